@@ -1,0 +1,300 @@
+//! What can go wrong, as data: every error says what happened, where, what was expected, what was found, and what
+//! to do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible function in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An [`ErrorKind`] and the places it passed through on its way up.
+///
+/// `Display` prints the places, outermost first, and then the kind; `source()` gives the error of the library below,
+/// where there is one.
+///
+/// ```
+/// use mobilebert::{Error, ErrorKind, ModelConfig};
+///
+/// let error: Error = ModelConfig::from_json(r#"{"model_type": "t5"}"#).unwrap_err();
+/// assert!(matches!(error.kind(), ErrorKind::Config { field, .. } if field == "model_type"));
+/// assert_eq!(
+///     error.to_string(),
+///     "config.json: `model_type` is \"t5\"; expected \"mobilebert\" or \"bert\""
+/// );
+/// ```
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    context: Vec<String>,
+}
+
+/// What happened. New kinds may be added in any release.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system refused to read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A model folder lacks a file that this model needs.
+    #[error("{} has none of these files: {}; {hint}", folder.display(), expected.join(", "))]
+    MissingFile {
+        /// The model folder.
+        folder: PathBuf,
+        /// File names, any of which would do.
+        expected: Vec<String>,
+        /// What to do.
+        hint: String,
+    },
+    /// A model source is neither a folder, nor a built-in name, nor a hub id that can be reached.
+    #[error("no model at {source_name:?}: {reason}; {hint}")]
+    UnknownModel {
+        /// What the caller asked for.
+        source_name: String,
+        /// Why it could not be found.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file is not valid JSON, or not the JSON expected there.
+    #[error("{file}: {source}")]
+    Json {
+        /// File name.
+        file: String,
+        /// What the parser said, with line and column.
+        source: serde_json::Error,
+    },
+    /// `config.json` holds a value that this engine cannot run.
+    #[error("config.json: `{field}` is {found}; expected {expected}")]
+    Config {
+        /// The field's name, dotted for nested objects.
+        field: String,
+        /// What the engine accepts.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A checkpoint's tensor is missing, unknown, or not what the configuration says it is.
+    #[error("{file}: tensor `{tensor}` {problem}")]
+    Tensor {
+        /// The checkpoint file.
+        file: String,
+        /// The tensor's name in the checkpoint.
+        tensor: String,
+        /// What is wrong with it.
+        problem: TensorProblem,
+    },
+    /// A checkpoint file violates its own format.
+    #[error("{file}, byte {offset}: {expected}; found {found}")]
+    Format {
+        /// The file.
+        file: String,
+        /// Where in the file; 0 where the parser does not say.
+        offset: u64,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A tokenizer file cannot be used.
+    #[error("{file}: {problem}")]
+    Tokenizer {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A text that has to hold something is empty or white space.
+    #[error("the {what} is empty; pass a text with at least one word")]
+    EmptyText {
+        /// Which text: "question", "context", "text".
+        what: &'static str,
+    },
+    /// A text does not fit where it may not be cut.
+    #[error("the {what} has {found} tokens; the limit is {limit}: {hint}")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// Its length in tokens.
+        found: usize,
+        /// The longest length allowed.
+        limit: usize,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// An option has a value outside its range, or does not go with another one.
+    #[error("`{option}` is {found}; expected {expected}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A batch holds numbers that the model has no row for, or lists of different lengths.
+    #[error("sequence {sequence}, position {position}: {what} is {found}; expected {expected}")]
+    Batch {
+        /// Index of the sequence in the batch.
+        sequence: usize,
+        /// Index of the token in the sequence.
+        position: usize,
+        /// Which number.
+        what: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was given.
+        found: usize,
+    },
+    /// The model was not trained for the task that was asked of it.
+    #[error("the model is a {found}; {task} needs a {expected}")]
+    WrongTask {
+        /// What the caller wants to do.
+        task: &'static str,
+        /// The architecture that does it.
+        expected: String,
+        /// The architecture in `config.json`.
+        found: String,
+    },
+    /// Data in a batch file, a label list or another input of the user's cannot be used.
+    #[error("{place}: {problem}")]
+    Input {
+        /// File and line, or the flag it came from.
+        place: String,
+        /// What is wrong, what was expected, and what to do.
+        problem: String,
+    },
+    /// The numeric library below failed.
+    #[error("backend {backend}, {node}: {source}")]
+    Backend {
+        /// The backend's name.
+        backend: &'static str,
+        /// The graph node that was running.
+        node: String,
+        /// What the library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// This build lacks what was asked for.
+    #[error("{what} is not part of this build; rebuild with `--features {feature}`")]
+    NotBuilt {
+        /// What is missing.
+        what: String,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+}
+
+/// What is wrong with one tensor of a checkpoint.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorProblem {
+    /// The configuration needs it and no name in the file matches.
+    #[error("is missing; expected shape {expected:?}{}", nearest.as_ref().map_or(String::new(), |n| format!(" (the file has `{n}`)")))]
+    Missing {
+        /// Shape that the configuration asks for.
+        expected: Vec<usize>,
+        /// The most similar name in the file, if any is close.
+        nearest: Option<String>,
+    },
+    /// No part of this architecture has a tensor of that name.
+    #[error("has no place in this architecture; remove it, or check `model_type` and the layer counts in config.json")]
+    Unknown,
+    /// Its shape differs from what the configuration says.
+    #[error("has shape {found:?}; config.json asks for {expected:?}")]
+    Shape {
+        /// Shape that the configuration asks for.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        found: Vec<usize>,
+    },
+    /// Its number type cannot be read here.
+    #[error("has type {found}; expected {expected}")]
+    Dtype {
+        /// Number types that can be read here.
+        expected: &'static str,
+        /// Number type in the file.
+        found: String,
+    },
+    /// It holds a NaN or an infinity.
+    #[error("holds {value} at element {index}; every weight must be finite")]
+    NotFinite {
+        /// Flat index of the first such element.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl Error {
+    /// What happened.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.inner.kind
+    }
+
+    /// The places the error passed through, outermost first.
+    pub fn context(&self) -> impl Iterator<Item = &str> {
+        self.inner.context.iter().rev().map(String::as_str)
+    }
+
+    pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        ErrorKind::Io { path: path.as_ref().to_owned(), source }.into()
+    }
+
+    pub(crate) fn tensor(file: &str, tensor: &str, problem: TensorProblem) -> Self {
+        ErrorKind::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem }.into()
+    }
+
+    pub(crate) fn option(option: &'static str, expected: impl Into<String>, found: impl fmt::Display) -> Self {
+        ErrorKind::Option { option, expected: expected.into(), found: found.to_string() }.into()
+    }
+}
+
+/// Adds the place an error passes through.
+pub(crate) trait Context<T> {
+    /// Wraps the error, if there is one, with a place such as `window 3`.
+    fn context(self, place: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for Result<T, E> {
+    fn context(self, place: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| {
+            let mut error = e.into();
+            error.inner.context.push(place());
+            error
+        })
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self { inner: Box::new(Inner { kind, context: Vec::new() }) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in self.context() {
+            write!(f, "{place}: ")?;
+        }
+        self.inner.kind.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("context", &self.inner.context).field("kind", &self.inner.kind).finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.inner.kind)
+    }
+}

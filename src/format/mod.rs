@@ -1,0 +1,44 @@
+//! Weights on disk: checkpoint files in, tensors out.
+
+use std::borrow::Cow;
+
+use crate::error::Result;
+use crate::graph::ParameterId;
+
+/// One weight, as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tensor<'a> {
+    /// Row-major f32 (f16 and bf16 files are widened).
+    F32(Cow<'a, [f32]>),
+    /// Symmetric int8, one scale per row (output channel of a linear, row of an embedding table): element `[r, c]` is
+    /// `values[r * columns + c] as f32 * scales[r]`, and no value is -128.
+    Int8 {
+        /// Row-major values in -127..=127.
+        values: Cow<'a, [i8]>,
+        /// One positive scale per row.
+        scales: Cow<'a, [f32]>,
+    },
+}
+
+impl<'a> Tensor<'a> {
+    /// Row-major f32, dequantised if need be.
+    pub fn into_f32(self) -> Cow<'a, [f32]> {
+        match self {
+            Tensor::F32(values) => values,
+            Tensor::Int8 { values, scales } => {
+                let columns = values.len() / scales.len().max(1);
+                let rows = values.chunks_exact(columns.max(1)).zip(scales.iter());
+                Cow::Owned(rows.flat_map(|(row, s)| row.iter().map(move |&v| f32::from(v) * s)).collect())
+            }
+        }
+    }
+}
+
+/// Where a backend gets its weights: a checkpoint, or a formula. Tensors come checked: shape as in the graph, finite.
+pub trait WeightSource {
+    /// The tensor behind a parameter of the graph this source was opened for.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Tensor`] or [`crate::ErrorKind::Io`] if it cannot be read.
+    fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>>;
+}

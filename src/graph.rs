@@ -1,0 +1,198 @@
+//! The contract between the architecture and the backends: a model as a list of fused operations.
+//!
+//! [`crate::model`] and [`crate::head`] write a [`Graph`] once, at load; every backend runs the same graph. A graph is
+//! data, so a backend may look ahead: the native one merges linears that read the same input, folds affine norms
+//! into weights, and carries blocks of rows through all row-wise nodes between two attentions.
+//!
+//! A *value* is a matrix of f32 with one row per token (or per selected row) and a fixed width. Sequences are ragged: row
+//! `i` of a value belongs to token `i` of the batch and no row is padding. Every node but [`Op::Attention`] and
+//! the trigram of [`Op::WordEmbedding`] maps rows to rows independently.
+
+/// Index of a value: the output of the node of the same index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// Index into [`Graph::parameters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParameterId(pub usize);
+
+/// A weight the checkpoint has to provide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Hugging Face's name below the model prefix, such as `encoder.layer.0.attention.self.query.weight`; head
+    /// tensors carry their full name (`qa_outputs.weight`).
+    pub name: String,
+    /// `[out_features, in_features]` for linears, `[rows, width]` for embeddings, `[width]` for the rest.
+    pub shape: Vec<usize>,
+    /// Whether the int8 form stores it as int8 with one scale a row.
+    pub quantizable: bool,
+}
+
+/// Element-wise function behind a linear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x`
+    Identity,
+    /// `max(x, 0)`
+    Relu,
+    /// `x * Phi(x)` with the exact error function: Hugging Face's `gelu`.
+    Gelu,
+    /// The tanh form of GELU: Hugging Face's `gelu_new`.
+    GeluNew,
+    /// `tanh(x)`
+    Tanh,
+}
+
+/// What follows the residual sum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// Which of the two norms of MobileBERT.
+    pub kind: NormKind,
+    /// `gamma`, `[width]`.
+    pub weight: ParameterId,
+    /// `beta`, `[width]`.
+    pub bias: ParameterId,
+}
+
+/// The two norms of MobileBERT (paper, section 3.3).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NormKind {
+    /// `gamma * x + beta`: no statistics.
+    NoNorm,
+    /// `gamma * (x - mean) / sqrt(var + eps) + beta` over the row.
+    LayerNorm {
+        /// Added to the variance.
+        eps: f32,
+    },
+}
+
+/// Which rows [`Op::Select`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// The first token of each sequence.
+    First,
+    /// The rows listed in the request, or all of them if it lists none.
+    Requested,
+}
+
+/// One fused operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Row `ids[i]` of `table`. With `trigram`, `[next, current, previous]` side by side, zeros beyond the ends of the
+    /// sequence (paper, section 3.2; the order is that of the original implementation).
+    WordEmbedding {
+        /// `[vocab_size, embedding_size]`
+        table: ParameterId,
+        /// Whether the neighbours are joined, which triples the width.
+        trigram: bool,
+    },
+    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` counts from the start of the sequence.
+    PositionAndType {
+        /// Embedded words.
+        input: ValueId,
+        /// `[max_position_embeddings, hidden_size]`
+        position: ParameterId,
+        /// `[type_vocab_size, hidden_size]`
+        token_type: ParameterId,
+        /// Norm over the sum.
+        norm: Norm,
+    },
+    /// `norm(activation(input * weight^T + bias) + residual)`; parts that are absent are left out.
+    Linear {
+        /// `[rows, in_features]`
+        input: ValueId,
+        /// `[out_features, in_features]`
+        weight: ParameterId,
+        /// `[out_features]`
+        bias: ParameterId,
+        /// Applied before the residual.
+        activation: Activation,
+        /// Added before the norm.
+        residual: Option<ValueId>,
+        /// Applied last.
+        norm: Option<Norm>,
+    },
+    /// `softmax(query * key^T / sqrt(head_size)) * value` for each head and each sequence on its own.
+    Attention {
+        /// `[rows, heads * head_size]`
+        query: ValueId,
+        /// Same shape as `query`.
+        key: ValueId,
+        /// Same shape as `query`.
+        value: ValueId,
+        /// Number of heads.
+        heads: usize,
+    },
+    /// Some rows of `input`.
+    Select {
+        /// One row per token.
+        input: ValueId,
+        /// Which rows.
+        rows: Rows,
+    },
+    /// Scores over the vocabulary: `input[:, ..E] * decoder^T + input[:, E..] * extra + bias` where `decoder` is the word
+    /// embedding table of width `E` (MobileBERT's masked-LM head; BERT has no `extra`).
+    Vocabulary {
+        /// `[rows, hidden_size]`
+        input: ValueId,
+        /// `[vocab_size, embedding_size]`
+        decoder: ParameterId,
+        /// `[hidden_size - embedding_size, vocab_size]`
+        extra: Option<ParameterId>,
+        /// `[vocab_size]`
+        bias: ParameterId,
+    },
+}
+
+/// An operation, its place in the model and the width of its output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Module path, such as `encoder.layer.7.ffn.1.intermediate.dense`: names errors, profiles and traces.
+    pub name: String,
+    /// What is computed.
+    pub op: Op,
+    /// Columns of the output.
+    pub width: usize,
+}
+
+/// A whole model: nodes in execution order, the last one is the output.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Graph {
+    /// Every weight, each once.
+    pub parameters: Vec<Parameter>,
+    /// Node `i` produces value `i` and reads only values below `i`.
+    pub nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// The value that a forward pass returns.
+    pub fn output(&self) -> ValueId {
+        ValueId(self.nodes.len() - 1)
+    }
+
+    /// Columns of a value.
+    pub fn width(&self, value: ValueId) -> usize {
+        self.nodes[value.0].width
+    }
+
+    /// The parameter behind an id.
+    pub fn parameter(&self, id: ParameterId) -> &Parameter {
+        &self.parameters[id.0]
+    }
+
+    /// Adds a weight, or finds the one of that name (tied weights).
+    pub(crate) fn add_parameter(&mut self, name: String, shape: &[usize], quantizable: bool) -> ParameterId {
+        if let Some(i) = self.parameters.iter().position(|p| p.name == name) {
+            debug_assert_eq!(self.parameters[i].shape, shape);
+            return ParameterId(i);
+        }
+        self.parameters.push(Parameter { name, shape: shape.to_vec(), quantizable });
+        ParameterId(self.parameters.len() - 1)
+    }
+
+    /// Appends a node.
+    pub(crate) fn add_node(&mut self, name: impl Into<String>, op: Op, width: usize) -> ValueId {
+        self.nodes.push(Node { name: name.into(), op, width });
+        self.output()
+    }
+}

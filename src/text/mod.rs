@@ -1,0 +1,5 @@
+//! TEXT -> TOKENS.
+
+mod batch;
+
+pub use batch::Batch;
