@@ -1,0 +1,297 @@
+//! Attention of some query rows of one head over the keys and values of a sequence, without a matrix of all scores: a
+//! group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
+
+use super::activation::exp2;
+use super::gemm::{FloatRows, GROUP_ROWS, Line, PANEL_STRIPS, Strips, Tile, dot_tile, fma_tile, next_rows};
+use super::quantize::{Extremes, Levels, QuantizedRows, quantize_row, row_bytes};
+use super::simd::{Dot, LANES, Simd};
+
+/// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values has room for
+/// `values.len() / (head_size / 16)` lines.
+#[derive(Debug, Clone, Copy)]
+pub struct KeysValuesI8<'a> {
+    /// `[token / 16][dimension / 4][16 tokens][4 dimensions]`
+    pub keys: &'a [Line<[i8; 64]>],
+    /// One per sixteen tokens.
+    pub key_scales: &'a [KeyScales],
+    /// `[dimension / 16][token / 4][16 dimensions][4 tokens]`
+    pub values: &'a [Line<[i8; 64]>],
+    /// One per token.
+    pub value_scales: &'a [[f32; 16]],
+}
+
+/// Scales of the keys of sixteen tokens.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub struct KeyScales {
+    pub(super) scale: [f32; 16],
+    /// The scale times the sum of the key.
+    pub(super) offset_scale: [f32; 16],
+}
+
+/// Keys and values of one head of one sequence, f32. Each strip of values has room for `values.len() / (head_size / 16)` lines.
+#[derive(Debug, Clone, Copy)]
+pub struct KeysValuesF32<'a> {
+    /// `[token / 16][dimension][16 tokens]`
+    pub keys: &'a [Line<[f32; 16]>],
+    /// `[dimension / 16][token][16 dimensions]`
+    pub values: &'a [Line<[f32; 16]>],
+}
+
+/// Queries, keys and values.
+#[derive(Debug, Clone, Copy)]
+pub enum AttentionInput<'a> {
+    /// Queries are quantised row by row over the head.
+    Int8(QuantizedRows<'a>, KeysValuesI8<'a>),
+    /// Everything in f32.
+    F32(FloatRows<'a>, KeysValuesF32<'a>),
+}
+
+/// `softmax(scale * query * key^T) * value` of one head of one sequence.
+#[derive(Debug)]
+pub struct Attention<'a> {
+    /// Query rows.
+    pub rows: usize,
+    /// Tokens of the sequence.
+    pub tokens: usize,
+    /// Columns of the head.
+    pub head_size: usize,
+    /// Times a score, before the softmax.
+    pub scale: f32,
+    /// What is read.
+    pub input: AttentionInput<'a>,
+    /// Room for [`GROUP_ROWS`] rows of [`slots`] scores.
+    pub scores: &'a mut [f32],
+    /// As much room in bytes; unused in f32.
+    pub weights: &'a mut [u8],
+    /// The head's columns of the result.
+    pub output: &'a mut [f32],
+    /// Numbers from one row of the result to the next.
+    pub stride: usize,
+}
+
+/// Tokens that keys and values have room for: a multiple of 16.
+pub fn slots(tokens: usize) -> usize {
+    tokens.next_multiple_of(LANES)
+}
+
+impl Attention<'_> {
+    /// Panics unless every slice holds what the kernels will read and write.
+    pub(super) fn check(&self) {
+        let (strips, dimensions, slots) = (self.tokens.div_ceil(16), self.head_size.div_ceil(16), slots(self.tokens));
+        match &self.input {
+            AttentionInput::Int8(q, kv) => {
+                assert!(q.holds(self.rows, self.head_size), "queries are too short");
+                assert!(kv.keys.len() >= strips * self.head_size.div_ceil(4), "keys are too short");
+                assert!(kv.key_scales.len() >= strips && kv.value_scales.len() >= strips, "scales are too short");
+                assert!(kv.values.len() >= dimensions * slots / 4, "values are too short");
+                assert!(self.weights.len() >= GROUP_ROWS * slots, "scratch is too short");
+            }
+            AttentionInput::F32(q, kv) => {
+                assert!(q.holds(self.rows, self.head_size), "queries are too short");
+                assert!(kv.keys.len() >= strips * self.head_size, "keys are too short");
+                assert!(kv.values.len() >= dimensions * slots, "values are too short");
+            }
+        }
+        assert!(self.scores.len() >= GROUP_ROWS * slots, "scratch is too short");
+        let output = FloatRows { values: self.output, stride: self.stride };
+        assert!(output.holds(self.rows, self.head_size), "output is too short");
+    }
+}
+
+/// Runs an attention whose slices have been checked.
+#[inline(always)]
+pub(super) fn attention<S: Dot>(s: S, mut a: Attention<'_>) {
+    if a.tokens == 0 {
+        return;
+    }
+    let mut group = 0;
+    while group < a.rows {
+        let rows = next_rows(a.rows - group, GROUP_ROWS);
+        match a.input {
+            AttentionInput::Int8(q, kv) => group_i8(s, &mut a, (q, kv), group, rows),
+            AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), group, rows),
+        }
+        group += rows;
+    }
+}
+
+#[inline(always)]
+fn group_i8<S: Dot>(
+    s: S,
+    a: &mut Attention<'_>,
+    (q, kv): (QuantizedRows<'_>, KeysValuesI8<'_>),
+    group: usize,
+    rows: usize,
+) {
+    let slots = slots(a.tokens);
+    let (strips, depth) = (slots / LANES, a.head_size.div_ceil(4));
+    let mut tile = Tile::new();
+    let mut largest = [s.splat(f32::NEG_INFINITY); GROUP_ROWS];
+    for strip in (0..strips).step_by(PANEL_STRIPS) {
+        let panel = Strips {
+            lines: &kv.keys[strip * depth..],
+            stride: depth,
+            depth,
+            count: PANEL_STRIPS.min(strips - strip),
+        };
+        let mut first = 0;
+        while first < rows {
+            let some = next_rows(rows - first, S::ROWS_I8);
+            dot_tile(s, some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
+            for (row, acc) in (first..first + some).zip(&tile.0) {
+                let range = q.ranges[group + row];
+                let (scale, offset) = (s.splat(range.scale), s.splat(range.offset));
+                let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
+                let mut high = largest[row];
+                for ((v, to), acc) in scores.as_chunks_mut::<LANES>().0.iter_mut().enumerate().zip(acc) {
+                    let k = &kv.key_scales[strip + v];
+                    let x = s.mul(s.to_float(s.load_int(acc)), scale);
+                    let x = s.fma(x, s.load(&k.scale), s.mul(offset, s.load(&k.offset_scale)));
+                    s.store(x, to);
+                    let n = LANES.min(a.tokens - (strip + v) * LANES);
+                    high = s.head(n, s.max(x, high), high);
+                }
+                largest[row] = high;
+            }
+            first += some;
+        }
+    }
+    let mut output_scales = [0.0; GROUP_ROWS];
+    for row in 0..rows {
+        let scores = &mut a.scores[row * slots..][..a.tokens];
+        let (sum, high) = softmax(s, scores, a.scale, s.largest(largest[row]), Some(kv.value_scales));
+        let extremes = Extremes { low: high, high };
+        let weights = &mut a.weights[row * slots..][..row_bytes(a.tokens)];
+        let range = quantize_row(s, scores, extremes, Levels::Unsigned, weights);
+        output_scales[row] = range.scale * (1.0 / sum);
+    }
+    let dimensions = a.head_size.div_ceil(LANES);
+    for strip in (0..dimensions).step_by(PANEL_STRIPS) {
+        let lines = &kv.values[strip * slots / 4..];
+        let count = PANEL_STRIPS.min(dimensions - strip);
+        let panel = Strips { lines, stride: slots / 4, depth: a.tokens.div_ceil(4), count };
+        let mut first = 0;
+        while first < rows {
+            let some = next_rows(rows - first, S::ROWS_I8);
+            dot_tile(s, some, (&a.weights[first * slots..], slots), panel, &mut tile);
+            for (row, acc) in (first..first + some).zip(&tile.0) {
+                let scale = s.splat(output_scales[row]);
+                for (v, acc) in acc[..count].iter().enumerate() {
+                    put(s, a, group + row, strip + v, s.mul(s.to_float(s.load_int(acc)), scale));
+                }
+            }
+            first += some;
+        }
+    }
+}
+
+#[inline(always)]
+fn group_f32<S: Dot>(
+    s: S,
+    a: &mut Attention<'_>,
+    (q, kv): (FloatRows<'_>, KeysValuesF32<'_>),
+    group: usize,
+    rows: usize,
+) {
+    let slots = slots(a.tokens);
+    let (strips, depth) = (slots / LANES, a.head_size);
+    let mut tile = Tile::new();
+    let mut largest = [s.splat(f32::NEG_INFINITY); GROUP_ROWS];
+    for strip in (0..strips).step_by(PANEL_STRIPS) {
+        let panel = Strips {
+            lines: &kv.keys[strip * depth..],
+            stride: depth,
+            depth,
+            count: PANEL_STRIPS.min(strips - strip),
+        };
+        let mut first = 0;
+        while first < rows {
+            let some = next_rows(rows - first, S::ROWS_F32);
+            fma_tile(s, some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
+            for (row, acc) in (first..first + some).zip(&tile.0) {
+                let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
+                let mut high = largest[row];
+                for ((v, to), acc) in scores.as_chunks_mut::<LANES>().0.iter_mut().enumerate().zip(acc) {
+                    let x = s.from_bits(s.load_int(acc));
+                    s.store(x, to);
+                    let n = LANES.min(a.tokens - (strip + v) * LANES);
+                    high = s.head(n, s.max(x, high), high);
+                }
+                largest[row] = high;
+            }
+            first += some;
+        }
+    }
+    let mut inverse = [0.0; GROUP_ROWS];
+    for row in 0..rows {
+        let scores = &mut a.scores[row * slots..][..a.tokens];
+        inverse[row] = 1.0 / softmax(s, scores, a.scale, s.largest(largest[row]), None).0;
+    }
+    let dimensions = a.head_size.div_ceil(LANES);
+    for strip in (0..dimensions).step_by(PANEL_STRIPS) {
+        let count = PANEL_STRIPS.min(dimensions - strip);
+        let panel = Strips { lines: &kv.values[strip * slots..], stride: slots, depth: a.tokens, count };
+        let mut first = 0;
+        while first < rows {
+            let some = next_rows(rows - first, S::ROWS_F32);
+            fma_tile(s, some, (&a.scores[first * slots..], slots), panel, &mut tile);
+            for (row, acc) in (first..first + some).zip(&tile.0) {
+                let scale = s.splat(inverse[row]);
+                for (v, acc) in acc[..count].iter().enumerate() {
+                    put(s, a, group + row, strip + v, s.mul(s.from_bits(s.load_int(acc)), scale));
+                }
+            }
+            first += some;
+        }
+    }
+}
+
+/// Stores sixteen columns of a row of the result, or what the head has of them.
+#[inline(always)]
+fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) {
+    let to = &mut a.output[row * a.stride + strip * LANES..];
+    let n = a.head_size - strip * LANES;
+    if n >= LANES {
+        if let Some(to) = to.first_chunk_mut() {
+            s.store(x, to);
+        }
+    } else {
+        s.store_head(x, &mut to[..n]);
+    }
+}
+
+/// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns the sum of the
+/// former and the lanes' largest of the latter.
+#[inline(always)]
+fn softmax<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    scale: f32,
+    largest: f32,
+    value_scales: Option<&[[f32; LANES]]>,
+) -> (f32, S::F) {
+    let c = scale * std::f32::consts::LOG2_E;
+    let (shift, c) = (s.splat(-largest * c), s.splat(c));
+    let (mut sum, mut high) = (s.zero(), s.splat(f32::NEG_INFINITY));
+    let (whole, rest) = scores.as_chunks_mut::<LANES>();
+    for (i, x) in whole.iter_mut().enumerate() {
+        let mut e = exp2(s, s.fma(s.load(x), c, shift));
+        sum = s.add(sum, e);
+        if let Some(value_scales) = value_scales {
+            e = s.mul(e, s.load(&value_scales[i]));
+            high = s.max(e, high);
+        }
+        s.store(e, x);
+    }
+    if !rest.is_empty() {
+        let mut e = s.head(rest.len(), exp2(s, s.fma(s.load_head(rest), c, shift)), s.zero());
+        sum = s.add(sum, e);
+        if let Some(value_scales) = value_scales {
+            e = s.mul(e, s.load(&value_scales[whole.len()]));
+            high = s.head(rest.len(), s.max(e, high), high);
+        }
+        s.store_head(e, rest);
+    }
+    (s.sum(sum), high)
+}

@@ -1,0 +1,144 @@
+//! Linear layers: packed weights, a register tile of dot products, and everything that follows them in one epilogue.
+//!
+//! Rows are taken in groups that stay in the L1 cache with their results; for each group the weights stream by once, in
+//! panels of up to four strips of sixteen columns.
+
+mod driver;
+mod epilogue;
+mod pack;
+mod tile;
+
+pub(super) use driver::gemm;
+pub use pack::{F32View, I8View, Line, PackedF32, PackedI8};
+pub(super) use tile::{Strips, Tile, dot_tile, fma_tile, next_rows};
+
+use super::norm::LayerNorm;
+use super::quantize::{QuantizedRows, QuantizedRowsMut};
+use crate::graph::Activation;
+
+/// Most rows of a group: two register tiles of six, whose f32 results for 512 columns fill half of a 48 KiB L1 cache.
+pub const GROUP_ROWS: usize = 12;
+
+/// Strips of a panel.
+pub(super) const PANEL_STRIPS: usize = 4;
+
+/// Rows of a matrix of f32, `stride` apart.
+#[derive(Debug, Clone, Copy)]
+pub struct FloatRows<'a> {
+    /// Row-major numbers.
+    pub values: &'a [f32],
+    /// Numbers from one row to the next.
+    pub stride: usize,
+}
+
+impl<'a> FloatRows<'a> {
+    /// Whether `rows` rows of `width` numbers lie within.
+    pub(super) fn holds(&self, rows: usize, width: usize) -> bool {
+        rows == 0 || (self.stride >= width && self.values.len() >= (rows - 1) * self.stride + width)
+    }
+
+    pub(super) fn row(&self, row: usize, width: usize) -> &'a [f32] {
+        &self.values[row * self.stride..][..width]
+    }
+}
+
+/// `gamma * values` is added to the result.
+#[derive(Debug, Clone, Copy)]
+pub struct Residual<'a> {
+    /// As many rows and columns as the result.
+    pub rows: FloatRows<'a>,
+    /// One factor a column, from [`padded`].
+    pub gamma: &'a [[f32; 16]],
+}
+
+/// What happens to a linear's result: `norm(activation(x) + gamma * residual)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// Applied first.
+    pub activation: Activation,
+    /// Added next.
+    pub residual: Option<Residual<'a>>,
+    /// Applied last.
+    pub norm: Option<LayerNorm<'a>>,
+}
+
+impl Epilogue<'_> {
+    /// Nothing but the linear.
+    pub const PLAIN: Self = Self { activation: Activation::Identity, residual: None, norm: None };
+}
+
+/// Where a linear's result goes.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// The result, row-major; or, if it is not kept, room for [`GROUP_ROWS`] rows.
+    pub values: &'a mut [f32],
+    /// Numbers from one row to the next.
+    pub stride: usize,
+    /// Whether all rows are kept, or each group overwrites the one before.
+    pub keep: bool,
+    /// The result quantised row by row.
+    pub quantized: Option<QuantizedRowsMut<'a>>,
+}
+
+/// Rows that a linear reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// For int8 weights.
+    Int8(QuantizedRows<'a>, I8View<'a>),
+    /// For f32 weights.
+    F32(FloatRows<'a>, F32View<'a>),
+}
+
+/// One linear layer over some rows.
+#[derive(Debug)]
+pub struct Gemm<'a> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Rows and weights.
+    pub input: Input<'a>,
+    /// What follows.
+    pub epilogue: Epilogue<'a>,
+    /// Where it goes.
+    pub output: Output<'a>,
+}
+
+impl Gemm<'_> {
+    /// Panics unless every slice holds what the kernels will read and write.
+    pub(super) fn check(&self) {
+        let (rows, columns) = (self.rows, self.columns());
+        match &self.input {
+            Input::Int8(x, w) => assert!(x.holds(rows, w.inputs()), "int8 rows are too short"),
+            Input::F32(x, w) => assert!(x.holds(rows, w.inputs()), "f32 rows are too short"),
+        }
+        if let Some(r) = &self.epilogue.residual {
+            assert!(r.rows.holds(rows, columns), "residual is too short");
+            assert!(r.gamma.len() >= columns.div_ceil(16), "gamma is too short");
+        }
+        if let Some(norm) = &self.epilogue.norm {
+            norm.check(columns);
+        }
+        let out = &self.output;
+        let kept = if out.keep { rows } else { rows.min(GROUP_ROWS) };
+        assert!(FloatRows { values: out.values, stride: out.stride }.holds(kept, columns), "output is too short");
+        if let Some(q) = &out.quantized {
+            assert!(q.holds(rows, columns), "quantised output is too short");
+        }
+    }
+
+    fn columns(&self) -> usize {
+        match &self.input {
+            Input::Int8(_, w) => w.columns(),
+            Input::F32(_, w) => w.columns(),
+        }
+    }
+}
+
+/// Per-column numbers in groups of sixteen, the last one filled up with `fill`.
+pub fn padded(values: &[f32], fill: f32) -> Vec<[f32; 16]> {
+    let group = |chunk: &[f32]| {
+        let mut lanes = [fill; 16];
+        lanes[..chunk.len()].copy_from_slice(chunk);
+        lanes
+    };
+    values.chunks(16).map(group).collect()
+}

@@ -1,0 +1,224 @@
+//! Weights in the order the register tiles read them.
+
+use std::ops::Range;
+
+use crate::kernels::reference::quantize::quantize_symmetric;
+
+/// 64 bytes on a cache line of their own.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Line<T>(pub T);
+
+/// What a column adds to its dot product: `fma(acc * row.scale, scale, fma(row.offset, offset_scale, bias))`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(in crate::kernels) struct Columns {
+    pub(in crate::kernels) scale: [f32; 16],
+    pub(in crate::kernels) offset_scale: [f32; 16],
+    pub(in crate::kernels) bias: [f32; 16],
+}
+
+/// int8 weights of a linear, in strips of sixteen columns; a strip is one line for every four inputs: four weights of the
+/// first column, four of the second, and so on. Zeros fill the last line and the last strip.
+#[derive(Debug, Clone)]
+pub struct PackedI8 {
+    inputs: usize,
+    outputs: usize,
+    lines: Vec<Line<[i8; 64]>>,
+    columns: Vec<Columns>,
+}
+
+impl PackedI8 {
+    /// Packs `[outputs, inputs]` weights, row-major, with one scale and one bias per output.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn new(inputs: usize, weights: &[i8], scales: &[f32], bias: &[f32]) -> Self {
+        let outputs = scales.len();
+        assert!(weights.len() == inputs * outputs && bias.len() == outputs, "lengths of a linear's parts differ");
+        let depth = inputs.div_ceil(4);
+        let mut lines = vec![Line([0; 64]); depth * outputs.div_ceil(16)];
+        let empty = Columns { scale: [0.0; 16], offset_scale: [0.0; 16], bias: [0.0; 16] };
+        let mut columns = vec![empty; outputs.div_ceil(16)];
+        for output in 0..outputs {
+            let (strip, lane) = (output / 16, output % 16);
+            let row = &weights[output * inputs..][..inputs];
+            for (line, four) in lines[strip * depth..][..depth].iter_mut().zip(row.chunks(4)) {
+                line.0[4 * lane..][..four.len()].copy_from_slice(four);
+            }
+            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+            columns[strip].scale[lane] = scales[output];
+            columns[strip].offset_scale[lane] = scales[output] * sum as f32;
+            columns[strip].bias[lane] = bias[output];
+        }
+        Self { inputs, outputs, lines, columns }
+    }
+
+    /// Quantises `[outputs, inputs]` weights, symmetrically with one scale per output, and packs them. `factors` multiply
+    /// the outputs; they change the scales, not the quantised weights.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn quantize(inputs: usize, weights: &[f32], factors: Option<&[f32]>, bias: &[f32]) -> Self {
+        let mut bytes = vec![0; weights.len()];
+        let rows = weights.chunks_exact(inputs.max(1)).zip(bytes.chunks_exact_mut(inputs.max(1)));
+        let mut scales: Vec<f32> = rows.map(|(w, q)| quantize_symmetric(w, q)).collect();
+        scales.resize(bias.len(), 0.0);
+        for (scale, factor) in scales.iter_mut().zip(factors.unwrap_or_default()) {
+            *scale *= factor;
+        }
+        Self::new(inputs, &bytes, &scales, bias)
+    }
+
+    /// All columns.
+    pub fn view(&self) -> I8View<'_> {
+        self.columns(0..self.outputs)
+    }
+
+    /// Some columns.
+    ///
+    /// # Panics
+    /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
+    pub fn columns(&self, range: Range<usize>) -> I8View<'_> {
+        check_range(&range, self.outputs);
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs.div_ceil(4));
+        I8View {
+            inputs: self.inputs,
+            outputs: range.len(),
+            lines: &self.lines[strips.start * depth..strips.end * depth],
+            columns: &self.columns[strips],
+        }
+    }
+
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Outputs of the linear.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.lines) + size_of_val(&*self.columns)
+    }
+}
+
+fn check_range(range: &Range<usize>, outputs: usize) {
+    let end = range.end.is_multiple_of(16) || range.end == outputs;
+    assert!(range.start.is_multiple_of(16) && range.end <= outputs && end, "columns {range:?} of {outputs} cut a strip");
+}
+
+/// Some strips of a [`PackedI8`].
+#[derive(Debug, Clone, Copy)]
+pub struct I8View<'a> {
+    inputs: usize,
+    outputs: usize,
+    pub(in crate::kernels) lines: &'a [Line<[i8; 64]>],
+    pub(in crate::kernels) columns: &'a [Columns],
+}
+
+impl I8View<'_> {
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Columns of the view.
+    pub fn columns(&self) -> usize {
+        self.outputs
+    }
+
+    /// Lines of a strip.
+    pub(in crate::kernels) fn depth(&self) -> usize {
+        self.inputs.div_ceil(4)
+    }
+}
+
+/// f32 weights of a linear, in strips of sixteen columns; a strip is one line per input.
+#[derive(Debug, Clone)]
+pub struct PackedF32 {
+    inputs: usize,
+    outputs: usize,
+    lines: Vec<Line<[f32; 16]>>,
+    bias: Vec<[f32; 16]>,
+}
+
+impl PackedF32 {
+    /// Packs `[outputs, inputs]` weights, row-major, each row times its factor if there are any.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn new(inputs: usize, weights: &[f32], factors: Option<&[f32]>, bias: &[f32]) -> Self {
+        let outputs = bias.len();
+        assert!(weights.len() == inputs * outputs, "lengths of a linear's parts differ");
+        let mut lines = vec![Line([0.0; 16]); inputs * outputs.div_ceil(16)];
+        for output in 0..outputs {
+            let (strip, lane) = (output / 16, output % 16);
+            let factor = factors.map_or(1.0, |f| f[output]);
+            let row = &weights[output * inputs..][..inputs];
+            for (line, w) in lines[strip * inputs..][..inputs].iter_mut().zip(row) {
+                line.0[lane] = w * factor;
+            }
+        }
+        Self { inputs, outputs, lines, bias: super::padded(bias, 0.0) }
+    }
+
+    /// All columns.
+    pub fn view(&self) -> F32View<'_> {
+        self.columns(0..self.outputs)
+    }
+
+    /// Some columns.
+    ///
+    /// # Panics
+    /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
+    pub fn columns(&self, range: Range<usize>) -> F32View<'_> {
+        check_range(&range, self.outputs);
+        let strips = range.start / 16..range.end.div_ceil(16);
+        F32View {
+            inputs: self.inputs,
+            outputs: range.len(),
+            lines: &self.lines[strips.start * self.inputs..strips.end * self.inputs],
+            bias: &self.bias[strips],
+        }
+    }
+
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Outputs of the linear.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.lines) + size_of_val(&*self.bias)
+    }
+}
+
+/// Some strips of a [`PackedF32`].
+#[derive(Debug, Clone, Copy)]
+pub struct F32View<'a> {
+    inputs: usize,
+    outputs: usize,
+    pub(in crate::kernels) lines: &'a [Line<[f32; 16]>],
+    pub(in crate::kernels) bias: &'a [[f32; 16]],
+}
+
+impl F32View<'_> {
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Columns of the view.
+    pub fn columns(&self) -> usize {
+        self.outputs
+    }
+}

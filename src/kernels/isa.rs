@@ -1,0 +1,107 @@
+//! What the CPU can run: detection, proof tokens, and the choice between variants.
+//!
+//! Detection happens here and nowhere else. A token's constructor is the only way to one, so whoever holds a token may
+//! execute the instructions of its tier.
+
+use std::fmt;
+
+/// Environment variable that forces a variant, for tests and comparisons: a name that `mobilebert kernels` lists.
+pub const OVERRIDE: &str = "MOBILEBERT_KERNELS";
+
+/// A tier of instructions. Later tiers are preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Isa {
+    /// Plain Rust, any CPU.
+    Scalar,
+    /// AVX2 and FMA: int8 widened to 16 bits, 256-bit registers.
+    Avx2,
+    /// AVX-VNNI: int8 dot products on 256-bit registers.
+    AvxVnni,
+    /// AVX-512 F, BW, DQ and VL: int8 widened to 16 bits, 512-bit registers.
+    Avx512,
+    /// AVX-512 VNNI: int8 dot products on 512-bit registers.
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// Every tier, in order of preference, least first.
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
+
+    /// The name that [`OVERRIDE`] takes and kernel names end in.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
+        }
+    }
+
+    /// Whether this CPU, its operating system and this build can run it.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => AvxVnni::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => Avx512Vnni::new().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Plain Rust needs no proof.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scalar;
+
+impl Scalar {
+    pub(super) fn new() -> Option<&'static Self> {
+        Some(&Self)
+    }
+}
+
+/// A proof token: `new` detects what the trampolines of `registry.rs` enable; the two lists have to agree.
+macro_rules! token {
+    ($name:ident, $doc:literal, $($feature:tt),*) => {
+        #[doc = $doc]
+        #[cfg(target_arch = "x86_64")]
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct $name(());
+
+        #[cfg(target_arch = "x86_64")]
+        impl $name {
+            /// The proof, if this CPU and its operating system have the features.
+            pub(super) fn new() -> Option<&'static Self> {
+                ($(std::arch::is_x86_feature_detected!($feature))&&*).then_some(&Self(()))
+            }
+        }
+    };
+}
+
+token!(Avx2, "Proof of AVX2 and FMA.", "avx2", "fma");
+token!(AvxVnni, "Proof of AVX2, FMA and AVX-VNNI.", "avx2", "fma", "avxvnni");
+token!(Avx512, "Proof of AVX-512 F, BW, DQ, VL.", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma");
+token!(
+    Avx512Vnni,
+    "Proof of AVX-512 F, BW, DQ, VL, VNNI.",
+    "avx512f",
+    "avx512bw",
+    "avx512dq",
+    "avx512vl",
+    "avx512vnni",
+    "avx2",
+    "fma"
+);

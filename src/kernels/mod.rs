@@ -1,0 +1,29 @@
+//! REGISTERS AND SLICES: the arithmetic of the native engine. No model words, no allocation, no `Result`.
+//!
+//! Every kernel is written once over sixteen lanes ([`simd`]) and instantiated per instruction set by [`registry`]; the
+//! scalar functions in [`reference`] define what it computes. The int8 path returns the same bits on every instruction set.
+//! `docs/kernels.md` has the naming grammar, the table of variants and the measurements.
+
+#![allow(unsafe_code)]
+
+mod activation;
+mod attention;
+mod embedding;
+mod gemm;
+mod isa;
+mod norm;
+mod pack_heads;
+mod quantize;
+pub mod reference;
+mod registry;
+mod simd;
+
+pub use attention::{Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots};
+pub use embedding::{PositionAndType, Rows};
+pub use gemm::{
+    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Line, Output, PackedF32, PackedI8, Residual, padded,
+};
+pub use isa::{Isa, OVERRIDE};
+pub use norm::LayerNorm;
+pub use quantize::{Levels, QuantizedRows, QuantizedRowsMut, RowRange, row_bytes};
+pub use registry::{Kernels, Variant, best, by_name, of, supported, variants};

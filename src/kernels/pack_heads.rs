@@ -1,0 +1,96 @@
+//! Keys and values, packed as they are produced, in the order that [`super::attention`] reads them.
+
+use super::attention::KeyScales;
+use super::gemm::{FloatRows, Line};
+use super::quantize::{inverse, symmetric_scale, to_symmetric};
+use super::simd::{LANES, Simd};
+
+/// The largest magnitude of a row.
+#[inline(always)]
+fn magnitude<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut m = s.abs(s.load_head(rest));
+    m = s.max(m, s.zero());
+    for x in whole {
+        m = s.max(s.abs(s.load(x)), m);
+    }
+    s.largest(m)
+}
+
+/// Keys of some tokens of one head, from a multiple of sixteen tokens on.
+#[inline(always)]
+pub(super) fn pack_keys<S: Simd>(
+    s: S,
+    (tokens, head_size): (usize, usize),
+    x: FloatRows<'_>,
+    keys: &mut [Line<[i8; 64]>],
+    scales: &mut [KeyScales],
+) {
+    let depth = head_size.div_ceil(4);
+    for token in 0..tokens {
+        let x = x.row(token, head_size);
+        let (strip, lane) = (token / LANES, token % LANES);
+        let scale = symmetric_scale(magnitude(s, x));
+        let inverse = s.splat(inverse(scale));
+        // A byte of the u8 pack less 128 is the signed byte: its top bit flipped.
+        let center = s.to_int(s.splat(128.0));
+        let mut sum = s.zero();
+        for (i, x) in x.chunks(64).enumerate() {
+            let mut q = [center; 4];
+            let (vectors, head) = x.as_chunks::<LANES>();
+            for (q, x) in q.iter_mut().zip(vectors) {
+                let v = to_symmetric(s, s.load(x), inverse);
+                sum = s.add(sum, s.to_float(v));
+                *q = s.add_int(v, center);
+            }
+            if !head.is_empty() {
+                let v = to_symmetric(s, s.load_head(head), inverse);
+                sum = s.add(sum, s.to_float(v));
+                q[vectors.len()] = s.add_int(v, center);
+            }
+            let mut bytes = [0; 64];
+            s.narrow(q, &mut bytes);
+            let lines = &mut keys[strip * depth + i * LANES..][..x.len().div_ceil(4)];
+            for (line, four) in lines.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                line.0.as_chunks_mut::<4>().0[lane] = four.map(|b| (b ^ 0x80) as i8);
+            }
+        }
+        scales[strip].scale[lane] = scale;
+        scales[strip].offset_scale[lane] = scale * s.sum(sum);
+    }
+}
+
+/// Scales of the values of some tokens of one head, from a multiple of sixteen tokens on.
+#[inline(always)]
+pub(super) fn value_scales<S: Simd>(
+    s: S,
+    (tokens, head_size): (usize, usize),
+    x: FloatRows<'_>,
+    scales: &mut [[f32; 16]],
+) {
+    for token in 0..tokens {
+        scales[token / LANES][token % LANES] = symmetric_scale(magnitude(s, x.row(token, head_size)));
+    }
+}
+
+/// Up to sixteen columns of the values of some tokens, from a multiple of four tokens on.
+#[inline(always)]
+pub(super) fn pack_values<S: Simd>(
+    s: S,
+    (tokens, columns): (usize, usize),
+    x: FloatRows<'_>,
+    scales: &[[f32; 16]],
+    values: &mut [Line<[i8; 64]>],
+) {
+    let zero = s.to_int(s.zero());
+    for (quad, line) in values[..tokens.div_ceil(4)].iter_mut().enumerate() {
+        let mut q = [zero; 4];
+        for (q, token) in q.iter_mut().zip(4 * quad..tokens) {
+            let inverse = s.splat(inverse(scales[token / LANES][token % LANES]));
+            let x = x.row(token, columns);
+            let x = x.first_chunk().map_or_else(|| s.load_head(x), |x| s.load(x));
+            *q = to_symmetric(s, x, inverse);
+        }
+        s.join(q, &mut line.0);
+    }
+}

@@ -1,0 +1,151 @@
+//! Rows of f32 to u8 with a range of their own, and symmetric i8 for keys and values.
+
+use super::reference::quantize::range;
+pub use super::reference::quantize::{Levels, RowRange};
+pub(super) use super::reference::quantize::{inverse, symmetric_scale};
+use super::simd::{LANES, Simd};
+
+/// Quantised rows, as a linear reads them.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizedRows<'a> {
+    /// Row-major, see [`row_bytes`].
+    pub values: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// One per row.
+    pub ranges: &'a [RowRange],
+}
+
+impl QuantizedRows<'_> {
+    pub(super) fn holds(&self, rows: usize, width: usize) -> bool {
+        holds(self.values.len(), self.stride, self.ranges.len(), rows, width)
+    }
+}
+
+/// Quantised rows, as they are written.
+#[derive(Debug)]
+pub struct QuantizedRowsMut<'a> {
+    /// Row-major, see [`row_bytes`].
+    pub values: &'a mut [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// One per row.
+    pub ranges: &'a mut [RowRange],
+    /// Which numbers the steps cover.
+    pub levels: Levels,
+}
+
+impl QuantizedRowsMut<'_> {
+    pub(super) fn holds(&self, rows: usize, width: usize) -> bool {
+        holds(self.values.len(), self.stride, self.ranges.len(), rows, width)
+    }
+}
+
+fn holds(bytes: usize, stride: usize, ranges: usize, rows: usize, width: usize) -> bool {
+    rows == 0
+        || (stride >= row_bytes(width) && bytes >= (rows - 1) * stride + row_bytes(width) && ranges >= rows)
+}
+
+/// Bytes of a quantised row of `width` numbers: a multiple of four, because dot products take four at a time. What is
+/// beyond `width` is multiplied by zero weights.
+pub fn row_bytes(width: usize) -> usize {
+    width.next_multiple_of(4)
+}
+
+/// Running smallest and largest value of a row, lane by lane. NaNs leave it as it is.
+#[derive(Clone, Copy)]
+pub(super) struct Extremes<S: Simd> {
+    pub(super) low: S::F,
+    pub(super) high: S::F,
+}
+
+impl<S: Simd> Extremes<S> {
+    #[inline(always)]
+    pub(super) fn new(s: S) -> Self {
+        Self { low: s.splat(f32::INFINITY), high: s.splat(f32::NEG_INFINITY) }
+    }
+
+    #[inline(always)]
+    pub(super) fn see(&mut self, s: S, x: S::F) {
+        self.low = s.min(x, self.low);
+        self.high = s.max(x, self.high);
+    }
+
+    #[inline(always)]
+    pub(super) fn see_head(&mut self, s: S, n: usize, x: S::F) {
+        self.low = s.head(n, s.min(x, self.low), self.low);
+        self.high = s.head(n, s.max(x, self.high), self.high);
+    }
+
+    #[inline(always)]
+    pub(super) fn of(s: S, x: &[f32]) -> Self {
+        let mut extremes = Self::new(s);
+        let (whole, rest) = x.as_chunks::<LANES>();
+        for x in whole {
+            extremes.see(s, s.load(x));
+        }
+        extremes.see_head(s, rest.len(), s.load_head(rest));
+        extremes
+    }
+}
+
+/// Quantises a row whose extremes are known.
+#[inline(always)]
+pub(super) fn quantize_row<S: Simd>(
+    s: S,
+    x: &[f32],
+    extremes: Extremes<S>,
+    levels: Levels,
+    q: &mut [u8],
+) -> RowRange {
+    let (row, inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), levels);
+    let shift = s.splat(-row.offset * inverse);
+    let inverse = s.splat(inverse);
+    let (whole, rest) = x.as_chunks::<64>();
+    let (to, to_rest) = q.as_chunks_mut::<64>();
+    for (x, to) in whole.iter().zip(&mut *to) {
+        let (x, _) = x.as_chunks::<LANES>();
+        let q = |i: usize| s.to_int(s.fma(s.load(&x[i]), inverse, shift));
+        s.narrow([q(0), q(1), q(2), q(3)], to);
+    }
+    if !rest.is_empty() {
+        let mut last = [s.to_int(s.zero()); 4];
+        let (vectors, head) = rest.as_chunks::<LANES>();
+        for (q, x) in last.iter_mut().zip(vectors) {
+            *q = s.to_int(s.fma(s.load(x), inverse, shift));
+        }
+        if !head.is_empty() {
+            let x = s.fma(s.load_head(head), inverse, shift);
+            last[vectors.len()] = s.to_int(s.head(head.len(), x, s.zero()));
+        }
+        let mut bytes = [0; 64];
+        s.narrow(last, &mut bytes);
+        let to = to.get_mut(whole.len()).map_or(to_rest, |to| to);
+        let n = row_bytes(rest.len());
+        to[..n].copy_from_slice(&bytes[..n]);
+    }
+    row
+}
+
+/// Quantises `rows` rows of `width` numbers.
+#[inline(always)]
+pub(super) fn quantize_rows<S: Simd>(
+    s: S,
+    rows: usize,
+    width: usize,
+    x: super::gemm::FloatRows<'_>,
+    to: QuantizedRowsMut<'_>,
+) {
+    for row in 0..rows {
+        let x = x.row(row, width);
+        let q = &mut to.values[row * to.stride..][..row_bytes(width)];
+        to.ranges[row] = quantize_row(s, x, Extremes::of(s, x), to.levels, q);
+    }
+}
+
+/// `to_int(max(min(x * inverse, 127), -127))`
+#[inline(always)]
+pub(super) fn to_symmetric<S: Simd>(s: S, x: S::F, inverse: S::F) -> S::I {
+    let x = s.min(s.mul(x, inverse), s.splat(127.0));
+    s.to_int(s.max(x, s.splat(-127.0)))
+}

@@ -1,0 +1,83 @@
+//! Scalar quantisation.
+
+/// Rows whose range is below this are constant: scale 0.
+pub(crate) const SMALLEST_RANGE: f32 = 1e-30;
+
+/// Ranges end here, so that their width stays finite.
+pub(crate) const LARGEST: f32 = 1.6e38;
+
+/// How a quantised row maps back: `x = scale * q + offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RowRange {
+    /// Width of a step.
+    pub scale: f32,
+    /// Value of 0.
+    pub offset: f32,
+}
+
+/// Which numbers the 256 steps cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Levels {
+    /// From the row's minimum to its maximum.
+    Full,
+    /// From 0 to the row's maximum; negative numbers become 0. For what follows a ReLU.
+    Unsigned,
+}
+
+/// A row's range from its smallest and largest value, and the inverse of its scale.
+///
+/// With both clamped to +-1.6e38 and `width = high - low` (or `high` for [`Levels::Unsigned`], offset 0):
+/// `scale = width / 255`, `inverse = 255 / width`; both 0 if the width is below 1e-30. A row without a number (empty, or all
+/// NaN) has offset 0 as well.
+pub fn range(low: f32, high: f32, levels: Levels) -> (RowRange, f32) {
+    let high = if high < LARGEST { high } else { LARGEST };
+    let high = if high > -LARGEST { high } else { -LARGEST };
+    let low = if low > -LARGEST { low } else { -LARGEST };
+    let low = if low < LARGEST { low } else { LARGEST };
+    let offset = if levels == Levels::Unsigned || low > high { 0.0 } else { low };
+    let width = high - offset;
+    if width >= SMALLEST_RANGE {
+        (RowRange { scale: width / 255.0, offset }, 255.0 / width)
+    } else {
+        (RowRange { scale: 0.0, offset }, 0.0)
+    }
+}
+
+/// Quantises one row: `q = clamp(to_int(fma(x, inverse, -offset * inverse)), 0, 255)`.
+///
+/// NaNs do not take part in the range, and NaNs and infinities become 0.
+pub fn quantize_row(x: &[f32], levels: Levels, q: &mut [u8]) -> RowRange {
+    let low = x.iter().fold(f32::INFINITY, |m, &x| if x < m { x } else { m });
+    let high = x.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
+    let (range, inverse) = range(low, high, levels);
+    let shift = -range.offset * inverse;
+    for (q, x) in q.iter_mut().zip(x) {
+        *q = super::to_int(x.mul_add(inverse, shift)).clamp(0, 255) as u8;
+    }
+    range
+}
+
+/// The scale of numbers whose largest magnitude is `m`, for -127..=127: `min(m, 1.6e38) / 127`; 0 if `m` is below 1e-30.
+pub fn symmetric_scale(m: f32) -> f32 {
+    let m = if m < LARGEST { m } else { LARGEST };
+    if m >= SMALLEST_RANGE { m / 127.0 } else { 0.0 }
+}
+
+/// `1 / scale`; 0 for 0.
+pub fn inverse(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+/// Quantises symmetrically to -127..=127, for keys, values and weights, and returns the scale:
+/// `q = to_int(max(min(x * inverse, 127), -127))`; a NaN becomes 127 and does not take part in the magnitude.
+pub fn quantize_symmetric(x: &[f32], q: &mut [i8]) -> f32 {
+    let scale = symmetric_scale(x.iter().fold(0.0f32, |m, x| if x.abs() > m { x.abs() } else { m }));
+    let inverse = inverse(scale);
+    for (q, x) in q.iter_mut().zip(x) {
+        let v = x * inverse;
+        let v = if v < 127.0 { v } else { 127.0 };
+        let v = if v > -127.0 { v } else { -127.0 };
+        *q = super::to_int(v) as i8;
+    }
+    scale
+}

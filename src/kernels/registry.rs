@@ -1,0 +1,233 @@
+//! The table of all variants: dispatch, tests, benches and `mobilebert kernels` walk it.
+
+use std::fmt;
+
+use super::attention::{Attention, KeyScales};
+use super::embedding::PositionAndType;
+use super::gemm::{FloatRows, Gemm, Line};
+#[cfg(target_arch = "x86_64")]
+use super::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
+use super::isa::{Isa, Scalar};
+use super::norm::LayerNorm;
+use super::quantize::QuantizedRowsMut;
+use super::simd::Dot;
+
+/// All kernels of one instruction set.
+///
+/// Every method checks the lengths of its slices and panics if they are too short; none allocates.
+pub trait Kernels: Send + Sync + fmt::Debug {
+    /// The instruction set.
+    fn isa(&self) -> Isa;
+
+    /// A linear layer; see [`super::reference::gemm`].
+    fn gemm(&self, arguments: Gemm<'_>);
+
+    /// Attention of one head; see [`super::reference::attention`].
+    fn attention(&self, arguments: Attention<'_>);
+
+    /// Quantises `rows` rows of `width` numbers; see [`super::reference::quantize`].
+    fn quantize(&self, rows: usize, width: usize, x: FloatRows<'_>, to: QuantizedRowsMut<'_>);
+
+    /// Normalises whole rows of `width` numbers in place; see [`super::reference::norm`].
+    fn normalize(&self, width: usize, x: &mut [f32], norm: LayerNorm<'_>);
+
+    /// Position and segment embeddings, and the norm behind them.
+    fn position_and_type(&self, arguments: PositionAndType<'_>);
+
+    /// Packs int8 keys of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
+    fn pack_keys(&self, size: (usize, usize), x: FloatRows<'_>, keys: &mut [Line<[i8; 64]>], scales: &mut [KeyScales]);
+
+    /// Scales of the int8 values of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
+    fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]);
+
+    /// Packs int8 values of `(tokens, columns)` with up to sixteen columns, starting at a multiple of sixteen tokens.
+    fn pack_values(
+        &self,
+        size: (usize, usize),
+        x: FloatRows<'_>,
+        scales: &[[f32; 16]],
+        values: &mut [Line<[i8; 64]>],
+    );
+}
+
+/// Implements [`Kernels`] for a token: each method is a trampoline that enables the token's features around the generic body.
+macro_rules! kernels {
+    ($token:ident, $isa:ident $(, $features:literal)?) => {
+        impl Kernels for $token {
+            fn isa(&self) -> Isa {
+                Isa::$isa
+            }
+
+            fn gemm(&self, arguments: Gemm<'_>) {
+                arguments.check();
+                kernels!(@call [$($features)?] $token, self, gemm::gemm(arguments: Gemm<'_>))
+            }
+
+            fn attention(&self, arguments: Attention<'_>) {
+                arguments.check();
+                kernels!(@call [$($features)?] $token, self, attention::attention(arguments: Attention<'_>))
+            }
+
+            fn quantize(&self, rows: usize, width: usize, x: FloatRows<'_>, to: QuantizedRowsMut<'_>) {
+                kernels!(@call [$($features)?] $token, self, quantize::quantize_rows(
+                    rows: usize, width: usize, x: FloatRows<'_>, to: QuantizedRowsMut<'_>
+                ))
+            }
+
+            fn normalize(&self, width: usize, x: &mut [f32], norm: LayerNorm<'_>) {
+                norm.check(width);
+                kernels!(@call [$($features)?] $token, self, norm::normalize_rows(
+                    width: usize, x: &mut [f32], norm: LayerNorm<'_>
+                ))
+            }
+
+            fn position_and_type(&self, arguments: PositionAndType<'_>) {
+                arguments.check();
+                kernels!(@call [$($features)?] $token, self, embedding::position_and_type(
+                    arguments: PositionAndType<'_>
+                ))
+            }
+
+            fn pack_keys(
+                &self,
+                size: (usize, usize),
+                x: FloatRows<'_>,
+                keys: &mut [Line<[i8; 64]>],
+                scales: &mut [KeyScales],
+            ) {
+                kernels!(@call [$($features)?] $token, self, pack_heads::pack_keys(
+                    size: (usize, usize), x: FloatRows<'_>, keys: &mut [Line<[i8; 64]>], scales: &mut [KeyScales]
+                ))
+            }
+
+            fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]) {
+                kernels!(@call [$($features)?] $token, self, pack_heads::value_scales(
+                    size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]
+                ))
+            }
+
+            fn pack_values(
+                &self,
+                size: (usize, usize),
+                x: FloatRows<'_>,
+                scales: &[[f32; 16]],
+                values: &mut [Line<[i8; 64]>],
+            ) {
+                kernels!(@call [$($features)?] $token, self, pack_heads::pack_values(
+                    size: (usize, usize), x: FloatRows<'_>, scales: &[[f32; 16]], values: &mut [Line<[i8; 64]>]
+                ))
+            }
+        }
+    };
+    (@call [$($features:literal)?] $token:ident, $self:ident, $module:ident::$body:ident($($name:ident: $type:ty),*)) => {{
+        $(#[target_feature(enable = $features)])?
+        fn run(s: $token, $($name: $type),*) {
+            super::$module::$body(s, $($name),*);
+        }
+        // SAFETY: the token proves that the CPU has the features that `run` enables: isa.rs detects the same list. (The
+        // scalar variant enables none.)
+        #[allow(unused_unsafe)]
+        unsafe {
+            run(*$self, $($name),*)
+        }
+    }};
+}
+
+kernels!(Scalar, Scalar);
+#[cfg(target_arch = "x86_64")]
+kernels!(Avx2, Avx2, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernels!(AvxVnni, AvxVnni, "avx2,fma,avxvnni");
+#[cfg(target_arch = "x86_64")]
+kernels!(Avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernels!(Avx512Vnni, Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+
+/// The kernels of an instruction set, if this CPU has it.
+pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
+    fn any<K: Kernels>(token: Option<&'static K>) -> Option<&'static dyn Kernels> {
+        token.map(|k| k as _)
+    }
+    match isa {
+        Isa::Scalar => any(Scalar::new()),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => any(Avx2::new()),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => any(AvxVnni::new()),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => any(Avx512::new()),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => any(Avx512Vnni::new()),
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+/// Every set of kernels that this CPU can run, least preferred first.
+pub fn supported() -> impl Iterator<Item = &'static dyn Kernels> {
+    Isa::ALL.into_iter().filter_map(of)
+}
+
+/// The kernels to use when nothing is forced.
+pub fn best() -> &'static dyn Kernels {
+    supported().last().unwrap_or(&Scalar)
+}
+
+/// The kernels of that name: `None` if there are none, or this CPU cannot run them.
+pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
+    Isa::ALL.into_iter().find(|isa| isa.name() == name).and_then(of)
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// What it computes, on which types, with which tile and instructions; the grammar is in `docs/kernels.md`.
+    pub name: String,
+    /// The instruction set.
+    pub isa: Isa,
+    /// Whether this CPU can run it.
+    pub supported: bool,
+    /// Whether it runs when nothing is forced.
+    pub picked: bool,
+}
+
+/// Rows and columns of the int8 and the f32 register tile.
+fn tiles(isa: Isa) -> [(usize, usize); 2] {
+    fn of<S: Dot>() -> [(usize, usize); 2] {
+        [(S::ROWS_I8, 16 * S::STRIPS_I8), (S::ROWS_F32, 16 * S::STRIPS_F32)]
+    }
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => of::<Avx2>(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => of::<AvxVnni>(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => of::<Avx512>(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => of::<Avx512Vnni>(),
+        _ => of::<Scalar>(),
+    }
+}
+
+/// The whole table: every kernel on every instruction set, whether this CPU has it or not.
+pub fn variants() -> Vec<Variant> {
+    let picked = best().isa();
+    Isa::ALL
+        .into_iter()
+        .flat_map(|isa| {
+            let [(m, n), (fm, fnn)] = tiles(isa);
+            [
+                format!("gemm_qu8_qc8w_f32_{m}x{n}__{isa}"),
+                format!("gemm_f32_{fm}x{fnn}__{isa}"),
+                format!("attention_qu8_qs8_f32_{m}x{n}__{isa}"),
+                format!("attention_f32_{fm}x{fnn}__{isa}"),
+                format!("quantize_f32_qu8__{isa}"),
+                format!("pack_keys_f32_qs8__{isa}"),
+                format!("pack_values_f32_qs8__{isa}"),
+                format!("layer_norm_f32__{isa}"),
+                format!("position_and_type_f32__{isa}"),
+            ]
+            .map(|name| Variant { name, isa, supported: isa.is_supported(), picked: isa == picked })
+        })
+        .collect()
+}

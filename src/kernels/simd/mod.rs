@@ -1,0 +1,133 @@
+//! The vector machine that every kernel is written for: sixteen f32 or i32 lanes, whatever the registers are.
+//!
+//! A kernel body is generic over [`Simd`] and instantiated once per instruction set. Sixteen lanes everywhere, and
+//! operations that IEEE 754 rounds in one way only, make the results the same bits on all of them.
+//!
+//! A type that implements [`Simd`] is a proof token: it can only be had after detection ([`super::isa`]), so its methods
+//! are safe to call. They are `#[inline(always)]` and become single instructions inside a function that enables
+//! the features.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+/// Lanes of every vector.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen lanes of f32 and i32.
+///
+/// Comparing operations follow SSE: `max(a, b)` is `if a > b { a } else { b }`, so a NaN in either operand gives `b`.
+pub(super) trait Simd: Copy {
+    /// Sixteen f32.
+    type F: Copy;
+    /// Sixteen i32.
+    type I: Copy;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, x: &[f32; LANES]) -> Self::F;
+    fn store(self, x: Self::F, to: &mut [f32; LANES]);
+    fn load_int(self, x: &[i32; LANES]) -> Self::I;
+    fn store_int(self, x: Self::I, to: &mut [i32; LANES]);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `if a > b { a } else { b }`
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `if a < b { a } else { b }`
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    fn abs(self, a: Self::F) -> Self::F;
+    /// The magnitude of `a` with the sign of `b`.
+    fn copy_sign(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a` in lanes below `n`, `b` in the others.
+    fn head(self, n: usize, a: Self::F, b: Self::F) -> Self::F;
+    /// Rounded half to even; `i32::MIN` for NaN and for what does not fit.
+    fn to_int(self, a: Self::F) -> Self::I;
+    /// Rounded half to even.
+    fn to_float(self, a: Self::I) -> Self::F;
+    /// The same bits as f32.
+    fn from_bits(self, a: Self::I) -> Self::F;
+    /// The same bits as i32.
+    fn to_bits(self, a: Self::F) -> Self::I;
+    /// Wrapping.
+    fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
+    /// `a << 23`: an integer into the exponent field.
+    fn exponent(self, a: Self::I) -> Self::I;
+    /// Four vectors to 64 bytes, in order, saturating to 0..=255.
+    fn narrow(self, q: [Self::I; 4], to: &mut [u8; 64]);
+    /// The low bytes of four vectors side by side: byte `i` of each lane comes from `q[i]`.
+    fn join(self, q: [Self::I; 4], to: &mut [i8; 64]);
+    /// Sum of the lanes as a fixed tree: `i` with `i + 8`, then 4, 2, 1 apart.
+    fn sum(self, a: Self::F) -> f32;
+
+    #[inline(always)]
+    fn zero(self) -> Self::F {
+        self.splat(0.0)
+    }
+
+    /// Up to sixteen values; zero in the lanes beyond.
+    #[inline(always)]
+    fn load_head(self, x: &[f32]) -> Self::F {
+        let mut lanes = [0.0; LANES];
+        lanes[..x.len()].copy_from_slice(x);
+        self.load(&lanes)
+    }
+
+    /// The first `to.len()` lanes.
+    #[inline(always)]
+    fn store_head(self, a: Self::F, to: &mut [f32]) {
+        let mut lanes = [0.0; LANES];
+        self.store(a, &mut lanes);
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
+
+    /// The largest lane, or -inf if none is a number.
+    #[inline(always)]
+    fn largest(self, a: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(a, &mut lanes);
+        lanes.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
+    }
+
+    /// The smallest lane, or inf if none is a number.
+    #[inline(always)]
+    fn smallest(self, a: Self::F) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(a, &mut lanes);
+        lanes.into_iter().fold(f32::INFINITY, |m, x| if x < m { x } else { m })
+    }
+}
+
+/// The multiply-accumulate part, which differs between instruction sets that share their f32 operations.
+pub(super) trait Dot: Simd {
+    /// Four activations, in every lane.
+    type A: Copy;
+    /// Four weights of each of sixteen columns.
+    type B: Copy;
+
+    /// Rows of the int8 register tile.
+    const ROWS_I8: usize;
+    /// Sixteen-column strips of the int8 register tile.
+    const STRIPS_I8: usize;
+    /// Rows of the f32 register tile.
+    const ROWS_F32: usize;
+    /// Sixteen-column strips of the f32 register tile.
+    const STRIPS_F32: usize;
+
+    fn zero_int(self) -> Self::I;
+
+    /// # Safety
+    /// Four bytes can be read at `a`.
+    unsafe fn broadcast(self, a: *const u8) -> Self::A;
+
+    /// # Safety
+    /// 64 bytes can be read at `b`.
+    unsafe fn weights(self, b: *const i8) -> Self::B;
+
+    /// `acc[j] + sum of a[i] * b[j][i]` for the four `i`, exact.
+    fn dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I;
+}
