@@ -204,7 +204,9 @@ pub enum TensorProblem {
         nearest: Option<String>,
     },
     /// No part of this architecture has a tensor of that name.
-    #[error("has no place in this architecture; remove it, or check `model_type` and the layer counts in config.json")]
+    #[error(
+        "has no place in this architecture; remove it, or check `model_type` and the layer counts in config.json"
+    )]
     Unknown,
     /// Its shape differs from what the configuration says.
     #[error("has shape {found:?}; config.json asks for {expected:?}")]
@@ -251,7 +253,11 @@ impl Error {
         ErrorKind::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem }.into()
     }
 
-    pub(crate) fn option(option: &'static str, expected: impl Into<String>, found: impl fmt::Display) -> Self {
+    pub(crate) fn option(
+        option: &'static str,
+        expected: impl Into<String>,
+        found: impl fmt::Display,
+    ) -> Self {
         ErrorKind::Option { option, expected: expected.into(), found: found.to_string() }.into()
     }
 }

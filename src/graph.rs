@@ -144,6 +144,21 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The values it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = ValueId> {
+        let inputs = match *self {
+            Op::WordEmbedding { .. } => [None; 3],
+            Op::PositionAndType { input, .. } | Op::Select { input, .. } | Op::Vocabulary { input, .. } => {
+                [Some(input), None, None]
+            }
+            Op::Linear { input, residual, .. } => [Some(input), residual, None],
+            Op::Attention { query, key, value, .. } => [Some(query), Some(key), Some(value)],
+        };
+        inputs.into_iter().flatten()
+    }
+}
+
 /// An operation, its place in the model and the width of its output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {

@@ -1,5 +1,14 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
+mod checkpoint;
+mod mmap;
+mod pickle;
+mod weights;
+
+pub use checkpoint::{Checkpoint, ElementType, Entry};
+pub use mmap::Bytes;
+pub use weights::Weights;
+
 use std::borrow::Cow;
 
 use crate::error::Result;
