@@ -2,15 +2,22 @@
 
 pub mod backend;
 mod config;
+pub mod convert;
+mod engine;
 mod error;
 pub mod format;
 pub mod graph;
 mod head;
+mod hub;
 pub mod model;
+pub mod quant;
+mod source;
 pub mod text;
 
 pub use config::{
     Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
 };
+pub use engine::{BackendKind, Engine, EngineOptions, Output};
 pub use error::{Error, ErrorKind, Result, TensorProblem};
+pub use source::{BUILT_IN, ModelFiles};
 pub use text::Batch;

@@ -1,6 +1,7 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
 mod checkpoint;
+mod folder;
 mod mmap;
 mod pickle;
 mod weights;
