@@ -1,4 +1,4 @@
-"""Answers of real checkpoints on SQuAD and SST-2 dev. Stores ids, positions and numbers; of texts, answer spans only."""
+"""Answers of real checkpoints on SQuAD and SST-2 dev: ids, positions and numbers; of the texts, answer spans only."""
 
 import argparse
 import json
