@@ -213,8 +213,8 @@ def make_full_size(out: Path) -> None:
                 f"f32 against f64 {error:.1e}"
             )
     kept = [
-        {(key if key == "logits" else f"{key}.row0"): (value if key == "logits" else value[0]) for key, value in r.items()}
-        for r in results
+        {"logits": result.pop("logits")} | {f"{key}.row0": value[0] for key, value in result.items()}
+        for result in results
     ]
     write(out, "mobilebert_24", describe(model.float(), FULL_SIZE_IDS, FULL_SIZE_TYPES), kept)
 
