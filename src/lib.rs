@@ -20,4 +20,7 @@ pub use config::{
 pub use engine::{BackendKind, Engine, EngineOptions, Output};
 pub use error::{Error, ErrorKind, Result, TensorProblem};
 pub use source::{BUILT_IN, ModelFiles};
-pub use text::Batch;
+pub use text::{
+    Batch, Encoding, Span, SpecialIds, TextIndex, TokenizedText, Tokenizer, TokenizerFiles, Window,
+    WindowOptions, Windows,
+};
