@@ -119,7 +119,17 @@ mod tests {
         let id = HubId::parse("google/mobilebert-uncased@refs/pr/3").unwrap();
         assert_eq!((id.organisation, id.name, id.revision), ("google", "mobilebert-uncased", "refs/pr/3"));
         assert_eq!(HubId::parse("org/name").unwrap().revision, DEFAULT_REVISION);
-        for strange in ["name", "/name", "org/", "../up", "org/..", "a/b/c", "org/na me", "org/name@../../x", "org/name@"] {
+        for strange in [
+            "name",
+            "/name",
+            "org/",
+            "../up",
+            "org/..",
+            "a/b/c",
+            "org/na me",
+            "org/name@../../x",
+            "org/name@",
+        ] {
             assert!(HubId::parse(strange).is_none(), "{strange}");
         }
     }
