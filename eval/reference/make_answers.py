@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import (
+    AutoConfig,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     BertTokenizer,
@@ -105,26 +107,41 @@ def answer(model: PreTrainedModel, tokenizer: BertTokenizer, question: Question)
     return result, len(starts)
 
 
+def load(auto_class: type, folder: Path) -> PreTrainedModel:
+    """A model in f32; the weights of one of our int8 folders (docs/model-format.md) are value times scale."""
+    scale_suffix = (json.loads((folder / "config.json").read_text()).get("quantization_config") or {}).get("scale_suffix")
+    if scale_suffix is None:
+        return auto_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    stored = load_file(folder / "model.safetensors")
+    scales = {name.removesuffix(scale_suffix): stored[name] for name in stored if name.endswith(scale_suffix)}
+    weights = {
+        name: tensor.float() * scales[name][:, None] if name in scales else tensor
+        for name, tensor in stored.items()
+        if not name.endswith(scale_suffix)
+    }
+    config = AutoConfig.from_pretrained(folder)
+    del config.quantization_config
+    model = auto_class.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    model.load_state_dict(weights)
+    return model.eval()
+
+
 def make_qa(model_folder: Path, squad: Path, out: Path) -> None:
     tokenizer = BertTokenizer.from_pretrained(model_folder)
-    model = AutoModelForQuestionAnswering.from_pretrained(
-        model_folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    model = load(AutoModelForQuestionAnswering, model_folder)
     lines, windows = [], []
     for question in choose(read_squad(squad), tokenizer):
         result, count = answer(model, tokenizer, question)
         lines.append(json.dumps(result))
         windows.append(count)
-    (out / "qa.jsonl").write_text("\n".join(lines) + "\n")
-    print(f"qa.jsonl: {len(lines)} answers; windows: {({n: windows.count(n) for n in sorted(set(windows))})}")
+    out.write_text("\n".join(lines) + "\n")
+    print(f"{out.name}: {len(lines)} answers; windows: {({n: windows.count(n) for n in sorted(set(windows))})}")
 
 
 @torch.no_grad()
 def classify(model_folder: Path, sentences: list[str]) -> torch.Tensor:
     tokenizer = BertTokenizer.from_pretrained(model_folder)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        model_folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    model = load(AutoModelForSequenceClassification, model_folder)
     return torch.cat([model(**tokenizer(sentence, return_tensors="pt")).logits for sentence in sentences])
 
 
@@ -154,13 +171,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the golden folder; files go to its folder answers")
     parser.add_argument("--weights", type=Path, required=True, help="folder with the checkpoints' folders")
+    parser.add_argument("--models", type=Path, required=True, help="this repository's folder models")
     parser.add_argument("--squad", type=Path, required=True, help="dev-v1.1.json")
     parser.add_argument("--sst2", type=Path, required=True, help="dev.tsv, with a header line")
     arguments = parser.parse_args()
     out = arguments.out / "answers"
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    make_qa(arguments.weights / "squad-minilm-l6", arguments.squad, out)
+    make_qa(arguments.weights / "squad-minilm-l6", arguments.squad, out / "qa.jsonl")
+    make_qa(arguments.models / "qa", arguments.squad, out / "qa-int8.jsonl")
     make_sst2(arguments.weights, arguments.sst2, out)
 
 

@@ -50,7 +50,7 @@ impl Batch {
     /// # Errors
     /// [`ErrorKind::Batch`] if the lengths differ, a mask value is neither 0 nor 1, or a token follows padding.
     pub fn from_padded(ids: &[u32], type_ids: &[u32], mask: &[u32], width: usize) -> Result<Self> {
-        let same = |what, found| match found == ids.len() && width > 0 && ids.len() % width == 0 {
+        let same = |what, found| match found == ids.len() && width > 0 && ids.len().is_multiple_of(width) {
             true => Ok(()),
             false => Err(ErrorKind::Batch {
                 sequence: 0,
