@@ -46,27 +46,42 @@ impl<'a> TokenizerFiles<'a> {
         Self { place: place.into(), ..Self::default() }
     }
 
+    /// Collects those of the files that `read` has: given a file name, it returns the content, or `None`.
+    ///
+    /// # Errors
+    /// What `read` returns.
+    pub fn collect(
+        place: impl Into<String>,
+        read: impl Fn(&str) -> Result<Option<Cow<'a, [u8]>>>,
+    ) -> Result<Self> {
+        let place = place.into();
+        let file = |name: &str| {
+            let path = Path::new(&place).join(name).display().to_string();
+            Ok::<_, Error>(read(name)?.map(|bytes| NamedBytes { name: path, bytes }))
+        };
+        Ok(Self {
+            vocab: file("vocab.txt")?,
+            tokenizer_json: file("tokenizer.json")?,
+            tokenizer_config: file("tokenizer_config.json")?,
+            special_tokens_map: file("special_tokens_map.json")?,
+            added_tokens: file("added_tokens.json")?,
+            place,
+        })
+    }
+
     /// Reads those of the files that a model folder has.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if a file exists and cannot be read.
     pub fn read(folder: impl AsRef<Path>) -> Result<TokenizerFiles<'static>> {
         let folder = folder.as_ref();
-        let read = |name: &str| {
+        TokenizerFiles::collect(folder.display().to_string(), |name| {
             let path = folder.join(name);
             match std::fs::read(&path) {
-                Ok(bytes) => Ok(Some(NamedBytes { name: path.display().to_string(), bytes: bytes.into() })),
+                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
                 Err(e) => Err(Error::io(path, e)),
             }
-        };
-        Ok(TokenizerFiles {
-            place: folder.display().to_string(),
-            vocab: read("vocab.txt")?,
-            tokenizer_json: read("tokenizer.json")?,
-            tokenizer_config: read("tokenizer_config.json")?,
-            special_tokens_map: read("special_tokens_map.json")?,
-            added_tokens: read("added_tokens.json")?,
         })
     }
 

@@ -43,8 +43,8 @@ pub struct Tokenizer {
     vocabulary: Arc<Vocabulary>,
     ids: HashMap<Box<str>, u32>,
     never_split: HashSet<String>,
-    /// Whether a text may be cut in front of white space without changing its tokens.
-    can_chunk: bool,
+    /// Bytes from which on a text is cut into pieces; [`usize::MAX`] if a cut could change its tokens.
+    chunk: usize,
     model_max_length: Option<usize>,
 }
 
@@ -104,7 +104,7 @@ impl Tokenizer {
         let size = tokens.keys().max().map_or(0, |&id| id as usize + 1);
         let vocabulary = Vocabulary { file: file.name.clone(), tokens, special, size };
         Ok(Self {
-            can_chunk: can_chunk(&inner),
+            chunk: if can_chunk(&inner) { CHUNK } else { usize::MAX },
             inner,
             vocabulary: Arc::new(vocabulary),
             ids,
@@ -165,7 +165,7 @@ impl Tokenizer {
     fn append(&self, text: &str, part: Span, tokens: &mut TokenizedText) -> Result<()> {
         let mut start = part.start;
         while start < part.end {
-            let end = if self.can_chunk { cut(text, start, part.end) } else { part.end };
+            let end = cut(text, start, part.end, self.chunk);
             let piece = self
                 .inner
                 .encode(&text[start..end], false)
@@ -235,18 +235,18 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Where to end the piece that begins at `start`: in front of the last ASCII white space within [`CHUNK`] bytes, or the
+/// Where to end the piece that begins at `start`: in front of the last ASCII white space within `chunk` bytes, or the
 /// first one behind. There BERT's rules look no further: white space ends a word, no rule joins it to its neighbours,
 /// and it composes with nothing.
-fn cut(text: &str, start: usize, end: usize) -> usize {
+fn cut(text: &str, start: usize, end: usize, chunk: usize) -> usize {
     let bytes = &text.as_bytes()[start..end];
-    if bytes.len() <= CHUNK {
+    if bytes.len() <= chunk {
         return end;
     }
     let white = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-    match bytes[1..CHUNK].iter().rposition(white) {
+    match bytes[1..chunk].iter().rposition(white) {
         Some(i) => start + 1 + i,
-        None => bytes[CHUNK..].iter().position(white).map_or(end, |i| start + CHUNK + i),
+        None => bytes[chunk..].iter().position(white).map_or(end, |i| start + chunk + i),
     }
 }
 
@@ -423,4 +423,112 @@ fn crate_token(token: &AddedToken) -> tokenizers::AddedToken {
         .lstrip(token.lstrip)
         .rstrip(token.rstrip)
         .normalized(token.normalized)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TOKENS: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\n##\u{302}\n\u{302}\ne\n##e\ni\n##i\n.\n字\nss\n1\n##1\n";
+
+    fn tokenizer(config: &str) -> Tokenizer {
+        let files = TokenizerFiles::new("test").vocab("vocab.txt", TOKENS.as_bytes());
+        Tokenizer::from_files(&files.tokenizer_config("config", config.as_bytes())).unwrap()
+    }
+
+    /// Texts that are dense in what the rules treat specially.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just(" "),
+            Just("\n"),
+            Just("\r\n"),
+            Just("\t"),
+            Just("\u{a0}"),
+            Just("\u{2028}"),
+            Just("\0"),
+            Just("\u{ad}"),
+            Just("\u{301}"),
+            Just("\u{302}"),
+            Just("\u{323}"),
+            Just("a"),
+            Just("B"),
+            Just("É"),
+            Just("ệ"),
+            Just("İ"),
+            Just("ß"),
+            Just("ﬁ"),
+            Just("字"),
+            Just("가"),
+            Just("각"),
+            Just("😀"),
+            Just("."),
+            Just("[SEP]"),
+            Just("[MASK]"),
+            Just("[sep]"),
+            Just("\u{fffd}"),
+            Just("\u{1d15e}"),
+            Just("\u{fb1d}"),
+            Just("ab1"),
+        ];
+        proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn pieces_change_nothing(text in text(), chunk in 1_usize..40, lower: bool, strip: Option<bool>) {
+            let config = serde_json::json!({"do_lower_case": lower, "strip_accents": strip}).to_string();
+            let mut tokenizer = tokenizer(&config);
+            tokenizer.chunk = usize::MAX;
+            let whole = tokenizer.tokenize(&text).unwrap();
+            tokenizer.chunk = chunk;
+            let pieces = tokenizer.tokenize(&text).unwrap();
+            prop_assert_eq!((whole.ids, whole.spans, whole.words), (pieces.ids, pieces.spans, pieces.words));
+        }
+    }
+
+    #[test]
+    fn pieces_end_at_white_space() {
+        assert_eq!(cut("aa bb cc", 0, 8, 7), 5);
+        assert_eq!(cut("aa bb cc", 0, 8, 8), 8);
+        assert_eq!(cut("aaaa bb", 0, 7, 2), 4);
+        assert_eq!(cut("aaaa", 0, 4, 2), 4);
+        assert_eq!(cut(" aaaa", 0, 5, 2), 5);
+    }
+
+    #[test]
+    fn an_added_token_with_white_space_forbids_pieces() {
+        let config = r#"{"mask_token": {"content": "[MASK]", "lstrip": true}}"#;
+        assert_eq!(tokenizer(config).chunk, usize::MAX);
+        assert_eq!(tokenizer("{}").chunk, CHUNK);
+    }
+
+    #[test]
+    fn words_of_never_split_stay_whole() {
+        let tokenizer = tokenizer(&serde_json::json!({"never_split": ["ab1", "A.B", "##e"]}).to_string());
+        let text = "ab1 A.B e##e ##e\tab1.";
+        let tokens = tokenizer.tokenize(text).unwrap();
+        let found: Vec<_> =
+            (0..tokens.len()).map(|i| (tokens.token(i).unwrap(), &text[tokens.spans()[i]])).collect();
+        let unknown = "[UNK]";
+        assert_eq!(
+            found,
+            [
+                (unknown, "ab1"),
+                (unknown, "A.B"),
+                ("e", "e"),
+                (unknown, "#"),
+                (unknown, "#"),
+                ("e", "e"),
+                ("##e", "##e"),
+                ("a", "a"),
+                ("##b", "b"),
+                ("##1", "1"),
+                (".", "."),
+            ]
+        );
+        assert_eq!(tokens.word_ids(), [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 8]);
+    }
 }
