@@ -73,6 +73,11 @@ impl Entry {
     pub(super) fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Ok(dtype), file: 0, bytes }
     }
+
+    /// A tensor that may be in the file but cannot be a weight: `dtype` tells why.
+    pub(super) fn unreadable(shape: Vec<usize>, dtype: String, bytes: Range<usize>) -> Self {
+        Self { shape, dtype: Err(dtype), file: 0, bytes }
+    }
 }
 
 /// The tensors of a checkpoint, by name.
