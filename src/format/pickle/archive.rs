@@ -65,7 +65,12 @@ fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<HashMap<&'a str, Range<
 fn directory<'a>(label: &'a str, file: &'a [u8]) -> Result<Reader<'a>> {
     // The end record is the last thing in the file, before a comment of at most 64 KiB.
     let tail = file.len().saturating_sub(END_LENGTH + usize::from(u16::MAX));
-    let Some(end) = file[tail..].windows(END.len()).rposition(|w| w == END).map(|i| tail + i) else {
+    let ends_the_file = |end: &usize| {
+        let comment = file.get(end + END_LENGTH - 2..end + END_LENGTH).and_then(<[u8]>::first_chunk);
+        comment.is_some_and(|&n| end + END_LENGTH + usize::from(u16::from_le_bytes(n)) == file.len())
+    };
+    let mut ends = file[tail..].windows(END.len()).enumerate().rev().filter(|(_, w)| *w == END);
+    let Some(end) = ends.find_map(|(i, _)| Some(tail + i).filter(ends_the_file)) else {
         let expected = "the central directory at the end of a zip archive";
         return Err(format_error(label, file.len(), expected, "none; the file may be cut short"));
     };
