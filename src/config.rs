@@ -171,7 +171,11 @@ impl ModelConfig {
             head: head(&fields)?,
             vocab_size: size("vocab_size", 30522, 30522)?,
             hidden_size: size("hidden_size", 512, 768)?,
-            num_hidden_layers: size("num_hidden_layers", 24, 12)?,
+            num_hidden_layers: fields.size_within(
+                "num_hidden_layers",
+                if mobile { 24 } else { 12 },
+                MAX_LAYERS,
+            )?,
             num_attention_heads: size("num_attention_heads", 4, 12)?,
             intermediate_size: size("intermediate_size", 512, 3072)?,
             hidden_act: activation(&fields, if mobile { Activation::Relu } else { Activation::Gelu })?,
@@ -277,6 +281,11 @@ impl ModelConfig {
                 );
                 return Err(bad("intra_bottleneck_size", &expected, &m.intra_bottleneck_size));
             }
+            let max = MAX_FEEDFORWARD_NETWORKS_IN_ALL / self.num_hidden_layers;
+            if m.num_feedforward_networks > max {
+                let expected = format!("at most {max} with {} layers", self.num_hidden_layers);
+                return Err(bad("num_feedforward_networks", &expected, &m.num_feedforward_networks));
+            }
             if self.head == Head::MaskedLm && m.embedding_size > self.hidden_size {
                 let expected = format!("at most {} (= hidden_size) with a masked-LM head", self.hidden_size);
                 return Err(bad("embedding_size", &expected, &m.embedding_size));
@@ -297,6 +306,11 @@ impl ModelConfig {
 /// Sizes beyond this are mistakes or attacks: the largest BERT has 30 thousand to 250 thousand vocabulary entries.
 const MAX_SIZE: u64 = 1 << 22;
 
+/// The graph is built before the weights are seen, so its size must not be up to the file alone. MobileBERT has 24 layers
+/// of 4 feed-forward networks.
+const MAX_LAYERS: u64 = 1000;
+const MAX_FEEDFORWARD_NETWORKS_IN_ALL: usize = 4096;
+
 struct Fields<'a> {
     map: &'a Map<String, Value>,
 }
@@ -307,10 +321,14 @@ impl<'a> Fields<'a> {
     }
 
     fn size(&self, name: &str, default: usize) -> Result<usize> {
+        self.size_within(name, default, MAX_SIZE)
+    }
+
+    fn size_within(&self, name: &str, default: usize, max: u64) -> Result<usize> {
         let Some(value) = self.get(name) else { return Ok(default) };
         match value.as_u64() {
-            Some(n @ 1..=MAX_SIZE) => Ok(n as usize),
-            _ => Err(bad(name, &format!("a whole number from 1 to {MAX_SIZE}"), value)),
+            Some(n) if (1..=max).contains(&n) => Ok(n as usize),
+            _ => Err(bad(name, &format!("a whole number from 1 to {max}"), value)),
         }
     }
 

@@ -232,6 +232,20 @@ pub enum TensorProblem {
         /// The value.
         value: f32,
     },
+    /// It is an int8 weight outside the symmetric range.
+    #[error("holds -128 at element {index}; int8 weights lie in -127..=127")]
+    Asymmetric {
+        /// Flat index of the first such element.
+        index: usize,
+    },
+    /// It is a list of int8 scales, one of which cannot be a scale.
+    #[error("holds {value} at element {index}; every scale must be positive")]
+    Scale {
+        /// Index of the first such scale.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
 }
 
 impl Error {

@@ -195,12 +195,8 @@ impl Graph {
         &self.parameters[id.0]
     }
 
-    /// Adds a weight, or finds the one of that name (tied weights).
+    /// Adds a weight.
     pub(crate) fn add_parameter(&mut self, name: String, shape: &[usize], quantizable: bool) -> ParameterId {
-        if let Some(i) = self.parameters.iter().position(|p| p.name == name) {
-            debug_assert_eq!(self.parameters[i].shape, shape);
-            return ParameterId(i);
-        }
         self.parameters.push(Parameter { name, shape: shape.to_vec(), quantizable });
         ParameterId(self.parameters.len() - 1)
     }

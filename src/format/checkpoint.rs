@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::mmap::Bytes;
-use super::pickle;
+use super::{pickle, safetensors};
 use crate::error::{Error, ErrorKind, Result, TensorProblem};
 
 /// Number types a checkpoint may hold.
@@ -40,6 +39,11 @@ impl ElementType {
         }
     }
 
+    /// Whether [`Checkpoint::f32`] reads it.
+    pub fn is_float(self) -> bool {
+        matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64)
+    }
+
     /// The name safetensors gives it.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,6 +56,8 @@ impl ElementType {
         }
     }
 }
+
+const FLOATS: &str = "F32, F16, BF16 or F64";
 
 /// Where a tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +79,11 @@ impl Entry {
     pub(super) fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Ok(dtype), file: 0, bytes }
     }
+
+    /// A tensor that may be in the file but cannot be a weight: `dtype` tells why.
+    pub(super) fn unreadable(shape: Vec<usize>, dtype: String, bytes: Range<usize>) -> Self {
+        Self { shape, dtype: Err(dtype), file: 0, bytes }
+    }
 }
 
 /// The tensors of a checkpoint, by name.
@@ -89,7 +100,7 @@ impl Checkpoint {
     /// [`ErrorKind::Format`] if the file violates the format (short, oversized or overlapping tensors, bad header), or
     /// [`ErrorKind::Tensor`] if a name is already taken.
     pub fn add_safetensors(&mut self, label: &str, bytes: Bytes) -> Result<()> {
-        let entries = read_safetensors(label, &bytes)?;
+        let entries = safetensors::read(label, &bytes)?;
         self.add(label, bytes, entries)
     }
 
@@ -102,29 +113,26 @@ impl Checkpoint {
         self.add(label, bytes, entries)
     }
 
+    /// Adds all entries or, if one of them is wrong, none.
     fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
-        let file = self.files.len();
-        for (name, entry) in entries {
+        for (name, entry) in &entries {
             let size = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             let length = entry.dtype.as_ref().ok().and_then(|d| size?.checked_mul(d.size()));
+            let start = entry.bytes.start;
             if entry.dtype.is_ok() && length != Some(entry.bytes.len())
                 || bytes.get(entry.bytes.clone()).is_none()
             {
                 let found = format!("`{name}` of shape {:?} at {:?}", entry.shape, entry.bytes);
-                return Err(format_error(
-                    label,
-                    entry.bytes.start,
-                    "bytes as its shape says, inside the file",
-                    found,
-                ));
+                return Err(format_error(label, start, "bytes as its shape says, inside the file", found));
             }
-            let start = entry.bytes.start;
-            if self.entries.insert(name.clone(), Entry { file, ..entry }).is_some() {
-                let found = format!("`{name}` a second time");
+            if self.entries.contains_key(name) {
+                let found = format!("`{name}`, which is also in {}", self.file_of(name));
                 return Err(format_error(label, start, "each tensor in one file only", found));
             }
         }
+        let file = self.files.len();
         self.files.push((label.to_owned(), bytes));
+        self.entries.extend(entries.into_iter().map(|(name, entry)| (name, Entry { file, ..entry })));
         Ok(())
     }
 
@@ -169,7 +177,7 @@ impl Checkpoint {
             Ok(ElementType::F16) => elements(bytes, |b| f16::from_le_bytes(b).to_f32()).collect(),
             Ok(ElementType::Bf16) => elements(bytes, |b| bf16::from_le_bytes(b).to_f32()).collect(),
             Ok(ElementType::F64) => elements(bytes, |b| f64::from_le_bytes(b) as f32).collect(),
-            _ => return Err(self.wrong_type(name, entry, "F32, F16, BF16 or F64")),
+            _ => return Err(self.wrong_type(name, entry, FLOATS)),
         };
         match values.iter().position(|v| !v.is_finite()) {
             None => Ok(values),
@@ -188,6 +196,15 @@ impl Checkpoint {
         match self.find(name)? {
             (Entry { dtype: Ok(ElementType::I8), .. }, bytes) => Ok(bytemuck::cast_slice(bytes)),
             (entry, _) => Err(self.wrong_type(name, entry, "I8")),
+        }
+    }
+
+    /// Checks, without reading it, that a tensor has a type that [`Checkpoint::f32`] reads.
+    pub(super) fn check_float(&self, name: &str) -> Result<()> {
+        let (entry, _) = self.find(name)?;
+        match &entry.dtype {
+            Ok(dtype) if dtype.is_float() => Ok(()),
+            _ => Err(self.wrong_type(name, entry, FLOATS)),
         }
     }
 
@@ -211,38 +228,12 @@ impl Checkpoint {
 }
 
 pub(super) fn format_error(file: &str, offset: usize, expected: &str, found: impl Into<String>) -> Error {
-    let found = found.into();
+    // Names come from the file and can be as long as it.
+    const MAX_FOUND: usize = 300;
+    let found = found.into().chars().take(MAX_FOUND).collect();
     ErrorKind::Format { file: file.into(), offset: offset as u64, expected: expected.into(), found }.into()
 }
 
 fn elements<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
     bytes.as_chunks::<N>().0.iter().map(move |&chunk| read(chunk))
-}
-
-fn read_safetensors(label: &str, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
-    let invalid = |e: safetensors::SafeTensorError| {
-        format_error(
-            label,
-            0,
-            "a safetensors file (header length, JSON header, tensors without gaps)",
-            e.to_string(),
-        )
-    };
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
-    const LENGTH_FIELD: usize = 8;
-    let data = LENGTH_FIELD + header;
-    let entries = metadata.tensors().into_iter().map(|(name, info)| {
-        let dtype = match info.dtype {
-            Dtype::F32 => Ok(ElementType::F32),
-            Dtype::F16 => Ok(ElementType::F16),
-            Dtype::BF16 => Ok(ElementType::Bf16),
-            Dtype::F64 => Ok(ElementType::F64),
-            Dtype::I8 => Ok(ElementType::I8),
-            Dtype::I64 => Ok(ElementType::I64),
-            other => Err(format!("{other:?}")),
-        };
-        let (start, end) = info.data_offsets;
-        (name, Entry { shape: info.shape.clone(), dtype, file: 0, bytes: data + start..data + end })
-    });
-    Ok(entries.collect())
 }

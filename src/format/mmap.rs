@@ -1,6 +1,7 @@
 //! Bytes of a file without reading them into memory.
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
@@ -10,7 +11,6 @@ use memmap2::Mmap;
 use crate::error::{Error, Result};
 
 /// The bytes of a model file: mapped, compiled in, or read.
-#[derive(Debug)]
 pub enum Bytes {
     /// A mapped file.
     Mapped(Mmap),
@@ -48,5 +48,16 @@ impl Deref for Bytes {
             Bytes::Static(bytes) => bytes,
             Bytes::Owned(bytes) => bytes,
         }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Bytes::Mapped(_) => "Mapped",
+            Bytes::Static(_) => "Static",
+            Bytes::Owned(_) => "Owned",
+        };
+        write!(f, "{kind}({} bytes)", self.len())
     }
 }

@@ -4,6 +4,7 @@ mod checkpoint;
 mod folder;
 mod mmap;
 mod pickle;
+mod safetensors;
 mod weights;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry};

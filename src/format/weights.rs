@@ -71,7 +71,16 @@ impl WeightSource for Weights {
         let (name, scale) = &self.bound[parameter.0];
         let Some(scale) = scale else { return Ok(Tensor::F32(self.checkpoint.f32(name)?)) };
         let scales = self.checkpoint.f32(scale)?;
-        Ok(Tensor::Int8 { values: Cow::Borrowed(self.checkpoint.i8(name)?), scales })
+        let values = self.checkpoint.i8(name)?;
+        let invalid =
+            |tensor: &str, problem| Err(Error::tensor(self.checkpoint.file_of(tensor), tensor, problem));
+        if let Some(index) = values.iter().position(|&v| v == i8::MIN) {
+            return invalid(name, TensorProblem::Asymmetric { index });
+        }
+        if let Some(index) = scales.iter().position(|&s| s <= 0.0) {
+            return invalid(scale, TensorProblem::Scale { index, value: scales[index] });
+        }
+        Ok(Tensor::Int8 { values: Cow::Borrowed(values), scales })
     }
 }
 
@@ -98,6 +107,7 @@ fn bind(
                 return Err(Error::tensor(checkpoint.file_of(name), &scale, problem));
             }
             check_shape(checkpoint, &scale, &parameter.shape[..1])?;
+            checkpoint.check_float(&scale)?;
             Ok((name.clone(), Some(scale)))
         }
         _ if int8 => {
@@ -105,7 +115,10 @@ fn bind(
             let problem = TensorProblem::Dtype { expected, found: ElementType::I8.name().to_owned() };
             Err(Error::tensor(checkpoint.file_of(name), name, problem))
         }
-        _ => Ok((name.clone(), None)),
+        _ => {
+            checkpoint.check_float(name)?;
+            Ok((name.clone(), None))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Appends nodes to a graph under the checkpoint's names.
 
+use std::collections::HashMap;
+
 use crate::config::ModelConfig;
 use crate::graph::{Activation, Graph, Norm, NormKind, Op, ParameterId, ValueId};
 
@@ -7,6 +9,7 @@ use crate::graph::{Activation, Graph, Norm, NormKind, Op, ParameterId, ValueId};
 pub(crate) struct Builder<'c> {
     pub(crate) config: &'c ModelConfig,
     graph: Graph,
+    parameters: HashMap<String, ParameterId>,
 }
 
 /// A linear and what is fused behind it: `norm(activation(x W^T + b) + residual)`.
@@ -51,7 +54,7 @@ impl<'n> Dense<'n> {
 
 impl<'c> Builder<'c> {
     pub(crate) fn new(config: &'c ModelConfig) -> Self {
-        Self { config, graph: Graph::default() }
+        Self { config, graph: Graph::default(), parameters: HashMap::new() }
     }
 
     pub(crate) fn finish(self) -> Graph {
@@ -63,11 +66,11 @@ impl<'c> Builder<'c> {
     }
 
     pub(crate) fn vector(&mut self, name: String, width: usize) -> ParameterId {
-        self.graph.add_parameter(name, &[width], false)
+        self.parameter(name, &[width], false)
     }
 
     pub(crate) fn table(&mut self, name: &str, rows: usize, width: usize, quantizable: bool) -> ParameterId {
-        self.graph.add_parameter(name.to_owned(), &[rows, width], quantizable)
+        self.parameter(name.to_owned(), &[rows, width], quantizable)
     }
 
     pub(crate) fn norm(&mut self, name: &str, kind: NormKind, width: usize) -> Norm {
@@ -79,10 +82,21 @@ impl<'c> Builder<'c> {
     pub(crate) fn linear(&mut self, input: ValueId, dense: Dense<'_>) -> ValueId {
         let Dense { name, out, activation, residual, norm, quantizable } = dense;
         let shape = [out, self.width(input)];
-        let weight = self.graph.add_parameter(format!("{name}.weight"), &shape, quantizable);
+        let weight = self.parameter(format!("{name}.weight"), &shape, quantizable);
         let bias = self.vector(format!("{name}.bias"), out);
         let norm = norm.map(|(name, kind)| self.norm(name, kind, out));
         self.push(name, Op::Linear { input, weight, bias, activation, residual, norm }, out)
+    }
+
+    /// Adds a weight, or finds the one of that name (tied weights).
+    fn parameter(&mut self, name: String, shape: &[usize], quantizable: bool) -> ParameterId {
+        let graph = &mut self.graph;
+        let id = *self
+            .parameters
+            .entry(name.clone())
+            .or_insert_with(|| graph.add_parameter(name, shape, quantizable));
+        debug_assert_eq!(graph.parameter(id).shape, shape);
+        id
     }
 
     pub(crate) fn push(&mut self, name: &str, op: Op, width: usize) -> ValueId {
