@@ -7,9 +7,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::backend::{Backend, Observer, Request};
 use crate::config::{Head, ModelConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{WeightSource, Weights};
+use crate::format::WeightSource;
 use crate::graph::{Graph, Op, Rows};
-use crate::model;
+use crate::model::{self, Weights};
 use crate::source::ModelFiles;
 use crate::text::Batch;
 

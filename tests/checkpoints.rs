@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use mobilebert::format::{Checkpoint, WeightSource, Weights};
+use mobilebert::format::{Checkpoint, WeightSource};
 use mobilebert::graph::ParameterId;
+use mobilebert::model::Weights;
 use mobilebert::{ErrorKind, ModelConfig, model};
 
 fn folder(name: &str) -> PathBuf {

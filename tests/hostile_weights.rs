@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mobilebert::format::{Bytes, Checkpoint, WeightSource, Weights};
+use mobilebert::format::{Bytes, Checkpoint, WeightSource};
 use mobilebert::graph::ParameterId;
+use mobilebert::model::Weights;
 use mobilebert::{Error, ErrorKind, ModelConfig, TensorProblem, model};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};

@@ -98,7 +98,8 @@ fn assert_answers_as_recorded(qa: &QuestionAnswering, data: &Path, file: &str) {
 
 #[test]
 fn f32_answers_200_squad_questions_as_transformers_does() {
-    let (Some(data), Some(weights)) = (shared("data", "MOBILEBERT_DATA"), shared("weights", "MOBILEBERT_WEIGHTS"))
+    let (Some(data), Some(weights)) =
+        (shared("data", "MOBILEBERT_DATA"), shared("weights", "MOBILEBERT_WEIGHTS"))
     else {
         return;
     };

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::config::{ModelConfig, QuantizationConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Tensor, WeightSource, Weights};
+use crate::format::{Tensor, WeightSource};
 use crate::graph::ParameterId;
-use crate::model;
+use crate::model::{self, Weights};
 use crate::quant;
 use crate::source::ModelFiles;
 

@@ -200,7 +200,7 @@ impl Checkpoint {
     }
 
     /// Checks, without reading it, that a tensor has a type that [`Checkpoint::f32`] reads.
-    pub(super) fn check_float(&self, name: &str) -> Result<()> {
+    pub(crate) fn check_float(&self, name: &str) -> Result<()> {
         let (entry, _) = self.find(name)?;
         match &entry.dtype {
             Ok(dtype) if dtype.is_float() => Ok(()),

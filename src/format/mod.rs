@@ -5,11 +5,9 @@ mod folder;
 mod mmap;
 mod pickle;
 mod safetensors;
-mod weights;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry};
 pub use mmap::Bytes;
-pub use weights::Weights;
 
 use std::borrow::Cow;
 

@@ -11,6 +11,9 @@ mod encoder;
 mod ffn;
 pub mod names;
 pub mod synthetic;
+mod weights;
+
+pub use weights::Weights;
 
 pub(crate) use builder::{Builder, Dense};
 

@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use super::{Checkpoint, ElementType, Tensor, WeightSource};
+use super::names;
 use crate::config::{ModelConfig, QuantizationConfig};
 use crate::error::{Error, Result, TensorProblem};
+use crate::format::{Checkpoint, ElementType, Tensor, WeightSource};
 use crate::graph::{Graph, Parameter, ParameterId};
-use crate::model::names;
 
 /// A checkpoint bound to a graph.
 #[derive(Debug)]
