@@ -236,6 +236,63 @@ fn broken_tokenizer_json() {
     }
 }
 
+/// All JSON pointers into a value.
+fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| pointers(value, format!("{at}/{key}"), found));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, value)| pointers(value, format!("{at}/{i}"), found));
+        }
+        _ => {}
+    }
+    found.push(at);
+}
+
+#[test]
+fn no_value_in_a_tokenizer_json_makes_it_panic() {
+    let mut all = Vec::new();
+    pointers(&tokenizer_json(), String::new(), &mut all);
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(u64::MAX),
+        json!(1e300),
+        json!(""),
+        json!("A"),
+        json!("B"),
+        json!("\u{301}"),
+        json!("hello"),
+        json!("[SEP]"),
+        json!([]),
+        json!([0]),
+        json!({}),
+        json!([{}]),
+        json!({"type": "Sequence", "normalizers": [], "pretokenizers": []}),
+    ];
+    let mut loaded = 0;
+    for pointer in &all {
+        for value in &values {
+            if let Ok(tokenizer) = from_json(&changed(pointer, value.clone())) {
+                loaded += 1;
+                let encoding = tokenizer.encode_pair(TEXT, "\u{301}\0 helloo [SEP]").unwrap();
+                assert!(
+                    encoding.ids().iter().all(|&id| (id as usize) < tokenizer.vocab_size()),
+                    "{pointer} {value}"
+                );
+            }
+        }
+    }
+    assert!(
+        loaded > 100 && loaded < all.len() * values.len(),
+        "{loaded} of {} loaded",
+        all.len() * values.len()
+    );
+}
+
 #[test]
 fn a_folder_is_read() {
     let folder = tempfile::tempdir().unwrap();
