@@ -1,5 +1,7 @@
 //! Tokenizer files: what can be loaded, and what a user is told about one that cannot.
 
+#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
 use mobilebert::{Error, ErrorKind, Tokenizer, TokenizerFiles, WindowOptions};
 use serde_json::{Value, json};
 

@@ -1,6 +1,8 @@
 //! Tokens, segments and offsets equal those of `transformers` on texts that are easy to get wrong
 //! (`tests/golden/tokens`, made by `eval/reference/make_token_goldens.py`).
 
+#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
 use std::path::{Path, PathBuf};
 
 use mobilebert::{Tokenizer, TokenizerFiles, Window, WindowOptions};
