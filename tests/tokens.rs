@@ -1,9 +1,11 @@
 //! Tokens, segments and offsets equal those of `transformers` on texts that are easy to get wrong
 //! (`tests/golden/tokens`, made by `eval/reference/make_token_goldens.py`).
 
+#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
 use std::path::{Path, PathBuf};
 
-use mobilebert::{Tokenizer, TokenizerFiles};
+use mobilebert::{Tokenizer, TokenizerFiles, Window, WindowOptions};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -93,4 +95,57 @@ fn special_tokens_as_plain_text() {
     check("uncased-plain-specials.jsonl", |golden| {
         tokenizer(UNCASED, &golden.options).special_tokens_in_text(false)
     });
+}
+
+#[derive(Deserialize)]
+struct GoldenWindows {
+    text: String,
+    question: Option<String>,
+    second: Option<String>,
+    max_seq_len: usize,
+    #[serde(default)]
+    doc_stride: usize,
+    #[serde(default)]
+    windows: Vec<GoldenWindow>,
+    /// Ids of `text` and `second`, cut without windows.
+    truncated: Option<Vec<u32>>,
+}
+
+#[derive(Deserialize)]
+struct GoldenWindow {
+    ids: Vec<u32>,
+    offsets: Vec<(usize, usize)>,
+}
+
+#[test]
+fn windows() {
+    let tokenizer = tokenizer(UNCASED, &serde_json::Map::new());
+    let lines = std::fs::read_to_string(root().join("tests/golden/tokens/uncased-windows.jsonl")).unwrap();
+    let mut failures = Vec::new();
+    for (number, line) in lines.lines().enumerate() {
+        let golden: GoldenWindows = serde_json::from_str(line).unwrap();
+        let text = tokenizer.tokenize(&golden.text).unwrap();
+        let second =
+            golden.question.as_ref().or(golden.second.as_ref()).map(|t| tokenizer.tokenize(t).unwrap());
+        let (found, expected): (Vec<_>, Vec<_>) = if let Some(expected) = golden.truncated {
+            let (encoding, truncated) = text.encode_truncated(second.as_ref(), golden.max_seq_len).unwrap();
+            assert_eq!(truncated, encoding.len() < text.len() + second.as_ref().map_or(2, |s| s.len() + 3));
+            (vec![(encoding.ids().to_vec(), Vec::new())], vec![(expected, Vec::new())])
+        } else {
+            let options = WindowOptions::new(golden.max_seq_len).doc_stride(golden.doc_stride);
+            let windows = match &second {
+                Some(question) => text.windows_with_question(question, &options).unwrap(),
+                None => text.windows(&options).unwrap(),
+            };
+            let offsets = |w: &Window| w.encoding().spans().iter().map(|s| (s.start, s.end)).collect();
+            (
+                windows.map(|w| (w.ids().to_vec(), offsets(&w))).collect(),
+                golden.windows.into_iter().map(|w| (w.ids, w.offsets)).collect(),
+            )
+        };
+        if found != expected {
+            failures.push(format!("line {}: expected {expected:?}\n  found {found:?}", number + 1));
+        }
+    }
+    assert!(failures.is_empty(), "{} lines differ:\n{}", failures.len(), failures.join("\n"));
 }

@@ -21,8 +21,9 @@ PAIR = [(24, 4), (24, 0), (24, 14), (32, 8), (40, 20), (512, 128), (61, 3)]
 
 def windows(tokenizer: BertTokenizer, question: str | None, text: str, length: int, stride: int) -> dict:
     texts = [text] if question is None else [question, text]
+    # In lists: `tokenizer("a", "")` would take the empty pair for none.
     encoding = tokenizer(
-        *texts,
+        *([t] for t in texts),
         truncation=True if question is None else "only_second",
         max_length=length,
         stride=stride,

@@ -7,10 +7,12 @@
 //! to code points and UTF-16 units.
 
 mod batch;
+mod breaks;
 mod encoding;
 mod files;
 mod span;
 mod tokenizer;
+mod tokenizer_json;
 mod vocabulary;
 mod window;
 

@@ -8,17 +8,15 @@ use serde_json::Value;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{ModelWrapper, NormalizerWrapper, PostProcessor, PreTokenizerWrapper};
+use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
+use super::breaks::Breaks;
 use super::encoding::{Encoding, TokenizedText};
-use super::files::{AddedToken, NamedBytes, Settings, TokenizerFiles, parse};
+use super::files::{AddedToken, NamedBytes, Settings, TokenizerFiles};
 use super::span::Span;
+use super::tokenizer_json;
 use super::vocabulary::{SpecialIds, Vocabulary, parse_lines, problem};
 use crate::error::{ErrorKind, Result};
-
-/// Texts above this many bytes are tokenised piece by piece: the crate below needs some 100 bytes of memory for each
-/// byte it is given at once.
-const CHUNK: usize = 16 << 10;
 
 /// Splits text into the word pieces of a BERT vocabulary, exactly as `transformers`' fast `BertTokenizer`.
 ///
@@ -43,8 +41,7 @@ pub struct Tokenizer {
     vocabulary: Arc<Vocabulary>,
     ids: HashMap<Box<str>, u32>,
     never_split: HashSet<String>,
-    /// Bytes from which on a text is cut into pieces; [`usize::MAX`] if a cut could change its tokens.
-    chunk: usize,
+    breaks: Breaks,
     model_max_length: Option<usize>,
 }
 
@@ -73,9 +70,9 @@ impl Tokenizer {
     /// not a WordPiece tokenizer with BERT's sequence format.
     pub fn from_files(files: &TokenizerFiles<'_>) -> Result<Self> {
         let settings = files.settings()?;
-        let (file, mut inner) = match (&files.tokenizer_json, &files.vocab) {
+        let (file, (mut inner, layout)) = match (&files.tokenizer_json, &files.vocab) {
             (Some(file), _) => (file, from_json(file, &settings)?),
-            (None, Some(file)) => (file, from_vocab(file, &settings)?),
+            (None, Some(file)) => (file, (from_vocab(file, &settings)?, None)),
             (None, None) => {
                 return Err(ErrorKind::MissingFile {
                     folder: files.place.clone().into(),
@@ -91,7 +88,9 @@ impl Tokenizer {
         inner
             .add_special_tokens(roles.into_iter().map(crate_token))
             .map_err(|e| problem(&file.name, e.to_string()))?;
-        check_format(&file.name, &inner, &special)?;
+        if let Some(layout) = layout {
+            tokenizer_json::check_layout(&file.name, &layout, &special)?;
+        }
 
         let ids: HashMap<Box<str>, u32> =
             inner.get_vocab(true).into_iter().map(|(token, id)| (token.into_boxed_str(), id)).collect();
@@ -104,7 +103,7 @@ impl Tokenizer {
         let size = tokens.keys().max().map_or(0, |&id| id as usize + 1);
         let vocabulary = Vocabulary { file: file.name.clone(), tokens, special, size };
         Ok(Self {
-            chunk: if can_chunk(&inner) { CHUNK } else { usize::MAX },
+            breaks: breaks(&inner),
             inner,
             vocabulary: Arc::new(vocabulary),
             ids,
@@ -165,7 +164,7 @@ impl Tokenizer {
     fn append(&self, text: &str, part: Span, tokens: &mut TokenizedText) -> Result<()> {
         let mut start = part.start;
         while start < part.end {
-            let end = cut(text, start, part.end, self.chunk);
+            let end = start + self.breaks.first_piece(&text.as_bytes()[start..part.end]);
             let piece = self
                 .inner
                 .encode(&text[start..end], false)
@@ -235,29 +234,20 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Where to end the piece that begins at `start`: in front of the last ASCII white space within `chunk` bytes, or the
-/// first one behind. There BERT's rules look no further: white space ends a word, no rule joins it to its neighbours,
-/// and it composes with nothing.
-fn cut(text: &str, start: usize, end: usize, chunk: usize) -> usize {
-    let bytes = &text.as_bytes()[start..end];
-    if bytes.len() <= chunk {
-        return end;
-    }
-    let white = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-    match bytes[1..chunk].iter().rposition(white) {
-        Some(i) => start + 1 + i,
-        None => bytes[chunk..].iter().position(white).map_or(end, |i| start + chunk + i),
+/// Cuts are known to be safe under BERT's normalisation and splitting alone.
+fn breaks(inner: &tokenizers::Tokenizer) -> Breaks {
+    match (inner.get_normalizer(), inner.get_pre_tokenizer()) {
+        (Some(NormalizerWrapper::BertNormalizer(bert)), Some(PreTokenizerWrapper::BertPreTokenizer(_))) => {
+            let added: Vec<_> = inner.get_added_tokens_decoder().into_values().map(own_token).collect();
+            Breaks::bert(&added, bert.handle_chinese_chars)
+        }
+        _ => Breaks::none(),
     }
 }
 
-/// White space separates pieces under BERT's normalisation and splitting, unless an added token reaches over it.
-fn can_chunk(inner: &tokenizers::Tokenizer) -> bool {
-    matches!(inner.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(_)))
-        && matches!(inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)))
-        && inner
-            .get_added_tokens_decoder()
-            .values()
-            .all(|t| !t.lstrip && !t.rstrip && !t.content.contains(char::is_whitespace))
+fn own_token(token: tokenizers::AddedToken) -> AddedToken {
+    let tokenizers::AddedToken { content, single_word, lstrip, rstrip, normalized, special } = token;
+    AddedToken { content, single_word, lstrip, rstrip, normalized, special }
 }
 
 fn from_vocab(file: &NamedBytes<'_>, settings: &Settings) -> Result<tokenizers::Tokenizer> {
@@ -290,43 +280,8 @@ fn from_vocab(file: &NamedBytes<'_>, settings: &Settings) -> Result<tokenizers::
     Ok(inner)
 }
 
-/// Parts of a `tokenizer.json` that follow from the text alone and that no file can make fail.
-const NORMALIZERS: [&str; 9] =
-    ["BertNormalizer", "Sequence", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip"];
-const PRE_TOKENIZERS: [&str; 6] =
-    ["BertPreTokenizer", "Sequence", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"];
-const POST_PROCESSORS: [&str; 2] = ["TemplateProcessing", "BertProcessing"];
-
-fn from_json(file: &NamedBytes<'_>, settings: &Settings) -> Result<tokenizers::Tokenizer> {
-    let mut json: Value = parse(file)?;
-    let Some(object) = json.as_object_mut() else {
-        return Err(problem(&file.name, "is not a JSON object; expected a file that `tokenizers` wrote"));
-    };
-    // Lengths are this engine's business: a cut here would be silent.
-    object.remove("truncation");
-    object.remove("padding");
-    object.remove("decoder");
-    let Some(model) = object.get_mut("model").and_then(Value::as_object_mut) else {
-        return Err(problem(&file.name, "has no `model`; expected a WordPiece tokenizer"));
-    };
-    // Files from before the type was written.
-    if !model.contains_key("type") && model.contains_key("continuing_subword_prefix") {
-        model.insert("type".to_owned(), "WordPiece".into());
-    }
-    match model.get("type").and_then(Value::as_str) {
-        Some("WordPiece") => {}
-        found => {
-            let found = found.unwrap_or("of no type");
-            return Err(problem(&file.name, format!("`model` is {found}; expected WordPiece")));
-        }
-    }
-    if model.get("vocab").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty) {
-        return Err(problem(&file.name, "`model.vocab` is empty; expected tokens and their ids"));
-    }
-    check_types(file, object.get("normalizer"), "normalizer", "normalizers", &NORMALIZERS)?;
-    check_types(file, object.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers", &PRE_TOKENIZERS)?;
-    check_types(file, object.get("post_processor"), "post_processor", "processors", &POST_PROCESSORS)?;
-
+fn from_json(file: &NamedBytes<'_>, settings: &Settings) -> Result<(tokenizers::Tokenizer, Option<Value>)> {
+    let (json, layout) = tokenizer_json::read(file)?;
     let mut inner: tokenizers::Tokenizer =
         serde_json::from_value(json).map_err(|source| ErrorKind::Json { file: file.name.clone(), source })?;
     if let Some(NormalizerWrapper::BertNormalizer(normalizer)) = inner.get_normalizer() {
@@ -337,26 +292,7 @@ fn from_json(file: &NamedBytes<'_>, settings: &Settings) -> Result<tokenizers::T
             settings.tokenize_chinese_chars.unwrap_or(normalizer.handle_chinese_chars);
         inner.with_normalizer(Some(normalizer)).map_err(|e| problem(&file.name, e.to_string()))?;
     }
-    Ok(inner)
-}
-
-fn check_types(
-    file: &NamedBytes<'_>,
-    part: Option<&Value>,
-    name: &str,
-    list: &str,
-    known: &[&str],
-) -> Result<()> {
-    let Some(part) = part.filter(|part| !part.is_null()) else { return Ok(()) };
-    let found = part.get("type").and_then(Value::as_str).unwrap_or("of no type");
-    if !known.contains(&found) {
-        return Err(problem(
-            &file.name,
-            format!("`{name}` is {found}; expected one of {}", known.join(", ")),
-        ));
-    }
-    let parts = part.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    parts.iter().try_for_each(|part| check_types(file, Some(part), name, list, known))
+    Ok((inner, layout))
 }
 
 fn special_ids(file: &str, inner: &tokenizers::Tokenizer, settings: &Settings) -> Result<SpecialIds> {
@@ -387,34 +323,6 @@ fn special_ids(file: &str, inner: &tokenizers::Tokenizer, settings: &Settings) -
         mask: id(&settings.mask),
         pad: id(&settings.pad),
     })
-}
-
-/// [`Encoding::build`] lays sequences out itself, so that windows can share a text. A `tokenizer.json` that asks for
-/// another layout is refused.
-fn check_format(file: &str, inner: &tokenizers::Tokenizer, special: &SpecialIds) -> Result<()> {
-    let Some(processor) = inner.get_post_processor() else { return Ok(()) };
-    let failed = |e: tokenizers::Error| problem(file, format!("`post_processor` fails: {e}"));
-    let text = |type_id| {
-        tokenizers::Encoding::from_tokens(
-            vec![tokenizers::Token::new(special.unk, String::new(), (0, 0))],
-            type_id,
-        )
-    };
-    let (cls, sep, unk) = (special.cls, special.sep, special.unk);
-    let single = processor.process(text(0), None, true).map_err(failed)?;
-    let pair = processor.process(text(0), Some(text(1)), true).map_err(failed)?;
-    if single.get_ids() != [cls, unk, sep]
-        || pair.get_ids() != [cls, unk, sep, unk, sep]
-        || single.get_type_ids() != [0, 0, 0]
-        || pair.get_type_ids() != [0, 0, 0, 1, 1]
-    {
-        return Err(problem(
-            file,
-            "`post_processor` differs from BERT's; expected `[CLS] a [SEP]` with segment 0 and \
-             `[CLS] a [SEP] b [SEP]` with segments 0 and 1",
-        ));
-    }
-    Ok(())
 }
 
 fn crate_token(token: &AddedToken) -> tokenizers::AddedToken {
@@ -478,31 +386,15 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn pieces_change_nothing(text in text(), chunk in 1_usize..40, lower: bool, strip: Option<bool>) {
-            let config = serde_json::json!({"do_lower_case": lower, "strip_accents": strip}).to_string();
-            let mut tokenizer = tokenizer(&config);
-            tokenizer.chunk = usize::MAX;
+        fn pieces_change_nothing(text in text(), chunk in 1_usize..40, lower: bool, strip: Option<bool>, cjk: bool) {
+            let config = serde_json::json!({"do_lower_case": lower, "strip_accents": strip, "tokenize_chinese_chars": cjk});
+            let mut tokenizer = tokenizer(&config.to_string());
+            tokenizer.breaks.chunk = usize::MAX;
             let whole = tokenizer.tokenize(&text).unwrap();
-            tokenizer.chunk = chunk;
+            tokenizer.breaks.chunk = chunk;
             let pieces = tokenizer.tokenize(&text).unwrap();
             prop_assert_eq!((whole.ids, whole.spans, whole.words), (pieces.ids, pieces.spans, pieces.words));
         }
-    }
-
-    #[test]
-    fn pieces_end_at_white_space() {
-        assert_eq!(cut("aa bb cc", 0, 8, 7), 5);
-        assert_eq!(cut("aa bb cc", 0, 8, 8), 8);
-        assert_eq!(cut("aaaa bb", 0, 7, 2), 4);
-        assert_eq!(cut("aaaa", 0, 4, 2), 4);
-        assert_eq!(cut(" aaaa", 0, 5, 2), 5);
-    }
-
-    #[test]
-    fn an_added_token_with_white_space_forbids_pieces() {
-        let config = r#"{"mask_token": {"content": "[MASK]", "lstrip": true}}"#;
-        assert_eq!(tokenizer(config).chunk, usize::MAX);
-        assert_eq!(tokenizer("{}").chunk, CHUNK);
     }
 
     #[test]
