@@ -1,6 +1,6 @@
 //! The contract between the architecture and the backends: a model as a list of fused operations.
 //!
-//! [`crate::model`] and [`crate::head`] write a [`Graph`] once, at load; every backend runs the same graph. A graph is
+//! [`crate::model`] and the task heads write a [`Graph`] once, at load; every backend runs the same graph. A graph is
 //! data, so a backend may look ahead: the native one merges linears that read the same input, folds affine norms
 //! into weights, and carries blocks of rows through all row-wise nodes between two attentions.
 //!

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint};
+use crate::text::{Tokenizer, TokenizerFiles};
 
 /// The files of one model.
 #[derive(Debug, Clone)]
@@ -107,6 +108,14 @@ impl ModelFiles {
             ErrorKind::Format { file: FILE.into(), offset: offset as u64, expected: "UTF-8".into(), found }
                 .into()
         })
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::from_files`].
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        Tokenizer::from_files(&TokenizerFiles::collect(self.label(), |name| self.read(name))?)
     }
 
     /// The weights.

@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("head", &["config", "graph", "model"]),
     ("backend", &["format", "graph", "text"]),
     ("hub", &["source"]),
-    ("source", &["format", "hub"]),
+    ("source", &["format", "hub", "text"]),
     ("engine", &["backend", "config", "format", "graph", "model", "source", "text"]),
     ("pipeline", &["config", "engine", "source", "text"]),
     ("convert", &["config", "format", "graph", "model", "quant", "source"]),
