@@ -204,7 +204,9 @@ pub enum TensorProblem {
         nearest: Option<String>,
     },
     /// No part of this architecture has a tensor of that name.
-    #[error("has no place in this architecture; remove it, or check `model_type` and the layer counts in config.json")]
+    #[error(
+        "has no place in this architecture; remove it, or check `model_type` and the layer counts in config.json"
+    )]
     Unknown,
     /// Its shape differs from what the configuration says.
     #[error("has shape {found:?}; config.json asks for {expected:?}")]
@@ -230,6 +232,20 @@ pub enum TensorProblem {
         /// The value.
         value: f32,
     },
+    /// It is an int8 weight outside the symmetric range.
+    #[error("holds -128 at element {index}; int8 weights lie in -127..=127")]
+    Asymmetric {
+        /// Flat index of the first such element.
+        index: usize,
+    },
+    /// It is a list of int8 scales, one of which cannot be a scale.
+    #[error("holds {value} at element {index}; every scale must be positive")]
+    Scale {
+        /// Index of the first such scale.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
 }
 
 impl Error {
@@ -251,7 +267,11 @@ impl Error {
         ErrorKind::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem }.into()
     }
 
-    pub(crate) fn option(option: &'static str, expected: impl Into<String>, found: impl fmt::Display) -> Self {
+    pub(crate) fn option(
+        option: &'static str,
+        expected: impl Into<String>,
+        found: impl fmt::Display,
+    ) -> Self {
         ErrorKind::Option { option, expected: expected.into(), found: found.to_string() }.into()
     }
 }

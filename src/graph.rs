@@ -1,6 +1,6 @@
 //! The contract between the architecture and the backends: a model as a list of fused operations.
 //!
-//! [`crate::model`] and [`crate::head`] write a [`Graph`] once, at load; every backend runs the same graph. A graph is
+//! [`crate::model`] and the task heads write a [`Graph`] once, at load; every backend runs the same graph. A graph is
 //! data, so a backend may look ahead: the native one merges linears that read the same input, folds affine norms
 //! into weights, and carries blocks of rows through all row-wise nodes between two attentions.
 //!
@@ -144,6 +144,21 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The values it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = ValueId> {
+        let inputs = match *self {
+            Op::WordEmbedding { .. } => [None; 3],
+            Op::PositionAndType { input, .. } | Op::Select { input, .. } | Op::Vocabulary { input, .. } => {
+                [Some(input), None, None]
+            }
+            Op::Linear { input, residual, .. } => [Some(input), residual, None],
+            Op::Attention { query, key, value, .. } => [Some(query), Some(key), Some(value)],
+        };
+        inputs.into_iter().flatten()
+    }
+}
+
 /// An operation, its place in the model and the width of its output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -180,12 +195,8 @@ impl Graph {
         &self.parameters[id.0]
     }
 
-    /// Adds a weight, or finds the one of that name (tied weights).
+    /// Adds a weight.
     pub(crate) fn add_parameter(&mut self, name: String, shape: &[usize], quantizable: bool) -> ParameterId {
-        if let Some(i) = self.parameters.iter().position(|p| p.name == name) {
-            debug_assert_eq!(self.parameters[i].shape, shape);
-            return ParameterId(i);
-        }
         self.parameters.push(Parameter { name, shape: shape.to_vec(), quantizable });
         ParameterId(self.parameters.len() - 1)
     }

@@ -1,11 +1,60 @@
-//! A compact BERT engine, MobileBERT first.
+//! A compact BERT engine, MobileBERT first: text to answers, labels, words and vectors, without a framework.
+//!
+//! ```
+//! # fn main() -> mobilebert::Result<()> {
+//! let qa = mobilebert::QuestionAnswering::open("qa")?;
+//! let answer = qa.answer("Who built it?", "It was built by Ada.")?;
+//! assert_eq!((answer.answer.as_str(), answer.start, answer.end), ("Ada", 16, 19));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate in the order that data flows:
+//!
+//! 1. [`text`]: a [`Tokenizer`] turns text into an [`Encoding`], whose tokens know the bytes they came from; long texts
+//!    become [`Window`]s; a [`Batch`] collects sequences without padding.
+//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data; [`format`](mod@format) and
+//!    [`model::Weights`] find its weights in a checkpoint.
+//! 3. [`backend`]: runs graphs. An [`Engine`] is configuration, weights and backend together: batches in, logits out.
+//! 4. [`pipeline`]: [`QuestionAnswering`], [`TextClassification`], [`TokenClassification`], [`FillMask`] and [`Embedder`]
+//!    compose all of it. Most programs need nothing else.
+//!
+//! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`) or a hub id; see
+//! [`ModelFiles::resolve`]. Every function that can fail returns an [`Error`] that says what, where, what was expected
+//! and what to do.
+
+// Here and not in Cargo.toml: tests, benches and examples may do all of this.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod backend;
+mod config;
+pub mod convert;
+mod engine;
 mod error;
 pub mod format;
 pub mod graph;
+mod head;
+mod hub;
 pub mod kernels;
+pub mod model;
+pub mod pipeline;
+pub mod quant;
+mod source;
 pub mod text;
 
+pub use config::{
+    Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
+};
+pub use engine::{BackendKind, Engine, EngineOptions, Output};
 pub use error::{Error, ErrorKind, Result, TensorProblem};
-pub use text::Batch;
+pub use pipeline::{
+    AggregationStrategy, Answer, Classification, Embedder, EmbedderOptions, Embedding, Entity, Fill,
+    FillMask, FillMaskOptions, FunctionToApply, LabelScore, LongText, Pooling, QuestionAnswering,
+    QuestionAnsweringOptions, TextClassification, TextClassificationOptions, TokenClassification,
+    TokenClassificationOptions,
+};
+pub use source::{BUILT_IN, ModelFiles};
+pub use text::{
+    Batch, Encoding, Span, SpecialIds, TextIndex, TokenizedText, Tokenizer, TokenizerFiles, Window,
+    WindowOptions, Windows,
+};

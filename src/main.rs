@@ -1,1 +1,3 @@
-fn main(){}
+//! The `mobilebert` command.
+
+fn main() {}

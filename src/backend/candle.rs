@@ -1,1 +1,227 @@
-//! Reference backend.
+//! The reference backend: every operation by its definition, in f32, with candle's tensors.
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::{Backend, Request};
+use crate::error::{ErrorKind, Result};
+use crate::format::WeightSource;
+use crate::graph::{Activation, Graph, Node, Norm, NormKind, Op, ParameterId, Rows, ValueId};
+use crate::text::Batch;
+
+const NAME: &str = "candle";
+
+/// Runs a graph node by node on candle's CPU, CUDA or Metal device. Int8 weights are dequantised at load.
+#[derive(Debug)]
+pub struct CandleBackend {
+    graph: Graph,
+    parameters: Vec<Tensor>,
+    /// For each node, the values that no later node reads.
+    dead_after: Vec<Vec<ValueId>>,
+    device: Device,
+}
+
+impl CandleBackend {
+    /// Loads all weights as f32 onto the device of this build: CUDA or Metal with the feature of that name, else the
+    /// CPU.
+    ///
+    /// # Errors
+    /// Those of the weight source, and [`ErrorKind::Backend`] if the device cannot be used.
+    pub fn load(graph: Graph, weights: &dyn WeightSource) -> Result<Self> {
+        let device = device().map_err(|e| backend_error("device", e))?;
+        let parameters = graph.parameters.iter().enumerate().map(|(i, parameter)| {
+            let values = weights.tensor(ParameterId(i))?.into_f32().into_owned();
+            Tensor::from_vec(values, parameter.shape.as_slice(), &device)
+                .map_err(|e| backend_error(&parameter.name, e))
+        });
+        let parameters = parameters.collect::<Result<_>>()?;
+        let dead_after = dead_after(&graph);
+        Ok(Self { graph, parameters, dead_after, device })
+    }
+
+    fn parameter(&self, id: ParameterId) -> &Tensor {
+        &self.parameters[id.0]
+    }
+
+    fn node(
+        &self,
+        node: &Node,
+        values: &[Option<Tensor>],
+        request: &Request<'_>,
+    ) -> candle_core::Result<Tensor> {
+        let batch = request.batch;
+        let value = |id: ValueId| {
+            values[id.0].as_ref().ok_or_else(|| candle_core::Error::Msg(format!("value {} was freed", id.0)))
+        };
+        match &node.op {
+            Op::WordEmbedding { table, trigram } => {
+                let rows = self.rows(*table, batch.ids())?;
+                if *trigram { join_neighbours(&rows, batch) } else { Ok(rows) }
+            }
+            Op::PositionAndType { input, position, token_type, norm } => {
+                let positions: Vec<u32> =
+                    (0..batch.sequences()).flat_map(|s| 0..batch.range(s).len() as u32).collect();
+                let x = (value(*input)? + self.rows(*position, &positions)?)?;
+                let x = (x + self.rows(*token_type, batch.type_ids())?)?;
+                self.norm(&x, norm)
+            }
+            Op::Linear { input, weight, bias, activation, residual, norm } => {
+                let x = value(*input)?.matmul(&self.parameter(*weight).t()?)?;
+                let mut x = activate(&x.broadcast_add(self.parameter(*bias))?, *activation)?;
+                if let Some(residual) = residual {
+                    x = (x + value(*residual)?)?;
+                }
+                norm.as_ref().map_or(Ok(x.clone()), |norm| self.norm(&x, norm))
+            }
+            Op::Attention { query, key, value: v, heads } => {
+                let (query, key, v) = (value(*query)?, value(*key)?, value(*v)?);
+                let sequences = (0..batch.sequences())
+                    .map(|s| attention(query, key, v, *heads, batch.range(s)))
+                    .collect::<candle_core::Result<Vec<_>>>()?;
+                Tensor::cat(&sequences, 0)
+            }
+            Op::Select { input, rows } => {
+                let rows: Vec<u32> = match (rows, request.rows) {
+                    (Rows::First, _) => {
+                        batch.starts()[..batch.sequences()].iter().map(|&r| r as u32).collect()
+                    }
+                    (Rows::Requested, Some(rows)) => rows.iter().map(|&r| r as u32).collect(),
+                    (Rows::Requested, None) => return value(*input).cloned(),
+                };
+                value(*input)?.index_select(&self.indices(&rows)?, 0)
+            }
+            Op::Vocabulary { input, decoder, extra, bias } => {
+                let (x, decoder) = (value(*input)?, self.parameter(*decoder));
+                let embedding = decoder.dim(1)?;
+                let mut scores = x.narrow(1, 0, embedding)?.contiguous()?.matmul(&decoder.t()?)?;
+                if let Some(extra) = extra {
+                    let rest = x.narrow(1, embedding, x.dim(1)? - embedding)?.contiguous()?;
+                    scores = (scores + rest.matmul(self.parameter(*extra))?)?;
+                }
+                scores.broadcast_add(self.parameter(*bias))
+            }
+        }
+    }
+
+    fn rows(&self, table: ParameterId, indices: &[u32]) -> candle_core::Result<Tensor> {
+        self.parameter(table).index_select(&self.indices(indices)?, 0)
+    }
+
+    fn indices(&self, indices: &[u32]) -> candle_core::Result<Tensor> {
+        Tensor::from_slice(indices, indices.len(), &self.device)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm) -> candle_core::Result<Tensor> {
+        let normalised = match norm.kind {
+            NormKind::NoNorm => x.clone(),
+            NormKind::LayerNorm { eps } => {
+                let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+                let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+                centred.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?
+            }
+        };
+        normalised.broadcast_mul(self.parameter(norm.weight))?.broadcast_add(self.parameter(norm.bias))
+    }
+}
+
+impl Backend for CandleBackend {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {
+        let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
+        let to_vec = |node: &Node, value: &Tensor| {
+            let flat = value.to_dtype(DType::F32).and_then(|v| v.flatten_all()?.to_vec1::<f32>());
+            flat.map_err(|e| backend_error(&node.name, e))
+        };
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            let output = self.node(node, &values, request).map_err(|e| backend_error(&node.name, e))?;
+            if let Some(observer) = request.observer {
+                observer.observe(node, &to_vec(node, &output)?);
+            }
+            if i == self.graph.output().0 {
+                return to_vec(node, &output);
+            }
+            values[i] = Some(output);
+            for dead in &self.dead_after[i] {
+                values[dead.0] = None;
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+fn device() -> candle_core::Result<Device> {
+    if cfg!(feature = "cuda") {
+        Device::new_cuda(0)
+    } else if cfg!(feature = "metal") {
+        Device::new_metal(0)
+    } else {
+        Ok(Device::Cpu)
+    }
+}
+
+fn backend_error(node: &str, source: candle_core::Error) -> crate::Error {
+    ErrorKind::Backend { backend: NAME, node: node.to_owned(), source: Box::new(source) }.into()
+}
+
+/// `[next, current, previous]` within each sequence, zeros beyond its ends.
+fn join_neighbours(rows: &Tensor, batch: &Batch) -> candle_core::Result<Tensor> {
+    let width = rows.dim(1)?;
+    let zero = Tensor::zeros((1, width), rows.dtype(), rows.device())?;
+    let sequences = (0..batch.sequences()).map(|s| {
+        let range = batch.range(s);
+        let x = rows.narrow(0, range.start, range.len())?;
+        let next = Tensor::cat(&[&x.narrow(0, 1, range.len() - 1)?, &zero], 0)?;
+        let previous = Tensor::cat(&[&zero, &x.narrow(0, 0, range.len() - 1)?], 0)?;
+        Tensor::cat(&[&next, &x, &previous], 1)
+    });
+    Tensor::cat(&sequences.collect::<candle_core::Result<Vec<_>>>()?, 0)
+}
+
+fn attention(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    heads: usize,
+    range: std::ops::Range<usize>,
+) -> candle_core::Result<Tensor> {
+    let (tokens, width) = (range.len(), query.dim(1)?);
+    let head_size = width / heads;
+    let split = |x: &Tensor| {
+        x.narrow(0, range.start, tokens)?.reshape((tokens, heads, head_size))?.transpose(0, 1)?.contiguous()
+    };
+    let scores = (split(query)?.matmul(&split(key)?.t()?)? / (head_size as f64).sqrt())?;
+    let probabilities = candle_nn::ops::softmax_last_dim(&scores)?;
+    probabilities.matmul(&split(value)?)?.transpose(0, 1)?.reshape((tokens, width))
+}
+
+fn activate(x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
+    match activation {
+        Activation::Identity => Ok(x.clone()),
+        Activation::Relu => x.relu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluNew => x.gelu(),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+fn dead_after(graph: &Graph) -> Vec<Vec<ValueId>> {
+    let mut last_use: Vec<usize> = (0..graph.nodes.len()).collect();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for input in node.op.inputs() {
+            last_use[input.0] = i;
+        }
+    }
+    let mut dead = vec![Vec::new(); graph.nodes.len()];
+    for (value, &node) in last_use.iter().enumerate() {
+        if node > value {
+            dead[node].push(ValueId(value));
+        }
+    }
+    dead
+}

@@ -37,7 +37,7 @@ pub struct Request<'a> {
 }
 
 /// Receives intermediate values, for goldens, layer-by-layer comparison and debugging.
-pub trait Observer {
+pub trait Observer: Sync {
     /// Called after each node with its output, row-major, `node.width` columns.
     fn observe(&self, node: &Node, output: &[f32]);
 }

@@ -1,5 +1,14 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
+mod checkpoint;
+mod folder;
+mod mmap;
+mod pickle;
+mod safetensors;
+
+pub use checkpoint::{Checkpoint, ElementType, Entry};
+pub use mmap::Bytes;
+
 use std::borrow::Cow;
 
 use crate::error::Result;

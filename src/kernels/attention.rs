@@ -2,9 +2,9 @@
 //! group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
 
 use super::activation::exp2;
-use super::gemm::{FloatRows, GROUP_ROWS, Line, PANEL_STRIPS, Strips, Tile, dot_tile, fma_tile, next_rows};
+use super::gemm::{FloatRows, GROUP_ROWS, Line, PANEL_STRIPS, Strips, Tile, Tiles, next_rows};
 use super::quantize::{Extremes, Levels, QuantizedRows, quantize_row, row_bytes};
-use super::simd::{Dot, LANES, Simd};
+use super::simd::{LANES, Simd};
 
 /// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values has room for
 /// `values.len() / (head_size / 16)` lines.
@@ -101,7 +101,7 @@ impl Attention<'_> {
 
 /// Runs an attention whose slices have been checked.
 #[inline(always)]
-pub(super) fn attention<S: Dot>(s: S, mut a: Attention<'_>) {
+pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     if a.tokens == 0 {
         return;
     }
@@ -117,7 +117,7 @@ pub(super) fn attention<S: Dot>(s: S, mut a: Attention<'_>) {
 }
 
 #[inline(always)]
-fn group_i8<S: Dot>(
+fn group_i8<S: Tiles>(
     s: S,
     a: &mut Attention<'_>,
     (q, kv): (QuantizedRows<'_>, KeysValuesI8<'_>),
@@ -138,7 +138,7 @@ fn group_i8<S: Dot>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_I8);
-            dot_tile(s, some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
+            s.dot_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let range = q.ranges[group + row];
                 let (scale, offset) = (s.splat(range.scale), s.splat(range.offset));
@@ -174,7 +174,7 @@ fn group_i8<S: Dot>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_I8);
-            dot_tile(s, some, (&a.weights[first * slots..], slots), panel, &mut tile);
+            s.dot_tile(some, (&a.weights[first * slots..], slots), panel, &mut tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scale = s.splat(output_scales[row]);
                 for (v, acc) in acc[..count].iter().enumerate() {
@@ -187,7 +187,7 @@ fn group_i8<S: Dot>(
 }
 
 #[inline(always)]
-fn group_f32<S: Dot>(
+fn group_f32<S: Tiles>(
     s: S,
     a: &mut Attention<'_>,
     (q, kv): (FloatRows<'_>, KeysValuesF32<'_>),
@@ -208,7 +208,7 @@ fn group_f32<S: Dot>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_F32);
-            fma_tile(s, some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
+            s.fma_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
                 let mut high = largest[row];
@@ -235,7 +235,7 @@ fn group_f32<S: Dot>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_F32);
-            fma_tile(s, some, (&a.scores[first * slots..], slots), panel, &mut tile);
+            s.fma_tile(some, (&a.scores[first * slots..], slots), panel, &mut tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scale = s.splat(inverse[row]);
                 for (v, acc) in acc[..count].iter().enumerate() {

@@ -50,7 +50,7 @@ impl Batch {
     /// # Errors
     /// [`ErrorKind::Batch`] if the lengths differ, a mask value is neither 0 nor 1, or a token follows padding.
     pub fn from_padded(ids: &[u32], type_ids: &[u32], mask: &[u32], width: usize) -> Result<Self> {
-        let same = |what, found| match found == ids.len() && width > 0 && ids.len() % width == 0 {
+        let same = |what, found| match found == ids.len() && width > 0 && ids.len().is_multiple_of(width) {
             true => Ok(()),
             false => Err(ErrorKind::Batch {
                 sequence: 0,
@@ -69,7 +69,8 @@ impl Batch {
             let length = mask.iter().take_while(|&&m| m == 1).count();
             if let Some(bad) = mask[length..].iter().position(|&m| m != 0) {
                 let (position, found) = (length + bad, mask[length + bad] as usize);
-                let expected = "0 behind the first padding (only padding on the right is supported)".to_owned();
+                let expected =
+                    "0 behind the first padding (only padding on the right is supported)".to_owned();
                 return Err(ErrorKind::Batch { sequence, position, what: "mask", expected, found }.into());
             }
             let tokens = row.start..row.start + length;
@@ -84,12 +85,15 @@ impl Batch {
     /// [`ErrorKind::Batch`] if the sequence is empty or the lists differ in length.
     pub fn push(&mut self, ids: &[u32], type_ids: &[u32]) -> Result<()> {
         let sequence = self.sequences();
-        let bad = |what, expected: String, found| ErrorKind::Batch { sequence, position: 0, what, expected, found };
+        let bad =
+            |what, expected: String, found| ErrorKind::Batch { sequence, position: 0, what, expected, found };
         if ids.is_empty() {
             return Err(bad("number of tokens", "at least 1".to_owned(), 0).into());
         }
         if type_ids.len() != ids.len() {
-            return Err(bad("number of type ids", format!("{}, as many as ids", ids.len()), type_ids.len()).into());
+            return Err(
+                bad("number of type ids", format!("{}, as many as ids", ids.len()), type_ids.len()).into()
+            );
         }
         self.ids.extend_from_slice(ids);
         self.type_ids.extend_from_slice(type_ids);

@@ -1,13 +1,12 @@
 //! The loops around the tiles.
 
 use super::epilogue::{Finish, Float, Int8, Place};
-use super::tile::{Strips, Tile, dot_tile, fma_tile, next_rows};
+use super::tile::{Strips, Tile, Tiles, next_rows};
 use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
-use crate::kernels::simd::Dot;
 
 /// Runs a linear whose slices have been checked.
 #[inline(always)]
-pub(in crate::kernels) fn gemm<S: Dot>(s: S, mut gemm: Gemm<'_>) {
+pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (total, columns) = (gemm.rows, gemm.columns());
     let (input, limit) = (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
     let strips = columns.div_ceil(16);
@@ -29,7 +28,7 @@ pub(in crate::kernels) fn gemm<S: Dot>(s: S, mut gemm: Gemm<'_>) {
                         let values = &x.values[(group + row) * x.stride..];
                         let lines = &w.lines[strip * depth..];
                         let strips = Strips { lines, stride: depth, depth, count: panel };
-                        dot_tile(s, rows, (values, x.stride), strips, &mut tile);
+                        s.dot_tile(rows, (values, x.stride), strips, &mut tile);
                         finish.tile(&tile, place, Int8(w.columns, x.ranges));
                     }
                     Input::F32(x, w) => {
@@ -37,7 +36,7 @@ pub(in crate::kernels) fn gemm<S: Dot>(s: S, mut gemm: Gemm<'_>) {
                         let values = &x.values[(group + row) * x.stride..];
                         let lines = &w.lines[strip * depth..];
                         let strips = Strips { lines, stride: depth, depth, count: panel };
-                        fma_tile(s, rows, (values, x.stride), strips, &mut tile);
+                        s.fma_tile(rows, (values, x.stride), strips, &mut tile);
                         finish.tile(&tile, place, Float(w.bias));
                     }
                 }

@@ -9,11 +9,6 @@ use crate::kernels::norm::normalize_row;
 use crate::kernels::quantize::{Extremes, Levels, RowRange, quantize_row, row_bytes};
 use crate::kernels::simd::{LANES, Simd};
 
-/// Which extremes of its rows a tile keeps track of.
-const NONE: u8 = 0;
-const HIGH: u8 = 1;
-const BOTH: u8 = 2;
-
 /// From accumulators to f32, before the epilogue.
 pub(super) trait Scale: Copy {
     fn range(&self, row: usize) -> RowRange;
@@ -54,30 +49,50 @@ impl Scale for Float<'_> {
     }
 }
 
+/// Which epilogues have code of their own: those of BERT's linears. Fewer paths compile faster, and a path costs more in the
+/// instruction cache than its branch saves.
+#[derive(Clone, Copy, PartialEq)]
+enum Path {
+    Plain,
+    /// Quantising to unsigned levels turns negative numbers to 0, so ReLU is done if nobody else reads the numbers.
+    UnsignedOnly,
+    Residual,
+    Relu,
+    Gelu,
+    GeluNew,
+    Any,
+}
+
+impl Path {
+    fn of(gemm: &Gemm<'_>) -> Self {
+        let (epilogue, output) = (&gemm.epilogue, &gemm.output);
+        let unsigned = output.quantized.as_ref().is_some_and(|q| q.levels == Levels::Unsigned);
+        match (epilogue.activation, epilogue.residual) {
+            (Activation::Identity, None) => Self::Plain,
+            (Activation::Identity, Some(_)) => Self::Residual,
+            (Activation::Relu, None) if unsigned && !output.keep && epilogue.norm.is_none() => Self::UnsignedOnly,
+            (Activation::Relu, None) => Self::Relu,
+            (Activation::Gelu, None) => Self::Gelu,
+            (Activation::GeluNew, None) => Self::GeluNew,
+            _ => Self::Any,
+        }
+    }
+}
+
 /// The epilogue of one [`Gemm`].
 pub(in crate::kernels) struct Finish<'g, 'a, S: Simd> {
     s: S,
     gemm: &'g mut Gemm<'a>,
     columns: usize,
     extremes: [Extremes<S>; GROUP_ROWS],
-    track: u8,
-    activation: Activation,
+    path: Path,
 }
 
 impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
     #[inline(always)]
     pub(super) fn new(s: S, gemm: &'g mut Gemm<'a>, columns: usize) -> Self {
-        let levels = gemm.output.quantized.as_ref().map(|q| q.levels);
-        let track = match (gemm.epilogue.norm, levels) {
-            (None, Some(Levels::Full)) => BOTH,
-            (None, Some(Levels::Unsigned)) => HIGH,
-            _ => NONE,
-        };
-        // Quantising to unsigned levels turns negative numbers to 0, so ReLU is done if nobody else reads the numbers.
-        let relu_comes_free =
-            track == HIGH && !gemm.output.keep && gemm.epilogue.residual.is_none() && gemm.epilogue.activation == Activation::Relu;
-        let activation = if relu_comes_free { Activation::Identity } else { gemm.epilogue.activation };
-        Self { s, gemm, columns, extremes: [Extremes::new(s); GROUP_ROWS], track, activation }
+        let path = Path::of(gemm);
+        Self { s, gemm, columns, extremes: [Extremes::new(s); GROUP_ROWS], path }
     }
 
     /// Begins a group of rows.
@@ -93,30 +108,20 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
             self.narrow_panel(tile, place, scale);
             return;
         }
-        match (self.track, self.gemm.epilogue.residual.is_some()) {
-            (NONE, false) => self.by_function::<NONE, false>(tile, place, scale),
-            (NONE, true) => self.by_function::<NONE, true>(tile, place, scale),
-            (HIGH, false) => self.by_function::<HIGH, false>(tile, place, scale),
-            (HIGH, true) => self.by_function::<HIGH, true>(tile, place, scale),
-            (_, false) => self.by_function::<BOTH, false>(tile, place, scale),
-            (_, true) => self.by_function::<BOTH, true>(tile, place, scale),
-        }
-    }
-
-    #[inline(always)]
-    fn by_function<const TRACK: u8, const RESIDUAL: bool>(&mut self, tile: &Tile, place: Place, scale: impl Scale) {
-        match self.activation {
-            Activation::Identity => self.panel::<Identity, TRACK, RESIDUAL>(tile, place, scale),
-            Activation::Relu => self.panel::<Relu, TRACK, RESIDUAL>(tile, place, scale),
-            Activation::Gelu => self.panel::<Gelu, TRACK, RESIDUAL>(tile, place, scale),
-            Activation::GeluNew => self.panel::<GeluNew, TRACK, RESIDUAL>(tile, place, scale),
-            Activation::Tanh => self.panel::<Tanh, TRACK, RESIDUAL>(tile, place, scale),
+        match self.path {
+            Path::Plain => self.panel::<Identity, false, false>(tile, place, scale),
+            Path::UnsignedOnly => self.panel::<Identity, false, true>(tile, place, scale),
+            Path::Residual => self.panel::<Identity, true, false>(tile, place, scale),
+            Path::Relu => self.panel::<Relu, false, false>(tile, place, scale),
+            Path::Gelu => self.panel::<Gelu, false, false>(tile, place, scale),
+            Path::GeluNew => self.panel::<GeluNew, false, false>(tile, place, scale),
+            Path::Any => self.narrow_panel(tile, place, scale),
         }
     }
 
     /// A panel of [`PANEL_STRIPS`] whole strips.
     #[inline(always)]
-    fn panel<A: Function, const TRACK: u8, const RESIDUAL: bool>(
+    fn panel<A: Function, const RESIDUAL: bool, const HIGH_ONLY: bool>(
         &mut self,
         tile: &Tile,
         place: Place,
@@ -125,7 +130,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         let s = self.s;
         let column = place.strip * LANES;
         let out = &mut self.gemm.output;
-        let residual = self.gemm.epilogue.residual.filter(|_| RESIDUAL);
+        let residual = if RESIDUAL { self.gemm.epilogue.residual } else { None };
         for (row, acc) in (place.row..place.row + place.rows).zip(&tile.0) {
             let range = scale.range(place.group + row);
             let range = (s.splat(range.scale), s.splat(range.offset));
@@ -143,17 +148,17 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
                     x = s.fma(s.load(&r.gamma[place.strip + v]), s.load(&from[v]), x);
                 }
                 s.store(x, &mut to[v]);
-                match TRACK {
-                    NONE => {}
-                    HIGH => extremes.high = s.max(x, extremes.high),
-                    _ => extremes.see(s, x),
+                if HIGH_ONLY {
+                    extremes.high = s.max(x, extremes.high);
+                } else {
+                    extremes.see(s, x);
                 }
             }
             self.extremes[row] = extremes;
         }
     }
 
-    /// The last panel of a linear whose number of columns is no multiple of 64.
+    /// Any epilogue on any number of columns, at half the speed.
     #[inline(always)]
     fn narrow_panel(&mut self, tile: &Tile, place: Place, scale: impl Scale) {
         let s = self.s;
@@ -163,7 +168,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
             for (strip, acc) in (place.strip..place.strip + place.strips).zip(acc) {
                 let n = LANES.min(self.columns - strip * LANES);
                 let mut x = scale.linear(s, acc, range, strip);
-                x = match self.activation {
+                x = match self.gemm.epilogue.activation {
                     Activation::Identity => x,
                     Activation::Relu => Relu::apply(s, x),
                     Activation::Gelu => Gelu::apply(s, x),
@@ -194,7 +199,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
                 normalize_row(s, x, norm);
             }
             if let Some(q) = &mut out.quantized {
-                let extremes = if self.track == NONE { Extremes::of(s, x) } else { self.extremes[row] };
+                let extremes = if self.gemm.epilogue.norm.is_some() { Extremes::of(s, x) } else { self.extremes[row] };
                 let bytes = &mut q.values[(group + row) * q.stride..][..row_bytes(columns)];
                 q.ranges[group + row] = quantize_row(s, x, extremes, q.levels, bytes);
             }

@@ -10,7 +10,7 @@ mod tile;
 
 pub(super) use driver::gemm;
 pub use pack::{F32View, I8View, Line, PackedF32, PackedI8};
-pub(super) use tile::{Strips, Tile, dot_tile, fma_tile, next_rows};
+pub(super) use tile::{Strips, Tile, Tiles, next_rows};
 
 use super::norm::LayerNorm;
 use super::quantize::{QuantizedRows, QuantizedRowsMut};

@@ -4,6 +4,9 @@
 //! all tile sizes and instruction sets.
 
 use super::{Line, PANEL_STRIPS};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
+use crate::kernels::isa::Scalar;
 use crate::kernels::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.
@@ -37,12 +40,70 @@ impl<T> Strips<'_, T> {
     }
 }
 
+/// The largest power of two up to `n`: there are tiles of 4, 2 and 1 strips.
+fn power_of_two(n: usize) -> usize {
+    1 << n.ilog2()
+}
+
+/// The register tiles of an instruction set, each compiled once.
+pub(in crate::kernels) trait Tiles: Dot {
+    /// See [`dot_tile`].
+    fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile);
+
+    /// See [`fma_tile`].
+    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile);
+}
+
+macro_rules! tiles {
+    ($token:ty $(, $features:literal)?) => {
+        impl Tiles for $token {
+            #[inline(always)]
+            fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile) {
+                $(#[target_feature(enable = $features)])?
+                #[inline(never)]
+                fn run(s: $token, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile) {
+                    dot_tile(s, rows, x, weights, tile);
+                }
+                // SAFETY: `self` proves the features. (The scalar variant needs none.)
+                #[allow(unused_unsafe)]
+                unsafe {
+                    run(self, rows, x, weights, tile)
+                }
+            }
+
+            #[inline(always)]
+            fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
+                $(#[target_feature(enable = $features)])?
+                #[inline(never)]
+                fn run(s: $token, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
+                    fma_tile(s, rows, x, weights, tile);
+                }
+                // SAFETY: `self` proves the features. (The scalar variant needs none.)
+                #[allow(unused_unsafe)]
+                unsafe {
+                    run(self, rows, x, weights, tile)
+                }
+            }
+        }
+    };
+}
+
+tiles!(Scalar);
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx2, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+tiles!(AvxVnni, "avx2,fma,avxvnni");
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+
 /// int8 dot products of `rows` rows (at most `S::ROWS_I8`), `stride` bytes apart in `x`, with some strips.
 ///
 /// # Panics
 /// If `x` or `lines` is too short.
 #[inline(always)]
-pub(in crate::kernels) fn dot_tile<S: Dot>(
+fn dot_tile<S: Dot>(
     s: S,
     rows: usize,
     (x, stride): (&[u8], usize),
@@ -55,7 +116,7 @@ pub(in crate::kernels) fn dot_tile<S: Dot>(
     assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
     let mut first = 0;
     while first < weights.count {
-        let some = (weights.count - first).min(S::STRIPS_I8);
+        let some = power_of_two(weights.count - first).min(S::STRIPS_I8);
         let lines = weights.lines[first * weights.stride..].as_ptr();
         macro_rules! arms {
             ($($m:literal $v:literal),*) => {
@@ -69,8 +130,7 @@ pub(in crate::kernels) fn dot_tile<S: Dot>(
             };
         }
         arms!(
-            6 4, 5 4, 4 4, 3 4, 2 4, 1 4, 6 3, 5 3, 4 3, 3 3, 2 3, 1 3,
-            6 2, 5 2, 4 2, 3 2, 2 2, 1 2, 6 1, 5 1, 4 1, 3 1, 2 1, 1 1
+            6 4, 5 4, 4 4, 3 4, 2 4, 1 4, 6 2, 5 2, 4 2, 3 2, 2 2, 1 2, 6 1, 5 1, 4 1, 3 1, 2 1, 1 1
         );
         first += some;
     }
@@ -116,7 +176,7 @@ unsafe fn dot_rows<S: Dot, const M: usize, const V: usize>(
 /// # Panics
 /// If `x` or `lines` is too short.
 #[inline(always)]
-pub(in crate::kernels) fn fma_tile<S: Dot>(
+fn fma_tile<S: Dot>(
     s: S,
     rows: usize,
     (x, stride): (&[f32], usize),
@@ -129,7 +189,7 @@ pub(in crate::kernels) fn fma_tile<S: Dot>(
     assert!(rows == 0 || x.len() >= (rows - 1) * stride + depth);
     let mut first = 0;
     while first < weights.count {
-        let some = (weights.count - first).min(S::STRIPS_F32);
+        let some = power_of_two(weights.count - first).min(S::STRIPS_F32);
         let lines = weights.lines[first * weights.stride..].as_ptr();
         macro_rules! arms {
             ($($m:literal $v:literal),*) => {
@@ -143,8 +203,7 @@ pub(in crate::kernels) fn fma_tile<S: Dot>(
             };
         }
         arms!(
-            6 4, 5 4, 4 4, 3 4, 2 4, 1 4, 6 3, 5 3, 4 3, 3 3, 2 3, 1 3,
-            6 2, 5 2, 4 2, 3 2, 2 2, 1 2, 6 1, 5 1, 4 1, 3 1, 2 1, 1 1
+            6 4, 5 4, 4 4, 3 4, 2 4, 1 4, 6 2, 5 2, 4 2, 3 2, 2 2, 1 2, 6 1, 5 1, 4 1, 3 1, 2 1, 1 1
         );
         first += some;
     }

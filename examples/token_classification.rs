@@ -1,0 +1,21 @@
+//! Tags the words of a text with a model of yours:
+//! `cargo run --release --example token_classification -- MODEL_FOLDER "Ada lives in London"`
+
+use mobilebert::{AggregationStrategy, Result, TokenClassificationOptions};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let (Some(model), Some(text)) = (args.next(), args.next()) else {
+        eprintln!("usage: token_classification MODEL_FOLDER TEXT");
+        std::process::exit(2);
+    };
+    let tagger =
+        TokenClassificationOptions::new().aggregation_strategy(AggregationStrategy::First).open(&model)?;
+    for entity in tagger.tag(&text)? {
+        println!(
+            "{:6} {:.3}  bytes {}..{}  {}",
+            entity.label, entity.score, entity.start, entity.end, entity.word
+        );
+    }
+    Ok(())
+}

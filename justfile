@@ -1,0 +1,3 @@
+# `just check` is what CI runs.
+check:
+    ./check

@@ -1,0 +1,127 @@
+//! Writes the int8 form of a model folder: see `docs/model-format.md`.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use crate::config::{ModelConfig, QuantizationConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Tensor, WeightSource};
+use crate::graph::ParameterId;
+use crate::model::{self, Weights};
+use crate::quant;
+use crate::source::ModelFiles;
+
+/// What a conversion wrote.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Int8Report {
+    /// Tensors now in int8.
+    pub quantized_tensors: usize,
+    /// Tensors kept in f32: biases, norms, output layers.
+    pub f32_tensors: usize,
+    /// Size of the written `model.safetensors`.
+    pub bytes: u64,
+}
+
+/// Files copied as they are, if present.
+const COMPANIONS: [&str; 4] =
+    ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
+/// Quantises the weights of a model folder and writes a new folder that every part of this crate opens like the
+/// original. The destination must not exist; it appears only when it is complete.
+///
+/// # Errors
+/// Those of opening the source, and [`ErrorKind::Io`] or [`ErrorKind::Input`] for the destination.
+pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
+    if destination.exists() {
+        let problem = "already exists; remove it or choose another destination".to_owned();
+        return Err(ErrorKind::Input { place: destination.display().to_string(), problem }.into());
+    }
+    let config_text = source.config_json()?;
+    let config = ModelConfig::from_json(&config_text)?;
+    let graph = model::build(&config, config.head);
+    let weights = Weights::bind(source.checkpoint()?, &config, &graph)?;
+
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let (mut quantized_tensors, mut f32_tensors) = (0, 0);
+    for (i, parameter) in graph.parameters.iter().enumerate() {
+        let id = ParameterId(i);
+        let name = match model::names::candidates(&config, &parameter.name).into_iter().next() {
+            Some(name) => name,
+            None => parameter.name.clone(),
+        };
+        let (values, scales) = match weights.tensor(id)? {
+            Tensor::Int8 { values, scales } => (values.into_owned(), scales.into_owned()),
+            Tensor::F32(values) if parameter.quantizable => quant::quantize_rows(&values, parameter.shape[1]),
+            Tensor::F32(values) => {
+                f32_tensors += 1;
+                tensors.push((
+                    name,
+                    Dtype::F32,
+                    parameter.shape.clone(),
+                    bytemuck::cast_slice(&values).to_vec(),
+                ));
+                continue;
+            }
+        };
+        quantized_tensors += 1;
+        let scale_name = format!("{name}{}", QuantizationConfig::SCALE_SUFFIX);
+        tensors.push((scale_name, Dtype::F32, vec![scales.len()], bytemuck::cast_slice(&scales).to_vec()));
+        tensors.push((name, Dtype::I8, parameter.shape.clone(), bytemuck::cast_slice(&values).to_vec()));
+    }
+
+    let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let partial = parent.join(format!(".{}.partial", destination.file_name().unwrap_or_default().display()));
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+    }
+    fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = partial.join(name);
+        fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
+    };
+    let checkpoint = serialize(&tensors)?;
+    write("model.safetensors", &checkpoint)?;
+    write("config.json", with_quantization(&config_text)?.as_bytes())?;
+    for name in COMPANIONS {
+        if let Some(bytes) = source.read(name)? {
+            write(name, &bytes)?;
+        }
+    }
+    fs::rename(&partial, destination).map_err(|e| Error::io(destination, e))?;
+    Ok(Int8Report { quantized_tensors, f32_tensors, bytes: checkpoint.len() as u64 })
+}
+
+fn serialize(tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<Vec<u8>> {
+    let invalid = |e: safetensors::SafeTensorError| {
+        let file = "model.safetensors".to_owned();
+        Error::from(ErrorKind::Format {
+            file,
+            offset: 0,
+            expected: "tensors that fit the format".into(),
+            found: e.to_string(),
+        })
+    };
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(invalid)?))
+    });
+    let views = views.collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, None).map_err(invalid)
+}
+
+fn with_quantization(config: &str) -> Result<String> {
+    let json_error = |source| ErrorKind::Json { file: "config.json".into(), source };
+    let mut config: Value = serde_json::from_str(config).map_err(json_error)?;
+    config["quantization_config"] = json!({
+        "quant_method": QuantizationConfig::METHOD,
+        "bits": 8,
+        "weights": "symmetric, one f32 scale per row (output channel; embedding row)",
+        "activations": "dynamic, per token",
+        "scale_suffix": QuantizationConfig::SCALE_SUFFIX,
+    });
+    config.as_object_mut().map(|map| map.remove("dtype"));
+    Ok(serde_json::to_string_pretty(&config).map_err(json_error)? + "\n")
+}

@@ -1,0 +1,239 @@
+//! A checkpoint: named tensors in one or more files, whatever the file format.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use super::mmap::Bytes;
+use super::{pickle, safetensors};
+use crate::error::{Error, ErrorKind, Result, TensorProblem};
+
+/// Number types a checkpoint may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ElementType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// Double precision; read as f32.
+    F64,
+    /// Signed bytes.
+    I8,
+    /// Integers of buffers such as `position_ids`; never read as weights.
+    I64,
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            ElementType::I8 => 1,
+            ElementType::F16 | ElementType::Bf16 => 2,
+            ElementType::F32 => 4,
+            ElementType::F64 | ElementType::I64 => 8,
+        }
+    }
+
+    /// Whether [`Checkpoint::f32`] reads it.
+    pub fn is_float(self) -> bool {
+        matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64)
+    }
+
+    /// The name safetensors gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ElementType::F32 => "F32",
+            ElementType::F16 => "F16",
+            ElementType::Bf16 => "BF16",
+            ElementType::F64 => "F64",
+            ElementType::I8 => "I8",
+            ElementType::I64 => "I64",
+        }
+    }
+}
+
+const FLOATS: &str = "F32, F16, BF16 or F64";
+
+/// Where a tensor lies and what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Number type, or the file's name for one that this engine does not read.
+    pub dtype: Result<ElementType, String>,
+    file: usize,
+    bytes: Range<usize>,
+}
+
+impl Entry {
+    /// Bytes the tensor takes in its file.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
+        Self { shape, dtype: Ok(dtype), file: 0, bytes }
+    }
+
+    /// A tensor that may be in the file but cannot be a weight: `dtype` tells why.
+    pub(super) fn unreadable(shape: Vec<usize>, dtype: String, bytes: Range<usize>) -> Self {
+        Self { shape, dtype: Err(dtype), file: 0, bytes }
+    }
+}
+
+/// The tensors of a checkpoint, by name.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    files: Vec<(String, Bytes)>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Checkpoint {
+    /// Adds the tensors of a safetensors file. `label` names the file in errors.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Format`] if the file violates the format (short, oversized or overlapping tensors, bad header), or
+    /// [`ErrorKind::Tensor`] if a name is already taken.
+    pub fn add_safetensors(&mut self, label: &str, bytes: Bytes) -> Result<()> {
+        let entries = safetensors::read(label, &bytes)?;
+        self.add(label, bytes, entries)
+    }
+
+    /// Adds the tensors of a PyTorch file (`torch.save`), without running any code from it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Format`] with the offset, also for any pickled object that is not a plain tensor.
+    pub fn add_pytorch(&mut self, label: &str, bytes: Bytes) -> Result<()> {
+        let (bytes, entries) = pickle::read(label, bytes)?;
+        self.add(label, bytes, entries)
+    }
+
+    /// Adds all entries or, if one of them is wrong, none.
+    fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
+        for (name, entry) in &entries {
+            let size = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            let length = entry.dtype.as_ref().ok().and_then(|d| size?.checked_mul(d.size()));
+            let start = entry.bytes.start;
+            if entry.dtype.is_ok() && length != Some(entry.bytes.len())
+                || bytes.get(entry.bytes.clone()).is_none()
+            {
+                let found = format!("`{name}` of shape {:?} at {:?}", entry.shape, entry.bytes);
+                return Err(format_error(label, start, "bytes as its shape says, inside the file", found));
+            }
+            if self.entries.contains_key(name) {
+                let found = format!("`{name}`, which is also in {}", self.file_of(name));
+                return Err(format_error(label, start, "each tensor in one file only", found));
+            }
+        }
+        let file = self.files.len();
+        self.files.push((label.to_owned(), bytes));
+        self.entries.extend(entries.into_iter().map(|(name, entry)| (name, Entry { file, ..entry })));
+        Ok(())
+    }
+
+    /// Names and descriptions of all tensors, sorted by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// The description of a tensor.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The label of the file that holds a tensor; of the first file if no file holds it.
+    pub fn file_of(&self, name: &str) -> &str {
+        let file = self.entries.get(name).map_or(0, |e| e.file);
+        self.files.get(file).map_or("model", |(label, _)| label)
+    }
+
+    /// Labels and contents of the files.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(label, bytes)| (label.as_str(), &**bytes))
+    }
+
+    /// A tensor's bytes, little-endian.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let entry = self.entries.get(name)?;
+        self.files[entry.file].1.get(entry.bytes.clone())
+    }
+
+    /// A float tensor as f32, borrowed where the file already holds aligned f32.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent, not a float type, or holds a value that is not finite.
+    pub fn f32(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        let (entry, bytes) = self.find(name)?;
+        let values: Cow<'_, [f32]> = match entry.dtype {
+            Ok(ElementType::F32) => match bytemuck::try_cast_slice(bytes) {
+                Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
+                _ => elements(bytes, f32::from_le_bytes).collect(),
+            },
+            Ok(ElementType::F16) => elements(bytes, |b| f16::from_le_bytes(b).to_f32()).collect(),
+            Ok(ElementType::Bf16) => elements(bytes, |b| bf16::from_le_bytes(b).to_f32()).collect(),
+            Ok(ElementType::F64) => elements(bytes, |b| f64::from_le_bytes(b) as f32).collect(),
+            _ => return Err(self.wrong_type(name, entry, FLOATS)),
+        };
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(values),
+            Some(index) => {
+                let problem = TensorProblem::NotFinite { index, value: values[index] };
+                Err(Error::tensor(self.file_of(name), name, problem))
+            }
+        }
+    }
+
+    /// An int8 tensor.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent or of another type.
+    pub fn i8(&self, name: &str) -> Result<&[i8]> {
+        match self.find(name)? {
+            (Entry { dtype: Ok(ElementType::I8), .. }, bytes) => Ok(bytemuck::cast_slice(bytes)),
+            (entry, _) => Err(self.wrong_type(name, entry, "I8")),
+        }
+    }
+
+    /// Checks, without reading it, that a tensor has a type that [`Checkpoint::f32`] reads.
+    pub(crate) fn check_float(&self, name: &str) -> Result<()> {
+        let (entry, _) = self.find(name)?;
+        match &entry.dtype {
+            Ok(dtype) if dtype.is_float() => Ok(()),
+            _ => Err(self.wrong_type(name, entry, FLOATS)),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<(&Entry, &[u8])> {
+        match (self.entries.get(name), self.bytes(name)) {
+            (Some(entry), Some(bytes)) => Ok((entry, bytes)),
+            _ => {
+                let problem = TensorProblem::Missing { expected: Vec::new(), nearest: None };
+                Err(Error::tensor(self.file_of(name), name, problem))
+            }
+        }
+    }
+
+    fn wrong_type(&self, name: &str, entry: &Entry, expected: &'static str) -> Error {
+        let found = match &entry.dtype {
+            Ok(dtype) => dtype.name().to_owned(),
+            Err(other) => other.clone(),
+        };
+        Error::tensor(self.file_of(name), name, TensorProblem::Dtype { expected, found })
+    }
+}
+
+pub(super) fn format_error(file: &str, offset: usize, expected: &str, found: impl Into<String>) -> Error {
+    // Names come from the file and can be as long as it.
+    const MAX_FOUND: usize = 300;
+    let found = found.into().chars().take(MAX_FOUND).collect();
+    ErrorKind::Format { file: file.into(), offset: offset as u64, expected: expected.into(), found }.into()
+}
+
+fn elements<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> impl Iterator<Item = T> {
+    bytes.as_chunks::<N>().0.iter().map(move |&chunk| read(chunk))
+}

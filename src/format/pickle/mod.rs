@@ -1,0 +1,144 @@
+//! PyTorch's `torch.save` files, read without running any code from them.
+//!
+//! Both forms hold a pickled description of the tensors and their raw bytes: the zip form of PyTorch 1.6 and later in
+//! stored members ([`archive`]), the legacy form one after the other in a single stream ([`legacy`]). The description is
+//! interpreted by a [`machine`] that knows what state dicts are made of and nothing else. The raw bytes stay where they
+//! are: entries point into the file.
+
+mod archive;
+mod legacy;
+mod machine;
+mod objects;
+mod reader;
+mod value;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use self::machine::Machine;
+use self::objects::StoredTensor;
+use self::value::Value;
+use super::checkpoint::{Entry, format_error};
+use super::mmap::Bytes;
+use crate::error::Result;
+
+/// Far above the longest module path, so that the copies of the names cannot outgrow the file.
+const MAX_NAME: usize = 512;
+
+/// The tensors of a `torch.save` file and where they lie in `bytes`.
+pub(super) fn read(label: &str, bytes: Bytes) -> Result<(Bytes, Vec<(String, Entry)>)> {
+    let entries = if archive::is_archive(&bytes) {
+        archive::read(label, &bytes)?
+    } else {
+        legacy::read(label, &bytes)?
+    };
+    Ok((bytes, entries))
+}
+
+/// What a form of the file provides: the machine after it ran over the description, its result, where the description
+/// lies, and where the storages lie.
+struct Loaded<'a> {
+    machine: Machine<'a>,
+    root: Value<'a>,
+    offset: usize,
+    storages: HashMap<&'a str, Range<usize>>,
+}
+
+impl Loaded<'_> {
+    fn entries(&self, label: &str) -> Result<Vec<(String, Entry)>> {
+        let mut entries = Vec::new();
+        for (name, tensor) in self.state_dict(label)? {
+            let entry = self.entry(label, name, tensor)?;
+            entries.push((name.to_owned(), entry));
+        }
+        Ok(entries)
+    }
+
+    /// The names and tensors of the dict that holds them, below any wrapper that training scripts put around it.
+    fn state_dict(&self, label: &str) -> Result<BTreeMap<&str, &StoredTensor<'_>>> {
+        const WRAPPERS: [&str; 2] = ["state_dict", "model"];
+        // A dict can contain itself.
+        const MAX_WRAPPERS: usize = 4;
+        let invalid = |expected: &str, found: String| format_error(label, self.offset, expected, found);
+        let mut root = self.root;
+        for _ in 0..=MAX_WRAPPERS {
+            let Value::Dict(id) = root else { break };
+            let pairs = self.machine.dict(id);
+            let wrapped = pairs.iter().rev().find_map(|pair| match *pair {
+                (Value::Text(key), inner @ Value::Dict(_)) if WRAPPERS.contains(&key) => Some(inner),
+                _ => None,
+            });
+            if let Some(inner) = wrapped {
+                root = inner;
+                continue;
+            }
+            let mut tensors = BTreeMap::new();
+            for (key, value) in pairs {
+                let Value::Text(name) = *key else {
+                    return Err(invalid(
+                        "a state dict, with names as keys",
+                        format!("{} as a key", key.kind()),
+                    ));
+                };
+                if name.len() > MAX_NAME {
+                    return Err(invalid(
+                        &format!("tensor names of at most {MAX_NAME} bytes"),
+                        format!("{} bytes", name.len()),
+                    ));
+                }
+                let Value::Tensor(id) = *value else {
+                    let found = format!("{} under {name:?}", value.kind());
+                    return Err(invalid("a state dict, with tensors as values", found));
+                };
+                tensors.insert(name, self.machine.tensor(id));
+            }
+            return Ok(tensors);
+        }
+        Err(invalid("a state dict, or one below `state_dict` or `model`", root.kind().to_owned()))
+    }
+
+    fn entry(&self, label: &str, name: &str, tensor: &StoredTensor<'_>) -> Result<Entry> {
+        let key = tensor.storage.key;
+        let Some(storage) = self.storages.get(key) else {
+            let found = format!("no storage {key:?} in the file, which `{name}` lies in");
+            return Err(format_error(label, self.offset, "the storage of every tensor", found));
+        };
+        let outside = || {
+            let found =
+                format!("`{name}` of shape {:?} at element {} beyond it", tensor.shape, tensor.offset);
+            format_error(label, storage.start, &format!("a storage of {} bytes", storage.len()), found)
+        };
+        // Storages shared by tensors of another number type are measured in bytes, hence the storage's own type here.
+        let declared = tensor.storage.elements.checked_mul(tensor.storage.dtype.size).ok_or_else(outside)?;
+        if declared > storage.len() {
+            let found = format!("{declared} bytes declared for storage {key:?} of `{name}`");
+            return Err(format_error(
+                label,
+                storage.start,
+                &format!("at most {} bytes", storage.len()),
+                found,
+            ));
+        }
+        let size = tensor.dtype.size;
+        let start = tensor.offset.checked_mul(size).ok_or_else(outside)?;
+        let length =
+            tensor.span().and_then(|n| n.checked_mul(size)).filter(|n| *n <= declared).ok_or_else(outside)?;
+        let end = start.checked_add(length).filter(|end| *end <= declared).ok_or_else(outside)?;
+        let bytes = storage.start + start..storage.start + end;
+        let shape = tensor.shape.clone();
+        Ok(match tensor.dtype.element {
+            _ if !tensor.is_contiguous() => {
+                let dtype = format!(
+                    "{} with strides {:?} (call `.contiguous()` before saving)",
+                    tensor.dtype.name, tensor.strides
+                );
+                Entry::unreadable(shape, dtype, bytes)
+            }
+            Some(element) => Entry::new(shape, element, bytes),
+            None => Entry::unreadable(shape, tensor.dtype.name.to_owned(), bytes),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

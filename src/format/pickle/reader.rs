@@ -1,0 +1,94 @@
+//! Little-endian fields out of a byte slice, with every bound checked.
+
+use super::super::checkpoint::format_error;
+use crate::error::{Error, Result};
+
+/// A position in the bytes of a file. Offsets in errors count from the beginning of the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    label: &'a str,
+    bytes: &'a [u8],
+    position: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `file[start..end]`; both are cut to the length of the file.
+    pub(super) fn new(label: &'a str, file: &'a [u8], start: usize, end: usize) -> Self {
+        let end = end.min(file.len());
+        Self { label, bytes: file, position: start.min(end), end }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    pub(super) fn at_end(&self) -> bool {
+        self.position == self.end
+    }
+
+    /// A reader on the next `length` bytes, which this one skips.
+    pub(super) fn sub(&mut self, length: usize, what: &str) -> Result<Reader<'a>> {
+        let start = self.position;
+        self.take(length, what)?;
+        Ok(Self::new(self.label, self.bytes, start, start + length))
+    }
+
+    pub(super) fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8]> {
+        let left = self.end - self.position;
+        if length > left {
+            return Err(self.error(what, format!("the end, {left} bytes on")));
+        }
+        let taken = &self.bytes[self.position..self.position + length];
+        self.position += length;
+        Ok(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
+        let bytes = self.take(N, what)?;
+        let mut array = [0; N];
+        array.copy_from_slice(bytes);
+        Ok(array)
+    }
+
+    pub(super) fn u8(&mut self, what: &str) -> Result<u8> {
+        self.array::<1>(what).map(|[byte]| byte)
+    }
+
+    pub(super) fn u16(&mut self, what: &str) -> Result<u16> {
+        self.array(what).map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self, what: &str) -> Result<u32> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self, what: &str) -> Result<u64> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// A length or an offset: a number that this machine can address.
+    pub(super) fn size(&mut self, what: &str) -> Result<usize> {
+        let at = *self;
+        let value = self.u64(what)?;
+        usize::try_from(value).map_err(|_| at.error(what, value.to_string()))
+    }
+
+    /// Bytes up to the next line feed, which is skipped.
+    pub(super) fn line(&mut self, what: &str) -> Result<&'a str> {
+        // Longer than any module path, shorter than what would make an error message unreadable.
+        const MAX_LINE: usize = 256;
+        let at = *self;
+        let window = &self.bytes[self.position..self.end.min(self.position + MAX_LINE)];
+        let Some(length) = window.iter().position(|&b| b == b'\n') else {
+            return Err(at.error(what, format!("no end of line within {} bytes", window.len())));
+        };
+        let line = self.take(length, what)?;
+        self.position += 1;
+        str::from_utf8(line).map_err(|_| at.error(what, "bytes that are not UTF-8"))
+    }
+
+    pub(super) fn error(&self, expected: &str, found: impl Into<String>) -> Error {
+        format_error(self.label, self.position, expected, found)
+    }
+}

@@ -1,0 +1,27 @@
+//! Masked language modelling: a transform and the word embedding table as decoder. MobileBERT's table is narrower than
+//! its hidden states, so `cls.predictions.dense` scores the remaining columns.
+
+use crate::graph::{NormKind, Op, Rows, ValueId};
+use crate::model::{Builder, Dense};
+
+pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
+    let config = b.config;
+    let (width, embedding, vocab) = (config.hidden_size, config.embedding_size(), config.vocab_size);
+    let kept = b.push("cls.predictions", Op::Select { input: hidden, rows: Rows::Requested }, width);
+
+    // The original always uses LayerNorm here, whatever `normalization_type` says.
+    let norm = NormKind::LayerNorm { eps: config.layer_norm_eps };
+    let transform = Dense::new("cls.predictions.transform.dense", width)
+        .activation(config.hidden_act)
+        .norm("cls.predictions.transform.LayerNorm", norm);
+    let input = b.linear(kept, transform);
+
+    let tied = config.tie_word_embeddings;
+    let decoder_name =
+        if tied { "embeddings.word_embeddings.weight" } else { "cls.predictions.decoder.weight" };
+    let decoder = b.table(decoder_name, vocab, embedding, true);
+    let extra =
+        (width > embedding).then(|| b.table("cls.predictions.dense.weight", width - embedding, vocab, true));
+    let bias = b.vector("cls.predictions.bias".to_owned(), vocab);
+    b.push("cls.predictions.decoder", Op::Vocabulary { input, decoder, extra, bias }, vocab)
+}

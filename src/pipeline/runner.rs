@@ -1,0 +1,95 @@
+//! What every pipeline is made of: a tokenizer and an engine that belong together.
+
+use crate::config::Head;
+use crate::engine::{Engine, EngineOptions, Output};
+use crate::error::{ErrorKind, Result};
+use crate::source::ModelFiles;
+use crate::text::{Batch, Encoding, TokenizedText, Tokenizer};
+
+/// Tokens per forward pass: enough to keep all threads busy, little enough that intermediate values stay in tens of
+/// megabytes.
+const TOKENS_PER_PASS: usize = 2048;
+
+/// A tokenizer and an engine.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) engine: Engine,
+    /// Longest sequence that both the model and its tokenizer allow.
+    pub(super) max_len: usize,
+}
+
+impl Runner {
+    /// `task` names the pipeline in errors. [`Head::None`] goes with every model.
+    pub(super) fn open(
+        source: &str,
+        head: Head,
+        task: &'static str,
+        tokenizer: impl FnOnce(Tokenizer) -> Tokenizer,
+        options: EngineOptions,
+    ) -> Result<Self> {
+        let files = ModelFiles::resolve(source)?;
+        let config = crate::ModelConfig::from_json(&files.config_json()?)?;
+        if head != Head::None && head != config.head {
+            let expected = format!("Bert or MobileBert model with the suffix {}", head.class_suffix());
+            return Err(ErrorKind::WrongTask { task, expected, found: config.class_name() }.into());
+        }
+        let engine = Engine::from_files(&files, Some(head), options)?;
+        let tokenizer = tokenizer(files.tokenizer()?);
+        tokenizer.check_vocab_size(engine.config().vocab_size)?;
+        let longest = engine.config().max_position_embeddings;
+        let max_len = tokenizer.model_max_length().map_or(longest, |limit| limit.min(longest));
+        Ok(Self { tokenizer, engine, max_len })
+    }
+
+    /// Tokens of a text that has to have some.
+    pub(super) fn tokenize(&self, text: &str, what: &'static str) -> Result<TokenizedText> {
+        let tokens = self.tokenizer.tokenize(text)?;
+        if tokens.is_empty() { Err(ErrorKind::EmptyText { what }.into()) } else { Ok(tokens) }
+    }
+
+    /// Checks an option against the model's limit, and resolves its default.
+    pub(super) fn max_seq_len(&self, wanted: Option<usize>, default: usize) -> Result<usize> {
+        match wanted {
+            None => Ok(default.min(self.max_len)),
+            Some(n) if n <= self.max_len => Ok(n),
+            Some(n) => {
+                let expected = format!("at most {}, the model's limit", self.max_len);
+                Err(crate::Error::option("max_seq_len", expected, n))
+            }
+        }
+    }
+
+    /// Runs sequences in passes of bounded size and hands each one's rows to `consume`, in order.
+    ///
+    /// Heads that give one row per sequence pass that row; others all rows of the sequence.
+    pub(super) fn run<'e>(
+        &self,
+        encodings: impl IntoIterator<Item = std::borrow::Cow<'e, Encoding>>,
+        mut consume: impl FnMut(usize, &[f32], usize) -> Result<()>,
+    ) -> Result<()> {
+        let mut batch = Batch::new();
+        let mut done = 0;
+        let mut flush = |batch: &mut Batch| -> Result<()> {
+            let output = self.engine.forward(batch)?;
+            for sequence in 0..batch.sequences() {
+                consume(done + sequence, rows_of(&output, batch, sequence), output.width())?;
+            }
+            done += batch.sequences();
+            batch.clear();
+            Ok(())
+        };
+        for encoding in encodings {
+            if batch.tokens() > 0 && batch.tokens() + encoding.len() > TOKENS_PER_PASS {
+                flush(&mut batch)?;
+            }
+            batch.push(encoding.ids(), encoding.type_ids())?;
+        }
+        flush(&mut batch)
+    }
+}
+
+fn rows_of<'o>(output: &'o Output, batch: &Batch, sequence: usize) -> &'o [f32] {
+    let rows = if output.rows() == batch.tokens() { batch.range(sequence) } else { sequence..sequence + 1 };
+    &output.values()[rows.start * output.width()..rows.end * output.width()]
+}

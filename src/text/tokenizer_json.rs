@@ -1,0 +1,112 @@
+//! `tokenizer.json`, before the `tokenizers` crate sees it.
+
+use serde_json::{Value, json};
+
+use super::files::{NamedBytes, parse};
+use super::vocabulary::{SpecialIds, problem};
+use crate::error::Result;
+
+/// Parts of a `tokenizer.json` that follow from the text alone and that no file can make fail.
+const NORMALIZERS: [&str; 9] =
+    ["BertNormalizer", "Sequence", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip"];
+const PRE_TOKENIZERS: [&str; 6] =
+    ["BertPreTokenizer", "Sequence", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"];
+/// Larger ids cannot belong to an embedding table, and the crate counts on from the largest.
+const MAX_ID: u64 = i32::MAX as u64;
+
+/// Reads a `tokenizer.json` and refuses what is not a WordPiece tokenizer of known parts. Its truncation, padding and
+/// decoder are dropped; its `post_processor` is returned apart, for [`check_layout`].
+pub(crate) fn read(file: &NamedBytes<'_>) -> Result<(Value, Option<Value>)> {
+    let mut json: Value = parse(file)?;
+    let Some(object) = json.as_object_mut() else {
+        return Err(problem(&file.name, "is not a JSON object; expected a file that `tokenizers` wrote"));
+    };
+    // Lengths are this engine's business: a cut here would be silent.
+    object.remove("truncation");
+    object.remove("padding");
+    object.remove("decoder");
+    let layout = object.remove("post_processor").filter(|layout| !layout.is_null());
+    let Some(model) = object.get_mut("model").and_then(Value::as_object_mut) else {
+        return Err(problem(&file.name, "has no `model`; expected a WordPiece tokenizer"));
+    };
+    // Files from before the type was written.
+    if !model.contains_key("type") && model.contains_key("continuing_subword_prefix") {
+        model.insert("type".to_owned(), "WordPiece".into());
+    }
+    match model.get("type").and_then(Value::as_str) {
+        Some("WordPiece") => {}
+        found => {
+            let found = found.unwrap_or("of no type");
+            return Err(problem(&file.name, format!("`model` is {found}; expected WordPiece")));
+        }
+    }
+    let Some(vocab) = model.get("vocab").and_then(Value::as_object).filter(|vocab| !vocab.is_empty()) else {
+        return Err(problem(&file.name, "`model.vocab` is empty; expected tokens and their ids"));
+    };
+    if let Some((token, id)) = vocab.iter().find(|(_, id)| id.as_u64().is_none_or(|id| id > MAX_ID)) {
+        return Err(problem(
+            &file.name,
+            format!("`model.vocab` gives {token:?} the id {id}; expected 0 to {MAX_ID}"),
+        ));
+    }
+    check_types(file, object.get("normalizer"), "normalizer", "normalizers", &NORMALIZERS)?;
+    check_types(file, object.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers", &PRE_TOKENIZERS)?;
+    Ok((json, layout))
+}
+
+fn check_types(
+    file: &NamedBytes<'_>,
+    part: Option<&Value>,
+    name: &str,
+    list: &str,
+    known: &[&str],
+) -> Result<()> {
+    let Some(part) = part.filter(|part| !part.is_null()) else { return Ok(()) };
+    let found = part.get("type").and_then(Value::as_str).unwrap_or("of no type");
+    if !known.contains(&found) {
+        return Err(problem(
+            &file.name,
+            format!("`{name}` is {found}; expected one of {}", known.join(", ")),
+        ));
+    }
+    let parts = part.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    parts.iter().try_for_each(|part| check_types(file, Some(part), name, list, known))
+}
+
+/// [`Encoding`](super::Encoding) lays sequences out itself, so that windows can share a text. A `post_processor` that
+/// asks for another layout is refused.
+pub(crate) fn check_layout(file: &str, processor: &Value, special: &SpecialIds) -> Result<()> {
+    let (cls, sep) = (special.cls, special.sep);
+    let berts = match processor["type"].as_str() {
+        Some("BertProcessing") => processor["cls"][1] == cls && processor["sep"][1] == sep,
+        Some("TemplateProcessing") => {
+            let (cls, sep) = (json!([cls]), json!([sep]));
+            template(processor, "single") == json!([[cls, 0], ["A", 0], [sep, 0]])
+                && template(processor, "pair") == json!([[cls, 0], ["A", 0], [sep, 0], ["B", 1], [sep, 1]])
+        }
+        found => {
+            let found = found.unwrap_or("of no type");
+            let expected = "expected TemplateProcessing or BertProcessing";
+            return Err(problem(file, format!("`post_processor` is {found}; {expected}")));
+        }
+    };
+    if !berts {
+        let expected =
+            "expected `[CLS] a [SEP]` with segment 0 and `[CLS] a [SEP] b [SEP]` with segments 0 and 1";
+        return Err(problem(file, format!("`post_processor` differs from BERT's; {expected}")));
+    }
+    Ok(())
+}
+
+/// A template as a list of what, a text's letter or special ids, and its segment.
+fn template(processor: &Value, name: &str) -> Value {
+    let piece = |piece: &Value| match piece.get("Sequence") {
+        Some(text) => json!([text["id"], text["type_id"]]),
+        None => {
+            let token = &piece["SpecialToken"];
+            let ids = token["id"].as_str().map(|id| &processor["special_tokens"][id]["ids"]);
+            json!([ids, token["type_id"]])
+        }
+    };
+    processor[name].as_array().map_or(Value::Null, |pieces| pieces.iter().map(piece).collect())
+}

@@ -1,0 +1,92 @@
+//! Token strings and their ids.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What every tokenizer and its encodings share: token strings, ids and the five tokens with a role.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    pub(crate) file: String,
+    pub(crate) tokens: HashMap<u32, Box<str>>,
+    pub(crate) special: SpecialIds,
+    pub(crate) size: usize,
+}
+
+/// Ids of the tokens with a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpecialIds {
+    /// Begins every sequence; sentence-level heads read its hidden state.
+    pub cls: u32,
+    /// Ends every text of a sequence.
+    pub sep: u32,
+    /// Stands for words that the vocabulary cannot spell.
+    pub unk: u32,
+    /// The blank of fill-mask; `None` if the vocabulary has none.
+    pub mask: Option<u32>,
+    /// Padding, which this engine never makes; `None` if the vocabulary has none.
+    pub pad: Option<u32>,
+}
+
+impl Vocabulary {
+    pub(crate) fn token(&self, id: u32) -> Option<&str> {
+        self.tokens.get(&id).map(AsRef::as_ref)
+    }
+}
+
+pub(crate) fn problem(file: &str, problem: impl Into<String>) -> Error {
+    ErrorKind::Tokenizer { file: file.to_owned(), problem: problem.into() }.into()
+}
+
+/// Reads `vocab.txt`: one token a line, its id is the line's index. Line ends as in Python's text files: `\n`, `\r\n`
+/// and `\r`. Blank lines at the end are no tokens.
+pub(crate) fn parse_lines(file: &str, bytes: &[u8]) -> Result<HashMap<String, u32>> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let line = bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
+        problem(
+            file,
+            format!("line {line} is not valid UTF-8 (byte {}); expected a UTF-8 text file", e.valid_up_to()),
+        )
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        return Err(problem(file, "is empty; expected one token a line"));
+    }
+    let mut ids = HashMap::new();
+    let lines = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
+    for (id, token) in lines.enumerate() {
+        let id = u32::try_from(id).map_err(|_| problem(file, "has more than 4294967295 lines"))?;
+        if let Some(first) = ids.insert(token.to_owned(), id) {
+            let (first, second) = (first + 1, id + 1);
+            return Err(problem(
+                file,
+                format!("lines {first} and {second} both hold {token:?}; tokens must differ"),
+            ));
+        }
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_are_pythons() {
+        let ids = parse_lines("v", b"a\r\nb\rc\n d \n\ne\n\n\n").unwrap();
+        for (id, token) in ["a", "b", "c", " d ", "", "e"].into_iter().enumerate() {
+            assert_eq!(ids.get(token), Some(&(id as u32)), "{token:?}");
+        }
+        assert_eq!(ids.len(), 6);
+    }
+
+    #[test]
+    fn defects_name_their_line() {
+        let message = |bytes: &[u8]| parse_lines("vocab.txt", bytes).unwrap_err().to_string();
+        assert_eq!(message(b""), "vocab.txt: is empty; expected one token a line");
+        assert_eq!(message(b"\n\n"), "vocab.txt: is empty; expected one token a line");
+        assert_eq!(message(b"a\nb\na\n"), "vocab.txt: lines 1 and 3 both hold \"a\"; tokens must differ");
+        assert!(message(b"a\n\xff\n").starts_with("vocab.txt: line 2 is not valid UTF-8 (byte 2)"));
+    }
+}

@@ -1,0 +1,271 @@
+//! A long text as overlapping windows that each fit the model.
+
+use std::ops::Range;
+
+use super::encoding::{Encoding, TokenizedText};
+use super::span::Span;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long windows are and how far they overlap.
+///
+/// `doc_stride` has the meaning that it has in `transformers`: the number of tokens that a window **shares** with the
+/// one before it, so a window begins `room - doc_stride` tokens behind its predecessor, where `room` is what the
+/// question and the special tokens leave of `max_seq_len`. In the original `run_squad.py` the option of the same name
+/// is the **distance** between two windows' beginnings; with that meaning a value above `room` skips tokens without a
+/// word. Take `room - value` to carry a value over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowOptions {
+    /// Longest sequence in tokens, special tokens included.
+    pub max_seq_len: usize,
+    /// Tokens that two neighbouring windows share.
+    pub doc_stride: usize,
+    /// Longest question in tokens.
+    pub max_question_len: usize,
+}
+
+impl WindowOptions {
+    /// Windows of at most `max_seq_len` tokens that share `min(max_seq_len / 2, 128)`, with questions of up to 64.
+    pub fn new(max_seq_len: usize) -> Self {
+        Self { max_seq_len, doc_stride: (max_seq_len / 2).min(128), max_question_len: 64 }
+    }
+
+    /// Sets the overlap.
+    #[must_use]
+    pub fn doc_stride(mut self, tokens: usize) -> Self {
+        self.doc_stride = tokens;
+        self
+    }
+
+    /// Sets the longest question.
+    #[must_use]
+    pub fn max_question_len(mut self, tokens: usize) -> Self {
+        self.max_question_len = tokens;
+        self
+    }
+
+    /// Tokens of the text that fit beside `reserved` others.
+    fn room(&self, reserved: usize) -> Result<usize> {
+        match self.max_seq_len.checked_sub(reserved) {
+            Some(room) if room > 0 => Ok(room),
+            _ => Err(Error::option("max_seq_len", format!("at least {}", reserved + 1), self.max_seq_len)),
+        }
+    }
+}
+
+/// One window: a sequence for the model, and which tokens of the text it holds.
+#[derive(Debug, Clone)]
+pub struct Window {
+    encoding: Encoding,
+    tokens: Range<usize>,
+    sequence: usize,
+}
+
+impl Window {
+    /// The sequence, special tokens (and question) included.
+    pub fn encoding(&self) -> &Encoding {
+        &self.encoding
+    }
+
+    /// Token ids, for [`Batch::push`](super::Batch::push).
+    pub fn ids(&self) -> &[u32] {
+        self.encoding.ids()
+    }
+
+    /// Segment ids, for [`Batch::push`](super::Batch::push).
+    pub fn type_ids(&self) -> &[u32] {
+        self.encoding.type_ids()
+    }
+
+    /// The tokens of the text that the window holds, as positions in the [`TokenizedText`].
+    pub fn tokens(&self) -> Range<usize> {
+        self.tokens.clone()
+    }
+
+    /// Where these tokens are in the sequence.
+    pub fn positions(&self) -> Range<usize> {
+        self.encoding.positions(self.sequence)
+    }
+
+    /// The token of the text at a position of the sequence; `None` for a special token or the question's.
+    pub fn token(&self, position: usize) -> Option<usize> {
+        let positions = self.positions();
+        positions.contains(&position).then(|| self.tokens.start + position - positions.start)
+    }
+
+    /// The bytes of the text behind a position of the sequence; `None` for a special token or the question's.
+    pub fn span(&self, position: usize) -> Option<Span> {
+        self.positions().contains(&position).then(|| self.encoding.span(position))
+    }
+}
+
+/// The windows of a text, made as they are asked for.
+#[derive(Debug, Clone)]
+pub struct Windows<'a> {
+    question: Option<&'a TokenizedText>,
+    text: &'a TokenizedText,
+    room: usize,
+    step: usize,
+    next: usize,
+    count: usize,
+}
+
+impl Windows<'_> {
+    /// The window at an index, without making those before it; `None` behind the last one.
+    pub fn get(&self, index: usize) -> Option<Window> {
+        if index >= self.count {
+            return None;
+        }
+        let start = index * self.step;
+        let tokens = start..self.text.len().min(start + self.room);
+        let text = (self.text, tokens.clone());
+        let (encoding, sequence) = match self.question {
+            Some(question) => (Encoding::build((question, 0..question.len()), Some(text)), 1),
+            None => (Encoding::build(text, None), 0),
+        };
+        Some(Window { encoding, tokens, sequence })
+    }
+}
+
+impl Iterator for Windows<'_> {
+    type Item = Window;
+
+    fn next(&mut self) -> Option<Window> {
+        let window = self.get(self.next)?;
+        self.next += 1;
+        Some(window)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count - self.next, Some(self.count - self.next))
+    }
+}
+
+impl ExactSizeIterator for Windows<'_> {}
+
+impl TokenizedText {
+    /// `[CLS] text [SEP]`, not cut.
+    pub fn encode(&self) -> Encoding {
+        Encoding::build((self, 0..self.len()), None)
+    }
+
+    /// `[CLS] text [SEP] second [SEP]`, not cut.
+    pub fn encode_pair(&self, second: &TokenizedText) -> Encoding {
+        Encoding::build((self, 0..self.len()), Some((second, 0..second.len())))
+    }
+
+    /// [`TokenizedText::encode`], or with a second text [`TokenizedText::encode_pair`], cut at the end to at most
+    /// `max_seq_len` tokens, and whether something was cut. Of two texts the longer one is cut first, as with
+    /// `truncation=True` in `transformers`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] if `max_seq_len` leaves no room beside the special tokens.
+    pub fn encode_truncated(
+        &self,
+        second: Option<&TokenizedText>,
+        max_seq_len: usize,
+    ) -> Result<(Encoding, bool)> {
+        let options = WindowOptions::new(max_seq_len);
+        let Some(second) = second else {
+            let room = options.room(Encoding::SPECIAL_SINGLE)?;
+            let kept = self.len().min(room);
+            return Ok((Encoding::build((self, 0..kept), None), kept < self.len()));
+        };
+        let room = options.room(Encoding::SPECIAL_PAIR)?;
+        let (a, b) = longest_first(self.len(), second.len(), room);
+        let encoding = Encoding::build((self, 0..a), Some((second, 0..b)));
+        Ok((encoding, (a, b) != (self.len(), second.len())))
+    }
+
+    /// Windows `[CLS] part [SEP]` over the whole text, one at least: the same as `transformers`' fast tokenizer makes
+    /// with `truncation=True, stride=doc_stride, return_overflowing_tokens=True`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] if `max_seq_len` leaves no room for text, or if more than one window is needed and
+    /// `doc_stride` is not below that room, so that the next window would not advance.
+    pub fn windows(&self, options: &WindowOptions) -> Result<Windows<'_>> {
+        let room = options.room(Encoding::SPECIAL_SINGLE)?;
+        if self.len() > room && options.doc_stride >= room {
+            let expected =
+                format!("less than {room}, the room for text in `max_seq_len` {}", options.max_seq_len);
+            return Err(Error::option("doc_stride", expected, options.doc_stride));
+        }
+        Ok(self.cut(None, room, options.doc_stride))
+    }
+
+    /// Windows `[CLS] question [SEP] part [SEP]` over this text, one at least, each with the whole question: the same
+    /// as `transformers`' fast tokenizer makes with `truncation="only_second", stride=doc_stride,
+    /// return_overflowing_tokens=True`.
+    ///
+    /// ```
+    /// # use mobilebert::{Tokenizer, TokenizerFiles};
+    /// use mobilebert::WindowOptions;
+    /// # let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nwho\n?\na\nb\nc\nd\ne\n";
+    /// # let tokenizer = Tokenizer::from_files(&TokenizerFiles::new("doc").vocab("vocab.txt", vocab.as_bytes()))?;
+    ///
+    /// let context = tokenizer.tokenize("a b c d e")?;
+    /// let question = tokenizer.tokenize("who?")?;
+    /// let options = WindowOptions::new(8).doc_stride(1); // 8 - "[CLS] who ? [SEP]" - "[SEP]" = room for 3
+    /// let windows: Vec<_> = context.windows_with_question(&question, &options)?.collect();
+    /// assert_eq!(windows.len(), 2);
+    /// assert_eq!((windows[0].tokens(), windows[1].tokens()), (0..3, 2..5));
+    /// assert_eq!(windows[1].positions(), 4..7);
+    /// assert_eq!(windows[1].span(4), Some(context.spans()[2])); // "c"
+    /// # Ok::<(), mobilebert::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLong`] if the question has more than `max_question_len` tokens, or leaves no room for text, or
+    /// not more than `doc_stride` where more than one window is needed; [`ErrorKind::Option`] if `max_seq_len` or
+    /// `doc_stride` is impossible for any question.
+    pub fn windows_with_question<'a>(
+        &'a self,
+        question: &'a TokenizedText,
+        options: &WindowOptions,
+    ) -> Result<Windows<'a>> {
+        let too_long =
+            |limit, hint| ErrorKind::TooLong { what: "question", found: question.len(), limit, hint };
+        let most = options.room(Encoding::SPECIAL_PAIR)?;
+        if question.len() > options.max_question_len {
+            return Err(
+                too_long(options.max_question_len, "ask a shorter one or raise `max_question_len`").into()
+            );
+        }
+        if question.len() >= most {
+            return Err(too_long(most - 1, "ask a shorter one or raise `max_seq_len`").into());
+        }
+        let room = most - question.len();
+        if self.len() > room && options.doc_stride >= room {
+            if options.doc_stride >= most {
+                let expected =
+                    format!("less than {most}, the room for text in `max_seq_len` {}", options.max_seq_len);
+                return Err(Error::option("doc_stride", expected, options.doc_stride));
+            }
+            let limit = most - options.doc_stride - 1;
+            let hint =
+                "ask a shorter one, raise `max_seq_len` or lower `doc_stride`, or windows do not advance";
+            return Err(too_long(limit, hint).into());
+        }
+        Ok(self.cut(Some(question), room, options.doc_stride))
+    }
+
+    fn cut<'a>(&'a self, question: Option<&'a TokenizedText>, room: usize, doc_stride: usize) -> Windows<'a> {
+        let step = room.saturating_sub(doc_stride).max(1);
+        let count = 1 + self.len().saturating_sub(room).div_ceil(step);
+        Windows { question, text: self, room, step, next: 0, count }
+    }
+}
+
+/// Lengths of two texts cut to `room` tokens together, as the `tokenizers` crate's `LongestFirst`.
+fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+    if first + second <= room {
+        return (first, second);
+    }
+    let shorter = first.min(second);
+    let (short, long) = if shorter + shorter.max(room.saturating_sub(shorter)) > room {
+        (room / 2, room - room / 2)
+    } else {
+        (shorter, room - shorter)
+    };
+    if first > second { (long, short) } else { (short, long) }
+}

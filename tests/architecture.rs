@@ -1,0 +1,115 @@
+//! ARCHITECTURE.md's rules, checked: who may use whom, and where `unsafe` lives.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room and the rooms it may use; `error`, the ground floor, is open to all.
+const MAY_USE: [(&str, &[&str]); 16] = [
+    ("error", &[]),
+    ("graph", &[]),
+    ("config", &["graph"]),
+    ("text", &[]),
+    ("quant", &[]),
+    ("format", &["graph"]),
+    ("model", &["config", "format", "graph", "head"]),
+    ("head", &["config", "graph", "model"]),
+    ("backend", &["format", "graph", "text"]),
+    ("hub", &["source"]),
+    ("source", &["format", "hub", "text"]),
+    ("engine", &["backend", "config", "format", "graph", "model", "source", "text"]),
+    ("pipeline", &["config", "engine", "source", "text"]),
+    ("convert", &["config", "format", "graph", "model", "quant", "source"]),
+    (
+        "cli",
+        &["backend", "config", "convert", "engine", "format", "graph", "model", "pipeline", "source", "text"],
+    ),
+    ("main", &["cli"]),
+];
+
+const UNSAFE_HOMES: [&str; 1] = ["format/mmap.rs"];
+
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Path below `src` with `/`, and content without documentation and unit tests, which may show and use anything.
+fn code() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    files.sort();
+    let read = |path: &PathBuf| {
+        let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
+        let text = fs::read_to_string(path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        (name, code)
+    };
+    files.iter().map(read).collect()
+}
+
+fn room(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// Rooms named after `crate::`, also inside `use crate::{a, b::c}`.
+fn used_rooms(code: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for (i, _) in code.match_indices("crate::") {
+        let rest = &code[i + "crate::".len()..];
+        let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        match rest.strip_prefix('{') {
+            Some(list) => rooms.extend(list.split('}').next().unwrap().split(',').map(|p| word(p.trim()))),
+            None => drop(rooms.insert(word(rest))),
+        }
+    }
+    rooms
+}
+
+#[test]
+fn rooms_use_only_the_rooms_below_them() {
+    let mut violations = Vec::new();
+    for (file, code) in code().iter().filter(|(file, _)| file != "lib.rs") {
+        let room = room(file);
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == room) else {
+            violations.push(format!("{file}: no rule for `{room}`; add it here and to ARCHITECTURE.md"));
+            continue;
+        };
+        for used in used_rooms(code) {
+            let is_room = MAY_USE.iter().any(|(name, _)| *name == used);
+            if is_room && used != room && used != "error" && !allowed.contains(&used.as_str()) {
+                violations.push(format!("{file} uses `crate::{used}`"));
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+#[test]
+fn unsafe_stays_in_its_homes() {
+    for (file, code) in code() {
+        let at_home = UNSAFE_HOMES.iter().any(|home| file == *home || file.starts_with(home));
+        let marks = code.contains("allow(unsafe_code)");
+        assert!(at_home || !marks, "{file} allows unsafe code; its homes are {UNSAFE_HOMES:?}");
+    }
+}
+
+/// Only the command prints; libraries return values.
+#[test]
+fn only_the_command_line_prints() {
+    for (file, code) in code().into_iter().filter(|(file, _)| !file.starts_with("cli/") && file != "main.rs")
+    {
+        for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
+            assert!(!code.contains(print), "{file} has {print}");
+        }
+    }
+}

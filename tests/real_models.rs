@@ -1,0 +1,135 @@
+//! The committed models, and their f32 originals, against recorded answers of the original Python implementation.
+//!
+//! The texts are not part of the repository: without the data folder (`../shared/data`, or `MOBILEBERT_DATA`) these tests
+//! say so and pass.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use mobilebert::{QuestionAnswering, TextClassification, TextIndex};
+use serde_json::Value;
+
+/// Sums in another order move a score by 2e-6 at most (measured on these questions).
+const SCORE_TOLERANCE: f64 = 1e-5;
+
+/// SST-2 accuracy may move by this much, in points, when weights become int8.
+const MAX_SST2_DROP: f64 = 0.3;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder beside the repository, or `None` with a loud line.
+fn shared(part: &str, variable: &str) -> Option<PathBuf> {
+    let folder =
+        std::env::var_os(variable).map_or_else(|| root().join("../shared").join(part), PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: {} is absent; set {variable}", folder.display());
+    None
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Question and context by SQuAD id.
+fn squad(path: &Path) -> HashMap<String, (String, String)> {
+    let mut questions = HashMap::new();
+    for article in read_json(path)["data"].as_array().unwrap() {
+        for paragraph in article["paragraphs"].as_array().unwrap() {
+            for qa in paragraph["qas"].as_array().unwrap() {
+                let text = |v: &Value| v.as_str().unwrap().to_owned();
+                questions.insert(text(&qa["id"]), (text(&qa["question"]), text(&paragraph["context"])));
+            }
+        }
+    }
+    questions
+}
+
+struct Recorded {
+    id: String,
+    start: usize,
+    end: usize,
+    answer: String,
+    score: f64,
+}
+
+fn recorded_answers(file: &str) -> Vec<Recorded> {
+    let text = std::fs::read_to_string(root().join("tests/golden/answers").join(file)).unwrap();
+    let answers: Vec<Recorded> = text
+        .lines()
+        .map(|line| {
+            let v: Value = serde_json::from_str(line).unwrap();
+            Recorded {
+                id: v["id"].as_str().unwrap().to_owned(),
+                start: v["start_char"].as_u64().unwrap() as usize,
+                end: v["end_char"].as_u64().unwrap() as usize,
+                answer: v["answer"].as_str().unwrap().to_owned(),
+                score: v["score"].as_f64().unwrap(),
+            }
+        })
+        .collect();
+    assert_eq!(answers.len(), 200);
+    answers
+}
+
+/// Every answer at the recorded place, with the recorded score.
+fn assert_answers_as_recorded(qa: &QuestionAnswering, data: &Path, file: &str) {
+    let questions = squad(&data.join("squad/dev-v1.1.json"));
+    let mut failures = Vec::new();
+    for recorded in recorded_answers(file) {
+        let (question, context) = &questions[&recorded.id];
+        let found = qa.answer(question, context).unwrap();
+        assert_eq!(&context[found.start..found.end], found.answer);
+        let index = TextIndex::new(context);
+        let chars = (index.chars(found.start), index.chars(found.end));
+        let same_place = chars == (Some(recorded.start), Some(recorded.end));
+        if !same_place || (f64::from(found.score) - recorded.score).abs() > SCORE_TOLERANCE {
+            failures.push(format!(
+                "{}: {:?} {}, recorded {:?} {}",
+                recorded.id, found.answer, found.score, recorded.answer, recorded.score
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{} of 200 differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn f32_answers_200_squad_questions_as_transformers_does() {
+    let (Some(data), Some(weights)) =
+        (shared("data", "MOBILEBERT_DATA"), shared("weights", "MOBILEBERT_WEIGHTS"))
+    else {
+        return;
+    };
+    let qa = QuestionAnswering::open(weights.join("squad-minilm-l6").to_str().unwrap()).unwrap();
+    assert_answers_as_recorded(&qa, &data, "qa.jsonl");
+}
+
+#[test]
+fn the_committed_model_answers_200_squad_questions_as_transformers_does() {
+    let Some(data) = shared("data", "MOBILEBERT_DATA") else { return };
+    let qa = QuestionAnswering::open("qa").unwrap();
+    assert_answers_as_recorded(&qa, &data, "qa-int8.jsonl");
+}
+
+#[test]
+fn sst2_accuracy_of_the_committed_model_is_that_of_f32() {
+    let Some(data) = shared("data", "MOBILEBERT_DATA") else { return };
+    let recorded = read_json(&root().join("tests/golden/answers/sst2.json"));
+    let recorded = &recorded["sst2-mobilebert-6l"];
+    let dev = std::fs::read_to_string(data.join("glue/sst2/dev.tsv")).unwrap();
+    let rows: Vec<(&str, &str)> = dev.lines().skip(1).map(|line| line.rsplit_once('\t').unwrap()).collect();
+    let sentiment = TextClassification::open("sentiment").unwrap();
+    let texts: Vec<&str> = rows.iter().map(|(text, _)| *text).collect();
+    let results = sentiment.classify_batch(&texts).unwrap();
+    let label = |r: &mobilebert::Classification| usize::from(r.best().unwrap().label == "positive");
+    let right = results.iter().zip(&rows).filter(|(r, (_, gold))| label(r).to_string() == *gold).count();
+    let changed = results.iter().enumerate().filter(|(i, r)| recorded["labels"][i] != label(r)).count();
+    let accuracy = 100.0 * right as f64 / rows.len() as f64;
+    let reference = 100.0 * recorded["accuracy"].as_f64().unwrap();
+    println!("SST-2 dev: {accuracy:.2}, f32 {reference:.2}; {changed} of {} labels differ", rows.len());
+    assert_eq!(rows.len(), 872);
+    assert!(accuracy >= reference - MAX_SST2_DROP, "{accuracy:.2} against {reference:.2} in f32");
+}
