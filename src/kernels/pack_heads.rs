@@ -94,3 +94,20 @@ pub(super) fn pack_values<S: Simd>(
         s.join(q, &mut line.0);
     }
 }
+
+/// Packs f32 keys of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
+pub fn pack_keys_f32((tokens, head_size): (usize, usize), x: FloatRows<'_>, keys: &mut [Line<[f32; 16]>]) {
+    for token in 0..tokens {
+        let strip = &mut keys[token / LANES * head_size..][..head_size];
+        for (line, x) in strip.iter_mut().zip(x.row(token, head_size)) {
+            line.0[token % LANES] = *x;
+        }
+    }
+}
+
+/// Packs f32 values of `(tokens, columns)` with up to sixteen columns.
+pub fn pack_values_f32((tokens, columns): (usize, usize), x: FloatRows<'_>, values: &mut [Line<[f32; 16]>]) {
+    for (token, line) in values[..tokens].iter_mut().enumerate() {
+        line.0[..columns].copy_from_slice(x.row(token, columns));
+    }
+}
