@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint};
+use crate::text::{Tokenizer, TokenizerFiles};
 
 /// The files of one model.
 #[derive(Debug, Clone)]
@@ -107,6 +108,30 @@ impl ModelFiles {
             ErrorKind::Format { file: FILE.into(), offset: offset as u64, expected: "UTF-8".into(), found }
                 .into()
         })
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::from_files`], and [`ErrorKind::Io`] if a file exists but cannot be read.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let mut parts = TokenizerFiles::new(self.label());
+        if let Some(bytes) = self.read("vocab.txt")? {
+            parts = parts.vocab("vocab.txt", bytes);
+        }
+        if let Some(bytes) = self.read("tokenizer.json")? {
+            parts = parts.tokenizer_json("tokenizer.json", bytes);
+        }
+        if let Some(bytes) = self.read("tokenizer_config.json")? {
+            parts = parts.tokenizer_config("tokenizer_config.json", bytes);
+        }
+        if let Some(bytes) = self.read("special_tokens_map.json")? {
+            parts = parts.special_tokens_map("special_tokens_map.json", bytes);
+        }
+        if let Some(bytes) = self.read("added_tokens.json")? {
+            parts = parts.added_tokens("added_tokens.json", bytes);
+        }
+        Tokenizer::from_files(&parts)
     }
 
     /// The weights.

@@ -4,7 +4,7 @@ use crate::config::Head;
 use crate::engine::{Engine, EngineOptions, Output};
 use crate::error::{ErrorKind, Result};
 use crate::source::ModelFiles;
-use crate::text::{Batch, Encoding, TokenizedText, Tokenizer, TokenizerFiles};
+use crate::text::{Batch, Encoding, TokenizedText, Tokenizer};
 
 /// Tokens per forward pass: enough to keep all threads busy, little enough that intermediate values stay in tens of
 /// megabytes.
@@ -35,7 +35,7 @@ impl Runner {
             return Err(ErrorKind::WrongTask { task, expected, found: config.class_name() }.into());
         }
         let engine = Engine::from_files(&files, Some(head), options)?;
-        let tokenizer = tokenizer(open_tokenizer(&files)?);
+        let tokenizer = tokenizer(files.tokenizer()?);
         tokenizer.check_vocab_size(engine.config().vocab_size)?;
         let longest = engine.config().max_position_embeddings;
         let max_len = tokenizer.model_max_length().map_or(longest, |limit| limit.min(longest));
@@ -87,26 +87,6 @@ impl Runner {
         }
         flush(&mut batch)
     }
-}
-
-fn open_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
-    let mut parts = TokenizerFiles::new(files.label());
-    if let Some(bytes) = files.read("vocab.txt")? {
-        parts = parts.vocab("vocab.txt", bytes);
-    }
-    if let Some(bytes) = files.read("tokenizer.json")? {
-        parts = parts.tokenizer_json("tokenizer.json", bytes);
-    }
-    if let Some(bytes) = files.read("tokenizer_config.json")? {
-        parts = parts.tokenizer_config("tokenizer_config.json", bytes);
-    }
-    if let Some(bytes) = files.read("special_tokens_map.json")? {
-        parts = parts.special_tokens_map("special_tokens_map.json", bytes);
-    }
-    if let Some(bytes) = files.read("added_tokens.json")? {
-        parts = parts.added_tokens("added_tokens.json", bytes);
-    }
-    Tokenizer::from_files(&parts)
 }
 
 fn rows_of<'o>(output: &'o Output, batch: &Batch, sequence: usize) -> &'o [f32] {
