@@ -113,7 +113,7 @@ impl ModelFiles {
     /// The tokenizer.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::from_files`].
+    /// Those of [`Tokenizer::from_files`], and [`ErrorKind::Io`] if a file exists but cannot be read.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         Tokenizer::from_files(&TokenizerFiles::collect(self.label(), |name| self.read(name))?)
     }

@@ -1,0 +1,63 @@
+//! What each fuzz target does with arbitrary bytes. `tests/fuzz_corpus.rs` runs the same functions over the corpus.
+
+use mobilebert::format::{Bytes, Checkpoint};
+use mobilebert::{ModelConfig, Tokenizer, TokenizerFiles, model};
+
+/// `config.json`, and the graph that it describes.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(config) = ModelConfig::from_json(text) {
+        let graph = model::build(&config, config.head);
+        assert!(graph.parameters.iter().all(|p| !p.name.is_empty() && !p.shape.contains(&0)));
+    }
+}
+
+/// A safetensors file; one that is accepted is also accepted by the format's own crate, with the same tensors.
+pub(crate) fn safetensors(data: &[u8]) {
+    let mut checkpoint = Checkpoint::default();
+    if checkpoint.add_safetensors("fuzz", Bytes::Owned(data.to_vec())).is_err() {
+        return;
+    }
+    let reference = safetensors::SafeTensors::deserialize(data).expect("a file that this crate accepted");
+    assert_eq!(checkpoint.entries().count(), reference.len());
+    for (name, entry) in checkpoint.entries() {
+        let expected = reference.tensor(name).expect("a tensor that this crate found");
+        assert_eq!(entry.shape, expected.shape());
+        assert_eq!(checkpoint.bytes(name), Some(expected.data()));
+        let _ = checkpoint.f32(name);
+        let _ = checkpoint.i8(name);
+    }
+}
+
+/// A `torch.save` file in either form.
+pub(crate) fn pickle(data: &[u8]) {
+    let mut checkpoint = Checkpoint::default();
+    if checkpoint.add_pytorch("fuzz", Bytes::Owned(data.to_vec())).is_err() {
+        return;
+    }
+    for (name, entry) in checkpoint.entries() {
+        assert!(entry.byte_len() <= data.len());
+        let _ = checkpoint.f32(name);
+    }
+}
+
+/// Vocabulary, settings, `tokenizer.json` and a text, separated by bytes 0xff, which UTF-8 does not have.
+pub(crate) fn tokenizer(data: &[u8]) {
+    let mut parts = data.split(|&b| b == 0xff);
+    let mut part = || parts.next().unwrap_or_default();
+    let (vocab, settings, json, text) = (part(), part(), part(), part());
+    let mut files = TokenizerFiles::new("fuzz").vocab("vocab.txt", vocab);
+    if !settings.is_empty() {
+        files = files.tokenizer_config("tokenizer_config.json", settings);
+    }
+    if !json.is_empty() {
+        files = files.tokenizer_json("tokenizer.json", json);
+    }
+    let (Ok(tokenizer), Ok(text)) = (Tokenizer::from_files(&files), std::str::from_utf8(text)) else {
+        return;
+    };
+    let Ok(encoding) = tokenizer.encode(text) else { return };
+    for i in 0..encoding.ids().len() {
+        let _: &str = &text[encoding.span(i)];
+    }
+}

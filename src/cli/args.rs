@@ -1,0 +1,370 @@
+//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling};
+
+const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
+
+const LONG_ABOUT: &str = "\
+Answers questions, classifies, tags and embeds text with compact BERT models, offline.
+
+A model is a folder in Hugging Face's layout (config.json, vocab.txt or tokenizer.json, model.safetensors), a built-in \
+name (qa, sentiment), or a hub id (org/name or org/name@revision).";
+
+const AFTER_HELP: &str = "\
+Examples:
+  mobilebert answer --question \"Who built it?\" --context \"It was built by Ada.\"
+  mobilebert classify \"a joy to watch\" --json
+  printf 'one\\ntwo\\n' | mobilebert classify - --json
+
+Text:
+  `-` reads one text a line from standard input, and writes one line for each, in order. A line ends at \\n; one \\r in
+  front of it is part of the line end. Nothing else is changed: NUL bytes, spaces and a byte order mark are text. Offsets
+  count from 0 and refer to the line without its end, or to the whole file for --context-file. Text must be UTF-8.
+  Put `--` in front of a text that begins with a hyphen.
+
+Batch files (--input), by extension:
+  .tsv    the first line names the columns; no quoting, so quotation marks are text
+  .csv    the first line names the columns; quoted as in RFC 4180; blank lines are skipped
+  .jsonl  one object a line, columns are fields
+  .txt    one text a line
+  A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
+
+Environment:
+  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag wins. A switch is on unless its variable is
+  empty, 0, no, off or false.
+
+Exit codes:
+  0  all well (also if the reader of the output stopped reading)
+  1  some input or the model failed; with several inputs each failure is in the output, in its place
+  2  wrong usage";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "mobilebert", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+impl Args {
+    /// Parses the arguments; the first one is the program's name.
+    pub(super) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut command = with_environment(Self::command());
+        let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Gives each flag of the command and of its subcommands the environment variable that its name suggests.
+fn with_environment(command: clap::Command) -> clap::Command {
+    let with_variable = |arg: Arg| {
+        let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
+        let arg = arg.env(format!("MOBILEBERT_{name}")).hide_env_values(true);
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+            _ => arg,
+        }
+    };
+    command.mut_args(with_variable).mut_subcommands(with_environment)
+}
+
+/// Flags that every command takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, else qa
+    #[arg(long, global = true, value_name = "SOURCE")]
+    pub(super) model: Option<String>,
+    /// Who computes
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) backend: Option<BackendKind>,
+    /// Number of threads. Default: one for each processor
+    #[arg(long, global = true, value_name = "N")]
+    pub(super) threads: Option<usize>,
+    /// Write JSON, one value a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Show no progress bar
+    #[arg(long, global = true)]
+    pub(super) quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Answer questions with pieces of a context
+    #[command(after_help = EXAMPLE_ANSWER)]
+    Answer(Answer),
+    /// Label texts, or pairs of texts
+    #[command(after_help = EXAMPLE_CLASSIFY)]
+    Classify(Classify),
+    /// Label the words of texts: named entities and the like
+    #[command(after_help = EXAMPLE_TAG)]
+    Tag(Tag),
+    /// Find words for each [MASK]
+    #[command(after_help = EXAMPLE_FILL_MASK)]
+    FillMask(FillMask),
+    /// Turn texts into vectors
+    #[command(after_help = EXAMPLE_EMBED)]
+    Embed(Embed),
+    /// Show tokens, ids and offsets
+    #[command(after_help = EXAMPLE_TOKENIZE)]
+    Tokenize(Tokenize),
+    /// Describe a model: configuration, tensors, sizes, hashes
+    #[command(after_help = EXAMPLE_INSPECT)]
+    Inspect,
+    /// Run a model on token ids and show the raw numbers
+    #[command(after_help = EXAMPLE_INFER)]
+    Infer(Infer),
+    /// Write the int8 form of a model
+    #[command(after_help = EXAMPLE_QUANTIZE)]
+    Quantize(Quantize),
+}
+
+const EXAMPLE_ANSWER: &str = "\
+Example:
+  $ mobilebert answer --question \"Who built it?\" --context \"It was built by Ada.\" --json
+  {\"score\":0.98,\"start\":16,\"end\":19,\"answer\":\"Ada\"}
+
+With several questions each JSON line also has \"question_index\", from 0.";
+const EXAMPLE_CLASSIFY: &str = "\
+Example:
+  $ mobilebert classify \"a joy to watch\" --json
+  {\"label\":\"positive\",\"score\":0.99}
+
+\"truncated\":true says that the end of the text did not fit the model and was not read; see --long-text.";
+const EXAMPLE_TAG: &str = "\
+Example:
+  $ mobilebert tag --model ner-model \"Ada works in Paris.\" --json
+  [{\"entity_group\":\"PER\",\"score\":0.99,\"word\":\"Ada\",\"start\":0,\"end\":3}]";
+const EXAMPLE_FILL_MASK: &str = "\
+Example:
+  $ mobilebert fill-mask --model mlm-model \"Paris is the [MASK] of France.\" --top-k 1 --json
+  [{\"sequence\":\"Paris is the capital of France.\",\"score\":0.99,\"token\":3007,\"token_str\":\"capital\"}]
+
+With several masks: an array of such arrays, one for each mask.";
+const EXAMPLE_EMBED: &str = "\
+Example:
+  $ mobilebert embed \"a joy to watch\" --json
+  {\"embedding\":[0.031,-0.012,...]}";
+const EXAMPLE_TOKENIZE: &str = "\
+Example:
+  $ mobilebert tokenize \"Hello\" --json
+  {\"ids\":[101,7592,102],\"tokens\":[\"[CLS]\",\"hello\",\"[SEP]\"],\"offsets\":[[0,0],[0,5],[0,0]]}";
+const EXAMPLE_INSPECT: &str = "\
+Example:
+  $ mobilebert inspect --model sentiment";
+const EXAMPLE_INFER: &str = "\
+Examples:
+  $ mobilebert infer --model qa --ids 101,7592,102 --json
+  {\"logits\":{\"start\":[-3.1,-5.2,-3.0],\"end\":[-2.8,-4.9,-3.3]}}
+  $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' | mobilebert infer --model qa - --hash
+
+The hash is the SHA-256 of the logits as little-endian f32, row by row (question answering: start and end of the first
+token, start and end of the second, ...).";
+const EXAMPLE_QUANTIZE: &str = "\
+Example:
+  $ mobilebert quantize models/float models/int8";
+
+/// Where texts come from and results go.
+#[derive(Debug, clap::Args)]
+pub(super) struct Texts {
+    /// The text, or `-` for one text a line from standard input
+    #[arg(value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
+    pub(super) text: Option<String>,
+    /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) input: Option<PathBuf>,
+    /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
+    #[arg(long, value_name = "NAME|N")]
+    pub(super) text_column: Option<String>,
+    #[command(flatten)]
+    pub(super) batch: Batch,
+}
+
+/// Flags for batch files of any command.
+#[derive(Debug, clap::Args)]
+pub(super) struct Batch {
+    /// The first line of --input (.tsv, .csv) is data; columns go by number
+    #[arg(long)]
+    pub(super) no_header: bool,
+    /// Write results to this file instead: .jsonl, or where the command says so .tsv or .csv
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+/// What `start`, `end` and `offsets` count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OffsetUnit {
+    /// Bytes of UTF-8: Rust, Go, C
+    Bytes,
+    /// Code points: Python
+    Chars,
+    /// UTF-16 units: JavaScript, Java, C#
+    Utf16,
+}
+
+/// `mobilebert answer`
+#[derive(Debug, clap::Args)]
+pub(super) struct Answer {
+    /// A question; may be repeated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) question: Vec<String>,
+    /// File with one question a line; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) questions_file: Option<PathBuf>,
+    /// The text to search for answers; `-` for standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) context: Option<String>,
+    /// File that holds the context; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "context")]
+    pub(super) context_file: Option<PathBuf>,
+    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl. --output may be .tsv or .csv, too
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["question", "questions_file", "context", "context_file"]
+    )]
+    pub(super) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) batch: Batch,
+    /// Number of answers to each question at most
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) top_k: usize,
+    /// Tokens that neighbouring windows of a long context share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(super) doc_stride: Option<usize>,
+    /// Longest sequence in tokens: question and window. Default: 384 or the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
+    /// Longest question in tokens. Default: 64
+    #[arg(long, value_name = "N")]
+    pub(super) max_question_len: Option<usize>,
+    /// Longest answer in tokens. Default: 30
+    #[arg(long, value_name = "N")]
+    pub(super) max_answer_len: Option<usize>,
+    /// Allow "the context does not say": an empty answer at 0..0 (models trained on SQuAD 2.0)
+    #[arg(long)]
+    pub(super) handle_impossible_answer: bool,
+    /// Unit of start and end
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    pub(super) offsets: OffsetUnit,
+}
+
+/// `mobilebert classify`
+#[derive(Debug, clap::Args)]
+pub(super) struct Classify {
+    #[command(flatten)]
+    pub(super) texts: Texts,
+    /// Second text of a pair; the same for each line of standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
+    pub(super) pair: Option<String>,
+    /// Column of --input that holds the second text of each pair
+    #[arg(long, value_name = "NAME|N", requires = "input")]
+    pub(super) pair_column: Option<String>,
+    /// Number of labels at most, best first
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) top_k: usize,
+    /// Leave out labels that score less
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub(super) threshold: Option<f32>,
+    /// From logits to scores: auto (as the model's problem_type says), softmax, sigmoid or none
+    #[arg(long, value_name = "FUNCTION", default_value = "auto")]
+    pub(super) function_to_apply: FunctionToApply,
+    /// Texts longer than the model: truncate, windows-mean, windows-max or refuse
+    #[arg(long, value_name = "RULE", default_value = "truncate")]
+    pub(super) long_text: LongText,
+    /// Report only these labels, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(super) labels: Vec<String>,
+}
+
+/// `mobilebert tag`
+#[derive(Debug, clap::Args)]
+pub(super) struct Tag {
+    #[command(flatten)]
+    pub(super) texts: Texts,
+    /// How tokens become entities: none, simple, first, average or max
+    #[arg(long, value_name = "STRATEGY", default_value = "simple")]
+    pub(super) aggregation_strategy: AggregationStrategy,
+    /// Leave out these labels, separated by commas. Default: O
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(super) ignore_labels: Option<Vec<String>>,
+    /// Unit of start and end
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    pub(super) offsets: OffsetUnit,
+}
+
+/// `mobilebert fill-mask`
+#[derive(Debug, clap::Args)]
+pub(super) struct FillMask {
+    #[command(flatten)]
+    pub(super) texts: Texts,
+    /// Number of words for each mask
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) top_k: usize,
+    /// Rank only these words, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(super) targets: Vec<String>,
+}
+
+/// `mobilebert embed`
+#[derive(Debug, clap::Args)]
+pub(super) struct Embed {
+    #[command(flatten)]
+    pub(super) texts: Texts,
+    /// How tokens become one vector: mean or cls
+    #[arg(long, value_name = "RULE", default_value = "mean")]
+    pub(super) pooling: Pooling,
+    /// Leave vectors as long as they are, instead of length 1
+    #[arg(long)]
+    pub(super) no_normalize: bool,
+}
+
+/// `mobilebert tokenize`
+#[derive(Debug, clap::Args)]
+pub(super) struct Tokenize {
+    #[command(flatten)]
+    pub(super) texts: Texts,
+    /// Second text of a pair; the same for each line of standard input. JSON then also has "type_ids"
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
+    pub(super) pair: Option<String>,
+    /// Unit of the offsets
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    pub(super) offsets: OffsetUnit,
+}
+
+/// `mobilebert infer`
+#[derive(Debug, clap::Args)]
+pub(super) struct Infer {
+    /// JSON lines with "ids" and, optionally, "type_ids"; `-` for standard input
+    #[arg(value_name = "FILE", required_unless_present = "ids", conflicts_with = "ids")]
+    pub(super) file: Option<PathBuf>,
+    /// Token ids, separated by commas
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub(super) ids: Vec<u32>,
+    /// Segment of each token, separated by commas. Default: all 0
+    #[arg(long, value_name = "N,N", value_delimiter = ',', requires = "ids")]
+    pub(super) type_ids: Vec<u32>,
+    /// Write only the SHA-256 of the logits
+    #[arg(long)]
+    pub(super) hash: bool,
+}
+
+/// `mobilebert quantize`
+#[derive(Debug, clap::Args)]
+pub(super) struct Quantize {
+    /// Model to read: folder, built-in name or hub id
+    #[arg(value_name = "SRC")]
+    pub(super) source: String,
+    /// Folder to write; it must not exist
+    #[arg(value_name = "DEST")]
+    pub(super) destination: PathBuf,
+}

@@ -1,0 +1,127 @@
+//! Records through a model, in batches, in order; a failure of one costs the others nothing.
+
+use std::io::{IsTerminal as _, stderr, stdout};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use mobilebert::{Error, Result};
+
+use super::args::Global;
+use super::failure::{Failure, describe};
+use super::input::{Record, Records};
+use super::output::Output;
+
+/// What a command does with each record.
+pub(super) trait Task {
+    /// What the model says about one record.
+    type Outcome;
+
+    /// Records in one call of [`Task::run_batch`] at most.
+    const BATCH: usize = 1;
+
+    /// Runs the model on the texts of one record.
+    fn run(&self, fields: &[String]) -> Result<Self::Outcome>;
+
+    /// Runs the model on several records.
+    fn run_batch(&self, batch: &[&[String]]) -> Result<Vec<Self::Outcome>> {
+        batch.iter().map(|fields| self.run(fields)).collect()
+    }
+
+    /// Writes the outcome. `fields` are those of the record.
+    fn write(
+        &self,
+        output: &mut Output,
+        record: &Record,
+        fields: &[String],
+        outcome: Self::Outcome,
+    ) -> Result<(), Failure>;
+}
+
+/// Runs the task on each record.
+pub(super) fn run<T: Task>(
+    task: &T,
+    mut records: Records,
+    output: &mut Output,
+    global: &Global,
+    to_file: bool,
+) -> Result<(), Failure> {
+    let progress = Progress::new(&records, global, to_file);
+    let (mut failed, mut total) = (0, 0);
+    loop {
+        let batch = records.next_batch(T::BATCH)?;
+        let Some(end) = batch.last().map(|record| record.end) else { break };
+        total += batch.len();
+        let mut outcomes = run_batch(task, &batch).into_iter();
+        for record in &batch {
+            let problem = match &record.fields {
+                Err(problem) => problem.clone(),
+                Ok(fields) => match outcomes.next() {
+                    Some(Ok(outcome)) => {
+                        task.write(output, record, fields, outcome)?;
+                        continue;
+                    }
+                    Some(Err(error)) if records.is_single() => return Err(error.into()),
+                    Some(Err(error)) => describe(&error),
+                    None => "no result".to_owned(),
+                },
+            };
+            failed += 1;
+            output.error(record, &problem)?;
+        }
+        output.flush()?;
+        progress.update(end, total);
+    }
+    output.flush()?;
+    progress.finish();
+    if failed > 0 { Err(Failure::Records { failed, total }) } else { Ok(()) }
+}
+
+/// One result for each record that could be read.
+fn run_batch<T: Task>(task: &T, batch: &[Record]) -> Vec<Result<T::Outcome, Error>> {
+    let readable: Vec<&[String]> = batch.iter().filter_map(|r| r.fields.as_deref().ok()).collect();
+    if readable.len() > 1
+        && let Ok(outcomes) = task.run_batch(&readable)
+    {
+        return outcomes.into_iter().map(Ok).collect();
+    }
+    readable.into_iter().map(|fields| task.run(fields)).collect()
+}
+
+/// A bar on stderr while a batch file is worked on and somebody looks.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new(records: &Records, global: &Global, to_file: bool) -> Self {
+        // Results on the same terminal are progress enough.
+        let visible = records.is_file
+            && !global.quiet
+            && stderr().is_terminal()
+            && (to_file || !stdout().is_terminal());
+        let bar = match (visible, records.length) {
+            (false, _) => ProgressBar::hidden(),
+            (true, Some(length)) => {
+                let template = "{bar:30} {percent}% {bytes} of {total_bytes}, {msg} inputs, {eta} left";
+                ProgressBar::new(length).with_style(
+                    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                )
+            }
+            (true, None) => {
+                let bar = ProgressBar::new_spinner();
+                bar.enable_steady_tick(Duration::from_millis(200));
+                bar
+            }
+        };
+        Self { bar }
+    }
+
+    fn update(&self, end: u64, total: usize) {
+        self.bar.set_position(end);
+        self.bar.set_message(total.to_string());
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

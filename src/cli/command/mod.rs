@@ -1,0 +1,76 @@
+//! One file for each subcommand.
+
+mod answer;
+mod classify;
+mod embed;
+mod fill_mask;
+mod infer;
+mod inspect;
+mod quantize;
+mod tag;
+mod tokenize;
+
+use std::path::Path;
+
+use mobilebert::EngineOptions;
+
+use super::args::{Args, Batch, Command, Global};
+use super::batch::Task;
+use super::failure::Failure;
+use super::input::Records;
+use super::output::Output;
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let global = &args.global;
+    match &args.command {
+        Command::Answer(args) => answer::run(args, global),
+        Command::Classify(args) => classify::run(args, global),
+        Command::Tag(args) => tag::run(args, global),
+        Command::FillMask(args) => fill_mask::run(args, global),
+        Command::Embed(args) => embed::run(args, global),
+        Command::Tokenize(args) => tokenize::run(args, global),
+        Command::Inspect => inspect::run(global),
+        Command::Infer(args) => infer::run(args, global),
+        Command::Quantize(args) => quantize::run(args, global),
+    }
+}
+
+/// The model of commands that have no default of their own.
+const DEFAULT_MODEL: &str = "qa";
+
+impl Global {
+    fn model<'a>(&'a self, default: &'a str) -> &'a str {
+        self.model.as_deref().unwrap_or(default)
+    }
+
+    fn engine(&self) -> EngineOptions {
+        let mut options = EngineOptions::new();
+        if let Some(backend) = self.backend {
+            options = options.backend(backend);
+        }
+        if let Some(threads) = self.threads {
+            options = options.threads(threads);
+        }
+        options
+    }
+}
+
+/// Runs a task on records, with the results where `--output` says. `results`: columns of an output table.
+fn run_task<T: Task>(
+    task: &T,
+    records: Records,
+    batch: &Batch,
+    input: Option<&Path>,
+    results: &[&str],
+    global: &Global,
+) -> Result<(), Failure> {
+    let path = batch.output.as_deref();
+    if let (Some(input), Some(output)) = (input, path)
+        && input.canonicalize().is_ok_and(|input| output.canonicalize().is_ok_and(|output| input == output))
+    {
+        return Err(Failure::Usage(format!("--output {} is the file of --input", output.display())));
+    }
+    let mut output = Output::open(path, global, &records.header, results)?;
+    super::batch::run(task, records, &mut output, global, path.is_some())
+}

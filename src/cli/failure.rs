@@ -1,0 +1,84 @@
+//! Why a command ended early, and the exit code that says so.
+
+use std::error::Error as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use mobilebert::{Error, ErrorKind};
+
+/// Exit code: some input or the model failed.
+const FAILED: u8 = 1;
+/// Exit code: wrong usage. The same number as clap's.
+pub(super) const USAGE: u8 = 2;
+
+/// Why a command could not do all of its work.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The library said no.
+    Model(Error),
+    /// Flags that do not go together, found after parsing.
+    Usage(String),
+    /// A file cannot be read as what it should be.
+    Input(String),
+    /// Standard output or an output file.
+    Output { place: String, source: io::Error },
+    /// Each of these was reported in the output, in its place.
+    Records { failed: usize, total: usize },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Model(error)
+    }
+}
+
+impl Failure {
+    /// Tells the user, and gives the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        if let Failure::Output { source, .. } = self
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            // The reader has seen enough, as `head` does.
+            return ExitCode::SUCCESS;
+        }
+        let (message, code) = match self {
+            Failure::Model(error) if is_usage(error) => (describe(error), USAGE),
+            Failure::Model(error) => (describe(error), FAILED),
+            Failure::Usage(message) => (message.clone(), USAGE),
+            Failure::Input(message) => (message.clone(), FAILED),
+            Failure::Output { place, source } => (format!("{place}: {source}"), FAILED),
+            Failure::Records { failed, total } => (format!("{failed} of {total} inputs failed"), FAILED),
+        };
+        let mut stderr = io::stderr().lock();
+        let _ = writeln!(stderr, "mobilebert: {message}");
+        if code == USAGE {
+            let _ = writeln!(stderr, "For more information, try '--help'.");
+        }
+        ExitCode::from(code)
+    }
+}
+
+/// A flag's value that no model, or not this one, can work with.
+fn is_usage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Option { .. })
+}
+
+/// The error in the words of the command line, and those of its sources that add something.
+pub(super) fn describe(error: &Error) -> String {
+    let mut message = match error.kind() {
+        ErrorKind::Option { option, expected, found } => {
+            let places: String = error.context().map(|place| format!("{place}: ")).collect();
+            format!("{places}--{} is {found}; expected {expected}", option.replace('_', "-"))
+        }
+        _ => error.to_string(),
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    message
+}

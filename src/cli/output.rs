@@ -1,0 +1,177 @@
+//! Where results go: standard output or a file, for people, as JSON lines or as a table.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use mobilebert::TextIndex;
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{Global, OffsetUnit};
+use super::failure::Failure;
+use super::input::Record;
+use super::table::TableFormat;
+
+type Writer = BufWriter<Box<dyn Write>>;
+
+/// How results look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// For people.
+    Human,
+    /// One JSON value a line.
+    Json,
+    /// TSV or CSV: the input's columns and the results.
+    Table,
+}
+
+enum Sink {
+    Human(Writer),
+    Json(Writer),
+    Table(csv::Writer<Writer>),
+}
+
+/// Buffered output.
+pub(super) struct Output {
+    sink: Sink,
+    place: String,
+    /// Number of columns of the input and of the results.
+    widths: (usize, usize),
+}
+
+impl Output {
+    /// Standard output.
+    pub(super) fn stdout(global: &Global) -> Self {
+        let writer: Writer = BufWriter::new(Box::new(io::stdout().lock()));
+        let sink = if global.json { Sink::Json(writer) } else { Sink::Human(writer) };
+        Self { sink, place: "stdout".to_owned(), widths: (0, 0) }
+    }
+
+    /// The file of `--output`, or standard output without one. A table has the columns of `header`, then `results` and
+    /// `error`; without `results` tables are refused.
+    pub(super) fn open(
+        path: Option<&Path>,
+        global: &Global,
+        header: &[String],
+        results: &[&str],
+    ) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self::stdout(global)) };
+        let place = path.display().to_string();
+        let delimiter = match TableFormat::of(path)? {
+            TableFormat::JsonLines => None,
+            TableFormat::Tsv if !results.is_empty() => Some(b'\t'),
+            TableFormat::Csv if !results.is_empty() => Some(b','),
+            _ => {
+                let tables = if results.is_empty() { "" } else { ", .tsv or .csv" };
+                return Err(Failure::Usage(format!("{place}: this command writes .jsonl{tables} files")));
+            }
+        };
+        let file = File::create(path).map_err(|source| Failure::Output { place: place.clone(), source })?;
+        let writer: Writer = BufWriter::new(Box::new(file));
+        let Some(delimiter) = delimiter else {
+            return Ok(Self { sink: Sink::Json(writer), place, widths: (0, 0) });
+        };
+        let table = csv::WriterBuilder::new().delimiter(delimiter).from_writer(writer);
+        let mut output = Self { sink: Sink::Table(table), place, widths: (header.len(), results.len()) };
+        let names = header.iter().map(String::as_str).chain(results.iter().copied()).chain(["error"]);
+        output.write_row(names.map(str::as_bytes))?;
+        Ok(output)
+    }
+
+    /// How results are to look.
+    pub(super) fn format(&self) -> Format {
+        match self.sink {
+            Sink::Human(_) => Format::Human,
+            Sink::Json(_) => Format::Json,
+            Sink::Table(_) => Format::Table,
+        }
+    }
+
+    /// Writes a value as a line of JSON.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        self.write(|w| {
+            serde_json::to_writer(&mut *w, value)?;
+            w.write_all(b"\n")
+        })
+    }
+
+    /// Writes a line for people.
+    pub(super) fn line(&mut self, line: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+        self.write(|w| {
+            w.write_fmt(line)?;
+            w.write_all(b"\n")
+        })
+    }
+
+    /// Writes a row of a table: the input's cells, and as many results as the header has.
+    pub(super) fn row(&mut self, record: &Record, results: &[String]) -> Result<(), Failure> {
+        let results = results.iter().map(String::as_bytes).chain([&b""[..]]);
+        let width = self.widths.0;
+        self.write_row(repeated(record, width).chain(results))
+    }
+
+    /// Writes the failure of one record in the place of its result.
+    pub(super) fn error(&mut self, record: &Record, problem: &str) -> Result<(), Failure> {
+        let message = format!("{}: {problem}", record.place);
+        match self.format() {
+            Format::Human => self.line(format_args!("error: {message}")),
+            Format::Json => self.json(&json!({ "error": message })),
+            Format::Table => {
+                let (width, results) = self.widths;
+                let results = std::iter::repeat_n(&b""[..], results).chain([message.as_bytes()]);
+                self.write_row(repeated(record, width).chain(results))
+            }
+        }
+    }
+
+    /// Hands everything written so far to the reader.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        let flushed = match &mut self.sink {
+            Sink::Human(writer) | Sink::Json(writer) => writer.flush(),
+            Sink::Table(table) => table.flush(),
+        };
+        flushed.map_err(|source| Failure::Output { place: self.place.clone(), source })
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<(), Failure> {
+        let written = match &mut self.sink {
+            Sink::Human(writer) | Sink::Json(writer) => write(writer),
+            Sink::Table(_) => Ok(()),
+        };
+        written.map_err(|source| Failure::Output { place: self.place.clone(), source })
+    }
+
+    fn write_row<'r>(&mut self, cells: impl Iterator<Item = &'r [u8]>) -> Result<(), Failure> {
+        let Sink::Table(table) = &mut self.sink else { return Ok(()) };
+        let written = table.write_record(cells);
+        written.map_err(|e| Failure::Output { place: self.place.clone(), source: e.into() })
+    }
+}
+
+/// The cells of the input's row, brought to the header's width.
+fn repeated(record: &Record, width: usize) -> impl Iterator<Item = &[u8]> {
+    record.cells.iter().map(Vec::as_slice).chain(std::iter::repeat(&b""[..])).take(width)
+}
+
+/// Byte offsets of one text in the unit that the user asked for.
+pub(super) struct Offsets<'t> {
+    unit: OffsetUnit,
+    index: Option<TextIndex<'t>>,
+}
+
+impl<'t> Offsets<'t> {
+    pub(super) fn new(unit: OffsetUnit, text: &'t str) -> Self {
+        Self { unit, index: (unit != OffsetUnit::Bytes).then(|| TextIndex::new(text)) }
+    }
+
+    /// A byte offset on a character boundary, in the unit.
+    pub(super) fn convert(&self, byte: usize) -> usize {
+        let Some(index) = &self.index else { return byte };
+        let converted = match self.unit {
+            OffsetUnit::Utf16 => index.utf16(byte),
+            OffsetUnit::Chars | OffsetUnit::Bytes => index.chars(byte),
+        };
+        converted.unwrap_or(byte)
+    }
+}

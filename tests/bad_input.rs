@@ -1,0 +1,134 @@
+//! What a user may get wrong, and the error that helps.
+
+use std::fs;
+use std::path::PathBuf;
+
+use mobilebert::{
+    Batch, Embedder, Engine, EngineOptions, ErrorKind, FillMask, LongText, QuestionAnswering,
+    QuestionAnsweringOptions, Result, TextClassification, TextClassificationOptions, TokenClassification,
+};
+
+fn golden(name: &str) -> String {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/golden/checkpoints").join(name).to_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn assert_error<T: std::fmt::Debug>(result: Result<T>, kind: fn(&ErrorKind) -> bool, words: &[&str]) {
+    let error = result.expect_err("an error");
+    assert!(kind(error.kind()), "{error:?}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+const EMPTY: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::EmptyText { .. });
+const OPTION: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::Option { .. });
+const TOO_LONG: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::TooLong { .. });
+const WRONG_TASK: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::WrongTask { .. });
+const BATCH: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::Batch { .. });
+
+#[test]
+fn texts_without_words() {
+    let qa = QuestionAnswering::open(&golden("mobilebert-f32")).unwrap();
+    for nothing in ["", "  \r\n\t", "\u{200b}\u{feff}"] {
+        assert_error(qa.answer("a", nothing), EMPTY, &["context", "empty"]);
+        assert_error(qa.answer(nothing, "a"), EMPTY, &["question"]);
+        assert_error(Embedder::open(&golden("bert-f32")).unwrap().embed(nothing), EMPTY, &["text"]);
+    }
+    let classifier = TextClassification::open(&golden("bert-f32")).unwrap();
+    assert_error(classifier.classify_batch(&["a", ""]), EMPTY, &["text 2"]);
+    assert_error(classifier.classify_pair("a", ""), EMPTY, &["second text"]);
+    assert_error(TokenClassification::open(&golden("mobilebert-ner-f32")).unwrap().tag(""), EMPTY, &["text"]);
+    assert!(classifier.classify_batch::<&str>(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn questions_and_texts_that_do_not_fit() {
+    let qa = QuestionAnswering::open(&golden("mobilebert-f32")).unwrap();
+    assert_error(
+        qa.answer(&"a ".repeat(100), "b c"),
+        TOO_LONG,
+        &["question", "100 tokens", "max_question_len"],
+    );
+
+    let long = "a b ".repeat(2000);
+    let refuse =
+        TextClassificationOptions::new().long_text(LongText::Refuse).open(&golden("bert-f32")).unwrap();
+    assert_error(refuse.classify(&long), TOO_LONG, &["4002 tokens", "shorten"]);
+    let truncate = TextClassification::open(&golden("bert-f32")).unwrap();
+    assert!(truncate.classify(&long).unwrap().truncated, "a cut text is never silent");
+    assert!(!truncate.classify("a b").unwrap().truncated);
+    let windows =
+        TextClassificationOptions::new().long_text(LongText::WindowsMean).open(&golden("bert-f32")).unwrap();
+    assert!(!windows.classify(&long).unwrap().truncated);
+    assert_error(windows.classify_pair(&long, "a"), TOO_LONG, &["pair"]);
+    assert!(Embedder::open(&golden("bert-f32")).unwrap().embed(&long).unwrap().truncated);
+
+    let mlm = FillMask::open(&golden("mobilebert-mlm-f32")).unwrap();
+    assert_error(mlm.fill(&format!("{long} [MASK]")), TOO_LONG, &["not cut"]);
+    assert_error(mlm.fill("a b"), |k| matches!(k, ErrorKind::Input { .. }), &["[MASK]"]);
+}
+
+#[test]
+fn options_out_of_range() {
+    let qa = QuestionAnsweringOptions::new;
+    let model = golden("mobilebert-f32");
+    assert_error(qa().top_k(0).open(&model), OPTION, &["top_k"]);
+    assert_error(qa().max_answer_len(0).open(&model), OPTION, &["max_answer_len"]);
+    assert_error(qa().max_seq_len(100_000).open(&model), OPTION, &["max_seq_len", "model's limit"]);
+    let stride = qa().max_seq_len(16).doc_stride(16).open(&model).unwrap();
+    assert_error(stride.answer("a", &"b ".repeat(50)), OPTION, &["doc_stride"]);
+    assert_error(qa().engine(EngineOptions::new().threads(0)).open(&model), OPTION, &["threads"]);
+    let labels = TextClassificationOptions::new().labels(["positive", "nonsense"]).open(&golden("bert-f32"));
+    assert_error(labels, OPTION, &["nonsense"]);
+}
+
+#[test]
+fn models_for_other_tasks() {
+    assert_error(
+        QuestionAnswering::open(&golden("bert-f32")),
+        WRONG_TASK,
+        &["question answering", "BertForSequenceClassification"],
+    );
+    assert_error(FillMask::open(&golden("mobilebert-f32")), WRONG_TASK, &["ForMaskedLM"]);
+}
+
+#[test]
+fn numbers_beyond_the_tables() {
+    let engine = Engine::open(&golden("mobilebert-f32"), EngineOptions::new()).unwrap();
+    let forward = |ids: &[u32], types: &[u32]| engine.forward(&Batch::single(ids, types).unwrap());
+    assert_error(forward(&[2, 40], &[0, 0]), BATCH, &["token id is 40", "position 1", "vocab_size"]);
+    assert_error(forward(&[2, 3], &[0, 7]), BATCH, &["type id is 7"]);
+    let limit = engine.config().max_position_embeddings + 1;
+    assert_error(forward(&vec![1; limit], &vec![0; limit]), BATCH, &["max_position_embeddings"]);
+    assert_error(Batch::single(&[], &[]), BATCH, &["at least 1"]);
+    assert_error(Batch::single(&[1, 2], &[0]), BATCH, &["type ids"]);
+    assert_error(engine.forward_rows(&Batch::single(&[1], &[0]).unwrap(), &[1]), BATCH, &["requested row"]);
+    assert_error(Batch::from_padded(&[1, 2, 3], &[0; 3], &[1, 0, 1], 3), BATCH, &["mask", "position 2"]);
+    assert_eq!(engine.forward(&Batch::new()).unwrap().rows(), 0);
+}
+
+#[test]
+fn sources_that_are_no_models() {
+    let unknown: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::UnknownModel { .. });
+    let open = |source: &str| QuestionAnswering::open(source);
+    assert_error(open("no-such-thing"), unknown, &["no-such-thing", "qa, sentiment"]);
+    let empty = tempfile::tempdir().unwrap();
+    let missing: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::MissingFile { .. });
+    assert_error(open(empty.path().to_str().unwrap()), missing, &["config.json", "save_pretrained"]);
+
+    let copy = |file: &str| {
+        fs::copy(PathBuf::from(golden("mobilebert-f32")).join(file), empty.path().join(file)).unwrap()
+    };
+    copy("config.json");
+    assert_error(open(empty.path().to_str().unwrap()), missing, &["model.safetensors"]);
+    copy("model.safetensors");
+    assert_error(open(empty.path().to_str().unwrap()), missing, &["vocab.txt"]);
+
+    let vocab: String = (0..41).map(|i| format!("word{i}\n")).collect();
+    fs::write(empty.path().join("vocab.txt"), format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{vocab}"))
+        .unwrap();
+    let too_large: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::Tokenizer { .. });
+    assert_error(open(empty.path().to_str().unwrap()), too_large, &["46", "40"]);
+}
