@@ -2,6 +2,7 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+pub mod native;
 
 use crate::error::Result;
 use crate::graph::{Graph, Node};

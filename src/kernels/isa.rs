@@ -93,7 +93,16 @@ macro_rules! token {
 
 token!(Avx2, "Proof of AVX2 and FMA.", "avx2", "fma");
 token!(AvxVnni, "Proof of AVX2, FMA and AVX-VNNI.", "avx2", "fma", "avxvnni");
-token!(Avx512, "Proof of AVX-512 F, BW, DQ, VL.", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma");
+token!(
+    Avx512,
+    "Proof of AVX-512 F, BW, DQ, VL.",
+    "avx512f",
+    "avx512bw",
+    "avx512dq",
+    "avx512vl",
+    "avx2",
+    "fma"
+);
 token!(
     Avx512Vnni,
     "Proof of AVX-512 F, BW, DQ, VL, VNNI.",

@@ -35,7 +35,13 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     fn position_and_type(&self, arguments: PositionAndType<'_>);
 
     /// Packs int8 keys of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
-    fn pack_keys(&self, size: (usize, usize), x: FloatRows<'_>, keys: &mut [Line<[i8; 64]>], scales: &mut [KeyScales]);
+    fn pack_keys(
+        &self,
+        size: (usize, usize),
+        x: FloatRows<'_>,
+        keys: &mut [Line<[i8; 64]>],
+        scales: &mut [KeyScales],
+    );
 
     /// Scales of the int8 values of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
     fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]);
@@ -227,7 +233,12 @@ pub fn variants() -> Vec<Variant> {
                 format!("layer_norm_f32__{isa}"),
                 format!("position_and_type_f32__{isa}"),
             ]
-            .map(|name| Variant { name, isa, supported: isa.is_supported(), picked: isa == picked })
+            .map(|name| Variant {
+                name,
+                isa,
+                supported: isa.is_supported(),
+                picked: isa == picked,
+            })
         })
         .collect()
 }

@@ -8,7 +8,8 @@ use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
 #[inline(always)]
 pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (total, columns) = (gemm.rows, gemm.columns());
-    let (input, limit) = (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
+    let (input, limit) =
+        (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
     let strips = columns.div_ceil(16);
     let mut finish = Finish::new(s, &mut gemm, columns);
     let mut tile = Tile::new();

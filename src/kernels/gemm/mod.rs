@@ -119,7 +119,10 @@ impl Gemm<'_> {
         }
         let out = &self.output;
         let kept = if out.keep { rows } else { rows.min(GROUP_ROWS) };
-        assert!(FloatRows { values: out.values, stride: out.stride }.holds(kept, columns), "output is too short");
+        assert!(
+            FloatRows { values: out.values, stride: out.stride }.holds(kept, columns),
+            "output is too short"
+        );
         if let Some(q) = &out.quantized {
             assert!(q.holds(rows, columns), "quantised output is too short");
         }

@@ -4,9 +4,9 @@
 //! all tile sizes and instruction sets.
 
 use super::{Line, PANEL_STRIPS};
+use crate::kernels::isa::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
-use crate::kernels::isa::Scalar;
 use crate::kernels::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.

@@ -1,0 +1,205 @@
+//! Memory of one forward pass: checked out per call, kept between calls, and grown only by a batch larger than any before.
+
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::layout::Layout;
+use super::plan::{BufferId, Content, Heads, Home, Plan, Step};
+use super::threads::Progress;
+use crate::kernels::{GROUP_ROWS, KeyScales, Line, RowRange, slots};
+
+/// What a buffer holds: f32, or bytes and their ranges.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    pub(super) floats: Vec<f32>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) ranges: Vec<RowRange>,
+    /// f32 or bytes from one row to the next.
+    pub(super) stride: usize,
+}
+
+impl Data {
+    fn fit(&mut self, content: Content, rows: usize) {
+        match content {
+            Content::Float(width) => {
+                self.stride = width;
+                grow(&mut self.floats, rows * width);
+            }
+            Content::Bytes(width, ranges) => {
+                self.stride = width;
+                grow(&mut self.bytes, rows * width);
+                grow(&mut self.ranges, rows * ranges);
+            }
+        }
+    }
+}
+
+fn grow<T: Clone + Default>(values: &mut Vec<T>, len: usize) {
+    if values.len() < len {
+        values.resize(len, T::default());
+    }
+}
+
+/// The buffers that a block's steps see: its own, and those of the thread that runs it.
+pub(super) struct Buffers<'a> {
+    pub(super) buffers: &'a [Home],
+    pub(super) block: &'a mut [Data],
+    pub(super) thread: &'a mut [Data],
+}
+
+impl Buffers<'_> {
+    fn slot(&mut self, id: BufferId) -> &mut Data {
+        match self.buffers[id.0] {
+            Home::Block(i) => &mut self.block[i],
+            Home::Thread(i) => &mut self.thread[i],
+        }
+    }
+
+    pub(super) fn get(&self, id: BufferId) -> &Data {
+        match self.buffers[id.0] {
+            Home::Block(i) => &self.block[i],
+            Home::Thread(i) => &self.thread[i],
+        }
+    }
+
+    /// Takes a buffer out to write it while others are read.
+    pub(super) fn take(&mut self, id: BufferId) -> Data {
+        std::mem::take(self.slot(id))
+    }
+
+    pub(super) fn put(&mut self, id: BufferId, data: Data) {
+        *self.slot(id) = data;
+    }
+}
+
+/// Buffers of a thread.
+#[derive(Debug, Default)]
+pub(super) struct ThreadState {
+    pub(super) buffers: Vec<Data>,
+    /// Results that are only kept until they are quantised.
+    pub(super) group: Vec<f32>,
+    pub(super) scores: Vec<f32>,
+    pub(super) weights: Vec<u8>,
+}
+
+/// A buffer whose parts are written by different threads.
+pub(super) struct Shared<T>(Vec<UnsafeCell<T>>);
+
+// SAFETY: access goes through `read` and `write`, whose callers promise that no thread reads what another writes.
+unsafe impl<T: Send + Sync> Sync for Shared<T> {}
+
+impl<T: Copy> Shared<T> {
+    fn fit(&mut self, len: usize, fill: T) {
+        while self.0.len() < len {
+            self.0.push(UnsafeCell::new(fill));
+        }
+    }
+
+    /// # Safety
+    /// While the slice lives, no other thread writes any of it.
+    pub(super) unsafe fn read(&self, range: Range<usize>) -> &[T] {
+        let cells = &self.0[range];
+        // SAFETY: `UnsafeCell<T>` has the layout of `T`, the cells are in bounds, and nobody writes them, says the caller.
+        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
+    }
+
+    /// # Safety
+    /// While the slice lives, nobody else reads or writes any of it.
+    #[allow(clippy::mut_from_ref, reason = "interior mutability; exclusiveness is the caller's promise")]
+    pub(super) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
+        let cells = &self.0[range];
+        // SAFETY: `UnsafeCell<T>` has the layout of `T` and allows writing through a shared reference, the cells are in
+        // bounds, and nobody else uses them, says the caller.
+        unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()).cast(), cells.len()) }
+    }
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Keys and values of one attention, for all sequences and heads. There are two, for even and odd attentions: while the
+/// blocks of a stage read one, they write the other, so a stage needs no barrier in its middle.
+#[derive(Default)]
+pub(super) struct KeysValues {
+    pub(super) keys: Shared<Line<[i8; 64]>>,
+    pub(super) key_scales: Shared<KeyScales>,
+    pub(super) values: Shared<Line<[i8; 64]>>,
+    pub(super) value_scales: Shared<[f32; 16]>,
+    pub(super) keys_f32: Shared<Line<[f32; 16]>>,
+    pub(super) values_f32: Shared<Line<[f32; 16]>>,
+}
+
+impl KeysValues {
+    fn fit(&mut self, heads: Heads, strips: usize) {
+        let strips = strips * heads.count;
+        let dimensions = heads.size.div_ceil(16);
+        if heads.int8 {
+            self.keys.fit(strips * heads.size.div_ceil(4), Line([0; 64]));
+            self.key_scales.fit(strips, KeyScales::default());
+            self.values.fit(strips * 4 * dimensions, Line([0; 64]));
+            self.value_scales.fit(strips, [0.0; 16]);
+        } else {
+            self.keys_f32.fit(strips * heads.size, Line([0.0; 16]));
+            self.values_f32.fit(strips * 16 * dimensions, Line([0.0; 16]));
+        }
+    }
+}
+
+/// All memory of one call.
+#[derive(Default)]
+pub(super) struct Arena {
+    pub(super) layout: Layout,
+    pub(super) blocks: Vec<Mutex<Vec<Data>>>,
+    pub(super) threads: Vec<Mutex<ThreadState>>,
+    pub(super) keys_values: [KeysValues; 2],
+    pub(super) progress: Progress,
+}
+
+impl Arena {
+    /// Makes room for the batch that [`Arena::layout`] describes, on so many threads. `selected`: rows of a block of selected
+    /// rows, and number of such blocks.
+    pub(super) fn fit(&mut self, plan: &Plan, widest: usize, selected: (usize, usize), threads: usize) {
+        let rows = self.layout.blocks.iter().map(|b| b.rows).max().unwrap_or(0);
+        let longest = self.layout.sequences.iter().map(|s| s.tokens).max().unwrap_or(0);
+        let selected_blocks = if plan.observed { selected.1 } else { 0 };
+        let blocks = self.layout.blocks.len() + selected_blocks;
+        self.blocks.resize_with(blocks.max(self.blocks.len()), Mutex::default);
+        let heights =
+            self.layout.blocks.iter().map(|b| b.rows).chain(std::iter::repeat_n(selected.0, selected_blocks));
+        for (state, rows) in self.blocks.iter_mut().zip(heights) {
+            fit_all(state.get_mut().unwrap_or_else(PoisonError::into_inner), &plan.block, rows);
+        }
+        self.threads.resize_with(threads.max(self.threads.len()), Mutex::default);
+        for state in &mut self.threads[..threads] {
+            let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            fit_all(&mut state.buffers, &plan.thread, rows.max(selected.0));
+            grow(&mut state.group, GROUP_ROWS * widest);
+            grow(&mut state.scores, GROUP_ROWS * slots(longest));
+            grow(&mut state.weights, GROUP_ROWS * slots(longest));
+        }
+        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
+            if let Step::PackKeysValues { heads, .. } = step {
+                self.keys_values[heads.index % 2].fit(*heads, self.layout.strips());
+            }
+        }
+        self.progress.reset(plan.stages.len(), threads);
+    }
+}
+
+fn fit_all(data: &mut Vec<Data>, contents: &[Content], rows: usize) {
+    data.resize_with(contents.len().max(data.len()), Data::default);
+    for (data, &content) in data.iter_mut().zip(contents) {
+        data.fit(content, rows);
+    }
+}
+
+/// Locks a mutex; what a panicked call left behind is overwritten by the next one.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,294 @@
+//! The native CPU engine: int8 or f32 on the crate's own kernels.
+//!
+//! At load a graph becomes a [`plan`] and its weights are packed. A call cuts its batch into blocks of rows ([`layout`]),
+//! checks memory out ([`arena`]) and carries the blocks through the plan ([`pass`]), on as many threads as the current
+//! rayon pool offers ([`threads`]).
+
+mod arena;
+mod layout;
+mod pass;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod weights;
+
+use std::sync::Mutex;
+
+use self::arena::{Arena, lock};
+use self::pass::{Pass, rows};
+use self::plan::Plan;
+use self::weights::Weights;
+use super::{Backend, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::WeightSource;
+use crate::graph::{Graph, Node, Op};
+use crate::kernels::{self, Isa, Kernels};
+
+const NAME: &str = "native";
+
+/// Number types of the weights and of what linears and attentions read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Weights in int8 with a scale per output, activations in 8 bits with a range per row.
+    #[default]
+    Int8,
+    /// f32 throughout.
+    F32,
+}
+
+impl Precision {
+    /// The name that `--precision` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Int8 => "int8",
+            Precision::F32 => "f32",
+        }
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "int8" => Ok(Precision::Int8),
+            "f32" => Ok(Precision::F32),
+            other => Err(Error::option("precision", "`int8` or `f32`", format!("`{other}`"))),
+        }
+    }
+}
+
+/// How to load a model.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct NativeOptions {
+    precision: Precision,
+    keep_f32: Vec<String>,
+    kernels: Option<String>,
+}
+
+impl NativeOptions {
+    /// int8 on the best kernels of this CPU, or those that the environment variable `MOBILEBERT_KERNELS` names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Chooses the precision.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Leaves modules in f32: those whose path is one of these, or continues one of these with a dot.
+    pub fn keep_f32(mut self, modules: impl IntoIterator<Item = String>) -> Self {
+        self.keep_f32 = modules.into_iter().collect();
+        self
+    }
+
+    /// Forces a variant of the kernels by name; see [`crate::kernels::variants`].
+    pub fn kernels(mut self, name: impl Into<String>) -> Self {
+        self.kernels = Some(name.into());
+        self
+    }
+
+    fn find_kernels(&self) -> Result<&'static dyn Kernels> {
+        let forced =
+            self.kernels.clone().or_else(|| std::env::var(kernels::OVERRIDE).ok().filter(|v| !v.is_empty()));
+        let Some(name) = forced else { return Ok(kernels::best()) };
+        kernels::by_name(&name).ok_or_else(|| {
+            let names: Vec<_> = kernels::supported().map(|k| format!("`{}`", k.isa())).collect();
+            Error::option(
+                "kernels",
+                format!("one that this CPU has: {}", names.join(", ")),
+                format!("`{name}`"),
+            )
+        })
+    }
+}
+
+/// Decides node by node; see [`NativeOptions::keep_f32`].
+struct ByName<'a> {
+    graph: &'a Graph,
+    options: &'a NativeOptions,
+}
+
+impl plan::Precision for ByName<'_> {
+    fn is_int8(&self, node: &Node) -> bool {
+        let under = |prefix: &String| {
+            node.name
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let quantizable = match &node.op {
+            Op::Linear { weight, .. } => self.graph.parameter(*weight).quantizable,
+            Op::Vocabulary { decoder, .. } => self.graph.parameter(*decoder).quantizable,
+            Op::Attention { .. } => true,
+            _ => false,
+        };
+        self.options.precision == Precision::Int8 && quantizable && !self.options.keep_f32.iter().any(under)
+    }
+}
+
+/// The CPU engine.
+pub struct NativeBackend {
+    graph: Graph,
+    plan: Plan,
+    weights: Weights,
+    kernels: &'static dyn Kernels,
+    options: NativeOptions,
+    /// Columns of the widest result.
+    widest: usize,
+    /// Memory of finished calls, for the next ones.
+    arenas: Mutex<Vec<Arena>>,
+}
+
+/// Most rows of a block: enough that the weights of a linear are read from L2 a few times only, few enough that the
+/// block's own numbers stay there with them. From 32 to 128 the time hardly changes.
+const BLOCK_ROWS: usize = 64;
+
+impl NativeBackend {
+    /// Plans the graph and packs its weights.
+    ///
+    /// # Errors
+    /// Those of the weight source; [`ErrorKind::Option`] if the forced kernels do not exist or this CPU lacks them.
+    pub fn load(graph: Graph, weights: &dyn WeightSource, options: NativeOptions) -> Result<Self> {
+        let kernels = options.find_kernels()?;
+        let plan = plan_for(&graph, &options, false)?;
+        let int8_tables = options.precision == Precision::Int8;
+        let weights = Weights::load(&graph, &plan, weights, int8_tables)?;
+        let widest = weights.matrices.iter().map(weights::Packed::outputs).max().unwrap_or(0);
+        Ok(Self { graph, plan, weights, kernels, options, widest, arenas: Mutex::new(Vec::new()) })
+    }
+
+    /// The instruction set that its kernels use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// The precision it was loaded in.
+    pub fn precision(&self) -> Precision {
+        self.options.precision
+    }
+
+    /// Bytes of all weights in memory.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Runs the graph and writes the last value to `output`, row-major. After the first call with a batch of some size,
+    /// calls up to that size allocate nothing.
+    ///
+    /// # Errors
+    /// None so far; room for the errors of devices.
+    ///
+    /// # Panics
+    /// If `output` is shorter than [`NativeBackend::output_len`].
+    pub fn run_into(&self, request: &Request<'_>, output: &mut [f32]) -> Result<()> {
+        if request.observer.is_some() {
+            let plan = plan_for(&self.graph, &self.options, true)?;
+            let arena = self.forward(&plan, request, output, Arena::default());
+            self.observe(&plan, request, &arena, output);
+            return Ok(());
+        }
+        let arena = lock(&self.arenas).pop().unwrap_or_default();
+        let arena = self.forward(&self.plan, request, output, arena);
+        lock(&self.arenas).push(arena);
+        Ok(())
+    }
+
+    /// Numbers in the output of a request.
+    pub fn output_len(&self, request: &Request<'_>) -> usize {
+        let rows = self.plan.stages.last().map_or(0, |stage| rows(stage, request));
+        rows * self.graph.width(self.graph.output())
+    }
+
+    fn forward(&self, plan: &Plan, request: &Request<'_>, output: &mut [f32], mut arena: Arena) -> Arena {
+        let tokens = request.batch.tokens();
+        let available = rayon::current_num_threads();
+        arena.layout.fill(request.batch, block_rows(tokens, available));
+        let selected = plan.stages.last().map_or(0, |stage| rows(stage, request));
+        let selected_block = selected_block(selected, available);
+        let participants = available.min(arena.layout.blocks.len()).max(1);
+        arena.fit(plan, self.widest, (selected_block, selected.div_ceil(selected_block)), participants);
+        let pass = Pass {
+            kernels: self.kernels,
+            plan,
+            weights: &self.weights,
+            request,
+            arena: &arena,
+            selected_block,
+            output: Mutex::new(&mut output[..self.output_len(request)]),
+        };
+        let (blocks, work) = (|s| pass.blocks(s), |t, s, b| pass.run(t, s, b));
+        threads::run(&arena.progress, participants, &blocks, plan.stages.len(), &work);
+        arena
+    }
+
+    /// Shows an observer every value, in the order of the graph.
+    fn observe(&self, plan: &Plan, request: &Request<'_>, arena: &Arena, output: &[f32]) {
+        let Some(observer) = request.observer else { return };
+        let last = plan.stages.last().map_or(0, |stage| rows(stage, request));
+        let pass = Pass {
+            kernels: self.kernels,
+            plan,
+            weights: &self.weights,
+            request,
+            arena,
+            selected_block: selected_block(last, rayon::current_num_threads()),
+            output: Mutex::new(&mut []),
+        };
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            let stage = &plan.stages[plan.stage_of[index]];
+            let mut values = vec![0.0; rows(stage, request) * node.width];
+            if let Some(place) = plan.places[index] {
+                for (row, to) in values.chunks_exact_mut(node.width).enumerate() {
+                    pass.row_of(stage, row, place, to);
+                }
+            }
+            observer.observe(node, if index == self.graph.output().0 { output } else { &values });
+        }
+    }
+}
+
+/// Rows of a block: the threads' equal shares, cut evenly into pieces of at most [`BLOCK_ROWS`].
+fn block_rows(rows: usize, threads: usize) -> usize {
+    let share = rows.div_ceil(threads).max(1);
+    share.div_ceil(share.div_ceil(BLOCK_ROWS)).next_multiple_of(16)
+}
+
+fn selected_block(rows: usize, threads: usize) -> usize {
+    block_rows(rows, threads).min(rows).max(1)
+}
+
+fn plan_for(graph: &Graph, options: &NativeOptions, observed: bool) -> Result<Plan> {
+    Plan::new(graph, &ByName { graph, options }, observed).map_err(|e| {
+        ErrorKind::Backend { backend: NAME, node: "plan".to_owned(), source: Box::new(e) }.into()
+    })
+}
+
+impl Backend for NativeBackend {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {
+        let mut output = vec![0.0; self.output_len(request)];
+        self.run_into(request, &mut output)?;
+        Ok(output)
+    }
+}
+
+impl std::fmt::Debug for NativeBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NativeBackend")
+            .field("isa", &self.isa())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

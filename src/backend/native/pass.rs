@@ -1,0 +1,408 @@
+//! One forward pass: the steps of a plan on the blocks of a batch.
+
+#![allow(unsafe_code)]
+
+use std::sync::Mutex;
+
+use super::arena::{Arena, Buffers, Data, KeysValues, ThreadState, lock};
+use super::layout::{Block, Segment};
+use super::plan::{Heads, Home, Input as From, Linear, Place, Plan, Query, Stage, Step};
+use super::weights::{Packed, Weights};
+use crate::backend::Request;
+use crate::graph::{ParameterId, Rows};
+use crate::kernels::{
+    Attention, AttentionInput, Epilogue, FloatRows, Gemm, Input, Kernels, KeysValuesF32, KeysValuesI8,
+    Levels, Output, PositionAndType, QuantizedRows, QuantizedRowsMut, Residual, pack_keys_f32,
+    pack_values_f32, row_bytes,
+};
+
+/// What all blocks of a pass share.
+pub(super) struct Pass<'a> {
+    pub(super) kernels: &'static dyn Kernels,
+    pub(super) plan: &'a Plan,
+    pub(super) weights: &'a Weights,
+    pub(super) request: &'a Request<'a>,
+    pub(super) arena: &'a Arena,
+    /// Rows of a block of selected rows.
+    pub(super) selected_block: usize,
+    pub(super) output: Mutex<&'a mut [f32]>,
+}
+
+/// Number of rows that a stage works on.
+pub(super) fn rows(stage: &Stage, request: &Request<'_>) -> usize {
+    match (stage.selected, request.rows) {
+        (Some(Rows::First), _) => request.batch.sequences(),
+        (Some(Rows::Requested), Some(rows)) => rows.len(),
+        _ => request.batch.tokens(),
+    }
+}
+
+fn floats<'a>(data: &'a Data, place: Place) -> FloatRows<'a> {
+    FloatRows { values: &data.floats[place.column..], stride: data.stride }
+}
+
+fn quantized(data: &Data) -> QuantizedRows<'_> {
+    QuantizedRows { values: &data.bytes, stride: data.stride, ranges: &data.ranges }
+}
+
+fn quantized_mut(data: &mut Data, levels: Levels) -> QuantizedRowsMut<'_> {
+    QuantizedRowsMut { values: &mut data.bytes, stride: data.stride, ranges: &mut data.ranges, levels }
+}
+
+impl Pass<'_> {
+    /// Number of blocks of a stage.
+    pub(super) fn blocks(&self, stage: usize) -> usize {
+        let stage = &self.plan.stages[stage];
+        match stage.selected {
+            None => self.arena.layout.blocks.len(),
+            Some(_) => rows(stage, self.request).div_ceil(self.selected_block),
+        }
+    }
+
+    /// Runs a stage on a block.
+    pub(super) fn run(&self, thread: usize, stage: usize, index: usize) {
+        let stage = &self.plan.stages[stage];
+        let mut thread = lock(&self.arena.threads[thread]);
+        let ThreadState { buffers, group, scores, weights } = &mut *thread;
+        let mut none = Vec::new();
+        let state = if stage.selected.is_none() { index } else { self.arena.layout.blocks.len() + index };
+        let mut guard = self.arena.blocks.get(state).map(lock);
+        let block = guard.as_mut().map_or(&mut none, |guard| &mut **guard);
+        let mut buffers = Buffers { buffers: &self.plan.buffers, block, thread: buffers };
+        let (first, rows) = match stage.selected {
+            None => {
+                let block = &self.arena.layout.blocks[index];
+                (block.first, block.rows)
+            }
+            Some(_) => {
+                let first = index * self.selected_block;
+                (first, self.selected_block.min(rows(stage, self.request) - first))
+            }
+        };
+        for step in &stage.steps {
+            match step {
+                Step::Linear(linear) => self.linear(linear, rows, &mut buffers, group),
+                Step::Quantize { from, width, to } => {
+                    let mut out = buffers.take(*to);
+                    let x = floats(buffers.get(from.buffer), *from);
+                    self.kernels.quantize(rows, *width, x, quantized_mut(&mut out, Levels::Full));
+                    buffers.put(*to, out);
+                }
+                Step::QuantizeHeads { from, heads, to } => {
+                    let mut out = buffers.take(*to);
+                    let x = buffers.get(from.buffer);
+                    self.quantize_heads(*heads, rows, (x, *from), &mut out);
+                    buffers.put(*to, out);
+                }
+                Step::PackKeysValues { key, value, heads } => {
+                    let block = &self.arena.layout.blocks[index];
+                    let (k, v) = (buffers.get(key.buffer), buffers.get(value.buffer));
+                    self.pack(*heads, block, floats(k, *key), floats(v, *value));
+                }
+                Step::Attention { query, heads, to } => {
+                    let block = &self.arena.layout.blocks[index];
+                    let mut out = buffers.take(*to);
+                    self.attention(*heads, block, *query, &buffers, (scores, weights), &mut out);
+                    buffers.put(*to, out);
+                }
+                Step::Embed { table, trigram, to } => {
+                    let block = &self.arena.layout.blocks[index];
+                    let mut out = buffers.take(*to);
+                    self.embed(*table, *trigram, block, &mut out);
+                    buffers.put(*to, out);
+                }
+                Step::PositionAndType { input, position, token_type, norm, to, .. } => {
+                    let block = &self.arena.layout.blocks[index];
+                    let mut out = buffers.take(*to);
+                    let (x, width) = (buffers.get(input.buffer), out.stride);
+                    for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(rows) {
+                        to.copy_from_slice(&x.floats[row * x.stride + input.column..][..width]);
+                    }
+                    for s in self.arena.layout.segments(block) {
+                        let token = self.request.batch.range(s.sequence).start + s.token;
+                        self.kernels.position_and_type(PositionAndType {
+                            values: &mut out.floats[s.row * width..],
+                            width,
+                            position: &self.weights.small_tables[position],
+                            first: s.token,
+                            token_type: &self.weights.small_tables[token_type],
+                            type_ids: &self.request.batch.type_ids()[token..token + s.rows],
+                            norm: self.weights.norm(norm),
+                        });
+                    }
+                    buffers.put(*to, out);
+                }
+                Step::Gather { from, to } => {
+                    let mut out = buffers.take(*to);
+                    let width = out.stride;
+                    for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(rows) {
+                        self.token_row(self.selected(stage, first + row), *from, to);
+                    }
+                    buffers.put(*to, out);
+                }
+                Step::Emit { from, width } => {
+                    let (x, width) = (buffers.get(from.buffer), *width);
+                    let mut output = lock(&self.output);
+                    for (row, to) in output[first * width..].chunks_exact_mut(width).enumerate().take(rows) {
+                        to.copy_from_slice(&x.floats[row * x.stride + from.column..][..width]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Token of the `i`-th selected row.
+    fn selected(&self, stage: &Stage, i: usize) -> usize {
+        match (stage.selected, self.request.rows) {
+            (Some(Rows::First), _) => self.request.batch.range(i).start,
+            (Some(Rows::Requested), Some(rows)) => rows[i],
+            _ => i,
+        }
+    }
+
+    /// Copies columns of a token's row out of the block that it lies in.
+    fn token_row(&self, token: usize, from: Place, to: &mut [f32]) {
+        let (block, row) = self.arena.layout.find(token);
+        self.block_row(block, row, from, to);
+    }
+
+    /// Copies columns of a selected row out of its block, of which only observed passes have any.
+    fn selected_row(&self, row: usize, from: Place, to: &mut [f32]) {
+        let block = self.arena.layout.blocks.len() + row / self.selected_block;
+        self.block_row(block, row % self.selected_block, from, to);
+    }
+
+    fn block_row(&self, block: usize, row: usize, from: Place, to: &mut [f32]) {
+        if let Home::Block(home) = self.plan.buffers[from.buffer.0] {
+            let block = lock(&self.arena.blocks[block]);
+            let data = &block[home];
+            to.copy_from_slice(&data.floats[row * data.stride + from.column..][..to.len()]);
+        }
+    }
+
+    /// Copies columns of row `row` of a stage.
+    pub(super) fn row_of(&self, stage: &Stage, row: usize, from: Place, to: &mut [f32]) {
+        match stage.selected {
+            None => self.token_row(row, from, to),
+            Some(_) => self.selected_row(row, from, to),
+        }
+    }
+
+    fn linear(&self, linear: &Linear, rows: usize, buffers: &mut Buffers<'_>, group: &mut [f32]) {
+        let weights = &self.weights.matrices[linear.matrix];
+        let mut to = linear.to.map(|id| buffers.take(id));
+        let mut bytes = linear.quantized.map(|(id, _)| buffers.take(id));
+        let input = match (linear.input, weights) {
+            (From::Int8(id), Packed::Int8(w)) => Input::Int8(quantized(buffers.get(id)), w.view()),
+            (From::F32(place), Packed::F32(w)) => {
+                Input::F32(floats(buffers.get(place.buffer), place), w.view())
+            }
+            _ => unreachable!("the plan chose the precision of the weights and of their input"),
+        };
+        let residual = linear.residual.map(|(place, gamma)| Residual {
+            rows: floats(buffers.get(place.buffer), place),
+            gamma: self.weights.gamma(gamma),
+        });
+        let norm = linear.norm.as_ref().map(|norm| self.weights.norm(norm));
+        let quantized = match (&mut bytes, linear.quantized) {
+            (Some(data), Some((_, levels))) => Some(quantized_mut(data, levels)),
+            _ => None,
+        };
+        let output = match &mut to {
+            Some(data) => Output { values: &mut data.floats, stride: data.stride, keep: true, quantized },
+            None => Output { values: group, stride: weights.outputs(), keep: false, quantized },
+        };
+        self.kernels.gemm(Gemm {
+            rows,
+            input,
+            epilogue: Epilogue { activation: linear.activation, residual, norm },
+            output,
+        });
+        if let (Some(id), Some(data)) = (linear.to, to) {
+            buffers.put(id, data);
+        }
+        if let (Some((id, _)), Some(data)) = (linear.quantized, bytes) {
+            buffers.put(id, data);
+        }
+    }
+
+    fn embed(&self, table: ParameterId, trigram: bool, block: &Block, to: &mut Data) {
+        let (batch, table) = (self.request.batch, self.weights.table(table));
+        let width = if trigram { to.stride / 3 } else { to.stride };
+        for s in self.arena.layout.segments(block) {
+            let tokens = batch.range(s.sequence);
+            for row in 0..s.rows {
+                let token = tokens.start + s.token + row;
+                let to = &mut to.floats[(s.row + row) * to.stride..][..to.stride];
+                let copy = |token: Option<usize>, to: &mut [f32]| match token {
+                    Some(token) => table.copy(batch.ids()[token] as usize, to),
+                    None => to.fill(0.0),
+                };
+                if !trigram {
+                    copy(Some(token), to);
+                    continue;
+                }
+                let (next, rest) = to.split_at_mut(width);
+                let (current, previous) = rest.split_at_mut(width);
+                copy(Some(token + 1).filter(|t| tokens.contains(t)), next);
+                copy(Some(token), current);
+                copy(token.checked_sub(1).filter(|t| tokens.contains(t)), previous);
+            }
+        }
+    }
+
+    fn quantize_heads(&self, heads: Heads, rows: usize, (x, place): (&Data, Place), to: &mut Data) {
+        let (stride, ranges) = (to.stride, to.ranges.len() / heads.count);
+        for head in 0..heads.count {
+            let x = FloatRows { values: &x.floats[place.column + head * heads.size..], stride: x.stride };
+            let q = QuantizedRowsMut {
+                values: &mut to.bytes[head * row_bytes(heads.size)..],
+                stride,
+                ranges: &mut to.ranges[head * ranges..],
+                levels: Levels::Full,
+            };
+            self.kernels.quantize(rows, heads.size, x, q);
+        }
+    }
+
+    /// Packs the keys and values of a block's rows.
+    fn pack(&self, heads: Heads, block: &Block, k: FloatRows<'_>, v: FloatRows<'_>) {
+        let kv = &self.arena.keys_values[heads.index % 2];
+        for s in self.arena.layout.segments(block) {
+            for head in 0..heads.count {
+                let column = head * heads.size;
+                let at = |x: FloatRows<'_>, column: usize| s.row * x.stride + column;
+                let k = FloatRows { values: &k.values[at(k, column)..], stride: k.stride };
+                let v = FloatRows { values: &v.values[at(v, column)..], stride: v.stride };
+                if heads.int8 {
+                    self.pack_int8(heads, head, s, kv, (k, v));
+                } else {
+                    self.pack_f32(heads, head, s, kv, (k, v));
+                }
+            }
+        }
+    }
+
+    fn pack_int8(
+        &self,
+        heads: Heads,
+        head: usize,
+        s: &Segment,
+        kv: &KeysValues,
+        (k, v): (FloatRows<'_>, FloatRows<'_>),
+    ) {
+        let (slots, depth) = (self.arena.layout.sequences[s.sequence], heads.size.div_ceil(4));
+        let (first, strips) = (slots.head(head, heads.count), s.rows.div_ceil(16));
+        let strip = first + s.token / 16;
+        // SAFETY: a segment starts at a strip and the next one of its sequence starts at another, so the strips of this
+        // segment and head are written here and nowhere else. The attention that reads them runs in the next stage; the
+        // one that reads at the same time uses the other of the two buffers.
+        let (keys, key_scales, value_scales) = unsafe {
+            (
+                kv.keys.write(strip * depth..(strip + strips) * depth),
+                kv.key_scales.write(strip..strip + strips),
+                kv.value_scales.write(strip..strip + strips),
+            )
+        };
+        self.kernels.pack_keys((s.rows, heads.size), k, keys, key_scales);
+        self.kernels.value_scales((s.rows, heads.size), v, value_scales);
+        let dimensions = heads.size.div_ceil(16);
+        for d in 0..dimensions {
+            let columns = (heads.size - 16 * d).min(16);
+            let line = 4 * (first * dimensions + d * slots.strips + s.token / 16);
+            // SAFETY: as above; four lines hold the sixteen columns of a strip.
+            let values = unsafe { kv.values.write(line..line + 4 * strips) };
+            let x = FloatRows { values: &v.values[16 * d..], stride: v.stride };
+            self.kernels.pack_values((s.rows, columns), x, value_scales, values);
+        }
+    }
+
+    fn pack_f32(
+        &self,
+        heads: Heads,
+        head: usize,
+        s: &Segment,
+        kv: &KeysValues,
+        (k, v): (FloatRows<'_>, FloatRows<'_>),
+    ) {
+        let slots = self.arena.layout.sequences[s.sequence];
+        let (first, strips) = (slots.head(head, heads.count), s.rows.div_ceil(16));
+        let strip = first + s.token / 16;
+        // SAFETY: as in `pack_int8`.
+        let keys = unsafe { kv.keys_f32.write(strip * heads.size..(strip + strips) * heads.size) };
+        pack_keys_f32((s.rows, heads.size), k, keys);
+        let dimensions = heads.size.div_ceil(16);
+        for d in 0..dimensions {
+            let columns = (heads.size - 16 * d).min(16);
+            let line = 16 * (first * dimensions + d * slots.strips) + s.token;
+            // SAFETY: as in `pack_int8`; each token has a line of its own.
+            let values = unsafe { kv.values_f32.write(line..line + s.rows) };
+            let x = FloatRows { values: &v.values[16 * d..], stride: v.stride };
+            pack_values_f32((s.rows, columns), x, values);
+        }
+    }
+
+    fn attention(
+        &self,
+        heads: Heads,
+        block: &Block,
+        query: Query,
+        buffers: &Buffers<'_>,
+        (scores, weights): (&mut [f32], &mut [u8]),
+        to: &mut Data,
+    ) {
+        let kv = &self.arena.keys_values[heads.index % 2];
+        let scale = 1.0 / (heads.size as f32).sqrt();
+        let dimensions = heads.size.div_ceil(16);
+        for s in self.arena.layout.segments(block) {
+            let slots = self.arena.layout.sequences[s.sequence];
+            for head in 0..heads.count {
+                let (first, column) = (slots.head(head, heads.count), head * heads.size);
+                let strips = |per: usize| first * per..(first + slots.strips) * per;
+                // SAFETY: these strips were written in the stage before, which is complete; this stage writes the other of
+                // the two buffers.
+                let input = unsafe {
+                    match query {
+                        Query::Int8(id) => {
+                            let q = buffers.get(id);
+                            let ranges = q.ranges.len() / heads.count;
+                            let queries = QuantizedRows {
+                                values: &q.bytes[s.row * q.stride + head * row_bytes(heads.size)..],
+                                stride: q.stride,
+                                ranges: &q.ranges[head * ranges + s.row..],
+                            };
+                            let kv = KeysValuesI8 {
+                                keys: kv.keys.read(strips(heads.size.div_ceil(4))),
+                                key_scales: kv.key_scales.read(strips(1)),
+                                values: kv.values.read(strips(4 * dimensions)),
+                                value_scales: kv.value_scales.read(strips(1)),
+                            };
+                            AttentionInput::Int8(queries, kv)
+                        }
+                        Query::F32(place) => {
+                            let q = buffers.get(place.buffer);
+                            let values = &q.floats[s.row * q.stride + place.column + column..];
+                            let queries = FloatRows { values, stride: q.stride };
+                            let kv = KeysValuesF32 {
+                                keys: kv.keys_f32.read(strips(heads.size)),
+                                values: kv.values_f32.read(strips(16 * dimensions)),
+                            };
+                            AttentionInput::F32(queries, kv)
+                        }
+                    }
+                };
+                self.kernels.attention(Attention {
+                    rows: s.rows,
+                    tokens: slots.tokens,
+                    head_size: heads.size,
+                    scale,
+                    input,
+                    scores,
+                    weights,
+                    output: &mut to.floats[s.row * to.stride + column..],
+                    stride: to.stride,
+                });
+            }
+        }
+    }
+}
