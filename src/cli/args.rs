@@ -1,6 +1,7 @@
 //! Arguments as the user writes them. Each flag is also an environment variable; the flag wins.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -22,25 +23,28 @@ Examples:
   printf 'one\\ntwo\\n' | mobilebert classify - --json
 
 Text:
-  `-` reads one text a line from standard input, and writes one line for each, in order. A line ends at \\n; one \\r in
-  front of it is part of the line end. Nothing else is changed: NUL bytes, spaces and a byte order mark are text. Offsets
-  count from 0 and refer to the line without its end, or to the whole file for --context-file. Text must be UTF-8.
+  `-` reads one text a line from standard input and writes one result for
+  each, in order. A line ends at \\n; one \\r in front of it is part of the
+  line end. Nothing else is changed: NUL bytes, spaces and a byte order mark
+  are text. Offsets count from 0 and refer to the line without its end, or
+  to the whole file for --context-file. Text must be UTF-8.
   Put `--` in front of a text that begins with a hyphen.
 
 Batch files (--input), by extension:
-  .tsv    the first line names the columns; no quoting, so quotation marks are text
-  .csv    the first line names the columns; quoted as in RFC 4180; blank lines are skipped
-  .jsonl  one object a line, columns are fields
+  .tsv    the first line names the columns; quotation marks are text
+  .csv    the same, quoted as in RFC 4180; blank lines are skipped
+  .jsonl  one object a line; columns are its fields
   .txt    one text a line
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
 
 Environment:
-  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag wins. A switch is on unless its variable is
-  empty, 0, no, off or false.
+  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
+  wins. A switch is off if its variable is empty, 0, no, off or false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
-  1  some input or the model failed; with several inputs each failure is in the output, in its place
+  1  some input or the model failed; with several inputs each failure is in
+     the output, in the place of its result
   2  wrong usage";
 
 /// The whole command line.
@@ -139,7 +143,8 @@ Example:
   $ mobilebert classify \"a joy to watch\" --json
   {\"label\":\"positive\",\"score\":0.99}
 
-\"truncated\":true says that the end of the text did not fit the model and was not read; see --long-text.";
+\"truncated\":true says that the end of the text did not fit the model and
+was not read; see --long-text.";
 const EXAMPLE_TAG: &str = "\
 Example:
   $ mobilebert tag --model ner-model \"Ada works in Paris.\" --json
@@ -167,8 +172,8 @@ Examples:
   {\"logits\":{\"start\":[-3.1,-5.2,-3.0],\"end\":[-2.8,-4.9,-3.3]}}
   $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' | mobilebert infer --model qa - --hash
 
-The hash is the SHA-256 of the logits as little-endian f32, row by row (question answering: start and end of the first
-token, start and end of the second, ...).";
+The hash is the SHA-256 of the logits as little-endian f32, row by row
+(question answering: start and end of the first token, then of the second).";
 const EXAMPLE_QUANTIZE: &str = "\
 Example:
   $ mobilebert quantize models/float models/int8";
@@ -185,6 +190,9 @@ pub(super) struct Texts {
     /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
     #[arg(long, value_name = "NAME|N")]
     pub(super) text_column: Option<String>,
+    /// Texts that the model reads at once: more is faster, and answers come later. Default: 32 for files, 1 for a pipe
+    #[arg(long, value_name = "N")]
+    pub(super) batch_size: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(super) batch: Batch,
 }
@@ -195,7 +203,7 @@ pub(super) struct Batch {
     /// The first line of --input (.tsv, .csv) is data; columns go by number
     #[arg(long)]
     pub(super) no_header: bool,
-    /// Write results to this file instead: .jsonl, or where the command says so .tsv or .csv
+    /// Write results to this file: .jsonl; answer and classify also write .tsv and .csv
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }
@@ -226,7 +234,7 @@ pub(super) struct Answer {
     /// File that holds the context; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "context")]
     pub(super) context_file: Option<PathBuf>,
-    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl. --output may be .tsv or .csv, too
+    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl
     #[arg(
         long,
         value_name = "FILE",
