@@ -322,7 +322,7 @@ fn every_flag_is_in_the_help() {
     {
         let help = run(&[command, "--help"]);
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
-        for part in ["Example", "--model <SOURCE>", "MOBILEBERT_THREADS"] {
+        for part in ["Example", "--model <SOURCE>", "MOBILEBERT_THREADS", "Exit codes:"] {
             assert!(help.stdout.contains(part), "{part} in {command}");
         }
     }

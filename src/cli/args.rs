@@ -60,7 +60,7 @@ pub(super) struct Args {
 impl Args {
     /// Parses the arguments; the first one is the program's name.
     pub(super) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = with_environment(Self::command());
+        let mut command = with_environment(Self::command()).mut_subcommands(with_exit_codes);
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
@@ -77,6 +77,13 @@ fn with_environment(command: clap::Command) -> clap::Command {
         }
     };
     command.mut_args(with_variable).mut_subcommands(with_environment)
+}
+
+/// Ends a subcommand's help with the exit codes.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    const EXIT_CODES: &str = "Exit codes: 0 all well, 1 some input or the model failed, 2 wrong usage";
+    let help = command.get_after_help().map(|help| format!("{help}\n\n{EXIT_CODES}"));
+    command.after_help(help.unwrap_or_else(|| EXIT_CODES.to_owned()))
 }
 
 /// Flags that every command takes.
