@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::{Graph, Op, Rows};
 use crate::model::{self, Weights};
+use crate::profile::Profiler;
 use crate::source::ModelFiles;
 use crate::text::Batch;
 
@@ -182,7 +183,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::Backend`].
     pub fn forward(&self, batch: &Batch) -> Result<Output> {
-        self.run(&Request { batch, rows: None, observer: None })
+        self.run(&Request::new(batch))
     }
 
     /// As [`Engine::forward`], but a masked-LM head scores only the given tokens (indices into [`Batch::ids`]), one
@@ -191,7 +192,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::forward`]; a row beyond the batch is an [`ErrorKind::Batch`].
     pub fn forward_rows(&self, batch: &Batch, rows: &[usize]) -> Result<Output> {
-        self.run(&Request { batch, rows: Some(rows), observer: None })
+        self.run(&Request { rows: Some(rows), ..Request::new(batch) })
     }
 
     /// As [`Engine::forward`], and shows each intermediate value to `observer`.
@@ -199,7 +200,15 @@ impl Engine {
     /// # Errors
     /// As [`Engine::forward`].
     pub fn forward_observed(&self, batch: &Batch, observer: &dyn Observer) -> Result<Output> {
-        self.run(&Request { batch, rows: None, observer: Some(observer) })
+        self.run(&Request { observer: Some(observer), ..Request::new(batch) })
+    }
+
+    /// As [`Engine::forward`], and records when each operation of the backend ran.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`].
+    pub fn forward_profiled(&self, batch: &Batch, profiler: &Profiler) -> Result<Output> {
+        self.run(&Request { profiler: Some(profiler), ..Request::new(batch) })
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Output> {

@@ -37,6 +37,7 @@ mod head;
 mod hub;
 pub mod model;
 pub mod pipeline;
+pub mod profile;
 pub mod quant;
 mod source;
 pub mod text;

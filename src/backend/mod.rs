@@ -5,6 +5,7 @@ pub mod candle;
 
 use crate::error::Result;
 use crate::graph::{Graph, Node};
+use crate::profile::{OpInfo, Profiler};
 use crate::text::Batch;
 
 /// A loaded model, ready to run. Implementations keep per-call state on the stack or in a checked-out scratch, so one
@@ -15,6 +16,11 @@ pub trait Backend: Send + Sync {
 
     /// The graph it runs.
     fn graph(&self) -> &Graph;
+
+    /// The operations that profiles refer to by index; empty if this backend does not record.
+    fn ops(&self) -> &[OpInfo] {
+        &[]
+    }
 
     /// Runs the graph and returns the last value, row-major.
     ///
@@ -34,6 +40,15 @@ pub struct Request<'a> {
     pub rows: Option<&'a [usize]>,
     /// Sees every node's output as it is produced.
     pub observer: Option<&'a dyn Observer>,
+    /// Records when each of [`Backend::ops`] ran.
+    pub profiler: Option<&'a Profiler>,
+}
+
+impl<'a> Request<'a> {
+    /// A plain forward pass.
+    pub fn new(batch: &'a Batch) -> Self {
+        Self { batch, rows: None, observer: None, profiler: None }
+    }
 }
 
 /// Receives intermediate values, for goldens, layer-by-layer comparison and debugging.
