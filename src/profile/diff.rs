@@ -141,7 +141,7 @@ mod tests {
             (state >> 33) as f64 / (1u64 << 31) as f64
         };
         let busy: Vec<f64> = (0..PASSES).map(|_| if uniform() < 0.1 { 1.3 } else { 1.0 }).collect();
-        let ops = (0..OPS).map(|i| {
+        let mut op = |i: usize| {
             let info = OpInfo {
                 name: format!("op {i}"),
                 kind: OpKind::Linear,
@@ -154,8 +154,9 @@ mod tests {
             let base = 1e4 * (1.0 + i as f64 / 100.0) * slow * drift;
             let ns = (0..PASSES).map(|p| base * busy[p] * (1.0 + 0.06 * (uniform() - 0.5))).collect();
             OpProfile { info, count: 1.0, macs: 0.0, ns }
-        });
-        Profile { threads: 1, tokens: 1, peak_gmacs: 0.0, wall_ns: busy, ops: ops.collect() }
+        };
+        let ops = (0..OPS).map(&mut op).collect();
+        Profile { threads: 1, tokens: 1, peak_gmacs: 0.0, wall_ns: busy, ops }
     }
 
     #[test]
