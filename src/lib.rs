@@ -42,6 +42,7 @@ pub mod quant;
 mod source;
 pub mod text;
 
+pub use backend::Precision;
 pub use config::{
     Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
 };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling};
+use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling, Precision};
 
 const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
 
@@ -99,6 +99,9 @@ pub(super) struct Global {
     /// Number of threads. Default: one for each processor
     #[arg(long, global = true, value_name = "N")]
     pub(super) threads: Option<usize>,
+    /// Arithmetic of the native backend: int8 or f32. Default: int8 if the weights are int8, else f32
+    #[arg(long, global = true, value_name = "TYPE")]
+    pub(super) precision: Option<Precision>,
     /// Write JSON, one value a line
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -137,6 +140,15 @@ pub(super) enum Command {
     /// Write the int8 form of a model
     #[command(after_help = EXAMPLE_QUANTIZE)]
     Quantize(Quantize),
+    /// Measure latency, throughput and memory
+    #[command(after_help = EXAMPLE_BENCH)]
+    Bench(Bench),
+    /// Show where the time goes, operation by operation
+    #[command(after_help = EXAMPLE_PROFILE, args_conflicts_with_subcommands = true)]
+    Profile(Profile),
+    /// List the kernels, which of them this processor has, and which is picked
+    #[command(after_help = EXAMPLE_KERNELS)]
+    Kernels,
 }
 
 const EXAMPLE_ANSWER: &str = "\
@@ -184,6 +196,26 @@ The hash is the SHA-256 of the logits as little-endian f32, row by row
 const EXAMPLE_QUANTIZE: &str = "\
 Example:
   $ mobilebert quantize models/float models/int8";
+
+const EXAMPLE_BENCH: &str = "\
+Example:
+  $ mobilebert bench --model synthetic:mobilebert --precision int8 --seq-len 128 --threads 2 --json
+  {...,\"p50_ms\":12.1,\"load_ms\":80.2,\"peak_rss_mb\":52.1,...}
+
+Sequences are not padded. The headline is withheld while the quartiles of the
+runs are more than 10 % apart.";
+const EXAMPLE_PROFILE: &str = "\
+Examples:
+  $ mobilebert profile --model sentiment --seq-len 128 --threads 1
+  $ mobilebert profile --save before.json; ...; mobilebert profile --save after.json
+  $ mobilebert profile diff before.json after.json
+
+Shares are of the time of all threads. `diff` reports an operation if a rank
+test over the runs leaves less than 1 % chance of any false alarm.";
+const EXAMPLE_KERNELS: &str = "\
+Example:
+  $ mobilebert kernels
+  $ MOBILEBERT_KERNELS=avx2 mobilebert bench --precision int8";
 
 /// Where texts come from and results go.
 #[derive(Debug, clap::Args)]
@@ -382,4 +414,70 @@ pub(super) struct Quantize {
     /// Folder to write; it must not exist
     #[arg(value_name = "DEST")]
     pub(super) destination: PathBuf,
+}
+
+/// `mobilebert bench`
+#[derive(Debug, clap::Args)]
+pub(super) struct Bench {
+    /// Tokens of each sequence
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(super) seq_len: usize,
+    /// Sequences in a pass
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) batch: usize,
+    /// Timed passes at least
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) num_runs: usize,
+    /// Passes before the timed ones
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) warmup_runs: usize,
+    /// Seconds of timed passes at least
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub(super) min_secs: f64,
+    /// Seconds after which no further pass begins
+    #[arg(long, value_name = "S", default_value_t = 150.0)]
+    pub(super) max_secs: f64,
+}
+
+/// `mobilebert profile`
+#[derive(Debug, clap::Args)]
+pub(super) struct Profile {
+    #[command(subcommand)]
+    pub(super) command: Option<ProfileCommand>,
+    /// Tokens of the sequence
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(super) seq_len: usize,
+    /// Recorded passes
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) num_runs: usize,
+    /// Passes before the recorded ones
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) warmup_runs: usize,
+    /// List every operation
+    #[arg(long)]
+    pub(super) by_op: bool,
+    /// Write the last pass as a Chrome trace (chrome://tracing, Perfetto)
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
+    /// Write the profile for `profile diff`
+    #[arg(long, value_name = "FILE")]
+    pub(super) save: Option<PathBuf>,
+}
+
+/// What else to do with profiles.
+#[derive(Debug, Subcommand)]
+pub(super) enum ProfileCommand {
+    /// Compare two saved profiles
+    Diff(ProfileFiles),
+}
+
+/// `mobilebert profile diff`
+#[derive(Debug, clap::Args)]
+pub(super) struct ProfileFiles {
+    /// Profile written with --save or --json
+    #[arg(value_name = "BEFORE")]
+    pub(super) before: PathBuf,
+    /// Profile written with --save or --json
+    #[arg(value_name = "AFTER")]
+    pub(super) after: PathBuf,
 }
