@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::backend::{Backend, Observer, Request};
+use crate::backend::{Backend, Observer, Precision, Request};
 use crate::config::{Head, ModelConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::{Graph, Op, Rows};
+use crate::model::synthetic::{self, Synthetic};
 use crate::model::{self, Weights};
+use crate::profile::Profiler;
 use crate::source::ModelFiles;
 use crate::text::Batch;
 
@@ -38,6 +40,8 @@ impl std::str::FromStr for BackendKind {
 #[must_use]
 pub struct EngineOptions {
     backend: BackendKind,
+    precision: Option<Precision>,
+    keep_f32: Vec<String>,
     threads: Option<usize>,
     pool: Option<Arc<ThreadPool>>,
 }
@@ -51,6 +55,18 @@ impl EngineOptions {
     /// Chooses the backend.
     pub fn backend(mut self, backend: BackendKind) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// Chooses the arithmetic. Default: int8 if the checkpoint's weights are int8, else f32.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = Some(precision);
+        self
+    }
+
+    /// Leaves the linears whose module path begins with one of these in f32, such as `encoder.layer.0.`.
+    pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
     }
 
@@ -132,13 +148,20 @@ impl Output {
 }
 
 impl Engine {
-    /// Opens a model with the head that its `config.json` names. See [`ModelFiles::resolve`] for `source`.
+    /// Opens a model with the head that its `config.json` names. See [`ModelFiles::resolve`] for `source`; besides,
+    /// `synthetic:mobilebert` and `synthetic:bert-base` are full-size models with weights from a formula.
     ///
     /// # Errors
     /// Those of finding and reading the files: [`ErrorKind::UnknownModel`], [`ErrorKind::MissingFile`],
     /// [`ErrorKind::Config`], [`ErrorKind::Tensor`], [`ErrorKind::Format`].
     pub fn open(source: &str, options: EngineOptions) -> Result<Self> {
-        Self::from_files(&ModelFiles::resolve(source)?, None, options)
+        let Some(name) = source.strip_prefix("synthetic:") else {
+            return Self::from_files(&ModelFiles::resolve(source)?, None, options);
+        };
+        let config = synthetic::config(name)?;
+        let graph = model::build(&config, config.head);
+        let weights = Synthetic::new(&graph);
+        Self::from_weights(config, graph, &weights, options)
     }
 
     /// Opens a model from its files, with its own head or another one that its checkpoint has weights for
@@ -172,6 +195,11 @@ impl Engine {
         &self.config
     }
 
+    /// Threads that a forward pass runs on at most.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads())
+    }
+
     /// The backend that runs it.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
@@ -182,7 +210,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::Backend`].
     pub fn forward(&self, batch: &Batch) -> Result<Output> {
-        self.run(&Request { batch, rows: None, observer: None })
+        self.run(&Request::new(batch))
     }
 
     /// As [`Engine::forward`], but a masked-LM head scores only the given tokens (indices into [`Batch::ids`]), one
@@ -191,7 +219,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::forward`]; a row beyond the batch is an [`ErrorKind::Batch`].
     pub fn forward_rows(&self, batch: &Batch, rows: &[usize]) -> Result<Output> {
-        self.run(&Request { batch, rows: Some(rows), observer: None })
+        self.run(&Request { rows: Some(rows), ..Request::new(batch) })
     }
 
     /// As [`Engine::forward`], and shows each intermediate value to `observer`.
@@ -199,7 +227,15 @@ impl Engine {
     /// # Errors
     /// As [`Engine::forward`].
     pub fn forward_observed(&self, batch: &Batch, observer: &dyn Observer) -> Result<Output> {
-        self.run(&Request { batch, rows: None, observer: Some(observer) })
+        self.run(&Request { observer: Some(observer), ..Request::new(batch) })
+    }
+
+    /// As [`Engine::forward`], and records when each operation of the backend ran.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`].
+    pub fn forward_profiled(&self, batch: &Batch, profiler: &Profiler) -> Result<Output> {
+        self.run(&Request { profiler: Some(profiler), ..Request::new(batch) })
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Output> {

@@ -195,6 +195,39 @@ impl Graph {
         &self.parameters[id.0]
     }
 
+    /// Multiply-adds of one forward pass over sequences of these lengths, by the definition of each operation: what a
+    /// roofline divides by. [`Rows::Requested`] counts as all rows.
+    ///
+    /// ```
+    /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;
+    /// let graph = mobilebert::model::build(&config, mobilebert::Head::QuestionAnswering);
+    /// assert_eq!(graph.macs(&[128]) / 1_000_000, 2692);
+    /// # Ok::<(), mobilebert::Error>(())
+    /// ```
+    pub fn macs(&self, lengths: &[usize]) -> u64 {
+        let tokens: usize = lengths.iter().sum();
+        let squares: usize = lengths.iter().map(|n| n * n).sum();
+        let mut rows = vec![tokens; self.nodes.len()];
+        let mut macs = 0;
+        for (i, node) in self.nodes.iter().enumerate() {
+            if let Some(input) = node.op.inputs().next() {
+                rows[i] = rows[input.0];
+            }
+            macs += match node.op {
+                Op::Linear { input, .. } | Op::Vocabulary { input, .. } => {
+                    rows[i] * self.width(input) * node.width
+                }
+                Op::Attention { .. } => 2 * squares * node.width,
+                Op::Select { rows: Rows::First, .. } => {
+                    rows[i] = lengths.len();
+                    0
+                }
+                Op::WordEmbedding { .. } | Op::PositionAndType { .. } | Op::Select { .. } => 0,
+            } as u64;
+        }
+        macs
+    }
+
     /// Adds a weight.
     pub(crate) fn add_parameter(&mut self, name: String, shape: &[usize], quantizable: bool) -> ParameterId {
         self.parameters.push(Parameter { name, shape: shape.to_vec(), quantizable });

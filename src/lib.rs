@@ -38,10 +38,12 @@ mod hub;
 pub mod kernels;
 pub mod model;
 pub mod pipeline;
+pub mod profile;
 pub mod quant;
 mod source;
 pub mod text;
 
+pub use backend::Precision;
 pub use config::{
     Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
 };

@@ -5,19 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use; `error`, the ground floor, is open to all.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("graph", &[]),
     ("config", &["graph"]),
     ("text", &[]),
     ("quant", &[]),
+    ("profile", &[]),
     ("format", &["graph"]),
     ("model", &["config", "format", "graph", "head"]),
     ("head", &["config", "graph", "model"]),
-    ("backend", &["format", "graph", "text"]),
+    ("backend", &["format", "graph", "profile", "text"]),
     ("hub", &["source"]),
     ("source", &["format", "hub", "text"]),
-    ("engine", &["backend", "config", "format", "graph", "model", "source", "text"]),
+    ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
     ("pipeline", &["config", "engine", "source", "text"]),
     ("convert", &["config", "format", "graph", "model", "quant", "source"]),
     (

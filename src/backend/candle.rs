@@ -132,6 +132,10 @@ impl Backend for CandleBackend {
         &self.graph
     }
 
+    fn kernel(&self) -> &str {
+        NAME
+    }
+
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {
         let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
         let to_vec = |node: &Node, value: &Tensor| {

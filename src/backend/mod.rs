@@ -4,9 +4,44 @@
 pub mod candle;
 pub mod native;
 
-use crate::error::Result;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
+use crate::profile::{OpInfo, Profiler};
 use crate::text::Batch;
+
+/// The arithmetic of a backend's linears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// Int8 weights and activations, exact sums: the same bits on every machine.
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Int8 => "int8",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "f32" => Ok(Precision::F32),
+            "int8" => Ok(Precision::Int8),
+            other => Err(Error::option("precision", "`int8` or `f32`", format!("`{other}`"))),
+        }
+    }
+}
 
 /// A loaded model, ready to run. Implementations keep per-call state on the stack or in a checked-out scratch, so one
 /// backend serves any number of threads.
@@ -16,6 +51,25 @@ pub trait Backend: Send + Sync {
 
     /// The graph it runs.
     fn graph(&self) -> &Graph;
+
+    /// The arithmetic of its linears.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// What does the arithmetic: an instruction set, a library.
+    fn kernel(&self) -> &str;
+
+    /// Multiply-adds that one thread of this machine can do at this precision, in 10^9 a second, measured now; 0 if this
+    /// backend cannot measure it.
+    fn measure_peak_gmacs(&self) -> f64 {
+        0.0
+    }
+
+    /// The operations that profiles refer to by index; empty if this backend does not record.
+    fn ops(&self) -> &[OpInfo] {
+        &[]
+    }
 
     /// Runs the graph and returns the last value, row-major.
     ///
@@ -35,6 +89,15 @@ pub struct Request<'a> {
     pub rows: Option<&'a [usize]>,
     /// Sees every node's output as it is produced.
     pub observer: Option<&'a dyn Observer>,
+    /// Records when each of [`Backend::ops`] ran.
+    pub profiler: Option<&'a Profiler>,
+}
+
+impl<'a> Request<'a> {
+    /// A plain forward pass.
+    pub fn new(batch: &'a Batch) -> Self {
+        Self { batch, rows: None, observer: None, profiler: None }
+    }
 }
 
 /// Receives intermediate values, for goldens, layer-by-layer comparison and debugging.

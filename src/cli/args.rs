@@ -1,11 +1,12 @@
 //! Arguments as the user writes them. Each flag is also an environment variable; the flag wins.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling};
+use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling, Precision};
 
 const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
 
@@ -22,25 +23,28 @@ Examples:
   printf 'one\\ntwo\\n' | mobilebert classify - --json
 
 Text:
-  `-` reads one text a line from standard input, and writes one line for each, in order. A line ends at \\n; one \\r in
-  front of it is part of the line end. Nothing else is changed: NUL bytes, spaces and a byte order mark are text. Offsets
-  count from 0 and refer to the line without its end, or to the whole file for --context-file. Text must be UTF-8.
+  `-` reads one text a line from standard input and writes one result for
+  each, in order. A line ends at \\n; one \\r in front of it is part of the
+  line end. Nothing else is changed: NUL bytes, spaces and a byte order mark
+  are text. Offsets count from 0 and refer to the line without its end, or
+  to the whole file for --context-file. Text must be UTF-8.
   Put `--` in front of a text that begins with a hyphen.
 
 Batch files (--input), by extension:
-  .tsv    the first line names the columns; no quoting, so quotation marks are text
-  .csv    the first line names the columns; quoted as in RFC 4180; blank lines are skipped
-  .jsonl  one object a line, columns are fields
+  .tsv    the first line names the columns; quotation marks are text
+  .csv    the same, quoted as in RFC 4180; blank lines are skipped
+  .jsonl  one object a line; columns are its fields
   .txt    one text a line
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
 
 Environment:
-  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag wins. A switch is on unless its variable is
-  empty, 0, no, off or false.
+  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
+  wins. A switch is off if its variable is empty, 0, no, off or false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
-  1  some input or the model failed; with several inputs each failure is in the output, in its place
+  1  some input or the model failed; with several inputs each failure is in
+     the output, in the place of its result
   2  wrong usage";
 
 /// The whole command line.
@@ -56,7 +60,7 @@ pub(super) struct Args {
 impl Args {
     /// Parses the arguments; the first one is the program's name.
     pub(super) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = with_environment(Self::command());
+        let mut command = with_environment(Self::command()).mut_subcommands(with_exit_codes);
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
@@ -75,6 +79,13 @@ fn with_environment(command: clap::Command) -> clap::Command {
     command.mut_args(with_variable).mut_subcommands(with_environment)
 }
 
+/// Ends a subcommand's help with the exit codes.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    const EXIT_CODES: &str = "Exit codes: 0 all well, 1 some input or the model failed, 2 wrong usage";
+    let help = command.get_after_help().map(|help| format!("{help}\n\n{EXIT_CODES}"));
+    command.after_help(help.unwrap_or_else(|| EXIT_CODES.to_owned()))
+}
+
 /// Flags that every command takes.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
@@ -88,6 +99,9 @@ pub(super) struct Global {
     /// Number of threads. Default: one for each processor
     #[arg(long, global = true, value_name = "N")]
     pub(super) threads: Option<usize>,
+    /// Arithmetic of the native backend: int8 or f32. Default: int8 if the weights are int8, else f32
+    #[arg(long, global = true, value_name = "TYPE")]
+    pub(super) precision: Option<Precision>,
     /// Write JSON, one value a line
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -126,6 +140,15 @@ pub(super) enum Command {
     /// Write the int8 form of a model
     #[command(after_help = EXAMPLE_QUANTIZE)]
     Quantize(Quantize),
+    /// Measure latency, throughput and memory
+    #[command(after_help = EXAMPLE_BENCH)]
+    Bench(Bench),
+    /// Show where the time goes, operation by operation
+    #[command(after_help = EXAMPLE_PROFILE, args_conflicts_with_subcommands = true)]
+    Profile(Profile),
+    /// List the kernels, which of them this processor has, and which is picked
+    #[command(after_help = EXAMPLE_KERNELS)]
+    Kernels,
 }
 
 const EXAMPLE_ANSWER: &str = "\
@@ -139,7 +162,8 @@ Example:
   $ mobilebert classify \"a joy to watch\" --json
   {\"label\":\"positive\",\"score\":0.99}
 
-\"truncated\":true says that the end of the text did not fit the model and was not read; see --long-text.";
+\"truncated\":true says that the end of the text did not fit the model and
+was not read; see --long-text.";
 const EXAMPLE_TAG: &str = "\
 Example:
   $ mobilebert tag --model ner-model \"Ada works in Paris.\" --json
@@ -167,11 +191,31 @@ Examples:
   {\"logits\":{\"start\":[-3.1,-5.2,-3.0],\"end\":[-2.8,-4.9,-3.3]}}
   $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' | mobilebert infer --model qa - --hash
 
-The hash is the SHA-256 of the logits as little-endian f32, row by row (question answering: start and end of the first
-token, start and end of the second, ...).";
+The hash is the SHA-256 of the logits as little-endian f32, row by row
+(question answering: start and end of the first token, then of the second).";
 const EXAMPLE_QUANTIZE: &str = "\
 Example:
   $ mobilebert quantize models/float models/int8";
+
+const EXAMPLE_BENCH: &str = "\
+Example:
+  $ mobilebert bench --model synthetic:mobilebert --precision int8 --seq-len 128 --threads 2 --json
+  {...,\"p50_ms\":12.1,\"load_ms\":80.2,\"peak_rss_mb\":52.1,...}
+
+Sequences are not padded. The headline is withheld while the quartiles of the
+runs are more than 10 % apart.";
+const EXAMPLE_PROFILE: &str = "\
+Examples:
+  $ mobilebert profile --model sentiment --seq-len 128 --threads 1
+  $ mobilebert profile --save before.json; ...; mobilebert profile --save after.json
+  $ mobilebert profile diff before.json after.json
+
+Shares are of the time of all threads. `diff` reports an operation if a rank
+test over the runs leaves less than 1 % chance of any false alarm.";
+const EXAMPLE_KERNELS: &str = "\
+Example:
+  $ mobilebert kernels
+  $ MOBILEBERT_KERNELS=avx2 mobilebert bench --precision int8";
 
 /// Where texts come from and results go.
 #[derive(Debug, clap::Args)]
@@ -185,6 +229,9 @@ pub(super) struct Texts {
     /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
     #[arg(long, value_name = "NAME|N")]
     pub(super) text_column: Option<String>,
+    /// Texts that the model reads at once: more is faster, and answers come later. Default: 32 for files, 1 for a pipe
+    #[arg(long, value_name = "N")]
+    pub(super) batch_size: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(super) batch: Batch,
 }
@@ -195,7 +242,7 @@ pub(super) struct Batch {
     /// The first line of --input (.tsv, .csv) is data; columns go by number
     #[arg(long)]
     pub(super) no_header: bool,
-    /// Write results to this file instead: .jsonl, or where the command says so .tsv or .csv
+    /// Write results to this file: .jsonl; answer and classify also write .tsv and .csv
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 }
@@ -226,7 +273,7 @@ pub(super) struct Answer {
     /// File that holds the context; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "context")]
     pub(super) context_file: Option<PathBuf>,
-    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl. --output may be .tsv or .csv, too
+    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl
     #[arg(
         long,
         value_name = "FILE",
@@ -367,4 +414,70 @@ pub(super) struct Quantize {
     /// Folder to write; it must not exist
     #[arg(value_name = "DEST")]
     pub(super) destination: PathBuf,
+}
+
+/// `mobilebert bench`
+#[derive(Debug, clap::Args)]
+pub(super) struct Bench {
+    /// Tokens of each sequence
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(super) seq_len: usize,
+    /// Sequences in a pass
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) batch: usize,
+    /// Timed passes at least
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) num_runs: usize,
+    /// Passes before the timed ones
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) warmup_runs: usize,
+    /// Seconds of timed passes at least
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub(super) min_secs: f64,
+    /// Seconds after which no further pass begins
+    #[arg(long, value_name = "S", default_value_t = 150.0)]
+    pub(super) max_secs: f64,
+}
+
+/// `mobilebert profile`
+#[derive(Debug, clap::Args)]
+pub(super) struct Profile {
+    #[command(subcommand)]
+    pub(super) command: Option<ProfileCommand>,
+    /// Tokens of the sequence
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(super) seq_len: usize,
+    /// Recorded passes
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) num_runs: usize,
+    /// Passes before the recorded ones
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) warmup_runs: usize,
+    /// List every operation
+    #[arg(long)]
+    pub(super) by_op: bool,
+    /// Write the last pass as a Chrome trace (chrome://tracing, Perfetto)
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
+    /// Write the profile for `profile diff`
+    #[arg(long, value_name = "FILE")]
+    pub(super) save: Option<PathBuf>,
+}
+
+/// What else to do with profiles.
+#[derive(Debug, Subcommand)]
+pub(super) enum ProfileCommand {
+    /// Compare two saved profiles
+    Diff(ProfileFiles),
+}
+
+/// `mobilebert profile diff`
+#[derive(Debug, clap::Args)]
+pub(super) struct ProfileFiles {
+    /// Profile written with --save or --json
+    #[arg(value_name = "BEFORE")]
+    pub(super) before: PathBuf,
+    /// Profile written with --save or --json
+    #[arg(value_name = "AFTER")]
+    pub(super) after: PathBuf,
 }

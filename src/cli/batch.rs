@@ -16,7 +16,7 @@ pub(super) trait Task {
     /// What the model says about one record.
     type Outcome;
 
-    /// Records in one call of [`Task::run_batch`] at most.
+    /// Records in one call of [`Task::run_batch`], if the user does not choose; 1 if several at once are no faster.
     const BATCH: usize = 1;
 
     /// Runs the model on the texts of one record.
@@ -46,9 +46,10 @@ pub(super) fn run<T: Task>(
     to_file: bool,
 ) -> Result<(), Failure> {
     let progress = Progress::new(&records, global, to_file);
+    let size = if T::BATCH > 1 { records.batch.unwrap_or(T::BATCH) } else { 1 };
     let (mut failed, mut total) = (0, 0);
     loop {
-        let batch = records.next_batch(T::BATCH)?;
+        let batch = records.next_batch(size)?;
         let Some(end) = batch.last().map(|record| record.end) else { break };
         total += batch.len();
         let mut outcomes = run_batch(task, &batch).into_iter();

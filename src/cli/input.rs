@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -41,6 +42,8 @@ pub(super) struct Records {
     pub(super) length: Option<u64>,
     /// Whether they come from a batch file.
     pub(super) is_file: bool,
+    /// Records to run at once, if not the command's usual number.
+    pub(super) batch: Option<usize>,
     /// Why reading ended, to be told behind the records before it.
     failure: Option<Failure>,
 }
@@ -49,12 +52,7 @@ enum Source {
     /// The user's one text: its failure is the command's.
     Single(Option<Record>),
     List(std::vec::IntoIter<Record>),
-    /// `patient`: a batch is filled before it is run. Otherwise it is what has arrived, so that a person or a program
-    /// at the other end of a pipe has each answer at once.
-    Thread {
-        receiver: Receiver<Result<Record, Failure>>,
-        patient: bool,
-    },
+    Thread(Receiver<Result<Record, Failure>>),
 }
 
 impl Records {
@@ -78,19 +76,25 @@ impl Records {
     ) -> Result<Self, Failure> {
         const TEXT: Column<'static> = Column { flag: "--text-column", name: "text", wanted: None };
         const PAIR: Column<'static> = Column { flag: "--pair-column", name: "pair", wanted: None };
+        let batch = texts.batch_size.map(NonZeroUsize::get);
         if let Some(path) = &texts.input {
             let mut columns = vec![Column { wanted: texts.text_column.as_deref(), ..TEXT }];
             columns.extend(pair_column.map(|name| Column { wanted: Some(name), ..PAIR }));
-            return Self::file(path, &columns, !texts.batch.no_header);
+            let records = Self::file(path, &columns, !texts.batch.no_header)?;
+            return Ok(Self { batch, ..records });
         }
         let pair = pair.map(str::to_owned);
         let mut records = match texts.text.as_deref() {
             Some(DASH) => {
                 let lines = Lines::new(BufReader::new(io::stdin()), STDIN.to_owned());
-                Self::spawn(lines.records(pair.clone()), false)
+                let records = Self::spawn(lines.records(pair.clone()));
+                // Whoever waits at the other end of a pipe has each answer at once.
+                let batch = if stdin_is_file() { None } else { Some(1) };
+                Self { batch, ..records }
             }
             text => Self::single(text.map(str::to_owned).into_iter().chain(pair.clone()).collect()),
         };
+        records.batch = batch.or(records.batch);
         records.header = [TEXT.name].into_iter().chain(pair.map(|_| PAIR.name)).map(str::to_owned).collect();
         Ok(records)
     }
@@ -101,20 +105,19 @@ impl Records {
         let metadata = file.metadata().map_err(|e| cannot_read(&path.display().to_string(), &e))?;
         let (header, rows) = table::read(path, BufReader::new(file), columns, has_header)?;
         let length = metadata.is_file().then_some(metadata.len());
-        Ok(Self { header, length, is_file: true, ..Self::spawn(rows, true) })
+        Ok(Self { header, length, is_file: true, ..Self::spawn(rows) })
     }
 
     /// The lines of a file, or of standard input if it is `-`.
     pub(super) fn lines(path: &Path) -> Result<Self, Failure> {
-        let is_stdin = path.as_os_str() == DASH;
-        Ok(Self::spawn(open_lines(path)?.records(None), !is_stdin))
+        Ok(Self::spawn(open_lines(path)?.records(None)))
     }
 
     fn new(source: Source) -> Self {
-        Self { source, header: Vec::new(), length: None, is_file: false, failure: None }
+        Self { source, header: Vec::new(), length: None, is_file: false, batch: None, failure: None }
     }
 
-    fn spawn(records: impl Iterator<Item = Result<Record, Failure>> + Send + 'static, patient: bool) -> Self {
+    fn spawn(records: impl Iterator<Item = Result<Record, Failure>> + Send + 'static) -> Self {
         let (sender, receiver) = sync_channel(READ_AHEAD);
         // It ends with its input, or with the receiver.
         thread::spawn(move || {
@@ -125,7 +128,7 @@ impl Records {
                 }
             }
         });
-        Self::new(Source::Thread { receiver, patient })
+        Self::new(Source::Thread(receiver))
     }
 
     /// Whether there is just the one text of the command line.
@@ -135,21 +138,17 @@ impl Records {
 
     /// The next records, `most` of them at most; none at the end.
     pub(super) fn next_batch(&mut self, most: usize) -> Result<Vec<Record>, Failure> {
-        let (receiver, patient) = match &mut self.source {
+        let receiver = match &mut self.source {
             Source::Single(record) => return Ok(record.take().into_iter().collect()),
             Source::List(records) => return Ok(records.take(most).collect()),
-            Source::Thread { receiver, patient } => (receiver, *patient),
+            Source::Thread(receiver) => receiver,
         };
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
         let mut batch = Vec::new();
         while batch.len() < most {
-            let next = match patient || batch.is_empty() {
-                true => receiver.recv().ok(),
-                false => receiver.try_recv().ok(),
-            };
-            match next {
+            match receiver.recv().ok() {
                 Some(Ok(record)) => batch.push(record),
                 Some(Err(failure)) if batch.is_empty() => return Err(failure),
                 Some(Err(failure)) => {
@@ -266,6 +265,18 @@ fn open_lines(path: &Path) -> Result<Lines<Box<dyn BufRead + Send>>, Failure> {
         false => Box::new(BufReader::new(open(path)?)),
     };
     Ok(Lines::new(reader, place(path)))
+}
+
+#[cfg(unix)]
+fn stdin_is_file() -> bool {
+    use std::os::fd::AsFd as _;
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    stdin.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
+}
+
+#[cfg(not(unix))]
+fn stdin_is_file() -> bool {
+    false
 }
 
 fn open(path: &Path) -> Result<File, Failure> {

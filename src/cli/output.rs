@@ -29,7 +29,7 @@ pub(super) enum Format {
 enum Sink {
     Human(Writer),
     Json(Writer),
-    Table(csv::Writer<Writer>),
+    Table(Box<csv::Writer<Writer>>),
 }
 
 /// Buffered output.
@@ -73,7 +73,8 @@ impl Output {
             return Ok(Self { sink: Sink::Json(writer), place, widths: (0, 0) });
         };
         let table = csv::WriterBuilder::new().delimiter(delimiter).from_writer(writer);
-        let mut output = Self { sink: Sink::Table(table), place, widths: (header.len(), results.len()) };
+        let mut output =
+            Self { sink: Sink::Table(Box::new(table)), place, widths: (header.len(), results.len()) };
         let names = header.iter().map(String::as_str).chain(results.iter().copied()).chain(["error"]);
         output.write_row(names.map(str::as_bytes))?;
         Ok(output)

@@ -7,12 +7,35 @@
 
 use std::borrow::Cow;
 
-use crate::error::Result;
+use crate::config::ModelConfig;
+use crate::error::{ErrorKind, Result};
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Parameter, ParameterId};
 
 /// Row of the word embeddings that stays zero, as PyTorch's `padding_idx` leaves it.
 const PAD_TOKEN_ID: usize = 0;
+
+/// The published models that `synthetic:NAME` stands for, with a question-answering head: full size, no file.
+///
+/// # Errors
+/// [`ErrorKind::UnknownModel`] for another name.
+pub fn config(name: &str) -> Result<ModelConfig> {
+    let json = match name {
+        "mobilebert" => {
+            r#"{"model_type": "mobilebert", "architectures": ["MobileBertForQuestionAnswering"]}"#
+        }
+        "bert-base" => r#"{"model_type": "bert", "architectures": ["BertForQuestionAnswering"]}"#,
+        _ => {
+            return Err(ErrorKind::UnknownModel {
+                source_name: format!("synthetic:{name}"),
+                reason: "there is no synthetic model of that name".to_owned(),
+                hint: "use synthetic:mobilebert or synthetic:bert-base".to_owned(),
+            }
+            .into());
+        }
+    };
+    ModelConfig::from_json(json)
+}
 
 /// Formula weights for a graph.
 ///
@@ -24,7 +47,8 @@ const PAD_TOKEN_ID: usize = 0;
 ///
 /// let config = ModelConfig::from_json(r#"{"model_type": "mobilebert", "num_hidden_layers": 2}"#)?;
 /// let graph = model::build(&config, Head::QuestionAnswering);
-/// let words = Synthetic::new(&graph).tensor(ParameterId(0))?.into_f32();
+/// let weights = Synthetic::new(&graph);
+/// let words = weights.tensor(ParameterId(0))?.into_f32();
 /// assert_eq!(words.len(), 30522 * 128);
 /// assert!(words[..128].iter().all(|&w| w == 0.0)); // [PAD]
 /// # Ok::<(), mobilebert::Error>(())

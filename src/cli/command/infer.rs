@@ -1,8 +1,10 @@
 //! `mobilebert infer`
 
+use std::collections::BTreeMap;
+
 use mobilebert::{Batch, Engine, ErrorKind, Head, Result};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::DEFAULT_MODEL;
@@ -57,7 +59,7 @@ impl Inference {
         match (self.hash, output.format()) {
             (true, Format::Json) => output.json(&json!({ "sha256": hash(logits) })),
             (true, _) => output.line(format_args!("{}", hash(logits))),
-            (false, Format::Json) => output.json(&json!({ "logits": self.json(logits) })),
+            (false, Format::Json) => output.json(&BTreeMap::from([("logits", self.logits(logits))])),
             (false, _) => {
                 for row in 0..logits.rows() {
                     let numbers: Vec<String> = logits.row(row).iter().map(f32::to_string).collect();
@@ -68,17 +70,29 @@ impl Inference {
         }
     }
 
-    fn json(&self, logits: &mobilebert::Output) -> Value {
-        let rows = || (0..logits.rows()).map(|row| logits.row(row));
+    fn logits<'o>(&self, output: &'o mobilebert::Output) -> Logits<'o> {
+        let rows = || (0..output.rows()).map(|row| output.row(row));
         match self.engine.config().head {
             Head::QuestionAnswering => {
-                let column = |i: usize| rows().map(|row| row[i]).collect::<Vec<f32>>();
-                json!({ "start": column(0), "end": column(1) })
+                let column = |i: usize| rows().map(|row| row[i]).collect();
+                Logits::Span { start: column(0), end: column(1) }
             }
-            Head::SequenceClassification => json!(logits.values()),
-            _ => rows().collect(),
+            Head::SequenceClassification => Logits::Row(output.values()),
+            _ => Logits::Rows(rows().collect()),
         }
     }
+}
+
+/// Logits in the shape of the model's head.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Logits<'o> {
+    /// Question answering: of each token.
+    Span { start: Vec<f32>, end: Vec<f32> },
+    /// Of the sequence.
+    Row(&'o [f32]),
+    /// Of each token.
+    Rows(Vec<&'o [f32]>),
 }
 
 /// SHA-256 of the values as little-endian f32, row after row.

@@ -1,18 +1,23 @@
 //! One file for each subcommand.
 
 mod answer;
+mod bench;
 mod classify;
 mod embed;
 mod fill_mask;
 mod infer;
 mod inspect;
+mod kernels;
+mod machine;
+mod profile;
 mod quantize;
 mod tag;
 mod tokenize;
 
 use std::path::Path;
 
-use mobilebert::EngineOptions;
+use mobilebert::{EngineOptions, ModelFiles};
+use sha2::{Digest as _, Sha256};
 
 use super::args::{Args, Batch, Command, Global};
 use super::batch::Task;
@@ -33,6 +38,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Inspect => inspect::run(global),
         Command::Infer(args) => infer::run(args, global),
         Command::Quantize(args) => quantize::run(args, global),
+        Command::Bench(args) => bench::run(args, global),
+        Command::Profile(args) => profile::run(args, global),
+        Command::Kernels => kernels::run(global),
     }
 }
 
@@ -51,6 +59,9 @@ impl Global {
         }
         if let Some(threads) = self.threads {
             options = options.threads(threads);
+        }
+        if let Some(precision) = self.precision {
+            options = options.precision(precision);
         }
         options
     }
@@ -73,4 +84,17 @@ fn run_task<T: Task>(
     }
     let mut output = Output::open(path, global, &records.header, results)?;
     super::batch::run(task, records, &mut output, global, path.is_some())
+}
+
+/// SHA-256 of a model's weight files, one after another; `None` for a synthetic model.
+fn model_hash(source: &str) -> mobilebert::Result<Option<String>> {
+    if source.starts_with("synthetic:") {
+        return Ok(None);
+    }
+    let checkpoint = ModelFiles::resolve(source)?.checkpoint()?;
+    let mut hasher = Sha256::new();
+    for (_, bytes) in checkpoint.files() {
+        hasher.update(bytes);
+    }
+    Ok(Some(infer::hex(&hasher.finalize())))
 }

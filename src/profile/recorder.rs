@@ -1,0 +1,123 @@
+//! What happened when: one event per operation, block of rows and thread.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// The kinds of work that profiles are folded by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OpKind {
+    /// Word, position and segment embeddings.
+    Embedding,
+    /// A linear with everything fused behind it.
+    Linear,
+    /// Scores, softmax and values.
+    Attention,
+    /// Keys and values brought into the order that attention reads.
+    Pack,
+    /// f32 rows to int8 rows.
+    Quantize,
+    /// Rows picked for a head.
+    Select,
+    /// Waiting for other threads.
+    Barrier,
+}
+
+/// An operation of a backend's plan, known before it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpInfo {
+    /// Module paths of the graph nodes it computes, joined by `+`.
+    pub name: String,
+    /// What kind of work it is.
+    pub kind: OpKind,
+    /// Encoder layer; `None` for embeddings and heads.
+    pub layer: Option<usize>,
+    /// Inner and outer size of a linear, or heads and head size of an attention; `[0, 0]` otherwise.
+    pub shape: [usize; 2],
+    /// The kernel that computes it.
+    pub kernel: String,
+    /// Bytes of weights it reads.
+    pub weight_bytes: usize,
+}
+
+/// One stretch of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Index of the operation in the plan.
+    pub op: u32,
+    /// Index of the thread in its pool.
+    pub thread: u32,
+    /// Rows (tokens) that were computed.
+    pub rows: u32,
+    /// Multiply-adds that were computed.
+    pub macs: u64,
+    /// Nanoseconds since the profiler was made.
+    pub start_ns: u64,
+    /// Nanoseconds since the profiler was made.
+    pub end_ns: u64,
+}
+
+/// Collects events of forward passes. Each thread has a lane of its own, so recording does not contend.
+#[derive(Debug)]
+pub struct Profiler {
+    origin: Instant,
+    lanes: Vec<Mutex<Vec<Event>>>,
+}
+
+/// Lanes of a profiler; threads beyond share them.
+const LANES: usize = 64;
+
+impl Default for Profiler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Profiler {
+    /// An empty profiler; time starts now.
+    pub fn new() -> Self {
+        Self { origin: Instant::now(), lanes: (0..LANES).map(|_| Mutex::new(Vec::new())).collect() }
+    }
+
+    /// The time to give to [`Profiler::record`] as a start.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Records work that began at `start_ns` and ends now, and returns the end: the next operation's start.
+    pub fn record(&self, op: usize, thread: usize, rows: usize, macs: u64, start_ns: u64) -> u64 {
+        let end_ns = self.now();
+        let event = Event { op: op as u32, thread: thread as u32, rows: rows as u32, macs, start_ns, end_ns };
+        self.lanes[thread % LANES].lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        end_ns
+    }
+
+    /// All events so far, by start; the profiler is empty afterwards.
+    pub fn take(&self) -> Vec<Event> {
+        let lanes = self.lanes.iter().map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut events: Vec<Event> = lanes.flat_map(|mut lane| std::mem::take(&mut *lane)).collect();
+        events.sort_by_key(|e| (e.start_ns, e.end_ns));
+        events
+    }
+
+    /// Events as a Chrome trace (chrome://tracing, Perfetto): one complete event for each, one row for each thread.
+    pub fn trace_json(ops: &[OpInfo], events: &[Event]) -> serde_json::Value {
+        let event = |e: &Event| {
+            let op = &ops[e.op as usize];
+            serde_json::json!({
+                "name": op.name,
+                "cat": op.kind,
+                "ph": "X",
+                "ts": e.start_ns as f64 / 1e3,
+                "dur": (e.end_ns - e.start_ns) as f64 / 1e3,
+                "pid": 1,
+                "tid": e.thread,
+                "args": { "rows": e.rows, "kernel": op.kernel, "macs": e.macs },
+            })
+        };
+        serde_json::json!({ "traceEvents": events.iter().map(event).collect::<Vec<_>>(), "displayTimeUnit": "ms" })
+    }
+}
