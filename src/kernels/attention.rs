@@ -109,15 +109,17 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     if a.tokens == 0 {
         return;
     }
+    let mut tile = s.new_tile();
     let mut group = 0;
     while group < a.rows {
-        let rows = next_rows(a.rows - group, GROUP_ROWS);
+        let rows = next_rows(a.rows - group, S::GROUP);
         match a.input {
-            AttentionInput::Int8(q, kv) => group_i8(s, &mut a, (q, kv), group, rows),
-            AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), group, rows),
+            AttentionInput::Int8(q, kv) => group_i8(s, &mut a, (q, kv), (group, rows), &mut tile),
+            AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), (group, rows), &mut tile),
         }
         group += rows;
     }
+    s.end_tiles(&tile);
 }
 
 #[inline(always)]
@@ -125,12 +127,11 @@ fn group_i8<S: Tiles>(
     s: S,
     a: &mut Attention<'_>,
     (q, kv): (QuantizedRows<'_>, KeysValuesI8<'_>),
-    group: usize,
-    rows: usize,
+    (group, rows): (usize, usize),
+    tile: &mut Tile,
 ) {
     let slots = slots(a.tokens);
     let (strips, depth) = (slots / LANES, a.head_size.div_ceil(4));
-    let mut tile = Tile::new();
     let mut largest = [s.splat(f32::NEG_INFINITY); GROUP_ROWS];
     for strip in (0..strips).step_by(PANEL_STRIPS) {
         let panel = Strips {
@@ -142,7 +143,7 @@ fn group_i8<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_I8);
-            s.dot_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
+            s.dot_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let range = q.ranges[group + row];
                 let (scale, offset) = (s.splat(range.scale), s.splat(range.offset));
@@ -178,7 +179,7 @@ fn group_i8<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_I8);
-            s.dot_tile(some, (&a.weights[first * slots..], slots), panel, &mut tile);
+            s.dot_tile(some, (&a.weights[first * slots..], slots), panel, tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scale = s.splat(output_scales[row]);
                 for (v, acc) in acc[..count].iter().enumerate() {
@@ -195,12 +196,11 @@ fn group_f32<S: Tiles>(
     s: S,
     a: &mut Attention<'_>,
     (q, kv): (FloatRows<'_>, KeysValuesF32<'_>),
-    group: usize,
-    rows: usize,
+    (group, rows): (usize, usize),
+    tile: &mut Tile,
 ) {
     let slots = slots(a.tokens);
     let (strips, depth) = (slots / LANES, a.head_size);
-    let mut tile = Tile::new();
     let mut largest = [s.splat(f32::NEG_INFINITY); GROUP_ROWS];
     for strip in (0..strips).step_by(PANEL_STRIPS) {
         let panel = Strips {
@@ -212,7 +212,7 @@ fn group_f32<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_F32);
-            s.fma_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, &mut tile);
+            s.fma_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
                 let mut high = largest[row];
@@ -239,7 +239,7 @@ fn group_f32<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_F32);
-            s.fma_tile(some, (&a.scores[first * slots..], slots), panel, &mut tile);
+            s.fma_tile(some, (&a.scores[first * slots..], slots), panel, tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scale = s.splat(inverse[row]);
                 for (v, acc) in acc[..count].iter().enumerate() {

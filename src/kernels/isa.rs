@@ -4,6 +4,8 @@
 //! execute the instructions of its tier.
 
 use std::fmt;
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 /// Environment variable that forces a variant, for tests and comparisons: a name that `mobilebert kernels` lists.
 pub const OVERRIDE: &str = "MOBILEBERT_KERNELS";
@@ -22,11 +24,14 @@ pub enum Isa {
     Avx512,
     /// AVX-512 VNNI: int8 dot products on 512-bit registers.
     Avx512Vnni,
+    /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask for the tiles.
+    Amx,
 }
 
 impl Isa {
     /// Every tier, in order of preference, least first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
 
     /// The name that [`OVERRIDE`] takes and kernel names end in.
     pub fn name(self) -> &'static str {
@@ -36,6 +41,7 @@ impl Isa {
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Amx => "amx",
         }
     }
 
@@ -51,6 +57,8 @@ impl Isa {
             Self::Avx512 => Avx512::new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Avx512Vnni::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Amx::new().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -114,3 +122,69 @@ token!(
     "avx2",
     "fma"
 );
+
+/// Proof of [`Avx512Vnni`], AMX-TILE and AMX-INT8, and that the kernel lets this process use the tiles.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amx(());
+
+#[cfg(target_arch = "x86_64")]
+impl Amx {
+    /// The proof, if there is one.
+    pub(super) fn new() -> Option<&'static Self> {
+        static ALLOWED: OnceLock<bool> = OnceLock::new();
+        let allowed = *ALLOWED.get_or_init(|| Avx512Vnni::new().is_some() && has_tiles() && may_use_tiles());
+        allowed.then_some(&Self(()))
+    }
+
+    /// What it proves besides.
+    pub(super) fn vnni(self) -> Avx512Vnni {
+        Avx512Vnni(())
+    }
+}
+
+/// Whether the CPU has AMX-TILE and AMX-INT8 and the operating system saves the tiles.
+#[cfg(target_arch = "x86_64")]
+fn has_tiles() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+    const OSXSAVE: u32 = 1 << 27;
+    const XCR0_TILES: u64 = 1 << 17 | 1 << 18;
+    #[target_feature(enable = "xsave")]
+    fn xcr0() -> u64 {
+        // SAFETY: the feature that `xgetbv` needs is enabled here.
+        unsafe { _xgetbv(0) }
+    }
+    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 {
+        return false;
+    }
+    // SAFETY: OSXSAVE says that `xgetbv` can be executed.
+    __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8 && unsafe { xcr0() } & XCR0_TILES == XCR0_TILES
+}
+
+/// Asks the kernel for the tile registers, for all threads of this process.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn may_use_tiles() -> bool {
+    const SYS_ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: the call reads and writes no memory of ours; `syscall` overwrites rcx and r11.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inout("rax") SYS_ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn may_use_tiles() -> bool {
+    false
+}

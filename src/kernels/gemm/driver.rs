@@ -1,8 +1,8 @@
 //! The loops around the tiles.
 
 use super::epilogue::{Finish, Float, Int8, Place};
-use super::tile::{Strips, Tile, Tiles, next_rows};
-use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
+use super::tile::{Strips, Tiles, next_rows};
+use super::{Gemm, Input, PANEL_STRIPS};
 
 /// Runs a linear whose slices have been checked.
 #[inline(always)]
@@ -11,12 +11,14 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (input, limit) =
         (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
     let strips = columns.div_ceil(16);
+    // Narrow results leave room for twice the rows, which halves the traffic of the weights.
+    let group_limit = if columns <= 256 { 2 * S::GROUP } else { S::GROUP };
     let mut finish = Finish::new(s, &mut gemm, columns);
-    let mut tile = Tile::new();
+    let mut tile = s.new_tile();
     let mut group = 0;
     while group < total {
-        let group_rows = next_rows(total - group, GROUP_ROWS);
-        finish.begin();
+        let group_rows = next_rows(total - group, group_limit);
+        finish.begin(group_rows);
         for strip in (0..strips).step_by(PANEL_STRIPS) {
             let panel = PANEL_STRIPS.min(strips - strip);
             let mut row = 0;
@@ -47,4 +49,5 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         finish.end(group, group_rows);
         group += group_rows;
     }
+    s.end_tiles(&tile);
 }

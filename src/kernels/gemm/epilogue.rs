@@ -117,8 +117,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
 
     /// Begins a group of rows.
     #[inline(always)]
-    pub(super) fn begin(&mut self) {
-        self.extremes = [Extremes::new(self.s); GROUP_ROWS];
+    pub(super) fn begin(&mut self, rows: usize) {
+        self.extremes[..rows].fill(Extremes::new(self.s));
     }
 
     /// The results of one tile.

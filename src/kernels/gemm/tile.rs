@@ -10,18 +10,16 @@ use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
 use crate::kernels::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.
-pub(in crate::kernels) const TILE_ROWS: usize = 6;
+pub(in crate::kernels) const TILE_ROWS: usize = 16;
 
 /// Accumulators of some rows by some strips: i32, or the bits of f32.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(in crate::kernels) struct Tile(pub(in crate::kernels) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS]);
-
-impl Tile {
-    pub(in crate::kernels) fn new() -> Self {
-        Self([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS])
-    }
-}
+pub(in crate::kernels) struct Tile(
+    pub(in crate::kernels) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS],
+    /// How the tile registers are configured, where there are any.
+    pub(super) Option<(usize, usize)>,
+);
 
 /// Up to [`PANEL_STRIPS`] strips of `depth` lines, `stride` lines apart.
 #[derive(Clone, Copy)]
@@ -34,19 +32,29 @@ pub(in crate::kernels) struct Strips<'a, T> {
 
 impl<T> Strips<'_, T> {
     #[inline(always)]
-    fn check(&self) {
+    pub(super) fn check(&self) {
         assert!(self.count <= PANEL_STRIPS && self.depth <= self.stride);
         assert!(self.count == 0 || self.lines.len() >= (self.count - 1) * self.stride + self.depth);
     }
 }
 
 /// The largest power of two up to `n`: there are tiles of 4, 2 and 1 strips.
-fn power_of_two(n: usize) -> usize {
+pub(super) fn power_of_two(n: usize) -> usize {
     1 << n.ilog2()
 }
 
 /// The register tiles of an instruction set, each compiled once.
 pub(in crate::kernels) trait Tiles: Dot {
+    /// Begins a series of tiles.
+    #[inline(always)]
+    fn new_tile(self) -> Tile {
+        Tile([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS], None)
+    }
+
+    /// Ends a series of tiles.
+    #[inline(always)]
+    fn end_tiles(self, _tile: &Tile) {}
+
     /// See [`dot_tile`].
     fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile);
 
@@ -103,7 +111,7 @@ tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 /// # Panics
 /// If `x` or `lines` is too short.
 #[inline(always)]
-fn dot_tile<S: Dot>(
+pub(super) fn dot_tile<S: Dot>(
     s: S,
     rows: usize,
     (x, stride): (&[u8], usize),
@@ -176,7 +184,7 @@ unsafe fn dot_rows<S: Dot, const M: usize, const V: usize>(
 /// # Panics
 /// If `x` or `lines` is too short.
 #[inline(always)]
-fn fma_tile<S: Dot>(
+pub(super) fn fma_tile<S: Dot>(
     s: S,
     rows: usize,
     (x, stride): (&[f32], usize),

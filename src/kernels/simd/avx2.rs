@@ -131,6 +131,7 @@ impl Dot for AvxVnni {
     type B = I;
 
     // 12 accumulators, 2 registers of weights and a broadcast of 16 registers.
+    const GROUP: usize = 12;
     const ROWS_I8: usize = 6;
     const STRIPS_I8: usize = 1;
     const ROWS_F32: usize = 6;
@@ -162,6 +163,7 @@ impl Dot for Avx2 {
     type B = [I; 2];
 
     // 8 accumulators, 4 registers of weights, 2 of activations and a product.
+    const GROUP: usize = 12;
     const ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 1;
     const ROWS_F32: usize = 6;

@@ -170,6 +170,7 @@ impl Dot for Scalar {
     type A = [u8; 4];
     type B = [i8; 64];
 
+    const GROUP: usize = 12;
     const ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 1;
     const ROWS_F32: usize = 4;
