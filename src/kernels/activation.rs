@@ -2,16 +2,30 @@
 //!
 //! The scalar definitions, with their error bounds, are in [`super::reference`].
 
-use super::reference::activation::{EXP2, EXP2_LOWEST, GELU_LIMIT, GELU_NEW, GELU_TAIL, ROUNDER, TANH};
+use super::reference::activation::{
+    EXP2, EXP2_COARSE, EXP2_LOWEST, GELU_LIMIT, GELU_NEW, GELU_TAIL, ROUNDER, TANH,
+};
 use super::simd::Simd;
 
 /// `2^t` for `t <= 0`.
 #[inline(always)]
 pub(super) fn exp2<S: Simd>(s: S, t: S::F) -> S::F {
+    scaled(s, t, &EXP2)
+}
+
+/// `2^t` for `t <= 0`, as exact as 8-bit weights need it.
+#[inline(always)]
+pub(super) fn exp2_coarse<S: Simd>(s: S, t: S::F) -> S::F {
+    scaled(s, t, &EXP2_COARSE)
+}
+
+/// The polynomial of the fraction times two to the integer part.
+#[inline(always)]
+fn scaled<S: Simd, const N: usize>(s: S, t: S::F, polynomial: &[f32; N]) -> S::F {
     let t = s.max(t, s.splat(EXP2_LOWEST));
     let shifted = s.add(t, s.splat(ROUNDER));
     let r = s.sub(t, s.sub(shifted, s.splat(ROUNDER)));
-    let p = horner(s, &EXP2, r);
+    let p = horner(s, polynomial, r);
     s.from_bits(s.add_int(s.to_bits(p), s.exponent(s.to_bits(shifted))))
 }
 

@@ -1,7 +1,7 @@
 //! Attention of some query rows of one head over the keys and values of a sequence, without a matrix of all scores: a
 //! group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
 
-use super::activation::exp2;
+use super::activation::{exp2, exp2_coarse};
 use super::gemm::{FloatRows, GROUP_ROWS, Line, PANEL_STRIPS, Strips, Tile, Tiles, next_rows};
 use super::quantize::{Extremes, Levels, QuantizedRows, quantize_row, row_bytes};
 use super::simd::{LANES, Simd};
@@ -148,14 +148,18 @@ fn group_i8<S: Tiles>(
                 let range = q.ranges[group + row];
                 let (scale, offset) = (s.splat(range.scale), s.splat(range.offset));
                 let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
-                let mut high = largest[row];
-                for ((v, to), acc) in scores.as_chunks_mut::<LANES>().0.iter_mut().enumerate().zip(acc) {
-                    let k = &kv.key_scales[strip + v];
+                let (mut high, mut last) = (largest[row], largest[row]);
+                let keys = &kv.key_scales[strip..][..panel.count];
+                let (vectors, _) = scores.as_chunks_mut::<LANES>();
+                for ((to, acc), k) in vectors.iter_mut().zip(acc).zip(keys) {
                     let x = s.mul(s.to_float(s.load_int(acc)), scale);
                     let x = s.fma(x, s.load(&k.scale), s.mul(offset, s.load(&k.offset_scale)));
                     s.store(x, to);
-                    let n = LANES.min(a.tokens - (strip + v) * LANES);
-                    high = s.head(n, s.max(x, high), high);
+                    last = high;
+                    high = s.max(x, high);
+                }
+                if strip + panel.count == strips {
+                    high = without_padding(s, a.tokens, vectors, last);
                 }
                 largest[row] = high;
             }
@@ -215,12 +219,16 @@ fn group_f32<S: Tiles>(
             s.fma_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, tile);
             for (row, acc) in (first..first + some).zip(&tile.0) {
                 let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
-                let mut high = largest[row];
-                for ((v, to), acc) in scores.as_chunks_mut::<LANES>().0.iter_mut().enumerate().zip(acc) {
+                let (mut high, mut last) = (largest[row], largest[row]);
+                let (vectors, _) = scores.as_chunks_mut::<LANES>();
+                for (to, acc) in vectors.iter_mut().zip(acc) {
                     let x = s.from_bits(s.load_int(acc));
                     s.store(x, to);
-                    let n = LANES.min(a.tokens - (strip + v) * LANES);
-                    high = s.head(n, s.max(x, high), high);
+                    last = high;
+                    high = s.max(x, high);
+                }
+                if strip + panel.count == strips {
+                    high = without_padding(s, a.tokens, vectors, last);
                 }
                 largest[row] = high;
             }
@@ -251,6 +259,13 @@ fn group_f32<S: Tiles>(
     }
 }
 
+/// The largest of `high` and of the last vector, as far as it belongs to tokens.
+#[inline(always)]
+fn without_padding<S: Simd>(s: S, tokens: usize, vectors: &[[f32; LANES]], high: S::F) -> S::F {
+    let n = (tokens - 1) % LANES + 1;
+    vectors.last().map_or(high, |x| s.head(n, s.max(s.load(x), high), high))
+}
+
 /// Stores sixteen columns of a row of the result, or what the head has of them.
 #[inline(always)]
 fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) {
@@ -275,12 +290,13 @@ fn softmax<S: Simd>(
     largest: f32,
     value_scales: Option<&[[f32; LANES]]>,
 ) -> (f32, S::F) {
+    let exp2 = |t: S::F| if value_scales.is_some() { exp2_coarse(s, t) } else { exp2(s, t) };
     let c = scale * std::f32::consts::LOG2_E;
     let (shift, c) = (s.splat(-largest * c), s.splat(c));
     let (mut sum, mut high) = (s.zero(), s.splat(f32::NEG_INFINITY));
     let (whole, rest) = scores.as_chunks_mut::<LANES>();
     for (i, x) in whole.iter_mut().enumerate() {
-        let mut e = exp2(s, s.fma(s.load(x), c, shift));
+        let mut e = exp2(s.fma(s.load(x), c, shift));
         sum = s.add(sum, e);
         if let Some(value_scales) = value_scales {
             e = s.mul(e, s.load(&value_scales[i]));
@@ -289,7 +305,7 @@ fn softmax<S: Simd>(
         s.store(e, x);
     }
     if !rest.is_empty() {
-        let mut e = s.head(rest.len(), exp2(s, s.fma(s.load_head(rest), c, shift)), s.zero());
+        let mut e = s.head(rest.len(), exp2(s.fma(s.load_head(rest), c, shift)), s.zero());
         sum = s.add(sum, e);
         if let Some(value_scales) = value_scales {
             e = s.mul(e, s.load(&value_scales[whole.len()]));

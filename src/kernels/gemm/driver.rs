@@ -12,7 +12,7 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
     let strips = columns.div_ceil(16);
     // Narrow results leave room for twice the rows, which halves the traffic of the weights.
-    let group_limit = if columns <= 256 { 2 * S::GROUP } else { S::GROUP };
+    let group_limit = if columns <= 384 { 2 * S::GROUP } else { S::GROUP };
     let mut finish = Finish::new(s, &mut gemm, columns);
     let mut tile = s.new_tile();
     let mut group = 0;

@@ -10,6 +10,8 @@ mod epilogue;
 mod pack;
 mod tile;
 
+#[cfg(target_arch = "x86_64")]
+use amx::Configured;
 pub(super) use driver::gemm;
 pub use pack::{F32View, I8View, Line, PackedF32, PackedI8};
 pub(super) use tile::{Strips, Tile, Tiles, next_rows};
@@ -20,6 +22,10 @@ use crate::graph::Activation;
 
 /// Most rows of a group on any instruction set.
 pub const GROUP_ROWS: usize = 32;
+
+/// How tile registers are configured: not at all.
+#[cfg(not(target_arch = "x86_64"))]
+type Configured = std::convert::Infallible;
 
 /// Strips of a panel.
 pub(super) const PANEL_STRIPS: usize = 4;

@@ -10,7 +10,7 @@ use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
 use crate::kernels::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.
-pub(in crate::kernels) const TILE_ROWS: usize = 16;
+pub(in crate::kernels) const TILE_ROWS: usize = 32;
 
 /// Accumulators of some rows by some strips: i32, or the bits of f32.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ pub(in crate::kernels) const TILE_ROWS: usize = 16;
 pub(in crate::kernels) struct Tile(
     pub(in crate::kernels) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS],
     /// How the tile registers are configured, where there are any.
-    pub(super) Option<(usize, usize)>,
+    pub(super) Option<super::Configured>,
 );
 
 /// Up to [`PANEL_STRIPS`] strips of `depth` lines, `stride` lines apart.

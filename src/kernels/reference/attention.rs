@@ -1,12 +1,12 @@
 //! Scalar attention of one query row of one head over the tokens of its sequence.
 
-use super::activation::exp2;
+use super::activation::{exp2, exp2_coarse};
 use super::gemm::dot;
 use super::quantize::{Levels, RowRange, quantize_row, range};
 use super::sum16;
 
 /// `exp2(fma(score, c, -largest * c))` with `c = scale * log2(e)` for each score, and `1 / sum16` of them.
-fn softmax(scores: &mut [f32], scale: f32) -> f32 {
+fn softmax(scores: &mut [f32], scale: f32, exp2: impl Fn(f32) -> f32) -> f32 {
     let c = scale * std::f32::consts::LOG2_E;
     let largest = scores.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
     let shift = -largest * c;
@@ -20,12 +20,12 @@ fn softmax(scores: &mut [f32], scale: f32) -> f32 {
 pub fn attention_f32(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scale: f32) -> Vec<f32> {
     let chain = |acc: f32, (a, b): (&f32, &f32)| a.mul_add(*b, acc);
     let mut p: Vec<f32> = keys.iter().map(|k| query.iter().zip(k).fold(0.0, chain)).collect();
-    let inverse = softmax(&mut p, scale);
+    let inverse = softmax(&mut p, scale, exp2);
     let column = |d: usize| p.iter().zip(values).fold(0.0f32, |acc, (p, v)| p.mul_add(v[d], acc));
     (0..query.len()).map(|d| column(d) * inverse).collect()
 }
 
-/// int8: the query is quantised over its row and head, keys and values are symmetric per token and head.
+/// int8, with [`exp2_coarse`]: the query is quantised over its row and head, keys and values are symmetric per token and head.
 ///
 /// `score = fma(acc * range.scale, key_scale, range.offset * key_offset_scale)` as in an int8 linear without bias. After
 /// the softmax each probability times its value's scale is quantised to unsigned 8 bits over the row, so that the sum over
@@ -44,7 +44,7 @@ pub fn attention_i8(
             (dot(q, k) as f32 * r.scale).mul_add(*key_scale, r.offset * (key_scale * sum as f32))
         })
         .collect();
-    let inverse = softmax(&mut p, scale);
+    let inverse = softmax(&mut p, scale, exp2_coarse);
     for (p, (_, value_scale)) in p.iter_mut().zip(values) {
         *p *= value_scale;
     }
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn softmax_sums_to_one() {
         let mut p = vec![1.0, 2.0, 3.0];
-        let inverse = softmax(&mut p, 1.0);
+        let inverse = softmax(&mut p, 1.0, exp2);
         assert!((p.iter().sum::<f32>() * inverse - 1.0).abs() < 1e-6);
     }
 }
