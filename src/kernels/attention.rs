@@ -78,12 +78,16 @@ pub fn slots(tokens: usize) -> usize {
 impl Attention<'_> {
     /// Panics unless every slice holds what the kernels will read and write.
     pub(super) fn check(&self) {
-        let (strips, dimensions, slots) = (self.tokens.div_ceil(16), self.head_size.div_ceil(16), slots(self.tokens));
+        let (strips, dimensions, slots) =
+            (self.tokens.div_ceil(16), self.head_size.div_ceil(16), slots(self.tokens));
         match &self.input {
             AttentionInput::Int8(q, kv) => {
                 assert!(q.holds(self.rows, self.head_size), "queries are too short");
                 assert!(kv.keys.len() >= strips * self.head_size.div_ceil(4), "keys are too short");
-                assert!(kv.key_scales.len() >= strips && kv.value_scales.len() >= strips, "scales are too short");
+                assert!(
+                    kv.key_scales.len() >= strips && kv.value_scales.len() >= strips,
+                    "scales are too short"
+                );
                 assert!(kv.values.len() >= dimensions * slots / 4, "values are too short");
                 assert!(self.weights.len() >= GROUP_ROWS * slots, "scratch is too short");
             }
@@ -107,7 +111,7 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     }
     let mut group = 0;
     while group < a.rows {
-        let rows = next_rows(a.rows - group, GROUP_ROWS);
+        let rows = next_rows(a.rows - group, S::GROUP_ROWS);
         match a.input {
             AttentionInput::Int8(q, kv) => group_i8(s, &mut a, (q, kv), group, rows),
             AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), group, rows),

@@ -23,10 +23,11 @@ mod tests;
 pub use attention::{Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots};
 pub use embedding::{PositionAndType, Rows};
 pub use gemm::{
-    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Line, Output, PackedF32, PackedI8, Residual, padded,
+    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Line, Output, PackedF32, PackedI8,
+    Residual, padded,
 };
-pub use pack_heads::{pack_keys_f32, pack_values_f32};
 pub use isa::{Isa, OVERRIDE};
 pub use norm::LayerNorm;
+pub use pack_heads::{pack_keys_f32, pack_values_f32};
 pub use quantize::{Levels, QuantizedRows, QuantizedRowsMut, RowRange, row_bytes};
 pub use registry::{Kernels, Variant, best, by_name, of, supported, variants};

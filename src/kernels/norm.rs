@@ -55,9 +55,7 @@ pub(super) fn normalize_row<S: Simd>(s: S, x: &mut [f32], norm: LayerNorm<'_>) {
     let d = s.sub(s.load_head(rest), mean);
     squares = s.head(rest.len(), s.fma(d, d, squares), squares);
     let inverse = s.splat(1.0 / (s.sum(squares) / n + eps).sqrt());
-    update(s, x, |i, x| {
-        s.fma(s.mul(s.sub(x, mean), inverse), s.load(&norm.gamma[i]), s.load(&norm.beta[i]))
-    });
+    update(s, x, |i, x| s.fma(s.mul(s.sub(x, mean), inverse), s.load(&norm.gamma[i]), s.load(&norm.beta[i])));
 }
 
 /// Normalises rows of `width` numbers in place.

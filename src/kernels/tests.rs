@@ -109,8 +109,7 @@ impl Case {
         let stride = row_bytes(inputs) + 4;
         let mut q = vec![0xAA; rows * stride + 1];
         let mut ranges = vec![RowRange::default(); rows];
-        let to =
-            QuantizedRowsMut { values: &mut q[1..], stride, ranges: &mut ranges, levels: Levels::Full };
+        let to = QuantizedRowsMut { values: &mut q[1..], stride, ranges: &mut ranges, levels: Levels::Full };
         kernels.quantize(rows, inputs, x, to);
         let (int8, float) =
             (PackedI8::quantize(inputs, &w, None, &bias), PackedF32::new(inputs, &w, None, &bias));
@@ -135,7 +134,11 @@ impl Case {
         kernels.gemm(Gemm {
             rows,
             input,
-            epilogue: Epilogue { activation: self.activation, residual: self.residual.then_some(residual), norm },
+            epilogue: Epilogue {
+                activation: self.activation,
+                residual: self.residual.then_some(residual),
+                norm,
+            },
             output: Output { values: &mut values, stride: out_stride, keep: self.keep, quantized },
         });
         let crop = |i: usize| i % out_stride < outputs;
@@ -371,8 +374,7 @@ fn check_attention(rows: usize, tokens: usize, size: usize, factor: f32) {
         let rows_f32 = FloatRows { values: &q, stride: size };
         let stride = row_bytes(size);
         let (mut bytes, mut ranges) = (vec![0; rows * stride], vec![RowRange::default(); rows]);
-        let to =
-            QuantizedRowsMut { values: &mut bytes, stride, ranges: &mut ranges, levels: Levels::Full };
+        let to = QuantizedRowsMut { values: &mut bytes, stride, ranges: &mut ranges, levels: Levels::Full };
         kernels.quantize(rows, size, rows_f32, to);
         let kv = KeysValuesI8 {
             keys: &head.keys,
@@ -452,7 +454,8 @@ fn embeddings_are_added_and_normalised() {
 /// Largest error of a scalar function against f64, over steps of 1/1024 in -10..10 and large numbers.
 fn largest_error(function: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) -> f64 {
     let grid = (-10_240..10_240).map(|i| i as f32 / 1024.0).chain([-1e30, -100.0, 100.0, 1e30]);
-    grid.map(|x| (f64::from(function(x)) - truth(f64::from(x))).abs() / (1.0 + 0.2 * f64::from(x.abs()))).fold(0.0, f64::max)
+    grid.map(|x| (f64::from(function(x)) - truth(f64::from(x))).abs() / (1.0 + 0.2 * f64::from(x.abs())))
+        .fold(0.0, f64::max)
 }
 
 /// erf by its series, and erfc by a continued fraction where the series cancels.
@@ -532,7 +535,10 @@ fn short_slices_are_refused() {
     let w = PackedI8::quantize(4, &[1.0; 8], None, &[0.0; 2]);
     best().gemm(Gemm {
         rows: 2,
-        input: Input::Int8(QuantizedRows { values: &[0; 7], stride: 4, ranges: &[RowRange::default(); 2] }, w.view()),
+        input: Input::Int8(
+            QuantizedRows { values: &[0; 7], stride: 4, ranges: &[RowRange::default(); 2] },
+            w.view(),
+        ),
         epilogue: Epilogue::PLAIN,
         output: Output { values: &mut [0.0; 4], stride: 2, keep: true, quantized: None },
     });

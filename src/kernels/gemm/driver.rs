@@ -2,19 +2,20 @@
 
 use super::epilogue::{Finish, Float, Int8, Place};
 use super::tile::{Strips, Tile, Tiles, next_rows};
-use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
+use super::{Gemm, Input, PANEL_STRIPS};
 
 /// Runs a linear whose slices have been checked.
 #[inline(always)]
 pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (total, columns) = (gemm.rows, gemm.columns());
-    let (input, limit) = (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
+    let (input, limit) =
+        (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
     let strips = columns.div_ceil(16);
     let mut finish = Finish::new(s, &mut gemm, columns);
     let mut tile = Tile::new();
     let mut group = 0;
     while group < total {
-        let group_rows = next_rows(total - group, GROUP_ROWS);
+        let group_rows = next_rows(total - group, S::GROUP_ROWS);
         finish.begin();
         for strip in (0..strips).step_by(PANEL_STRIPS) {
             let panel = PANEL_STRIPS.min(strips - strip);

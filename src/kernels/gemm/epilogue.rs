@@ -70,7 +70,9 @@ impl Path {
         match (epilogue.activation, epilogue.residual) {
             (Activation::Identity, None) => Self::Plain,
             (Activation::Identity, Some(_)) => Self::Residual,
-            (Activation::Relu, None) if unsigned && !output.keep && epilogue.norm.is_none() => Self::UnsignedOnly,
+            (Activation::Relu, None) if unsigned && !output.keep && epilogue.norm.is_none() => {
+                Self::UnsignedOnly
+            }
             (Activation::Relu, None) => Self::Relu,
             (Activation::Gelu, None) => Self::Gelu,
             (Activation::GeluNew, None) => Self::GeluNew,
@@ -199,7 +201,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
                 normalize_row(s, x, norm);
             }
             if let Some(q) = &mut out.quantized {
-                let extremes = if self.gemm.epilogue.norm.is_some() { Extremes::of(s, x) } else { self.extremes[row] };
+                let extremes =
+                    if self.gemm.epilogue.norm.is_some() { Extremes::of(s, x) } else { self.extremes[row] };
                 let bytes = &mut q.values[(group + row) * q.stride..][..row_bytes(columns)];
                 q.ranges[group + row] = quantize_row(s, x, extremes, q.levels, bytes);
             }
@@ -221,4 +224,3 @@ pub(super) struct Place {
     /// Strips of the panel.
     pub(super) strips: usize,
 }
-

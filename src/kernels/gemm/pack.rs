@@ -35,7 +35,10 @@ impl PackedI8 {
     /// If the lengths do not agree.
     pub fn new(inputs: usize, weights: &[i8], scales: &[f32], bias: &[f32]) -> Self {
         let outputs = scales.len();
-        assert!(weights.len() == inputs * outputs && bias.len() == outputs, "lengths of a linear's parts differ");
+        assert!(
+            weights.len() == inputs * outputs && bias.len() == outputs,
+            "lengths of a linear's parts differ"
+        );
         let depth = inputs.div_ceil(4);
         let mut lines = vec![Line([0; 64]); depth * outputs.div_ceil(16)];
         let empty = Columns { scale: [0.0; 16], offset_scale: [0.0; 16], bias: [0.0; 16] };
@@ -108,7 +111,10 @@ impl PackedI8 {
 
 fn check_range(range: &Range<usize>, outputs: usize) {
     let end = range.end.is_multiple_of(16) || range.end == outputs;
-    assert!(range.start.is_multiple_of(16) && range.end <= outputs && end, "columns {range:?} of {outputs} cut a strip");
+    assert!(
+        range.start.is_multiple_of(16) && range.end <= outputs && end,
+        "columns {range:?} of {outputs} cut a strip"
+    );
 }
 
 /// Some strips of a [`PackedI8`].

@@ -51,7 +51,8 @@ pub fn attention_i8(
     let mut bytes = vec![0; p.len()];
     let weights = quantize_row(&p, Levels::Unsigned, &mut bytes);
     debug_assert_eq!(weights, range(0.0, p.iter().copied().fold(0.0, f32::max), Levels::Unsigned).0);
-    let column = |d: usize| bytes.iter().zip(values).map(|(&p, (v, _))| i32::from(p) * i32::from(v[d])).sum::<i32>();
+    let column =
+        |d: usize| bytes.iter().zip(values).map(|(&p, (v, _))| i32::from(p) * i32::from(v[d])).sum::<i32>();
     (0..q.len()).map(|d| column(d) as f32 * (weights.scale * inverse)).collect()
 }
 
