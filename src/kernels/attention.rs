@@ -111,7 +111,7 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     }
     let mut group = 0;
     while group < a.rows {
-        let rows = next_rows(a.rows - group, GROUP_ROWS);
+        let rows = next_rows(a.rows - group, S::GROUP_ROWS);
         match a.input {
             AttentionInput::Int8(q, kv) => group_i8(s, &mut a, (q, kv), group, rows),
             AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), group, rows),

@@ -22,11 +22,14 @@ pub enum Isa {
     Avx512,
     /// AVX-512 VNNI: int8 dot products on 512-bit registers.
     Avx512Vnni,
+    /// AMX int8: products of 16 by 64 tiles; everything else as AVX-512. Linux only, where a process has to ask for it.
+    Amx,
 }
 
 impl Isa {
     /// Every tier, in order of preference, least first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
 
     /// The name that [`OVERRIDE`] takes and kernel names end in.
     pub fn name(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Isa {
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Amx => "amx",
         }
     }
 
@@ -51,6 +55,8 @@ impl Isa {
             Self::Avx512 => Avx512::new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Avx512Vnni::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Amx::new().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -114,3 +120,58 @@ token!(
     "avx2",
     "fma"
 );
+
+/// Proof of [`Avx512Vnni`]'s features and of AMX tiles with int8 products, which the operating system has granted.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amx(());
+
+#[cfg(target_arch = "x86_64")]
+impl Amx {
+    /// The proof, if the CPU has the features and the operating system lets this process use them.
+    pub(super) fn new() -> Option<&'static Self> {
+        static GRANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        let granted = GRANTED.get_or_init(|| Avx512Vnni::new().is_some() && amx::cpu_has_it() && amx::ask());
+        granted.then_some(&Self(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod amx {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+
+    /// AMX-TILE and AMX-INT8. (`is_x86_feature_detected!` does not know them on stable Rust.)
+    pub(super) fn cpu_has_it() -> bool {
+        const TILE: u32 = 1 << 24;
+        const INT8: u32 = 1 << 25;
+        __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (TILE | INT8) == (TILE | INT8)
+    }
+
+    /// Asks the kernel for the tiles' part of the register state; without it the first tile instruction is a SIGILL. The
+    /// kernel refuses if it does not know AMX or did not enable it, so there is no need to read XCR0.
+    #[cfg(target_os = "linux")]
+    pub(super) fn ask() -> bool {
+        const ARCH_PRCTL: i64 = 158;
+        const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+        const XFEATURE_XTILEDATA: i64 = 18;
+        let result: i64;
+        // SAFETY: the system call takes two integers, touches no memory of this process, and clobbers rcx and r11.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => result,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") XFEATURE_XTILEDATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+        }
+        result == 0
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn ask() -> bool {
+        false
+    }
+}

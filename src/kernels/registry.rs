@@ -6,7 +6,7 @@ use super::attention::{Attention, KeyScales};
 use super::embedding::PositionAndType;
 use super::gemm::{FloatRows, Gemm, Line};
 #[cfg(target_arch = "x86_64")]
-use super::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
+use super::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
 use super::isa::{Isa, Scalar};
 use super::norm::LayerNorm;
 use super::quantize::QuantizedRowsMut;
@@ -148,6 +148,8 @@ kernels!(AvxVnni, AvxVnni, "avx2,fma,avxvnni");
 kernels!(Avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernels!(Avx512Vnni, Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernels!(Amx, Amx, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 
 /// The kernels of an instruction set, if this CPU has it.
 pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
@@ -164,6 +166,8 @@ pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
         Isa::Avx512 => any(Avx512::new()),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => any(Avx512Vnni::new()),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => any(Amx::new()),
         #[cfg(not(target_arch = "x86_64"))]
         _ => None,
     }
@@ -211,6 +215,8 @@ fn tiles(isa: Isa) -> [(usize, usize); 2] {
         Isa::Avx512 => of::<Avx512>(),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => of::<Avx512Vnni>(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => of::<Amx>(),
         _ => of::<Scalar>(),
     }
 }

@@ -19,7 +19,7 @@ use self::arena::{Arena, lock};
 use self::pass::{Pass, rows};
 use self::plan::Plan;
 use self::weights::Weights;
-use super::{Backend, Request};
+use super::{Backend, Precision, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::{Graph, Node, Op};
@@ -27,46 +27,19 @@ use crate::kernels::{self, Isa, Kernels};
 
 const NAME: &str = "native";
 
-/// Number types of the weights and of what linears and attentions read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-#[non_exhaustive]
-pub enum Precision {
-    /// Weights in int8 with a scale per output, activations in 8 bits with a range per row.
-    #[default]
-    Int8,
-    /// f32 throughout.
-    F32,
-}
-
-impl Precision {
-    /// The name that `--precision` takes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::Int8 => "int8",
-            Precision::F32 => "f32",
-        }
-    }
-}
-
-impl std::str::FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "int8" => Ok(Precision::Int8),
-            "f32" => Ok(Precision::F32),
-            other => Err(Error::option("precision", "`int8` or `f32`", format!("`{other}`"))),
-        }
-    }
-}
-
 /// How to load a model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct NativeOptions {
     precision: Precision,
     keep_f32: Vec<String>,
     kernels: Option<String>,
+}
+
+impl Default for NativeOptions {
+    fn default() -> Self {
+        Self { precision: Precision::Int8, keep_f32: Vec::new(), kernels: None }
+    }
 }
 
 impl NativeOptions {
@@ -165,11 +138,6 @@ impl NativeBackend {
     /// The instruction set that its kernels use.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
-    }
-
-    /// The precision it was loaded in.
-    pub fn precision(&self) -> Precision {
-        self.options.precision
     }
 
     /// Bytes of all weights in memory.
@@ -275,6 +243,14 @@ impl Backend for NativeBackend {
 
     fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    fn precision(&self) -> Precision {
+        self.options.precision
+    }
+
+    fn kernel(&self) -> &str {
+        self.isa().name()
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {

@@ -2,7 +2,7 @@
 
 use super::epilogue::{Finish, Float, Int8, Place};
 use super::tile::{Strips, Tile, Tiles, next_rows};
-use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
+use super::{Gemm, Input, PANEL_STRIPS};
 
 /// Runs a linear whose slices have been checked.
 #[inline(always)]
@@ -15,7 +15,7 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let mut tile = Tile::new();
     let mut group = 0;
     while group < total {
-        let group_rows = next_rows(total - group, GROUP_ROWS);
+        let group_rows = next_rows(total - group, S::GROUP_ROWS);
         finish.begin();
         for strip in (0..strips).step_by(PANEL_STRIPS) {
             let panel = PANEL_STRIPS.min(strips - strip);

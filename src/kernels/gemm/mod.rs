@@ -3,6 +3,8 @@
 //! Rows are taken in groups that stay in the L1 cache with their results; for each group the weights stream by once, in
 //! panels of up to four strips of sixteen columns.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod driver;
 mod epilogue;
 mod pack;
@@ -16,8 +18,8 @@ use super::norm::LayerNorm;
 use super::quantize::{QuantizedRows, QuantizedRowsMut};
 use crate::graph::Activation;
 
-/// Most rows of a group: two register tiles of six, whose f32 results for 512 columns fill half of a 48 KiB L1 cache.
-pub const GROUP_ROWS: usize = 12;
+/// Most rows of a group on any instruction set.
+pub const GROUP_ROWS: usize = 16;
 
 /// Strips of a panel.
 pub(super) const PANEL_STRIPS: usize = 4;

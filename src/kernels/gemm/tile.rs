@@ -3,14 +3,16 @@
 //! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one epilogue for
 //! all tile sizes and instruction sets.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::{Line, PANEL_STRIPS};
 use crate::kernels::isa::Scalar;
 #[cfg(target_arch = "x86_64")]
-use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
+use crate::kernels::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
 use crate::kernels::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.
-pub(in crate::kernels) const TILE_ROWS: usize = 6;
+pub(in crate::kernels) const TILE_ROWS: usize = 16;
 
 /// Accumulators of some rows by some strips: i32, or the bits of f32.
 #[derive(Debug, Clone, Copy)]
@@ -34,19 +36,23 @@ pub(in crate::kernels) struct Strips<'a, T> {
 
 impl<T> Strips<'_, T> {
     #[inline(always)]
-    fn check(&self) {
+    pub(super) fn check(&self) {
         assert!(self.count <= PANEL_STRIPS && self.depth <= self.stride);
         assert!(self.count == 0 || self.lines.len() >= (self.count - 1) * self.stride + self.depth);
     }
 }
 
 /// The largest power of two up to `n`: there are tiles of 4, 2 and 1 strips.
-fn power_of_two(n: usize) -> usize {
+pub(super) fn power_of_two(n: usize) -> usize {
     1 << n.ilog2()
 }
 
 /// The register tiles of an instruction set, each compiled once.
 pub(in crate::kernels) trait Tiles: Dot {
+    /// Rows that stay in the L1 cache with their results, until they are quantised: two register tiles of six, whose f32
+    /// results for 512 columns fill half of a 48 KiB cache.
+    const GROUP_ROWS: usize = 12;
+
     /// See [`dot_tile`].
     fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile);
 
@@ -97,6 +103,28 @@ tiles!(AvxVnni, "avx2,fma,avxvnni");
 tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 #[cfg(target_arch = "x86_64")]
 tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+
+#[cfg(target_arch = "x86_64")]
+impl Tiles for Amx {
+    // One AMX tile.
+    const GROUP_ROWS: usize = 16;
+
+    #[inline(always)]
+    fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile) {
+        amx::dot_tile(self, rows, x, weights, tile);
+    }
+
+    #[inline(always)]
+    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+        #[inline(never)]
+        fn run(s: Amx, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
+            fma_tile(s, rows, x, weights, tile);
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(self, rows, x, weights, tile) }
+    }
+}
 
 /// int8 dot products of `rows` rows (at most `S::ROWS_I8`), `stride` bytes apart in `x`, with some strips.
 ///

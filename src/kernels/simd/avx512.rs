@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::isa::{Avx512, Avx512Vnni};
+use super::super::isa::{Amx, Avx512, Avx512Vnni};
 use super::{Dot, LANES, Simd};
 
 /// Methods whose body is instructions of the token's features.
@@ -88,34 +88,43 @@ macro_rules! simd {
 
 simd!(Avx512);
 simd!(Avx512Vnni);
+simd!(Amx);
 
-impl Dot for Avx512Vnni {
-    type A = __m512i;
-    type B = __m512i;
+macro_rules! vnni {
+    ($token:ty, $rows:literal) => {
+        impl Dot for $token {
+            type A = __m512i;
+            type B = __m512i;
 
-    // 24 accumulators hide the latency of 5 at two dot products a cycle; four strips and a broadcast make 29 registers.
-    const ROWS_I8: usize = 6;
-    const STRIPS_I8: usize = 4;
-    const ROWS_F32: usize = 6;
-    const STRIPS_F32: usize = 4;
+            const ROWS_I8: usize = $rows;
+            const STRIPS_I8: usize = 4;
+            const ROWS_F32: usize = 6;
+            const STRIPS_F32: usize = 4;
 
-    instructions! {
-        zero_int() -> __m512i = _mm512_setzero_si512();
-        dot(acc: __m512i, a: __m512i, b: __m512i) -> __m512i = _mm512_dpbusd_epi32(acc, a, b);
-    }
+            instructions! {
+                zero_int() -> __m512i = _mm512_setzero_si512();
+                dot(acc: __m512i, a: __m512i, b: __m512i) -> __m512i = _mm512_dpbusd_epi32(acc, a, b);
+            }
 
-    #[inline(always)]
-    unsafe fn broadcast(self, a: *const u8) -> __m512i {
-        // SAFETY: `self` proves the features; four bytes can be read, says the caller.
-        unsafe { _mm512_set1_epi32(a.cast::<i32>().read_unaligned()) }
-    }
+            #[inline(always)]
+            unsafe fn broadcast(self, a: *const u8) -> __m512i {
+                // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+                unsafe { _mm512_set1_epi32(a.cast::<i32>().read_unaligned()) }
+            }
 
-    #[inline(always)]
-    unsafe fn weights(self, b: *const i8) -> __m512i {
-        // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
-        unsafe { _mm512_loadu_si512(b.cast()) }
-    }
+            #[inline(always)]
+            unsafe fn weights(self, b: *const i8) -> __m512i {
+                // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+                unsafe { _mm512_loadu_si512(b.cast()) }
+            }
+        }
+    };
 }
+
+// 24 accumulators hide the latency of 5 at two dot products a cycle; four strips and a broadcast make 29 registers.
+vnni!(Avx512Vnni, 6);
+// The rows of an AMX tile. (The methods serve where a tile would be empty.)
+vnni!(Amx, 16);
 
 /// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot overflow.
 impl Dot for Avx512 {
