@@ -163,5 +163,6 @@ fn any_model_embeds() {
 #[test]
 fn the_backend_is_chosen_by_name() {
     assert_eq!("candle".parse::<BackendKind>().unwrap(), BackendKind::Candle);
+    assert_eq!("native".parse::<BackendKind>().unwrap(), BackendKind::Native);
     assert!("abacus".parse::<BackendKind>().unwrap_err().to_string().contains("candle"));
 }

@@ -16,7 +16,8 @@ use serde_json::Value;
 /// 1e-6; a wrong epsilon, scale or residual by more than 1e-3.
 const TOLERANCE: f32 = 1e-4;
 
-const BACKENDS: [BackendKind; 1] = [BackendKind::Candle];
+/// Everything that computes in f32.
+const BACKENDS: [BackendKind; 2] = [BackendKind::Native, BackendKind::Candle];
 
 struct Case {
     config: ModelConfig,
