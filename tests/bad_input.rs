@@ -85,6 +85,29 @@ fn options_out_of_range() {
 }
 
 #[test]
+fn limits_without_limit() {
+    let qa = || QuestionAnsweringOptions::new().max_seq_len(16).doc_stride(4);
+    let model = golden("mobilebert-f32");
+    let context = "anna works in paris and the king wrote a book at a good time of day";
+    let all = qa().top_k(usize::MAX).max_answer_len(2).open(&model).unwrap();
+    let answers = all.answers("who?", context).unwrap();
+    let words = context.split(' ').count();
+    assert_eq!(answers.len(), words + words - 1, "every word and every two words, each once");
+    assert!(answers.is_sorted_by(|a, b| a.score >= b.score));
+    let ten = qa().top_k(10).max_answer_len(2).open(&model).unwrap();
+    assert_eq!(ten.answers("who?", context).unwrap(), answers[..10]);
+
+    let any_length = qa().max_answer_len(usize::MAX).max_question_len(usize::MAX).open(&model).unwrap();
+    let whole_window = qa().max_answer_len(16).open(&model).unwrap();
+    assert_eq!(
+        any_length.answer("who?", context).unwrap(),
+        whole_window.answer("who?", context).unwrap()
+    );
+    let both = qa().top_k(usize::MAX).max_answer_len(usize::MAX).open(&model).unwrap();
+    assert!(both.answers("who?", context).unwrap().len() > answers.len());
+}
+
+#[test]
 fn models_for_other_tasks() {
     assert_error(
         QuestionAnswering::open(&golden("bert-f32")),

@@ -1,6 +1,7 @@
 //! Extractive question answering over contexts of any length.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Serialize;
 
@@ -302,14 +303,14 @@ impl Search {
         }
         let spans = window.encoding().spans();
         for first in positions.clone() {
-            for last in first..positions.end.min(first + self.max_answer_len) {
+            for last in first..positions.end.min(first.saturating_add(self.max_answer_len)) {
                 let span = Span::new(spans[first].start, spans[last].end.max(spans[first].start));
                 let candidate = Candidate { start: start(first), end: end(last), span };
                 if candidate.logit() > self.floor {
                     self.spans.push(candidate);
                 }
             }
-            if self.spans.len() > 8 * self.top_k {
+            if self.spans.len() > self.top_k.saturating_mul(8) {
                 self.keep_best();
             }
         }
@@ -319,12 +320,13 @@ impl Search {
     /// Sorts by logit, earlier places first among equals, and keeps `top_k` different places.
     fn keep_best(&mut self) {
         self.spans.sort_by(best_first(Candidate::logit, |_, _| std::cmp::Ordering::Equal));
-        let mut kept: Vec<Candidate> = Vec::with_capacity(self.top_k);
+        let most = self.top_k.min(self.spans.len());
+        let (mut kept, mut places) = (Vec::with_capacity(most), HashSet::with_capacity(most));
         for candidate in &self.spans {
             if kept.len() == self.top_k {
                 break;
             }
-            if kept.iter().all(|k| k.span != candidate.span) {
+            if places.insert(candidate.span) {
                 kept.push(*candidate);
             }
         }
