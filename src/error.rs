@@ -154,13 +154,15 @@ pub enum ErrorKind {
         found: usize,
     },
     /// The model was not trained for the task that was asked of it.
-    #[error("the model is a {found}; {task} needs a {expected}")]
+    #[error("the model is for {trained_for} ({found}); {task} needs a {}", expected.join(" or "))]
     WrongTask {
         /// What the caller wants to do.
         task: &'static str,
-        /// The architecture that does it.
-        expected: String,
-        /// The architecture in `config.json`.
+        /// What the model does, in words.
+        trained_for: &'static str,
+        /// The classes in `config.json` of models that do what the caller wants.
+        expected: Vec<String>,
+        /// The class in the model's `config.json`.
         found: String,
     },
     /// Data in a batch file, a label list or another input of the user's cannot be used.

@@ -112,7 +112,7 @@ fn models_for_other_tasks() {
     assert_error(
         QuestionAnswering::open(&golden("bert-f32")),
         WRONG_TASK,
-        &["question answering", "BertForSequenceClassification"],
+        &["for text classification (BertForSequenceClassification)", "needs a BertForQuestionAnswering or"],
     );
     assert_error(FillMask::open(&golden("mobilebert-f32")), WRONG_TASK, &["ForMaskedLM"]);
 }

@@ -31,8 +31,14 @@ impl Runner {
         let files = ModelFiles::resolve(source)?;
         let config = crate::ModelConfig::from_json(&files.config_json()?)?;
         if head != Head::None && head != config.head {
-            let expected = format!("Bert or MobileBert model with the suffix {}", head.class_suffix());
-            return Err(ErrorKind::WrongTask { task, expected, found: config.class_name() }.into());
+            let class = |family| format!("{family}{}", head.class_suffix());
+            return Err(ErrorKind::WrongTask {
+                task,
+                trained_for: task_of(config.head),
+                expected: ["Bert", "MobileBert"].map(class).to_vec(),
+                found: config.class_name(),
+            }
+            .into());
         }
         let engine = Engine::from_files(&files, Some(head), options)?;
         let tokenizer = tokenizer(files.tokenizer()?);
@@ -85,7 +91,18 @@ impl Runner {
             }
             batch.push(encoding.ids(), encoding.type_ids())?;
         }
-        flush(&mut batch)
+        flush(&mut batch, &mut held)
+    }
+}
+
+/// What a model with this head is for, as users call it.
+fn task_of(head: Head) -> &'static str {
+    match head {
+        Head::None => "embeddings only",
+        Head::QuestionAnswering => "question answering",
+        Head::SequenceClassification => "text classification",
+        Head::TokenClassification => "token classification",
+        Head::MaskedLm => "fill-mask",
     }
 }
 
