@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use mobilebert::{
-    Batch, Embedder, Engine, EngineOptions, ErrorKind, FillMask, LongText, QuestionAnswering,
-    QuestionAnsweringOptions, Result, TextClassification, TextClassificationOptions, TokenClassification,
+    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, ErrorKind, FillMask, LongText,
+    QuestionAnswering, QuestionAnsweringOptions, Result, TextClassification, TextClassificationOptions,
+    TokenClassification, TokenClassificationOptions,
 };
 
 fn golden(name: &str) -> String {
@@ -77,9 +78,22 @@ fn options_out_of_range() {
     assert_error(qa().top_k(0).open(&model), OPTION, &["top_k"]);
     assert_error(qa().max_answer_len(0).open(&model), OPTION, &["max_answer_len"]);
     assert_error(qa().max_seq_len(100_000).open(&model), OPTION, &["max_seq_len", "model's limit"]);
-    let stride = qa().max_seq_len(16).doc_stride(16).open(&model).unwrap();
-    assert_error(stride.answer("a", &"b ".repeat(50)), OPTION, &["doc_stride"]);
+    assert_error(qa().max_seq_len(16).doc_stride(12).open(&model), OPTION, &["doc_stride", "less than 12"]);
+    qa().max_seq_len(16).doc_stride(11).open(&model).unwrap();
+    assert_error(qa().max_seq_len(4).doc_stride(0).open(&model), OPTION, &["max_seq_len", "at least 5"]);
     assert_error(qa().engine(EngineOptions::new().threads(0)).open(&model), OPTION, &["threads"]);
+
+    let embed = EmbedderOptions::new().max_seq_len(0).open(&model);
+    assert_error(embed, OPTION, &["max_seq_len", "at least 3"]);
+    let tag = || TokenClassificationOptions::new().max_seq_len(8);
+    let ner = golden("mobilebert-ner-f32");
+    assert_error(tag().doc_stride(6).open(&ner), OPTION, &["doc_stride", "less than 6"]);
+    assert_error(tag().max_seq_len(0).open(&ner), OPTION, &["max_seq_len"]);
+    let classify = || TextClassificationOptions::new().max_seq_len(8).doc_stride(6);
+    let bert = golden("bert-f32");
+    classify().open(&bert).unwrap();
+    assert_error(classify().long_text(LongText::WindowsMax).open(&bert), OPTION, &["doc_stride"]);
+    assert_error(classify().max_seq_len(2).open(&bert), OPTION, &["max_seq_len"]);
     let labels = TextClassificationOptions::new().labels(["positive", "nonsense"]).open(&golden("bert-f32"));
     assert_error(labels, OPTION, &["nonsense"]);
 }
@@ -99,10 +113,7 @@ fn limits_without_limit() {
 
     let any_length = qa().max_answer_len(usize::MAX).max_question_len(usize::MAX).open(&model).unwrap();
     let whole_window = qa().max_answer_len(16).open(&model).unwrap();
-    assert_eq!(
-        any_length.answer("who?", context).unwrap(),
-        whole_window.answer("who?", context).unwrap()
-    );
+    assert_eq!(any_length.answer("who?", context).unwrap(), whole_window.answer("who?", context).unwrap());
     let both = qa().top_k(usize::MAX).max_answer_len(usize::MAX).open(&model).unwrap();
     assert!(both.answers("who?", context).unwrap().len() > answers.len());
 }

@@ -1,6 +1,5 @@
 //! Extractive question answering over contexts of any length.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde::Serialize;
@@ -10,7 +9,7 @@ use super::scores::best_first;
 use crate::config::Head;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::text::{Span, TokenizedText, Tokenizer, Window, WindowOptions};
+use crate::text::{Encoding, Span, TokenizedText, Tokenizer, Window, WindowOptions};
 
 /// How answers are searched. Names and defaults are those of Hugging Face's pipeline, but for `max_answer_len`, which is
 /// SQuAD's 30.
@@ -123,6 +122,8 @@ impl QuestionAnsweringOptions {
         if let Some(tokens) = self.doc_stride {
             windows = windows.doc_stride(tokens);
         }
+        // A question has one token at least.
+        windows.check(Encoding::SPECIAL_PAIR + 1)?;
         Ok(QuestionAnswering { runner, windows, options: self })
     }
 }
@@ -234,12 +235,9 @@ impl QuestionAnswering {
         top_k: usize,
     ) -> Result<Vec<Answer>> {
         let question = self.runner.tokenize(question, "question")?;
-        let windows: Vec<Window> = tokens.windows_with_question(&question, &self.windows)?.collect();
+        let windows = tokens.windows_with_question(&question, &self.windows)?;
         let mut search = Search::new(top_k, self.options.max_answer_len);
-        self.runner.run(windows.iter().map(|w| Cow::Borrowed(w.encoding())), |i, logits, _| {
-            search.add(&windows[i], logits);
-            Ok(())
-        })?;
+        self.runner.run(windows, |window, logits, _| search.add(&window, logits))?;
         let null = self.options.handle_impossible_answer;
         Ok(search.finish(null).into_iter().map(|(score, span)| answer(context, score, span)).collect())
     }
