@@ -83,6 +83,30 @@ fn int8_folders_open_like_their_originals() {
 }
 
 #[test]
+fn int8_folders_tokenize_like_their_originals() {
+    let target = tempfile::tempdir().unwrap();
+    let original = target.path().join("original");
+    std::fs::create_dir(&original).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer_config.json"] {
+        std::fs::copy(folder("mobilebert-f32").join(file), original.join(file)).unwrap();
+    }
+    let vocab = std::fs::read_to_string(folder("mobilebert-f32").join("vocab.txt")).unwrap();
+    let shorter: String = vocab.lines().take(39).map(|line| format!("{line}\n")).collect();
+    std::fs::write(original.join("vocab.txt"), shorter).unwrap();
+    std::fs::write(original.join("added_tokens.json"), r#"{"zebra": 39}"#).unwrap();
+
+    let int8 = target.path().join("int8");
+    let files = mobilebert::ModelFiles::Folder(original.clone());
+    mobilebert::convert::to_int8(&files, &int8).unwrap();
+    let ids = |folder: PathBuf| {
+        let tokenizer = mobilebert::ModelFiles::Folder(folder).tokenizer().unwrap();
+        tokenizer.tokenize("a zebra works").unwrap().ids().to_vec()
+    };
+    assert!(ids(original.clone()).contains(&39));
+    assert_eq!(ids(original), ids(int8));
+}
+
+#[test]
 fn answers_labels_and_fills_are_pieces_of_the_text() {
     let text = "a 😀 É b\u{301}c\r\nd e";
     let qa = QuestionAnswering::open(&source("mobilebert-f32")).unwrap();

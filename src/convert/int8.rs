@@ -13,6 +13,7 @@ use crate::graph::ParameterId;
 use crate::model::{self, Weights};
 use crate::quant;
 use crate::source::ModelFiles;
+use crate::text::TOKENIZER_FILES;
 
 /// What a conversion wrote.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -25,10 +26,6 @@ pub struct Int8Report {
     /// Size of the written `model.safetensors`.
     pub bytes: u64,
 }
-
-/// Files copied as they are, if present.
-const COMPANIONS: [&str; 4] =
-    ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 /// Quantises the weights of a model folder and writes a new folder that every part of this crate opens like the
 /// original. The destination must not exist; it appears only when it is complete.
@@ -86,7 +83,7 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
     let checkpoint = serialize(&tensors)?;
     write("model.safetensors", &checkpoint)?;
     write("config.json", with_quantization(&config_text)?.as_bytes())?;
-    for name in COMPANIONS {
+    for name in TOKENIZER_FILES {
         if let Some(bytes) = source.read(name)? {
             write(name, &bytes)?;
         }
