@@ -136,7 +136,7 @@ fn answers_labels_and_fills_are_pieces_of_the_text() {
 
 /// Windows must not lose or double a word: with any stride, the parts are those of one long window.
 #[test]
-fn tags_of_a_long_text_cover_every_word_once() {
+fn windows_neither_lose_nor_double_a_word_of_a_long_text() {
     let text = "a b c d e ".repeat(30);
     let open = |options: TokenClassificationOptions| {
         let options =
