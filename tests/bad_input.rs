@@ -143,6 +143,23 @@ fn numbers_beyond_the_tables() {
     assert_eq!(engine.forward(&Batch::new()).unwrap().rows(), 0);
 }
 
+/// A built-in name is the same model in every working directory; a path is a folder.
+#[cfg(feature = "cli")]
+#[test]
+fn built_in_names_win_over_folders() {
+    let working = tempfile::tempdir().unwrap();
+    fs::create_dir(working.path().join("qa")).unwrap();
+    let inspect = |model: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mobilebert"));
+        command.args(["inspect", "--model", model]).current_dir(working.path()).output().unwrap()
+    };
+    let built_in = inspect("qa");
+    assert!(built_in.status.success(), "{}", String::from_utf8_lossy(&built_in.stderr));
+    let empty = inspect("./qa");
+    assert!(!empty.status.success());
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("config.json"));
+}
+
 #[test]
 fn sources_that_are_no_models() {
     let unknown: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::UnknownModel { .. });
