@@ -271,6 +271,9 @@ mod config {
             ("architectures", json!([])),
             ("architectures", json!([1])),
             ("architectures", json!(["T5Model"])),
+            ("architectures", json!(["BertForQuestionAnswering"])),
+            ("architectures", json!(["ForQuestionAnswering"])),
+            ("architectures", json!(["MobileMobileBertModel"])),
             ("id2label", json!([])),
             ("id2label", json!({})),
             ("id2label", json!({"1": "a"})),
@@ -286,6 +289,22 @@ mod config {
         ] {
             let field = blamed(name, value.clone());
             assert!(field.as_ref().is_some_and(|f| f.starts_with(name)), "{name}: {value}: {field:?}");
+        }
+    }
+
+    #[test]
+    fn the_class_is_of_the_family_that_the_model_type_names() {
+        for (model_type, right, wrong) in
+            [("bert", "BertModel", "MobileBertModel"), ("mobilebert", "MobileBertModel", "BertModel")]
+        {
+            let read = |class: &str| {
+                ModelConfig::from_json(
+                    &json!({"model_type": model_type, "architectures": [class]}).to_string(),
+                )
+            };
+            assert_eq!(read(right).expect("a model").class_name(), right);
+            let error = read(wrong).expect_err("refused").to_string();
+            assert!(error.contains("`architectures`") && error.contains("as `model_type` says"), "{error}");
         }
     }
 
