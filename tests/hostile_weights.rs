@@ -106,6 +106,41 @@ fn missing_tensors_come_with_the_nearest_name() {
 }
 
 #[test]
+fn tensors_of_other_heads_are_known_by_their_exact_names() {
+    for name in [
+        "cls.predictions.bias",
+        "cls.predictions.decoder.weight",
+        "cls.predictions.dense.weight",
+        "cls.predictions.transform.LayerNorm.gamma",
+        "cls.seq_relationship.bias",
+        "classifier.weight",
+        "pooler.dense.weight",
+        "mobilebert.pooler.dense.bias",
+        "mobilebert.embeddings.position_ids",
+    ] {
+        let mut model = Model::new();
+        model.set(name, Dtype::F32, &[1], 0);
+        model.open().unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    for name in [
+        "cls.predictions.lora.weight",
+        "cls.weight",
+        "classifier.dense.weight",
+        "classifier.0.weight",
+        "pooler.weight",
+        "pooler.LayerNorm.weight",
+        "qa_outputs.scale",
+        "mobilebert.classifier.weight",
+        "mobilebert.embeddings.embedding_transformation.lora",
+        "mobilebert.encoder.layer.0.bottleneck.attention.lora.weight",
+    ] {
+        let mut model = Model::new();
+        model.set(name, Dtype::F32, &[1], 0);
+        assert_eq!(model.problem(), (name.to_owned(), TensorProblem::Unknown));
+    }
+}
+
+#[test]
 fn unknown_tensors_are_named() {
     for name in ["mobilebert.encoder.layer.2.attention.self.query.weight", "lora.weight", ""] {
         let mut model = Model::new();
