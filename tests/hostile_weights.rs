@@ -81,6 +81,17 @@ impl Model {
         assert!(error.to_string().contains(tensor.as_str()), "{error}");
         (tensor.clone(), problem.clone())
     }
+
+    /// The same for an error about several tensors, and how many there are.
+    fn problems(&self) -> (Vec<(String, TensorProblem)>, usize) {
+        let error = self.open().expect_err("refused");
+        let ErrorKind::Tensors { file, problems, total } = error.kind() else { panic!("{error}") };
+        assert_eq!(file, "test.safetensors");
+        let message = error.to_string();
+        assert!(message.contains(&format!("{total} tensors")), "{message}");
+        assert!(problems.iter().all(|(tensor, _)| message.contains(tensor.as_str())), "{message}");
+        (problems.clone(), *total)
+    }
 }
 
 #[test]
@@ -98,11 +109,37 @@ fn missing_tensors_come_with_the_nearest_name() {
     let renamed = WEIGHT.replace("mobilebert.", "backbone.");
     model.tensors.insert(renamed.clone(), tensor);
     let expected = TensorProblem::Missing { expected: vec![8, 8], nearest: Some(renamed.clone()) };
-    assert_eq!(model.problem(), (WEIGHT.to_owned(), expected));
-    assert!(model.open().expect_err("refused").to_string().ends_with(&format!("(the file has `{renamed}`)")));
+    let unknown = (renamed.clone(), TensorProblem::Unknown);
+    assert_eq!(model.problems(), (vec![(WEIGHT.to_owned(), expected), unknown], 2));
+    assert!(
+        model.open().expect_err("refused").to_string().contains(&format!("(the file has `{renamed}`)\n"))
+    );
 
+    model.tensors.remove(&renamed);
+    assert!(matches!(model.problem().1, TensorProblem::Missing { .. }));
+}
+
+#[test]
+fn all_problems_are_counted_and_the_first_ten_shown() {
+    let mut model = Model::new();
+    let total = model.tensors.len();
     model.tensors.clear();
-    assert!(matches!(model.problem().1, TensorProblem::Missing { nearest: None, .. }));
+    let (problems, found) = model.problems();
+    assert_eq!((problems.len(), found), (10, total));
+    assert!(problems.iter().all(|(_, p)| matches!(p, TensorProblem::Missing { nearest: None, .. })));
+    let message = model.open().expect_err("refused").to_string();
+    assert!(message.ends_with(&format!("\n  and {} more", total - 10)), "{message}");
+
+    let mut model = Model::new();
+    model.set(WEIGHT, Dtype::F32, &[8, 7], 0);
+    model.set(NORM, Dtype::I64, &[8], 0);
+    model.set("lora.weight", Dtype::F32, &[1], 0);
+    let (problems, found) = model.problems();
+    assert_eq!((problems.len(), found), (3, 3), "{problems:?}");
+    let of = |name: &str| &problems.iter().find(|(tensor, _)| tensor == name).expect(name).1;
+    assert!(matches!(of(WEIGHT), TensorProblem::Shape { .. }));
+    assert!(matches!(of(NORM), TensorProblem::Dtype { .. }));
+    assert_eq!(*of("lora.weight"), TensorProblem::Unknown);
 }
 
 #[test]
@@ -160,7 +197,7 @@ fn shapes_must_be_those_of_the_configuration() {
     let mut model = Model::new();
     model.config["vocab_size"] = json!(1 << 22);
     model.config["max_position_embeddings"] = json!(1 << 22);
-    assert!(matches!(model.problem().1, TensorProblem::Shape { .. }));
+    assert!(model.problems().0.iter().all(|(_, p)| matches!(p, TensorProblem::Shape { .. })));
 }
 
 #[test]
