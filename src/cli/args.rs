@@ -90,7 +90,8 @@ fn with_exit_codes(command: clap::Command) -> clap::Command {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, else qa
+    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag and
+    /// fill-mask, else qa
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(super) model: Option<String>,
     /// Who computes
