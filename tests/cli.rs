@@ -316,6 +316,28 @@ fn variables_stand_for_flags_and_flags_win() {
 }
 
 #[test]
+fn flags_win_over_variables_that_do_not_go_with_them() {
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        finished(command(args).envs(variables.iter().copied()).output().unwrap())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let context = write(folder.path(), "context.txt", "It was built by Ada.");
+    let questions = write(folder.path(), "in.jsonl", r#"{"question":"Where?","context":"It stands in Rome."}"#);
+    let texts = write(folder.path(), "in.txt", "dull");
+    let from_file = [&QUESTION[..], &["--context-file", &context, "--json"]].concat();
+    for variable in ["MOBILEBERT_CONTEXT", "MOBILEBERT_INPUT"] {
+        assert_eq!(run(&from_file, &[(variable, &questions)]).line()["answer"], "Ada", "{variable}");
+    }
+    let variables = [("MOBILEBERT_QUESTION", "Who?"), ("MOBILEBERT_CONTEXT_FILE", "/nowhere")];
+    assert_eq!(run(&["answer", "--input", &questions, "--json"], &variables).line()["answer"], "Rome");
+    let text = run(&["classify", "a joy", "--json"], &[("MOBILEBERT_INPUT", &texts)]);
+    assert_eq!(text.line()["label"], "positive");
+    // Nothing on the command line decides between two variables.
+    run(&QUESTION, &[("MOBILEBERT_CONTEXT", "x"), ("MOBILEBERT_CONTEXT_FILE", "y")])
+        .failed(2, "cannot be used with");
+}
+
+#[test]
 fn every_flag_is_in_the_help() {
     for command in
         ["answer", "classify", "tag", "fill-mask", "embed", "tokenize", "inspect", "infer", "quantize"]

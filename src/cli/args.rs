@@ -1,10 +1,12 @@
-//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins.
+//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins, also over the variables
+//! of flags that it conflicts with.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling, Precision};
 
@@ -38,8 +40,9 @@ Batch files (--input), by extension:
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
 
 Environment:
-  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
-  wins. A switch is off if its variable is empty, 0, no, off or false.
+  Each flag has a variable, such as MOBILEBERT_MODEL for --model. A flag wins
+  over its variable and over those of flags that do not go with it. A switch
+  is off if its variable is empty, 0, no, off or false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
@@ -60,23 +63,47 @@ pub(super) struct Args {
 impl Args {
     /// Parses the arguments; the first one is the program's name.
     pub(super) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = with_environment(Self::command()).mut_subcommands(with_exit_codes);
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        // What is wrong with the arguments is for the second pass to say, which knows the variables too.
+        let written = Self::command().ignore_errors(true).try_get_matches_from(&arguments).ok();
+        let command = with_environment(Self::command(), written.as_ref());
+        let mut command = command.mut_subcommands(with_exit_codes);
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
 }
 
-/// Gives each flag of the command and of its subcommands the environment variable that its name suggests.
-fn with_environment(command: clap::Command) -> clap::Command {
+/// Gives each flag of the command and of its subcommands the environment variable that its name suggests, but for flags
+/// that conflict with what is `written` on the command line.
+fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
+    let is_written = |arg: &Arg| {
+        written.is_some_and(|matches| {
+            matches.ids().any(|id| id == arg.get_id())
+                && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+        })
+    };
+    let conflict = |a: &Arg, b: &Arg| {
+        let declared = |a, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
+        declared(a, b) || declared(b, a)
+    };
+    let overruled = |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
+    let overruled: Vec<clap::Id> =
+        command.get_arguments().filter(|arg| overruled(arg)).map(|arg| arg.get_id().clone()).collect();
     let with_variable = |arg: Arg| {
         let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
+        if overruled.contains(arg.get_id()) {
+            return arg;
+        }
         let arg = arg.env(format!("MOBILEBERT_{name}")).hide_env_values(true);
         match arg.get_action() {
             ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
             _ => arg,
         }
     };
-    command.mut_args(with_variable).mut_subcommands(with_environment)
+    command.mut_args(with_variable).mut_subcommands(|subcommand| {
+        let written = written.and_then(|matches| matches.subcommand_matches(subcommand.get_name()));
+        with_environment(subcommand, written)
+    })
 }
 
 /// Ends a subcommand's help with the exit codes.
