@@ -423,6 +423,29 @@ fn output_tables_repeat_the_input() {
 }
 
 #[test]
+fn tsv_is_written_as_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = ["id\ttext", "\"1\"\ta \"joy\", to watch", "2\t\"dull"];
+    let input = write(folder.path(), "in.tsv", rows.join("\n") + "\n");
+    let results = |input: &str, name: &str| {
+        let output = folder.path().join(name).display().to_string();
+        assert_eq!(run(&["classify", "--input", input, "--output", &output]).code, 0, "{name}");
+        (std::fs::read_to_string(&output).unwrap(), output)
+    };
+    let (first, output) = results(&input, "once.tsv");
+    for (line, row) in first.lines().zip(rows) {
+        assert!(line.starts_with(&format!("{row}\t")), "{line}");
+    }
+    let (second, _) = results(&output, "twice.tsv");
+    for (line, row) in second.lines().zip(first.lines()) {
+        assert!(line.starts_with(&format!("{row}\t")), "{line}");
+    }
+    let csv = write(folder.path(), "in.csv", "text\n\"a\tjoy\r\nto \"\"watch\"\"\"\n");
+    let (table, _) = results(&csv, "csv.tsv");
+    assert!(table.lines().nth(1).unwrap().starts_with("a joy  to \"watch\"\tpositive\t"), "{table}");
+}
+
+#[test]
 fn columns_go_by_name_or_number() {
     let folder = tempfile::tempdir().unwrap();
     let input = write(folder.path(), "in.tsv", "a\tjoy\tto watch\ndull\tx\ty\n");

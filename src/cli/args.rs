@@ -38,6 +38,8 @@ Batch files (--input), by extension:
   .jsonl  one object a line; columns are its fields
   .txt    one text a line
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
+  --output writes .tsv in the same way: a tab or a line end in a cell becomes
+  a space.
 
 Environment:
   Each flag has a variable, such as MOBILEBERT_MODEL for --model. A flag wins
