@@ -259,11 +259,16 @@ pub(super) struct Texts {
     /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
     #[arg(long, value_name = "NAME|N")]
     pub(super) text_column: Option<String>,
+    #[command(flatten)]
+    pub(super) batch: Batch,
+}
+
+/// For the commands whose model reads several texts at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct AtOnce {
     /// Texts that the model reads at once: more is faster, and answers come later. Default: 32 for files, 1 for a pipe
     #[arg(long, value_name = "N")]
     pub(super) batch_size: Option<NonZeroUsize>,
-    #[command(flatten)]
-    pub(super) batch: Batch,
 }
 
 /// Flags for batch files of any command.
@@ -340,6 +345,8 @@ pub(super) struct Answer {
 pub(super) struct Classify {
     #[command(flatten)]
     pub(super) texts: Texts,
+    #[command(flatten)]
+    pub(super) at_once: AtOnce,
     /// Second text of a pair; the same for each line of standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
     pub(super) pair: Option<String>,
@@ -397,6 +404,8 @@ pub(super) struct FillMask {
 pub(super) struct Embed {
     #[command(flatten)]
     pub(super) texts: Texts,
+    #[command(flatten)]
+    pub(super) at_once: AtOnce,
     /// How tokens become one vector: mean or cls
     #[arg(long, value_name = "RULE", default_value = "mean")]
     pub(super) pooling: Pooling,

@@ -34,7 +34,8 @@ pub(super) fn is_false(value: &bool) -> bool {
 }
 
 pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure> {
-    let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?;
+    let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?
+        .at_once(&args.at_once);
     let mut options = TextClassificationOptions::new()
         .engine(global.engine())
         .top_k(args.top_k)

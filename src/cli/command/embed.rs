@@ -24,7 +24,7 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
-    let records = Records::of_texts(&args.texts, None, None)?;
+    let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
     let options =
         EmbedderOptions::new().engine(global.engine()).pooling(args.pooling).normalize(!args.no_normalize);
     let task = Embed { pipeline: options.open(global.model(DEFAULT_MODEL))? };
