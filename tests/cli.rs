@@ -322,7 +322,8 @@ fn flags_win_over_variables_that_do_not_go_with_them() {
     };
     let folder = tempfile::tempdir().unwrap();
     let context = write(folder.path(), "context.txt", "It was built by Ada.");
-    let questions = write(folder.path(), "in.jsonl", r#"{"question":"Where?","context":"It stands in Rome."}"#);
+    let questions =
+        write(folder.path(), "in.jsonl", r#"{"question":"Where?","context":"It stands in Rome."}"#);
     let texts = write(folder.path(), "in.txt", "dull");
     let from_file = [&QUESTION[..], &["--context-file", &context, "--json"]].concat();
     for variable in ["MOBILEBERT_CONTEXT", "MOBILEBERT_INPUT"] {

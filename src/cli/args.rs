@@ -85,10 +85,12 @@ fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> cla
         })
     };
     let conflict = |a: &Arg, b: &Arg| {
-        let declared = |a, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
+        let declared =
+            |a, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
         declared(a, b) || declared(b, a)
     };
-    let overruled = |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
+    let overruled =
+        |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
     let overruled: Vec<clap::Id> =
         command.get_arguments().filter(|arg| overruled(arg)).map(|arg| arg.get_id().clone()).collect();
     let with_variable = |arg: Arg| {

@@ -78,9 +78,7 @@ impl Output {
                 builder.delimiter(b'\t').quote_style(csv::QuoteStyle::Never);
                 (Some(builder), tsv_cell)
             }
-            TableFormat::Csv if !results.is_empty() => {
-                (Some(csv::WriterBuilder::new()), |cell| cell.into())
-            }
+            TableFormat::Csv if !results.is_empty() => (Some(csv::WriterBuilder::new()), |cell| cell.into()),
             _ => {
                 let tables = if results.is_empty() { "" } else { ", .tsv or .csv" };
                 return Err(Failure::Usage(format!("{place}: this command writes .jsonl{tables} files")));
