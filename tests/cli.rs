@@ -256,6 +256,18 @@ fn answer_lists_the_best_and_reads_standard_input() {
 }
 
 #[test]
+fn special_tokens_in_text_can_be_plain_text() {
+    let question = "why [SEP] ".repeat(13);
+    let answer = |more: &[&str]| {
+        let args = ["answer", "--question", &question, "--context", "Ada", "--max-question-len", "30"];
+        run(&[&args[..], more].concat())
+    };
+    // Thirteen words, and thirteen times one token or the three of `[`, `sep` and `]`.
+    assert_eq!(answer(&[]).code, 0);
+    answer(&["--no-special-tokens-in-text"]).failed(1, "the question has 52 tokens; the limit is 30");
+}
+
+#[test]
 fn offsets_count_what_the_user_says() {
     let context = "😀é: it was built by Ada.";
     for (unit, start) in [("bytes", 24), ("chars", 20), ("utf16", 21)] {

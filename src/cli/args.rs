@@ -337,6 +337,9 @@ pub(super) struct Answer {
     /// Allow "the context does not say": an empty answer at 0..0 (models trained on SQuAD 2.0)
     #[arg(long)]
     pub(super) handle_impossible_answer: bool,
+    /// Read [SEP] and the like in questions and contexts as plain text, not as special tokens
+    #[arg(long)]
+    pub(super) no_special_tokens_in_text: bool,
     /// Unit of start and end
     #[arg(long, value_name = "UNIT", default_value = "bytes")]
     pub(super) offsets: OffsetUnit,

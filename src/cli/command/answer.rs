@@ -63,7 +63,8 @@ fn options(args: &args::Answer, global: &Global) -> QuestionAnsweringOptions {
     let mut options = QuestionAnsweringOptions::new()
         .engine(global.engine())
         .top_k(args.top_k)
-        .handle_impossible_answer(args.handle_impossible_answer);
+        .handle_impossible_answer(args.handle_impossible_answer)
+        .special_tokens_in_text(!args.no_special_tokens_in_text);
     if let Some(tokens) = args.doc_stride {
         options = options.doc_stride(tokens);
     }
