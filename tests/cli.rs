@@ -302,6 +302,29 @@ fn classify_options_change_what_is_listed() {
 }
 
 #[test]
+fn the_longest_sequence_can_be_chosen() {
+    let model = tiny("mobilebert-ner-f32");
+    let text = "anna works in paris and berlin";
+    let entities = |more: &[&str]| {
+        run(&[&["tag", "--model", &model, text, "--ignore-labels", "", "--json"], more].concat()).line()
+    };
+    let last = |entities: &Value| entities.as_array().unwrap().last().unwrap()["end"].clone();
+    let windows = entities(&["--max-seq-len", "5", "--doc-stride", "1"]);
+    assert_eq!(last(&windows), last(&entities(&[])));
+    run(&["tag", "--model", &model, text, "--max-seq-len", "5", "--doc-stride", "3"])
+        .failed(2, "--doc-stride is 3; expected less than 3, the room for text in --max-seq-len 5");
+    let long = "a joy to watch";
+    let classify = |more: &[&str]| run(&[&["classify", long, "--max-seq-len", "5", "--json"], more].concat());
+    assert_eq!(classify(&[]).line()["truncated"], true);
+    let windows = classify(&["--long-text", "windows-mean", "--doc-stride", "1"]).line();
+    assert_eq!(keys(&windows), ["label", "score"]);
+    let model = tiny("mobilebert-f32");
+    let embedding = run(&["embed", "--model", &model, "anna works in paris", "--max-seq-len", "4", "--json"]);
+    assert_eq!(embedding.line()["truncated"], true);
+    run(&["embed", "--model", &model, "x", "--max-seq-len", "9999"]).failed(2, "--max-seq-len is 9999");
+}
+
+#[test]
 fn people_get_plain_lines() {
     let answer = run(&[&QUESTION[..], &["--context", "It was built by Ada."]].concat());
     assert!(answer.stdout.starts_with("Ada\t0.9"), "{}", answer.stdout);
@@ -325,6 +348,8 @@ fn variables_stand_for_flags_and_flags_win() {
     let variables = [("MOBILEBERT_MODEL", "/nowhere"), ("MOBILEBERT_IDS", "2,3")];
     assert_eq!(run(&["infer", "--model", &tiny, "--hash"], &variables).code, 0);
     run(&["infer", "--hash"], &variables).failed(1, "no model at \"/nowhere\"");
+    run(&["classify", "a joy"], &[("MOBILEBERT_KERNELS", "abacus")])
+        .failed(2, "MOBILEBERT_KERNELS is `abacus`; expected one that this CPU has: `");
 }
 
 #[test]
@@ -522,7 +547,10 @@ fn empty_and_long_texts_are_errors() {
     piped(&[&QUESTION[..], &["--context", "-"]].concat(), "\0 \n").failed(1, "the context is empty");
     run(&["answer", "--question", " ", "--context", "Ada"]).failed(1, "the question is empty");
     let question = "why ".repeat(100);
-    run(&["answer", "--question", &question, "--context", "Ada"]).failed(1, "the question has 100 tokens");
+    run(&["answer", "--question", &question, "--context", "Ada"]).failed(
+        1,
+        "the question has 100 tokens; the limit is 64: ask a shorter one or raise --max-question-len",
+    );
     run(&["fill-mask", "--model", &tiny("mobilebert-mlm-f32"), "paris"]).failed(1, "has no [MASK]");
 }
 

@@ -75,6 +75,15 @@ impl Args {
     }
 }
 
+/// Whether a command has the flag, given without its hyphens.
+pub(super) fn is_flag(long: &str) -> bool {
+    fn has(command: &clap::Command, long: &str) -> bool {
+        command.get_arguments().any(|arg| arg.get_long() == Some(long))
+            || command.get_subcommands().any(|subcommand| has(subcommand, long))
+    }
+    has(&Args::command(), long)
+}
+
 /// Gives each flag of the command and of its subcommands the environment variable that its name suggests, but for flags
 /// that conflict with what is `written` on the command line.
 fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
@@ -370,6 +379,12 @@ pub(super) struct Classify {
     /// Texts longer than the model: truncate, windows-mean, windows-max or refuse
     #[arg(long, value_name = "RULE", default_value = "truncate")]
     pub(super) long_text: LongText,
+    /// Longest sequence in tokens: text, or both texts of a pair, or a window. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows of --long-text share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(super) doc_stride: Option<usize>,
     /// Report only these labels, separated by commas
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(super) labels: Vec<String>,
@@ -386,6 +401,12 @@ pub(super) struct Tag {
     /// Leave out these labels, separated by commas. Default: O
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(super) ignore_labels: Option<Vec<String>>,
+    /// Longest window in tokens; a longer text is cut into several. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(super) doc_stride: Option<usize>,
     /// Unit of start and end
     #[arg(long, value_name = "UNIT", default_value = "bytes")]
     pub(super) offsets: OffsetUnit,
@@ -417,6 +438,9 @@ pub(super) struct Embed {
     /// Leave vectors as long as they are, instead of length 1
     #[arg(long)]
     pub(super) no_normalize: bool,
+    /// Longest sequence in tokens; the end of a longer text is not read. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
 }
 
 /// `mobilebert tokenize`

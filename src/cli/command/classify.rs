@@ -45,6 +45,12 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
     if let Some(score) = args.threshold {
         options = options.threshold(score);
     }
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
     let pipeline = options.open(global.model("sentiment"))?;
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
     let results = ["label", "score", "truncated"];

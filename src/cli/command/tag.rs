@@ -24,6 +24,12 @@ pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     if let Some(labels) = &args.ignore_labels {
         options = options.ignore_labels(labels.iter().map(String::as_str));
     }
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
     let pipeline = options.open(model)?;
     let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
