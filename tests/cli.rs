@@ -390,6 +390,21 @@ fn every_flag_is_in_the_help() {
     assert!(help.stdout.contains("Exit codes:") && help.stdout.contains("Examples:"));
 }
 
+/// Examples and tables are set by hand; wrapping them again would leave ragged lines.
+#[test]
+fn help_fits_a_terminal() {
+    let names = "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile kernels";
+    for command_ in [""].into_iter().chain(names.split(' ')) {
+        let args: Vec<&str> = [command_, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
+        let help = |columns| finished(command(&args).env("COLUMNS", columns).output().unwrap()).stdout;
+        let end = |help: &str| help[help.rfind("\nExample").unwrap()..].to_owned();
+        let (narrow, wide) = (help("80"), help("200"));
+        assert_eq!(end(&narrow), end(&wide), "{command_}");
+        let longest = narrow.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 80, "{command_}: {longest}");
+    }
+}
+
 // --- Models.
 
 #[test]

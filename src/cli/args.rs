@@ -20,7 +20,7 @@ name (qa, sentiment), or a hub id (org/name or org/name@revision).";
 
 const AFTER_HELP: &str = "\
 Examples:
-  mobilebert answer --question \"Who built it?\" --context \"It was built by Ada.\"
+  mobilebert answer --question \"Who built it?\" --context \"Ada built it.\"
   mobilebert classify \"a joy to watch\" --json
   printf 'one\\ntwo\\n' | mobilebert classify - --json
 
@@ -38,13 +38,13 @@ Batch files (--input), by extension:
   .jsonl  one object a line; columns are its fields
   .txt    one text a line
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
-  --output writes .tsv in the same way: a tab or a line end in a cell becomes
-  a space.
+  --output writes .tsv without quotation marks too: a tab or a line end in a
+  cell becomes a space.
 
 Environment:
-  Each flag has a variable, such as MOBILEBERT_MODEL for --model. A flag wins
-  over its variable and over those of flags that do not go with it. A switch
-  is off if its variable is empty, 0, no, off or false.
+  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
+  wins over its variable, and over those of flags that do not go with it. A
+  switch is off if its variable is empty, 0, no, off or false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
@@ -194,7 +194,8 @@ pub(super) enum Command {
 
 const EXAMPLE_ANSWER: &str = "\
 Example:
-  $ mobilebert answer --question \"Who built it?\" --context \"It was built by Ada.\" --json
+  $ mobilebert answer --question \"Who built it?\" \\
+      --context \"It was built by Ada.\" --json
   {\"score\":0.98,\"start\":16,\"end\":19,\"answer\":\"Ada\"}
 
 With several questions each JSON line also has \"question_index\", from 0.";
@@ -211,8 +212,9 @@ Example:
   [{\"entity_group\":\"PER\",\"score\":0.99,\"word\":\"Ada\",\"start\":0,\"end\":3}]";
 const EXAMPLE_FILL_MASK: &str = "\
 Example:
-  $ mobilebert fill-mask --model mlm-model \"Paris is the [MASK] of France.\" --top-k 1 --json
-  [{\"sequence\":\"Paris is the capital of France.\",\"score\":0.99,\"token\":3007,\"token_str\":\"capital\"}]
+  $ mobilebert fill-mask --model mlm-model --top-k 1 --json \\
+      \"Paris is [MASK].\"
+  [{\"sequence\":\"Paris is big.\",\"score\":0.9,\"token\":2502,\"token_str\":\"big\"}]
 
 With several masks: an array of such arrays, one for each mask.";
 const EXAMPLE_EMBED: &str = "\
@@ -222,7 +224,10 @@ Example:
 const EXAMPLE_TOKENIZE: &str = "\
 Example:
   $ mobilebert tokenize \"Hello\" --json
-  {\"ids\":[101,7592,102],\"tokens\":[\"[CLS]\",\"hello\",\"[SEP]\"],\"offsets\":[[0,0],[0,5],[0,0]]}";
+  {\"ids\":[101,7592,102],\"tokens\":[\"[CLS]\",\"hello\",\"[SEP]\"],
+   \"offsets\":[[0,0],[0,5],[0,0]]}
+
+The command writes it on one line.";
 const EXAMPLE_INSPECT: &str = "\
 Example:
   $ mobilebert inspect --model sentiment";
@@ -230,7 +235,8 @@ const EXAMPLE_INFER: &str = "\
 Examples:
   $ mobilebert infer --model qa --ids 101,7592,102 --json
   {\"logits\":{\"start\":[-3.1,-5.2,-3.0],\"end\":[-2.8,-4.9,-3.3]}}
-  $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' | mobilebert infer --model qa - --hash
+  $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' |
+      mobilebert infer --model qa - --hash
 
 The hash is the SHA-256 of the logits as little-endian f32, row by row
 (question answering: start and end of the first token, then of the second).";
@@ -240,15 +246,17 @@ Example:
 
 const EXAMPLE_BENCH: &str = "\
 Example:
-  $ mobilebert bench --model synthetic:mobilebert --precision int8 --seq-len 128 --threads 2 --json
+  $ mobilebert bench --model synthetic:mobilebert --precision int8 \\
+      --seq-len 128 --threads 2 --json
   {...,\"p50_ms\":12.1,\"load_ms\":80.2,\"peak_rss_mb\":52.1,...}
 
-Sequences are not padded. The headline is withheld while the quartiles of the
-runs are more than 10 % apart.";
+Sequences are not padded. The headline is withheld while the quartiles of
+the runs are more than 10 % apart.";
 const EXAMPLE_PROFILE: &str = "\
 Examples:
   $ mobilebert profile --model sentiment --seq-len 128 --threads 1
-  $ mobilebert profile --save before.json; ...; mobilebert profile --save after.json
+  $ mobilebert profile --save before.json
+  $ mobilebert profile --save after.json
   $ mobilebert profile diff before.json after.json
 
 Shares are of the time of all threads. `diff` reports an operation if a rank
