@@ -109,6 +109,7 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     if a.tokens == 0 {
         return;
     }
+    s.begin();
     let mut group = 0;
     while group < a.rows {
         let rows = next_rows(a.rows - group, S::GROUP_ROWS);
@@ -118,6 +119,7 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
         }
         group += rows;
     }
+    s.end();
 }
 
 #[inline(always)]

@@ -19,6 +19,9 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     /// The instruction set.
     fn isa(&self) -> Isa;
 
+    /// Does at least `macs` multiply-adds from registers and returns how many: the most that the CPU can do, int8 or f32.
+    fn peak(&self, int8: bool, macs: u64) -> u64;
+
     /// A linear layer; see [`super::reference::gemm`].
     fn gemm(&self, arguments: Gemm<'_>);
 
@@ -62,6 +65,13 @@ macro_rules! kernels {
         impl Kernels for $token {
             fn isa(&self) -> Isa {
                 Isa::$isa
+            }
+
+            fn peak(&self, int8: bool, macs: u64) -> u64 {
+                let mut done = 0;
+                let to = &mut done;
+                kernels!(@call [$($features)?] $token, self, peak::peak(int8: bool, macs: u64, to: &mut u64));
+                done
             }
 
             fn gemm(&self, arguments: Gemm<'_>) {
@@ -221,30 +231,69 @@ fn tiles(isa: Isa) -> [(usize, usize); 2] {
     }
 }
 
+/// The kernels of every instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kernel {
+    /// A linear on 8-bit rows and int8 weights.
+    GemmInt8,
+    /// A linear in f32.
+    GemmF32,
+    /// Attention on 8-bit queries, int8 keys and values.
+    AttentionInt8,
+    /// Attention in f32.
+    AttentionF32,
+    /// Rows of f32 to rows of 8 bits.
+    Quantize,
+    /// Keys to int8, in the order of the attention.
+    PackKeys,
+    /// Values to int8, in the order of the attention.
+    PackValues,
+    /// LayerNorm and NoNorm.
+    Norm,
+    /// Position and segment embeddings and the norm behind them.
+    PositionAndType,
+}
+
+impl Kernel {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::GemmInt8,
+        Self::GemmF32,
+        Self::AttentionInt8,
+        Self::AttentionF32,
+        Self::Quantize,
+        Self::PackKeys,
+        Self::PackValues,
+        Self::Norm,
+        Self::PositionAndType,
+    ];
+
+    /// Types, operation, tile and instruction set; the grammar is in `docs/kernels.md`.
+    pub fn name(self, isa: Isa) -> String {
+        let [int8, f32] = tiles(isa).map(|(rows, columns)| format!("{rows}x{columns}"));
+        match self {
+            Self::GemmInt8 => format!("gemm_qu8_qc8w_f32_{int8}__{isa}"),
+            Self::GemmF32 => format!("gemm_f32_{f32}__{isa}"),
+            Self::AttentionInt8 => format!("attention_qu8_qs8_f32_{int8}__{isa}"),
+            Self::AttentionF32 => format!("attention_f32_{f32}__{isa}"),
+            Self::Quantize => format!("quantize_f32_qu8__{isa}"),
+            Self::PackKeys => format!("pack_keys_f32_qs8__{isa}"),
+            Self::PackValues => format!("pack_values_f32_qs8__{isa}"),
+            Self::Norm => format!("norm_f32__{isa}"),
+            Self::PositionAndType => format!("position_and_type_f32__{isa}"),
+        }
+    }
+}
+
 /// The whole table: every kernel on every instruction set, whether this CPU has it or not.
 pub fn variants() -> Vec<Variant> {
     let picked = best().isa();
-    Isa::ALL
-        .into_iter()
-        .flat_map(|isa| {
-            let [(m, n), (fm, fnn)] = tiles(isa);
-            [
-                format!("gemm_qu8_qc8w_f32_{m}x{n}__{isa}"),
-                format!("gemm_f32_{fm}x{fnn}__{isa}"),
-                format!("attention_qu8_qs8_f32_{m}x{n}__{isa}"),
-                format!("attention_f32_{fm}x{fnn}__{isa}"),
-                format!("quantize_f32_qu8__{isa}"),
-                format!("pack_keys_f32_qs8__{isa}"),
-                format!("pack_values_f32_qs8__{isa}"),
-                format!("layer_norm_f32__{isa}"),
-                format!("position_and_type_f32__{isa}"),
-            ]
-            .map(|name| Variant {
-                name,
-                isa,
-                supported: isa.is_supported(),
-                picked: isa == picked,
-            })
-        })
-        .collect()
+    let row = |isa: Isa, kernel: Kernel| Variant {
+        name: kernel.name(isa),
+        isa,
+        supported: isa.is_supported(),
+        picked: isa == picked,
+    };
+    Isa::ALL.into_iter().flat_map(|isa| Kernel::ALL.map(|kernel| row(isa, kernel))).collect()
 }

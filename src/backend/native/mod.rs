@@ -6,6 +6,7 @@
 
 mod arena;
 mod layout;
+mod ops;
 mod pass;
 mod plan;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod threads;
 mod weights;
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use self::arena::{Arena, lock};
 use self::pass::{Pass, rows};
@@ -24,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::{Graph, Node, Op};
 use crate::kernels::{self, Isa, Kernels};
+use crate::profile::OpInfo;
 
 const NAME: &str = "native";
 
@@ -54,9 +57,9 @@ impl NativeOptions {
         self
     }
 
-    /// Leaves modules in f32: those whose path is one of these, or continues one of these with a dot.
-    pub fn keep_f32(mut self, modules: impl IntoIterator<Item = String>) -> Self {
-        self.keep_f32 = modules.into_iter().collect();
+    /// Leaves linears and attentions in f32 whose module path begins with one of these, such as `encoder.layer.0.`.
+    pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
     }
 
@@ -89,11 +92,7 @@ struct ByName<'a> {
 
 impl plan::Precision for ByName<'_> {
     fn is_int8(&self, node: &Node) -> bool {
-        let under = |prefix: &String| {
-            node.name
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
+        let under = |prefix: &String| node.name.starts_with(prefix.as_str());
         let quantizable = match &node.op {
             Op::Linear { weight, .. } => self.graph.parameter(*weight).quantizable,
             Op::Vocabulary { decoder, .. } => self.graph.parameter(*decoder).quantizable,
@@ -111,11 +110,17 @@ pub struct NativeBackend {
     weights: Weights,
     kernels: &'static dyn Kernels,
     options: NativeOptions,
+    ops: Vec<OpInfo>,
     /// Columns of the widest result.
     widest: usize,
     /// Memory of finished calls, for the next ones.
     arenas: Mutex<Vec<Arena>>,
 }
+
+/// Multiply-adds of one measurement of the peak, below a millisecond on the slowest vector kernels, and measurements: the best
+/// one counts.
+const PEAK_MACS: u64 = 20_000_000;
+const PEAK_RUNS: usize = 50;
 
 /// Most rows of a block: enough that the weights of a linear are read from L2 a few times only, few enough that the
 /// block's own numbers stay there with them. From 32 to 128 the time hardly changes.
@@ -132,7 +137,8 @@ impl NativeBackend {
         let int8_tables = options.precision == Precision::Int8;
         let weights = Weights::load(&graph, &plan, weights, int8_tables)?;
         let widest = weights.matrices.iter().map(weights::Packed::outputs).max().unwrap_or(0);
-        Ok(Self { graph, plan, weights, kernels, options, widest, arenas: Mutex::new(Vec::new()) })
+        let ops = ops::ops(&graph, &plan, &weights, kernels.isa());
+        Ok(Self { graph, plan, weights, kernels, options, ops, widest, arenas: Mutex::new(Vec::new()) })
     }
 
     /// The instruction set that its kernels use.
@@ -189,8 +195,7 @@ impl NativeBackend {
             selected_block,
             output: Mutex::new(&mut output[..self.output_len(request)]),
         };
-        let (blocks, work) = (|s| pass.blocks(s), |t, s, b| pass.run(t, s, b));
-        threads::run(&arena.progress, participants, &blocks, plan.stages.len(), &work);
+        threads::run(&arena.progress, participants, plan.stages.len(), &pass);
         arena
     }
 
@@ -251,6 +256,19 @@ impl Backend for NativeBackend {
 
     fn kernel(&self) -> &str {
         self.isa().name()
+    }
+
+    fn measure_peak_gmacs(&self) -> f64 {
+        let int8 = self.precision() == Precision::Int8;
+        let once = |_| {
+            let start = Instant::now();
+            self.kernels.peak(int8, PEAK_MACS) as f64 / start.elapsed().as_secs_f64() / 1e9
+        };
+        (0..PEAK_RUNS).map(once).fold(0.0, f64::max)
+    }
+
+    fn ops(&self) -> &[OpInfo] {
+        &self.ops
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use super::arena::{Arena, Buffers, Data, KeysValues, ThreadState, lock};
 use super::layout::{Block, Segment};
 use super::plan::{Heads, Home, Input as From, Linear, Place, Plan, Query, Stage, Step};
+use super::threads::Work;
 use super::weights::{Packed, Weights};
 use crate::backend::Request;
 use crate::graph::{ParameterId, Rows};
@@ -15,6 +16,7 @@ use crate::kernels::{
     Levels, Output, PositionAndType, QuantizedRows, QuantizedRowsMut, Residual, pack_keys_f32,
     pack_values_f32, row_bytes,
 };
+use crate::profile::Profiler;
 
 /// What all blocks of a pass share.
 pub(super) struct Pass<'a> {
@@ -26,6 +28,15 @@ pub(super) struct Pass<'a> {
     /// Rows of a block of selected rows.
     pub(super) selected_block: usize,
     pub(super) output: Mutex<&'a mut [f32]>,
+}
+
+/// The rows of a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockRows {
+    /// Index of the block in its stage.
+    pub(super) index: usize,
+    pub(super) first: usize,
+    pub(super) rows: usize,
 }
 
 /// Number of rows that a stage works on.
@@ -49,9 +60,8 @@ fn quantized_mut(data: &mut Data, levels: Levels) -> QuantizedRowsMut<'_> {
     QuantizedRowsMut { values: &mut data.bytes, stride: data.stride, ranges: &mut data.ranges, levels }
 }
 
-impl Pass<'_> {
-    /// Number of blocks of a stage.
-    pub(super) fn blocks(&self, stage: usize) -> usize {
+impl Work for Pass<'_> {
+    fn blocks(&self, stage: usize) -> usize {
         let stage = &self.plan.stages[stage];
         match stage.selected {
             None => self.arena.layout.blocks.len(),
@@ -59,10 +69,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Runs a stage on a block.
-    pub(super) fn run(&self, thread: usize, stage: usize, index: usize) {
+    fn run(&self, participant: usize, stage: usize, index: usize) {
         let stage = &self.plan.stages[stage];
-        let mut thread = lock(&self.arena.threads[thread]);
+        let mut thread = lock(&self.arena.threads[participant]);
         let ThreadState { buffers, group, scores, weights } = &mut *thread;
         let mut none = Vec::new();
         let state = if stage.selected.is_none() { index } else { self.arena.layout.blocks.len() + index };
@@ -79,73 +88,105 @@ impl Pass<'_> {
                 (first, self.selected_block.min(rows(stage, self.request) - first))
             }
         };
-        for step in &stage.steps {
-            match step {
-                Step::Linear(linear) => self.linear(linear, rows, &mut buffers, group),
-                Step::Quantize { from, width, to } => {
-                    let mut out = buffers.take(*to);
-                    let x = floats(buffers.get(from.buffer), *from);
-                    self.kernels.quantize(rows, *width, x, quantized_mut(&mut out, Levels::Full));
-                    buffers.put(*to, out);
+        let place = BlockRows { index, first, rows };
+        let mut start = self.request.profiler.map(Profiler::now);
+        for (i, step) in stage.steps.iter().enumerate() {
+            self.step(step, stage, place, &mut buffers, (group, scores, weights));
+            if let (Some(profiler), Some(start)) = (self.request.profiler, &mut start) {
+                let op = stage.first_op + i;
+                let macs = step.macs(&self.weights.matrices, &self.arena.layout, place);
+                *start = profiler.record(op, participant, rows, macs, *start);
+            }
+        }
+    }
+
+    fn wait(&self) -> u64 {
+        self.request.profiler.map_or(0, Profiler::now)
+    }
+
+    fn waited(&self, participant: usize, start: u64) {
+        if let Some(profiler) = self.request.profiler {
+            profiler.record(self.plan.barrier(), participant, 0, 0, start);
+        }
+    }
+}
+
+impl Pass<'_> {
+    fn step(
+        &self,
+        step: &Step,
+        stage: &Stage,
+        place: BlockRows,
+        buffers: &mut Buffers<'_>,
+        (group, scores, weights): (&mut [f32], &mut [f32], &mut [u8]),
+    ) {
+        match step {
+            Step::Linear(linear) => self.linear(linear, place.rows, buffers, group),
+            Step::Quantize { from, width, to } => {
+                let mut out = buffers.take(*to);
+                let x = floats(buffers.get(from.buffer), *from);
+                self.kernels.quantize(place.rows, *width, x, quantized_mut(&mut out, Levels::Full));
+                buffers.put(*to, out);
+            }
+            Step::QuantizeHeads { from, heads, to } => {
+                let mut out = buffers.take(*to);
+                let x = buffers.get(from.buffer);
+                self.quantize_heads(*heads, place.rows, (x, *from), &mut out);
+                buffers.put(*to, out);
+            }
+            Step::PackKeysValues { key, value, heads } => {
+                let block = &self.arena.layout.blocks[place.index];
+                let (k, v) = (buffers.get(key.buffer), buffers.get(value.buffer));
+                self.pack(*heads, block, floats(k, *key), floats(v, *value));
+            }
+            Step::Attention { query, heads, to } => {
+                let block = &self.arena.layout.blocks[place.index];
+                let mut out = buffers.take(*to);
+                self.attention(*heads, block, *query, buffers, (scores, weights), &mut out);
+                buffers.put(*to, out);
+            }
+            Step::Embed { table, trigram, to } => {
+                let block = &self.arena.layout.blocks[place.index];
+                let mut out = buffers.take(*to);
+                self.embed(*table, *trigram, block, &mut out);
+                buffers.put(*to, out);
+            }
+            Step::PositionAndType { input, position, token_type, norm, to, .. } => {
+                let block = &self.arena.layout.blocks[place.index];
+                let mut out = buffers.take(*to);
+                let (x, width) = (buffers.get(input.buffer), out.stride);
+                for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(place.rows) {
+                    to.copy_from_slice(&x.floats[row * x.stride + input.column..][..width]);
                 }
-                Step::QuantizeHeads { from, heads, to } => {
-                    let mut out = buffers.take(*to);
-                    let x = buffers.get(from.buffer);
-                    self.quantize_heads(*heads, rows, (x, *from), &mut out);
-                    buffers.put(*to, out);
+                for s in self.arena.layout.segments(block) {
+                    let token = self.request.batch.range(s.sequence).start + s.token;
+                    self.kernels.position_and_type(PositionAndType {
+                        values: &mut out.floats[s.row * width..],
+                        width,
+                        position: &self.weights.small_tables[position],
+                        first: s.token,
+                        token_type: &self.weights.small_tables[token_type],
+                        type_ids: &self.request.batch.type_ids()[token..token + s.rows],
+                        norm: self.weights.norm(norm),
+                    });
                 }
-                Step::PackKeysValues { key, value, heads } => {
-                    let block = &self.arena.layout.blocks[index];
-                    let (k, v) = (buffers.get(key.buffer), buffers.get(value.buffer));
-                    self.pack(*heads, block, floats(k, *key), floats(v, *value));
+                buffers.put(*to, out);
+            }
+            Step::Gather { from, to } => {
+                let mut out = buffers.take(*to);
+                let width = out.stride;
+                for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(place.rows) {
+                    self.token_row(self.selected(stage, place.first + row), *from, to);
                 }
-                Step::Attention { query, heads, to } => {
-                    let block = &self.arena.layout.blocks[index];
-                    let mut out = buffers.take(*to);
-                    self.attention(*heads, block, *query, &buffers, (scores, weights), &mut out);
-                    buffers.put(*to, out);
-                }
-                Step::Embed { table, trigram, to } => {
-                    let block = &self.arena.layout.blocks[index];
-                    let mut out = buffers.take(*to);
-                    self.embed(*table, *trigram, block, &mut out);
-                    buffers.put(*to, out);
-                }
-                Step::PositionAndType { input, position, token_type, norm, to, .. } => {
-                    let block = &self.arena.layout.blocks[index];
-                    let mut out = buffers.take(*to);
-                    let (x, width) = (buffers.get(input.buffer), out.stride);
-                    for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(rows) {
-                        to.copy_from_slice(&x.floats[row * x.stride + input.column..][..width]);
-                    }
-                    for s in self.arena.layout.segments(block) {
-                        let token = self.request.batch.range(s.sequence).start + s.token;
-                        self.kernels.position_and_type(PositionAndType {
-                            values: &mut out.floats[s.row * width..],
-                            width,
-                            position: &self.weights.small_tables[position],
-                            first: s.token,
-                            token_type: &self.weights.small_tables[token_type],
-                            type_ids: &self.request.batch.type_ids()[token..token + s.rows],
-                            norm: self.weights.norm(norm),
-                        });
-                    }
-                    buffers.put(*to, out);
-                }
-                Step::Gather { from, to } => {
-                    let mut out = buffers.take(*to);
-                    let width = out.stride;
-                    for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(rows) {
-                        self.token_row(self.selected(stage, first + row), *from, to);
-                    }
-                    buffers.put(*to, out);
-                }
-                Step::Emit { from, width } => {
-                    let (x, width) = (buffers.get(from.buffer), *width);
-                    let mut output = lock(&self.output);
-                    for (row, to) in output[first * width..].chunks_exact_mut(width).enumerate().take(rows) {
-                        to.copy_from_slice(&x.floats[row * x.stride + from.column..][..width]);
-                    }
+                buffers.put(*to, out);
+            }
+            Step::Emit { from, width } => {
+                let (x, width) = (buffers.get(from.buffer), *width);
+                let mut output = lock(&self.output);
+                for (row, to) in
+                    output[place.first * width..].chunks_exact_mut(width).enumerate().take(place.rows)
+                {
+                    to.copy_from_slice(&x.floats[row * x.stride + from.column..][..width]);
                 }
             }
         }

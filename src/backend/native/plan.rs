@@ -53,6 +53,8 @@ pub(super) enum Input {
 /// A matrix product and what is fused behind it.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
+    /// The nodes that it computes, for names.
+    pub(super) nodes: Vec<usize>,
     /// Index into [`Plan::matrices`].
     pub(super) matrix: usize,
     pub(super) input: Input,
@@ -117,6 +119,10 @@ pub(super) struct Part {
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     pub(super) steps: Vec<Step>,
+    /// Index of the first step among all steps of the plan.
+    pub(super) first_op: usize,
+    /// The node that each step belongs to.
+    pub(super) nodes: Vec<usize>,
     /// Rows that were selected instead of all tokens, and which.
     pub(super) selected: Option<Rows>,
 }
@@ -155,7 +161,12 @@ impl Plan {
             let width = graph.width(graph.output());
             planner.push(Step::Emit { from, width });
         }
-        let (stages, contents) = (planner.stages, planner.contents);
+        let (mut stages, contents) = (planner.stages, planner.contents);
+        let mut first = 0;
+        for stage in &mut stages {
+            stage.first_op = first;
+            first += stage.steps.len();
+        }
         let (buffers, block, thread) = assign(&stages, &contents, observed);
         Ok(Self {
             stages,
@@ -167,6 +178,13 @@ impl Plan {
             stage_of: planner.stage_of,
             places: planner.places,
         })
+    }
+}
+
+impl Plan {
+    /// What profiles call the barrier: the index behind the last step.
+    pub(super) fn barrier(&self) -> usize {
+        self.stages.iter().map(|stage| stage.steps.len()).sum()
     }
 }
 
@@ -188,6 +206,8 @@ struct Planner<'g> {
     places: Vec<Option<Place>>,
     quantized: Vec<Option<BufferId>>,
     attentions: usize,
+    /// The node that is being planned.
+    current: usize,
 }
 
 impl<'g> Planner<'g> {
@@ -236,12 +256,14 @@ impl<'g> Planner<'g> {
             places: vec![None; values],
             quantized: vec![None; values],
             attentions: 0,
+            current: 0,
         }
     }
 
     fn push(&mut self, step: Step) {
         if let Some(stage) = self.stages.last_mut() {
             stage.steps.push(step);
+            stage.nodes.push(self.current);
         }
     }
 
@@ -276,6 +298,7 @@ impl<'g> Planner<'g> {
     }
 
     fn node(&mut self, index: usize) -> Result<(), Unplannable> {
+        self.current = index;
         let node = &self.graph.nodes[index];
         match &node.op {
             Op::WordEmbedding { table, trigram } => {
@@ -307,7 +330,7 @@ impl<'g> Planner<'g> {
                     return Err(Unplannable(node.name.clone()));
                 }
                 let from = self.place(*input);
-                self.stages.push(Stage { steps: Vec::new(), selected: Some(*rows) });
+                self.stages.push(Stage { selected: Some(*rows), ..Stage::default() });
                 let to = self.buffer(Content::Float(node.width));
                 self.push(Step::Gather { from, to });
                 self.put(index, Place { buffer: to, column: 0 });
@@ -373,7 +396,16 @@ impl<'g> Planner<'g> {
         let quantized = (alone && readers.int8).then(|| (self.bytes(width, 1), levels));
         self.matrices.push(matrix);
         let (matrix, activation) = (self.matrices.len() - 1, *activation);
-        self.push(Step::Linear(Linear { matrix, input, activation, residual, norm, to, quantized }));
+        self.push(Step::Linear(Linear {
+            matrix,
+            nodes: companions.clone(),
+            input,
+            activation,
+            residual,
+            norm,
+            to,
+            quantized,
+        }));
         self.quantized[index] = quantized.map(|q| q.0);
         let mut column = 0;
         for &i in &companions {
@@ -444,6 +476,7 @@ impl<'g> Planner<'g> {
             self.matrices.push(Matrix { int8, parts: vec![part] });
             let to = self.buffer(Content::Float(node.width));
             self.push(Step::Linear(Linear {
+                nodes: vec![index],
                 matrix: self.matrices.len() - 1,
                 input,
                 activation: Activation::Identity,

@@ -39,7 +39,7 @@ fn batch(lengths: &[usize]) -> Batch {
 }
 
 fn request(batch: &Batch) -> Request<'_> {
-    Request { batch, rows: None, observer: None }
+    Request::new(batch)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -206,7 +206,7 @@ fn requested_rows_are_those_of_all_rows() {
         let all = model.run(&request(&batch)).unwrap();
         let width = all.len() / 70;
         let rows = [69, 3, 20];
-        let some = model.run(&Request { batch: &batch, rows: Some(&rows), observer: None }).unwrap();
+        let some = model.run(&Request { rows: Some(&rows), ..Request::new(&batch) }).unwrap();
         let expected: Vec<f32> = rows.iter().flat_map(|r| all[r * width..][..width].to_vec()).collect();
         assert_eq!(bits(&expected), bits(&some));
     }
@@ -306,7 +306,7 @@ fn modules_can_be_left_in_f32() {
     let batch = batch(&[40]);
     let truth = interpret(&graph(MOBILEBERT, Head::None), &request(&batch)).pop().unwrap();
     let error = |modules: &[&str]| {
-        let options = NativeOptions::new().keep_f32(modules.iter().map(|m| (*m).to_owned()));
+        let options = NativeOptions::new().keep_f32(modules.iter().copied());
         relative_error(&truth, &load(MOBILEBERT, Head::None, options).run(&request(&batch)).unwrap())
     };
     let (all, some, none) =

@@ -41,19 +41,29 @@ impl Drop for OnPanic<'_> {
 /// than a time slice.
 const SPINS: usize = 4096;
 
-/// Runs `work(participant, stage, block)` once for each block of each stage; `blocks[stage]` is their number. A block of a
-/// stage runs after all blocks of the stages before.
-pub(super) fn run(
-    progress: &Progress,
-    participants: usize,
-    blocks: &(dyn Fn(usize) -> usize + Sync),
-    stages: usize,
-    work: &(dyn Fn(usize, usize, usize) + Sync),
-) {
+/// What the threads do.
+pub(super) trait Work: Sync {
+    /// Number of blocks of a stage.
+    fn blocks(&self, stage: usize) -> usize;
+
+    /// Does one block of a stage.
+    fn run(&self, participant: usize, stage: usize, block: usize);
+
+    /// The participant begins to wait for the others.
+    fn wait(&self) -> u64 {
+        0
+    }
+
+    /// The participant has waited since `start`, the answer of [`Work::wait`].
+    fn waited(&self, _participant: usize, _start: u64) {}
+}
+
+/// Runs `work` once for each block of each stage. A block of a stage runs after all blocks of the stages before.
+pub(super) fn run(progress: &Progress, participants: usize, stages: usize, work: &dyn Work) {
     let participate = |me: usize| {
         let _guard = OnPanic(&progress.failed);
         for stage in 0..stages {
-            let count = blocks(stage);
+            let count = work.blocks(stage);
             let share = |p: usize| p * count / participants..(p + 1) * count / participants;
             for other in 0..participants {
                 let owner = (me + other) % participants;
@@ -63,10 +73,11 @@ pub(super) fn run(
                     if block >= own.end {
                         break;
                     }
-                    work(me, stage, block);
+                    work.run(me, stage, block);
                     progress.done[stage].fetch_add(1, Ordering::Release);
                 }
             }
+            let start = work.wait();
             let mut spins = 0;
             while progress.done[stage].load(Ordering::Acquire) < count {
                 if progress.failed.load(Ordering::Acquire) {
@@ -79,6 +90,7 @@ pub(super) fn run(
                     std::thread::yield_now();
                 }
             }
+            work.waited(me, start);
         }
     };
     join(0, participants, &participate);
@@ -98,37 +110,52 @@ fn join(first: usize, last: usize, f: &(dyn Fn(usize) + Sync)) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    struct Log<'a> {
+        counts: &'a [usize],
+        seen: Mutex<Vec<(usize, usize)>>,
+        panic_at: Option<(usize, usize)>,
+    }
+
+    impl Work for Log<'_> {
+        fn blocks(&self, stage: usize) -> usize {
+            self.counts[stage]
+        }
+
+        fn run(&self, _: usize, stage: usize, block: usize) {
+            assert!(self.panic_at != Some((stage, block)), "on purpose");
+            self.seen.lock().unwrap().push((stage, block));
+        }
+    }
+
+    fn on_two_threads(participants: usize, work: &Log<'_>) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let mut progress = Progress::default();
+        progress.reset(work.counts.len(), participants);
+        pool.install(|| run(&progress, participants, work.counts.len(), work));
+    }
 
     #[test]
     fn every_block_runs_once_and_stages_in_order() {
         for participants in [1, 2, 5] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-            let counts = [3usize, 1, 7, 0, 4];
-            let mut progress = Progress::default();
-            progress.reset(counts.len(), participants);
-            let log = std::sync::Mutex::new(Vec::new());
-            pool.install(|| {
-                run(&progress, participants, &|s| counts[s], counts.len(), &|_, stage, block| {
-                    log.lock().unwrap().push((stage, block));
-                });
-            });
-            let mut log = log.into_inner().unwrap();
+            let work = Log { counts: &[3, 1, 7, 0, 4], seen: Mutex::default(), panic_at: None };
+            on_two_threads(participants, &work);
+            let mut log = work.seen.into_inner().unwrap();
             assert!(log.windows(2).all(|w| w[0].0 <= w[1].0), "{log:?}");
             log.sort_unstable();
-            let all = counts.iter().enumerate().flat_map(|(s, &n)| (0..n).map(move |b| (s, b)));
+            let all = work.counts.iter().enumerate().flat_map(|(s, &n)| (0..n).map(move |b| (s, b)));
             assert_eq!(log, all.collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn a_panic_reaches_the_caller_and_stops_the_others() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let mut progress = Progress::default();
-        progress.reset(2, 2);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            pool.install(|| run(&progress, 2, &|_| 4, 2, &|_, _, block| assert!(block != 2, "on purpose")));
-        }));
-        assert!(outcome.is_err());
+        let work = Log { counts: &[4, 4], seen: Mutex::default(), panic_at: Some((0, 2)) };
+        let run = std::panic::AssertUnwindSafe(|| on_two_threads(2, &work));
+        assert!(std::panic::catch_unwind(run).is_err());
+        assert!(work.seen.into_inner().unwrap().iter().all(|&(stage, _)| stage == 0));
     }
 }

@@ -6,8 +6,8 @@ use super::plan::{Matrix, Part, Plan, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
-use crate::kernels::reference::quantize::quantize_symmetric;
 use crate::kernels::{LayerNorm, PackedF32, PackedI8, Rows, padded};
+use crate::quant::quantize_rows;
 
 /// Weights of one product.
 #[derive(Debug)]
@@ -24,7 +24,14 @@ impl Packed {
         }
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn inputs(&self) -> usize {
+        match self {
+            Packed::Int8(w) => w.inputs(),
+            Packed::F32(w) => w.inputs(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Packed::Int8(w) => w.bytes(),
             Packed::F32(w) => w.bytes(),
@@ -154,19 +161,11 @@ fn load_table(graph: &Graph, id: ParameterId, source: &dyn WeightSource, int8: b
     Ok(match source.tensor(id)? {
         Tensor::Int8 { values, scales } => Table::Int8(values.into_owned(), scales.into_owned()),
         Tensor::F32(values) if int8 => {
-            let (values, scales) = quantize(&values, width);
+            let (values, scales) = quantize_rows(&values, width);
             Table::Int8(values, scales)
         }
         Tensor::F32(values) => Table::F32(values.into_owned()),
     })
-}
-
-/// Symmetric int8 with one scale a row.
-fn quantize(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
-    let mut bytes = vec![0; values.len()];
-    let rows = values.chunks_exact(width.max(1)).zip(bytes.chunks_exact_mut(width.max(1)));
-    let scales = rows.map(|(x, q)| quantize_symmetric(x, q)).collect();
-    (bytes, scales)
 }
 
 fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Packed> {
@@ -197,7 +196,7 @@ fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Pac
                 scales.extend_from_slice(&s);
             }
             tensor => {
-                let (v, s) = quantize(&rows(graph, part, tensor.into_f32().into_owned()), inputs);
+                let (v, s) = quantize_rows(&rows(graph, part, tensor.into_f32().into_owned()), inputs);
                 values.extend(v);
                 scales.extend(s);
             }

@@ -1,9 +1,11 @@
 //! int8 dot products on AMX tiles: 16 rows of 64 activations times 64 weights of 16 columns in one instruction.
 //!
 //! The packed weights of the VNNI kernels are what a tile of weights looks like, so nothing is packed anew. Rust has no
-//! stable intrinsics for tiles; each product is one block of assembly that leaves the tile state as it found it, empty.
+//! stable intrinsics for tiles, so each product is a block of assembly. The compiler does not use tiles, so their shapes,
+//! set once for many products, stay as they are between the blocks.
 
 use std::arch::asm;
+use std::cell::Cell;
 
 use super::PANEL_STRIPS;
 use super::tile::{Strips, Tile, power_of_two};
@@ -27,7 +29,7 @@ struct Configuration {
 impl Configuration {
     #[inline(always)]
     fn new(rows: usize, last_lines: usize) -> Self {
-        let (m, tail) = (rows as u8, last_lines.max(1));
+        let (m, tail) = (rows.max(1) as u8, last_lines.max(1));
         let mut c =
             Self { palette: 1, start_row: 0, reserved: [0; 14], bytes_of_row: [0; 16], rows: [0; 16] };
         c.bytes_of_row[..8].copy_from_slice(&[64, 64, 64, 64, 64, 4 * tail as u16, 64, 64]);
@@ -39,9 +41,8 @@ impl Configuration {
 /// One block of assembly for some strips. For each: its accumulator, the operand that points to its weights and the same
 /// in the text, and the number of strips in front of it.
 macro_rules! product {
-    ($c:ident, $x:ident, $w:ident, $to:ident, $(($tile:literal, $name:ident, $address:literal, $before:literal)),*) => {
+    ($x:ident, $w:ident, $to:ident, $(($tile:literal, $name:ident, $address:literal, $before:literal)),*) => {
         asm!(
-            "ldtilecfg [{c}]",
             $(concat!("tilezero tmm", $tile),)*
             "test {steps}, {steps}",
             "jz 3f",
@@ -65,8 +66,6 @@ macro_rules! product {
             )*
             "4:",
             $(concat!("tilestored [{to} + {to_stride} + 64 * ", $before, "], tmm", $tile),)*
-            "tilerelease",
-            c = in(reg) $c,
             x = inout(reg) $x.0 => _,
             x_stride = in(reg) $x.1,
             $($name = inout(reg) $w.0.wrapping_add($before * $w.1) => _,)*
@@ -82,13 +81,42 @@ macro_rules! product {
     };
 }
 
-/// As the tile of the other instruction sets, with up to sixteen rows.
+thread_local! {
+    /// Rows and last lines that this thread's tiles are shaped for, within a kernel.
+    static SHAPE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Forgets the tiles' shape: whatever ran on this thread since the last kernel may have changed it.
+#[inline(always)]
+pub(super) fn begin() {
+    SHAPE.set((0, 0));
+}
+
+/// Shapes the tiles for products of `rows` rows, 1 to 16, over `depth` lines.
+#[inline(always)]
+fn configure(_: Amx, rows: usize, depth: usize) {
+    let configuration = Configuration::new(rows, depth % ROWS);
+    // SAFETY: the token proves that tiles may be used; the operand is a valid configuration of palette 1: at least one and at
+    // most 16 rows, at most 64 bytes each.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack)) };
+    SHAPE.set((rows, depth % ROWS));
+}
+
+/// Gives the tiles back, which makes the thread's state small again for the operating system.
+#[inline(always)]
+pub(super) fn release(_: Amx) {
+    // SAFETY: the token proves that tiles may be used.
+    unsafe { asm!("tilerelease", options(nomem, nostack)) };
+}
+
+/// As the tile of the other instruction sets, with up to sixteen rows. Reshapes the tiles if they were not configured for
+/// this shape.
 ///
 /// # Panics
 /// If `x` or the weights are too short.
 #[inline(always)]
 pub(super) fn dot_tile(
-    _: Amx,
+    token: Amx,
     rows: usize,
     (x, stride): (&[u8], usize),
     weights: Strips<'_, [i8; 64]>,
@@ -101,8 +129,9 @@ pub(super) fn dot_tile(
     if rows == 0 {
         return;
     }
-    let configuration = Configuration::new(rows, depth % ROWS);
-    let c = &raw const configuration;
+    if SHAPE.get() != (rows, depth % ROWS) {
+        configure(token, rows, depth);
+    }
     let mut first = 0;
     while first < weights.count {
         let some = power_of_two(weights.count - first);
@@ -110,15 +139,13 @@ pub(super) fn dot_tile(
         let lines = weights.lines[first * weights.stride..].as_ptr();
         let w = (lines.cast::<u8>(), 64 * weights.stride, depth);
         let to = tile.0.as_mut_ptr().cast::<u8>().wrapping_add(64 * first);
-        // SAFETY: the token proves that tiles may be used. A tile of activations reads `rows` rows of 64 bytes, or of
+        // SAFETY: the token proves that tiles may be used, and they have the shape of these rows and lines. A tile of activations reads `rows` rows of 64 bytes, or of
         // `4 * (depth % 16)` at the end, which `x` was found to hold. A tile of weights reads 16 lines, or `depth % 16` at
         // the end, of a strip below `count`; so do the addresses of `some` strips. `rows` rows of `some` accumulators
-        // are written from strip `first` of `tile` on, whose rows are `PANEL_STRIPS` strips of 64 bytes apart. The tiles are
-        // released at the end, as they were before.
+        // are written from strip `first` of `tile` on, whose rows are `PANEL_STRIPS` strips of 64 bytes apart.
         unsafe {
             match some {
                 4 => product!(
-                    c,
                     x,
                     w,
                     to,
@@ -127,8 +154,8 @@ pub(super) fn dot_tile(
                     ("2", w2, "{w2}", 2),
                     ("3", w3, "{w3}", 3)
                 ),
-                2 => product!(c, x, w, to, ("0", w0, "{w0}", 0), ("1", w1, "{w1}", 1)),
-                _ => product!(c, x, w, to, ("0", w0, "{w0}", 0)),
+                2 => product!(x, w, to, ("0", w0, "{w0}", 0), ("1", w1, "{w1}", 1)),
+                _ => product!(x, w, to, ("0", w0, "{w0}", 0)),
             }
         }
         first += some;

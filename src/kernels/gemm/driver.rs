@@ -13,6 +13,7 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let strips = columns.div_ceil(16);
     let mut finish = Finish::new(s, &mut gemm, columns);
     let mut tile = Tile::new();
+    s.begin();
     let mut group = 0;
     while group < total {
         let group_rows = next_rows(total - group, S::GROUP_ROWS);
@@ -47,4 +48,5 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         finish.end(group, group_rows);
         group += group_rows;
     }
+    s.end();
 }

@@ -53,6 +53,12 @@ pub(in crate::kernels) trait Tiles: Dot {
     /// results for 512 columns fill half of a 48 KiB cache.
     const GROUP_ROWS: usize = 12;
 
+    /// Stands before the first [`Tiles::dot_tile`] of a kernel.
+    fn begin(self) {}
+
+    /// Stands behind the last one.
+    fn end(self) {}
+
     /// See [`dot_tile`].
     fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile);
 
@@ -108,6 +114,16 @@ tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 impl Tiles for Amx {
     // One AMX tile.
     const GROUP_ROWS: usize = 16;
+
+    #[inline(always)]
+    fn begin(self) {
+        amx::begin();
+    }
+
+    #[inline(always)]
+    fn end(self) {
+        amx::release(self);
+    }
 
     #[inline(always)]
     fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile) {

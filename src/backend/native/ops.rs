@@ -1,0 +1,95 @@
+//! What a plan's steps are called, and how much they compute: for profiles.
+
+use super::layout::Layout;
+use super::pass::BlockRows;
+use super::plan::{Plan, Step};
+use super::weights::{Packed, Weights};
+use crate::graph::Graph;
+use crate::kernels::{Isa, Kernel};
+use crate::profile::{OpInfo, OpKind};
+
+impl Step {
+    /// Multiply-adds of the step on a block.
+    pub(super) fn macs(&self, matrices: &[Packed], layout: &Layout, block: BlockRows) -> u64 {
+        let macs = match self {
+            Step::Linear(linear) => {
+                let w = &matrices[linear.matrix];
+                block.rows * w.inputs() * w.outputs()
+            }
+            Step::Attention { heads, .. } => {
+                let segments = layout.segments(&layout.blocks[block.index]).iter();
+                let pairs: usize = segments.map(|s| s.rows * layout.sequences[s.sequence].tokens).sum();
+                2 * pairs * heads.count * heads.size
+            }
+            _ => 0,
+        };
+        macs as u64
+    }
+}
+
+/// One entry for each step of each stage, and the barrier last.
+pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Vec<OpInfo> {
+    let steps = plan.stages.iter().flat_map(|stage| stage.steps.iter().zip(&stage.nodes));
+    let op = |(step, node): (&Step, &usize)| {
+        let name = |node: usize| graph.nodes[node].name.as_str();
+        let mut op = OpInfo {
+            name: name(*node).to_owned(),
+            kind: OpKind::Embedding,
+            layer: layer(name(*node)),
+            shape: [0, 0],
+            kernel: String::new(),
+            weight_bytes: 0,
+        };
+        match step {
+            Step::Linear(linear) => {
+                let matrix = &weights.matrices[linear.matrix];
+                op.kind = OpKind::Linear;
+                op.name = linear.nodes.iter().map(|&n| name(n)).collect::<Vec<_>>().join("+");
+                op.shape = [matrix.inputs(), matrix.outputs()];
+                op.weight_bytes = matrix.bytes();
+                op.kernel = match matrix {
+                    Packed::Int8(_) => Kernel::GemmInt8,
+                    Packed::F32(_) => Kernel::GemmF32,
+                }
+                .name(isa);
+            }
+            Step::Attention { heads, .. } => {
+                op.kind = OpKind::Attention;
+                op.shape = [heads.count, heads.size];
+                op.kernel = if heads.int8 { Kernel::AttentionInt8 } else { Kernel::AttentionF32 }.name(isa);
+            }
+            Step::Quantize { .. } | Step::QuantizeHeads { .. } => {
+                op.kind = OpKind::Quantize;
+                op.name.push_str(" (quantize)");
+                op.kernel = Kernel::Quantize.name(isa);
+            }
+            Step::PackKeysValues { heads, .. } => {
+                op.kind = OpKind::Pack;
+                op.name.push_str(" (pack)");
+                op.kernel = if heads.int8 { Kernel::PackKeys.name(isa) } else { String::new() };
+            }
+            Step::Gather { .. } => op.kind = OpKind::Select,
+            Step::Emit { .. } => {
+                op.kind = OpKind::Select;
+                op.name.push_str(" (output)");
+            }
+            Step::PositionAndType { .. } => op.kernel = Kernel::PositionAndType.name(isa),
+            Step::Embed { .. } => {}
+        }
+        op
+    };
+    let barrier = OpInfo {
+        name: "barrier".to_owned(),
+        kind: OpKind::Barrier,
+        layer: None,
+        shape: [0, 0],
+        kernel: String::new(),
+        weight_bytes: 0,
+    };
+    steps.map(op).chain(std::iter::once(barrier)).collect()
+}
+
+/// The number in `encoder.layer.7.attention`.
+fn layer(name: &str) -> Option<usize> {
+    name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
+}
