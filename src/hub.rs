@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{ErrorKind, Result};
+use crate::source::BUILT_IN;
 
 /// How to get a model without the network.
 const BY_HAND: &str = "to place it by hand, put config.json, vocab.txt (or tokenizer.json) and model.safetensors into a \
@@ -50,7 +51,7 @@ pub(crate) fn resolve(source: &str) -> Result<PathBuf> {
     };
     let Some(id) = HubId::parse(source) else {
         let reason = "it is neither a folder, nor a built-in name, nor a hub id like org/name".to_owned();
-        return unknown(reason, format!("pass a model folder, or one of: {}", crate::BUILT_IN.join(", ")));
+        return unknown(reason, format!("pass a model folder, or one of: {}", BUILT_IN.join(", ")));
     };
     let cache = cache_folder();
     if let Some(folder) = cache.as_deref().and_then(|cache| snapshot(cache, &id)) {

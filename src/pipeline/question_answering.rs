@@ -143,6 +143,13 @@ pub struct Answer {
     pub answer: String,
 }
 
+/// A context that was tokenised once, for any number of questions; see [`QuestionAnswering::prepare`].
+#[derive(Debug, Clone)]
+pub struct PreparedContext<'c> {
+    text: &'c str,
+    tokens: TokenizedText,
+}
+
 /// Finds answers in a context.
 ///
 /// ```
@@ -197,6 +204,22 @@ impl QuestionAnswering {
     /// As [`QuestionAnswering::answer`].
     pub fn answers(&self, question: &str, context: &str) -> Result<Vec<Answer>> {
         self.search(question, context, &self.tokenize_context(context)?, self.options.top_k)
+    }
+
+    /// Tokenises a context whose questions come one by one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EmptyText`] for a context without words.
+    pub fn prepare<'c>(&self, context: &'c str) -> Result<PreparedContext<'c>> {
+        Ok(PreparedContext { text: context, tokens: self.tokenize_context(context)? })
+    }
+
+    /// The best `top_k` answers in a context that this pipeline prepared.
+    ///
+    /// # Errors
+    /// As [`QuestionAnswering::answer`], for the question.
+    pub fn answers_in(&self, question: &str, context: &PreparedContext<'_>) -> Result<Vec<Answer>> {
+        self.search(question, context.text, &context.tokens, self.options.top_k)
     }
 
     /// Several questions on one context, which is tokenised once: the best `top_k` answers to each.

@@ -1,6 +1,6 @@
 //! What every pipeline is made of: a tokenizer and an engine that belong together.
 
-use crate::config::Head;
+use crate::config::{Head, ModelConfig};
 use crate::engine::{Engine, EngineOptions, Output};
 use crate::error::{ErrorKind, Result};
 use crate::source::ModelFiles;
@@ -29,7 +29,7 @@ impl Runner {
         options: EngineOptions,
     ) -> Result<Self> {
         let files = ModelFiles::resolve(source)?;
-        let config = crate::ModelConfig::from_json(&files.config_json()?)?;
+        let config = ModelConfig::from_json(&files.config_json()?)?;
         if head != Head::None && head != config.head {
             let class = |family| format!("{family}{}", head.class_suffix());
             return Err(ErrorKind::WrongTask {
