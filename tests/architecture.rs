@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("format", &["graph"]),
     ("model", &["config", "format", "graph", "head"]),
     ("head", &["config", "graph", "model"]),
-    ("backend", &["format", "graph", "kernels", "profile", "text"]),
+    ("backend", &["format", "graph", "kernels", "profile", "quant", "text"]),
     ("hub", &["source"]),
     ("source", &["format", "hub", "text"]),
     ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
