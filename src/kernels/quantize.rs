@@ -1,6 +1,6 @@
 //! Rows of f32 to u8 with a range of their own, and symmetric i8 for keys and values.
 
-use super::reference::quantize::range;
+pub(super) use super::reference::quantize::range;
 pub use super::reference::quantize::{Levels, RowRange};
 pub(super) use super::reference::quantize::{inverse, symmetric_scale};
 use super::simd::{LANES, Simd};
@@ -99,6 +99,13 @@ pub(super) fn quantize_row<S: Simd>(
     q: &mut [u8],
 ) -> RowRange {
     let (row, inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), levels);
+    narrow_row(s, x, row, inverse, q);
+    row
+}
+
+/// Quantises a row whose range is known.
+#[inline(always)]
+pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, q: &mut [u8]) {
     let shift = s.splat(-row.offset * inverse);
     let inverse = s.splat(inverse);
     let (whole, rest) = x.as_chunks::<64>();
@@ -124,7 +131,6 @@ pub(super) fn quantize_row<S: Simd>(
         let n = row_bytes(rest.len());
         to[..n].copy_from_slice(&bytes[..n]);
     }
-    row
 }
 
 /// Quantises `rows` rows of `width` numbers.

@@ -6,13 +6,18 @@ use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::graph::Activation;
 use crate::kernels::activation::{Function, Gelu, GeluNew, Identity, Relu, Tanh};
 use crate::kernels::norm::normalize_row;
-use crate::kernels::quantize::{Extremes, Levels, RowRange, quantize_row, row_bytes};
+use crate::kernels::quantize::{Extremes, Levels, RowRange, narrow_row, range, row_bytes};
 use crate::kernels::simd::{LANES, Simd};
 
 /// From accumulators to f32, before the epilogue.
 pub(super) trait Scale: Copy {
-    fn range(&self, row: usize) -> RowRange;
-    fn linear<S: Simd>(&self, s: S, acc: &[i32; LANES], range: (S::F, S::F), strip: usize) -> S::F;
+    /// What a strip of columns adds.
+    type Strip;
+
+    fn strips(&self) -> &[Self::Strip];
+    /// Ranges of the rows from `row` on, at least [`GROUP_ROWS`] or all that there are.
+    fn ranges(&self, row: usize) -> &[RowRange];
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), strip: &Self::Strip) -> S::F;
 }
 
 /// The columns of int8 weights and the ranges of the rows.
@@ -20,14 +25,20 @@ pub(super) trait Scale: Copy {
 pub(super) struct Int8<'a>(pub(super) &'a [Columns], pub(super) &'a [RowRange]);
 
 impl Scale for Int8<'_> {
+    type Strip = Columns;
+
     #[inline(always)]
-    fn range(&self, row: usize) -> RowRange {
-        self.1[row]
+    fn strips(&self) -> &[Columns] {
+        self.0
     }
 
     #[inline(always)]
-    fn linear<S: Simd>(&self, s: S, acc: &[i32; LANES], range: (S::F, S::F), strip: usize) -> S::F {
-        let c = &self.0[strip];
+    fn ranges(&self, row: usize) -> &[RowRange] {
+        &self.1[row..]
+    }
+
+    #[inline(always)]
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), c: &Columns) -> S::F {
         let constant = s.fma(range.1, s.load(&c.offset_scale), s.load(&c.bias));
         s.fma(s.mul(s.to_float(s.load_int(acc)), range.0), s.load(&c.scale), constant)
     }
@@ -38,14 +49,21 @@ impl Scale for Int8<'_> {
 pub(super) struct Float<'a>(pub(super) &'a [[f32; LANES]]);
 
 impl Scale for Float<'_> {
+    type Strip = [f32; LANES];
+
     #[inline(always)]
-    fn range(&self, _: usize) -> RowRange {
-        RowRange::default()
+    fn strips(&self) -> &[[f32; LANES]] {
+        self.0
     }
 
     #[inline(always)]
-    fn linear<S: Simd>(&self, s: S, acc: &[i32; LANES], _: (S::F, S::F), strip: usize) -> S::F {
-        s.add(s.from_bits(s.load_int(acc)), s.load(&self.0[strip]))
+    fn ranges(&self, _: usize) -> &[RowRange] {
+        &[RowRange { scale: 0.0, offset: 0.0 }; GROUP_ROWS]
+    }
+
+    #[inline(always)]
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], _: (S::F, S::F), bias: &[f32; LANES]) -> S::F {
+        s.add(s.from_bits(s.load_int(acc)), s.load(bias))
     }
 }
 
@@ -105,71 +123,78 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
 
     /// The results of one tile.
     #[inline(always)]
-    pub(super) fn tile(&mut self, tile: &Tile, place: Place, scale: impl Scale) {
+    pub(super) fn tile<C: Scale>(&mut self, tile: &Tile, place: Place, scale: C) {
         if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {
             self.narrow_panel(tile, place, scale);
             return;
         }
         match self.path {
-            Path::Plain => self.panel::<Identity, false, false>(tile, place, scale),
-            Path::UnsignedOnly => self.panel::<Identity, false, true>(tile, place, scale),
-            Path::Residual => self.panel::<Identity, true, false>(tile, place, scale),
-            Path::Relu => self.panel::<Relu, false, false>(tile, place, scale),
-            Path::Gelu => self.panel::<Gelu, false, false>(tile, place, scale),
-            Path::GeluNew => self.panel::<GeluNew, false, false>(tile, place, scale),
+            Path::Plain => self.panel::<Identity, C, false, false>(tile, place, scale),
+            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(tile, place, scale),
+            Path::Residual => self.panel::<Identity, C, true, false>(tile, place, scale),
+            Path::Relu => self.panel::<Relu, C, false, false>(tile, place, scale),
+            Path::Gelu => self.panel::<Gelu, C, false, false>(tile, place, scale),
+            Path::GeluNew => self.panel::<GeluNew, C, false, false>(tile, place, scale),
             Path::Any => self.narrow_panel(tile, place, scale),
         }
     }
 
-    /// A panel of [`PANEL_STRIPS`] whole strips.
+    /// A panel of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that nothing is
+    /// checked per vector.
     #[inline(always)]
-    fn panel<A: Function, const RESIDUAL: bool, const HIGH_ONLY: bool>(
+    fn panel<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
         &mut self,
         tile: &Tile,
         place: Place,
-        scale: impl Scale,
+        scale: C,
     ) {
+        const WIDTH: usize = PANEL_STRIPS * LANES;
         let s = self.s;
-        let column = place.strip * LANES;
+        let (row, column) = (place.group + place.row, place.strip * LANES);
+        let strips = &scale.strips()[place.strip..][..PANEL_STRIPS];
         let out = &mut self.gemm.output;
-        let residual = if RESIDUAL { self.gemm.epilogue.residual } else { None };
-        for (row, acc) in (place.row..place.row + place.rows).zip(&tile.0) {
-            let range = scale.range(place.group + row);
+        let out_row = if out.keep { row } else { place.row };
+        let to = out.values[out_row * out.stride + column..].chunks_mut(out.stride);
+        let (from, from_stride, gamma) = match self.gemm.epilogue.residual {
+            Some(r) if RESIDUAL => {
+                (&r.rows.values[row * r.rows.stride + column..], r.rows.stride, &r.gamma[place.strip..])
+            }
+            _ => (&[][..], 1, &[][..]),
+        };
+        let mut from = from.chunks(from_stride);
+        let extremes = &mut self.extremes[place.row..][..place.rows];
+        let rows = tile.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
+        for (((acc, range), extremes), to) in rows {
             let range = (s.splat(range.scale), s.splat(range.offset));
-            let out_row = if out.keep { place.group + row } else { row };
-            let to = &mut out.values[out_row * out.stride + column..][..PANEL_STRIPS * LANES];
-            let (to, _) = to.as_chunks_mut::<LANES>();
-            let from = residual.map_or(&[][..], |r| {
-                &r.rows.values[(place.group + row) * r.rows.stride + column..][..PANEL_STRIPS * LANES]
-            });
-            let (from, _) = from.as_chunks::<LANES>();
-            let mut extremes = self.extremes[row];
+            let (to, _) = to[..WIDTH].as_chunks_mut::<LANES>();
+            let (from, _) = from.next().map_or(&[][..], |from| &from[..WIDTH]).as_chunks::<LANES>();
+            let mut seen = *extremes;
             for v in 0..PANEL_STRIPS {
-                let mut x = A::apply(s, scale.linear(s, &acc[v], range, place.strip + v));
-                if let Some(r) = residual {
-                    x = s.fma(s.load(&r.gamma[place.strip + v]), s.load(&from[v]), x);
+                let mut x = A::apply(s, C::linear(s, &acc[v], range, &strips[v]));
+                if RESIDUAL {
+                    x = s.fma(s.load(&gamma[v]), s.load(&from[v]), x);
                 }
                 s.store(x, &mut to[v]);
                 if HIGH_ONLY {
-                    extremes.high = s.max(x, extremes.high);
+                    seen.high = s.max(x, seen.high);
                 } else {
-                    extremes.see(s, x);
+                    seen.see(s, x);
                 }
             }
-            self.extremes[row] = extremes;
+            *extremes = seen;
         }
     }
 
     /// Any epilogue on any number of columns, at half the speed.
     #[inline(always)]
-    fn narrow_panel(&mut self, tile: &Tile, place: Place, scale: impl Scale) {
+    fn narrow_panel<C: Scale>(&mut self, tile: &Tile, place: Place, scale: C) {
         let s = self.s;
-        for (row, acc) in (place.row..place.row + place.rows).zip(&tile.0) {
-            let range = scale.range(place.group + row);
+        let ranges = scale.ranges(place.group + place.row);
+        for ((row, acc), range) in (place.row..place.row + place.rows).zip(&tile.0).zip(ranges) {
             let range = (s.splat(range.scale), s.splat(range.offset));
             for (strip, acc) in (place.strip..place.strip + place.strips).zip(acc) {
                 let n = LANES.min(self.columns - strip * LANES);
-                let mut x = scale.linear(s, acc, range, strip);
+                let mut x = C::linear(s, acc, range, &scale.strips()[strip]);
                 x = match self.gemm.epilogue.activation {
                     Activation::Identity => x,
                     Activation::Relu => Relu::apply(s, x),
@@ -189,23 +214,32 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
     }
 
-    /// Norm and quantisation of the group's rows.
+    /// Norm and quantisation of the group's rows, in loops of their own: what is serial in one row (a minimum across lanes,
+    /// divisions) overlaps with the same of the others.
     #[inline(always)]
     pub(super) fn end(&mut self, group: usize, rows: usize) {
-        let (s, columns) = (self.s, self.columns);
+        let (s, columns, norm) = (self.s, self.columns, self.gemm.epilogue.norm);
         let out = &mut self.gemm.output;
-        for row in 0..rows {
-            let out_row = if out.keep { group + row } else { row };
-            let x = &mut out.values[out_row * out.stride..][..columns];
-            if let Some(norm) = self.gemm.epilogue.norm {
-                normalize_row(s, x, norm);
+        let start = if out.keep { group * out.stride } else { 0 };
+        let values = &mut out.values[start..];
+        if let Some(norm) = norm {
+            for (x, extremes) in values.chunks_mut(out.stride).zip(&mut self.extremes[..rows]) {
+                normalize_row(s, &mut x[..columns], norm);
+                *extremes = Extremes::of(s, &x[..columns]);
             }
-            if let Some(q) = &mut out.quantized {
-                let extremes =
-                    if self.gemm.epilogue.norm.is_some() { Extremes::of(s, x) } else { self.extremes[row] };
-                let bytes = &mut q.values[(group + row) * q.stride..][..row_bytes(columns)];
-                q.ranges[group + row] = quantize_row(s, x, extremes, q.levels, bytes);
-            }
+        }
+        let Some(q) = &mut out.quantized else { return };
+        let mut inverses = [0.0; GROUP_ROWS];
+        let ranges = &mut q.ranges[group..group + rows];
+        let all = ranges.iter_mut().zip(&mut inverses).zip(&self.extremes);
+        for ((row, inverse), extremes) in all {
+            (*row, *inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), q.levels);
+        }
+        let bytes = q.values[group * q.stride..].chunks_mut(q.stride);
+        for (((row, inverse), x), bytes) in
+            ranges.iter().zip(inverses).zip(values.chunks(out.stride)).zip(bytes)
+        {
+            narrow_row(s, &x[..columns], *row, inverse, &mut bytes[..row_bytes(columns)]);
         }
     }
 }

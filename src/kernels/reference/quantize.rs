@@ -28,13 +28,13 @@ pub enum Levels {
 ///
 /// With both clamped to +-1.6e38 and `width = high - low` (or `high` for [`Levels::Unsigned`], offset 0):
 /// `scale = width / 255`, `inverse = 255 / width`; both 0 if the width is below 1e-30. A row without a number (empty, or all
-/// NaN) has offset 0 as well.
+/// NaN) has offset 0 as well. An offset of -0 becomes 0, because the order of a minimum must not show.
 pub fn range(low: f32, high: f32, levels: Levels) -> (RowRange, f32) {
     let high = if high < LARGEST { high } else { LARGEST };
     let high = if high > -LARGEST { high } else { -LARGEST };
     let low = if low > -LARGEST { low } else { -LARGEST };
     let low = if low < LARGEST { low } else { LARGEST };
-    let offset = if levels == Levels::Unsigned || low > high { 0.0 } else { low };
+    let offset = if levels == Levels::Unsigned || low > high { 0.0 } else { low + 0.0 };
     let width = high - offset;
     if width >= SMALLEST_RANGE {
         (RowRange { scale: width / 255.0, offset }, 255.0 / width)

@@ -98,6 +98,18 @@ macro_rules! simd {
                     let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
                     _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
                 };
+                largest(a: F) -> f32 = {
+                    let a = _mm256_max_ps(a[0], a[1]);
+                    let a = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                    let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+                    _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)))
+                };
+                smallest(a: F) -> f32 = {
+                    let a = _mm256_min_ps(a[0], a[1]);
+                    let a = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+                    let a = _mm_min_ps(a, _mm_movehl_ps(a, a));
+                    _mm_cvtss_f32(_mm_min_ss(a, _mm_movehdup_ps(a)))
+                };
             }
         }
     };

@@ -73,14 +73,8 @@ macro_rules! simd {
                     let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
                     _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
                 };
-                largest(a: __m512) -> f32 = {
-                    let a = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), _mm512_set1_ps(f32::NEG_INFINITY), a);
-                    _mm512_reduce_max_ps(a)
-                };
-                smallest(a: __m512) -> f32 = {
-                    let a = _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(a, a), _mm512_set1_ps(f32::INFINITY), a);
-                    _mm512_reduce_min_ps(a)
-                };
+                largest(a: __m512) -> f32 = _mm512_reduce_max_ps(a);
+                smallest(a: __m512) -> f32 = _mm512_reduce_min_ps(a);
             }
         }
     };

@@ -85,7 +85,7 @@ pub(super) trait Simd: Copy {
         to.copy_from_slice(&lanes[..to.len()]);
     }
 
-    /// The largest lane, or -inf if none is a number.
+    /// The largest lane; no lane is NaN.
     #[inline(always)]
     fn largest(self, a: Self::F) -> f32 {
         let mut lanes = [0.0; LANES];
@@ -93,7 +93,7 @@ pub(super) trait Simd: Copy {
         lanes.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
     }
 
-    /// The smallest lane, or inf if none is a number.
+    /// The smallest lane; no lane is NaN.
     #[inline(always)]
     fn smallest(self, a: Self::F) -> f32 {
         let mut lanes = [0.0; LANES];
