@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint};
+pub(crate) use crate::text::TOKENIZER_FILES;
 use crate::text::{Tokenizer, TokenizerFiles};
 
 /// The files of one model.

@@ -13,8 +13,7 @@ use crate::format::{Checkpoint, Tensor, WeightSource};
 use crate::graph::ParameterId;
 use crate::model::{self, Weights};
 use crate::quant;
-use crate::source::ModelFiles;
-use crate::text::TOKENIZER_FILES;
+use crate::source::{ModelFiles, TOKENIZER_FILES};
 
 /// What a conversion wrote.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
