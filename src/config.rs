@@ -168,7 +168,7 @@ impl ModelConfig {
             fields.size(name, if mobile { mobile_default } else { bert_default })
         };
         let config = Self {
-            head: head(&fields)?,
+            head: head(&fields, mobile)?,
             vocab_size: size("vocab_size", 30522, 30522)?,
             hidden_size: size("hidden_size", 512, 768)?,
             num_hidden_layers: fields.size_within(
@@ -181,7 +181,7 @@ impl ModelConfig {
             hidden_act: activation(&fields, if mobile { Activation::Relu } else { Activation::Gelu })?,
             max_position_embeddings: size("max_position_embeddings", 512, 512)?,
             type_vocab_size: size("type_vocab_size", 2, 2)?,
-            layer_norm_eps: fields.positive("layer_norm_eps", 1e-12)?,
+            layer_norm_eps: fields.non_negative("layer_norm_eps", 1e-12)?,
             tie_word_embeddings: fields.bool("tie_word_embeddings", true)?,
             labels: labels(&fields)?,
             problem_type: problem_type(&fields)?,
@@ -332,7 +332,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn positive(&self, name: &str, default: f32) -> Result<f32> {
+    fn non_negative(&self, name: &str, default: f32) -> Result<f32> {
         let Some(value) = self.get(name) else { return Ok(default) };
         match value.as_f64().map(|v| v as f32) {
             Some(v) if v >= 0.0 && v.is_finite() => Ok(v),
@@ -374,11 +374,12 @@ fn normalization(fields: &Fields<'_>) -> Result<NormalizationType> {
     }
 }
 
-fn head(fields: &Fields<'_>) -> Result<Head> {
+/// The class has to be of the family that `model_type` names: one of the two is a mistake if they differ.
+fn head(fields: &Fields<'_>, mobile: bool) -> Result<Head> {
     let Some(value) = fields.get("architectures") else { return Ok(Head::None) };
     let class = value.get(0).and_then(Value::as_str).unwrap_or_default();
-    let suffix = class.strip_prefix("MobileBert").or_else(|| class.strip_prefix("Bert"));
-    match suffix {
+    let family = if mobile { "MobileBert" } else { "Bert" };
+    match class.strip_prefix(family) {
         Some("Model") => Ok(Head::None),
         Some("ForQuestionAnswering") => Ok(Head::QuestionAnswering),
         Some("ForSequenceClassification") => Ok(Head::SequenceClassification),
@@ -386,8 +387,10 @@ fn head(fields: &Fields<'_>) -> Result<Head> {
         Some("ForMaskedLM" | "ForPreTraining") => Ok(Head::MaskedLm),
         _ => Err(bad(
             "architectures",
-            "a list beginning with Bert or MobileBert and Model, ForQuestionAnswering, ForSequenceClassification, \
-             ForTokenClassification, ForMaskedLM or ForPreTraining",
+            &format!(
+                "a list beginning with {family} (as `model_type` says) and Model, ForQuestionAnswering, \
+                 ForSequenceClassification, ForTokenClassification, ForMaskedLM or ForPreTraining"
+            ),
             value,
         )),
     }

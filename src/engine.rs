@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::backend::native::{NativeBackend, NativeOptions};
 use crate::backend::{Backend, Observer, Precision, Request};
 use crate::config::{Head, ModelConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,8 +20,10 @@ use crate::text::Batch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum BackendKind {
-    /// Candle: the f32 reference, on the CPU or (features `cuda`, `metal`) a GPU.
+    /// This crate's own kernels on the CPU, int8 or f32.
     #[default]
+    Native,
+    /// Candle: the f32 reference, on the CPU or (features `cuda`, `metal`) a GPU.
     Candle,
 }
 
@@ -29,8 +32,9 @@ impl std::str::FromStr for BackendKind {
 
     fn from_str(name: &str) -> Result<Self> {
         match name {
+            "native" => Ok(BackendKind::Native),
             "candle" => Ok(BackendKind::Candle),
-            other => Err(Error::option("backend", "`candle`", format!("`{other}`"))),
+            other => Err(Error::option("backend", "`native` or `candle`", format!("`{other}`"))),
         }
     }
 }
@@ -186,7 +190,7 @@ impl Engine {
         weights: &dyn WeightSource,
         options: EngineOptions,
     ) -> Result<Self> {
-        let backend = load(graph, weights, options.backend)?;
+        let backend = load(&config, graph, weights, &options)?;
         Ok(Self { config, backend, pool: options.into_pool()? })
     }
 
@@ -295,13 +299,27 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-fn load(graph: Graph, weights: &dyn WeightSource, backend: BackendKind) -> Result<Box<dyn Backend>> {
-    match backend {
+fn load(
+    config: &ModelConfig,
+    graph: Graph,
+    weights: &dyn WeightSource,
+    options: &EngineOptions,
+) -> Result<Box<dyn Backend>> {
+    let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
+    match options.backend {
+        BackendKind::Native => {
+            let native = NativeOptions::new()
+                .precision(options.precision.unwrap_or(stored))
+                .keep_f32(options.keep_f32.iter().cloned());
+            Ok(Box::new(NativeBackend::load(graph, weights, native)?))
+        }
+        BackendKind::Candle if options.precision == Some(Precision::Int8) => {
+            Err(Error::option("precision", "`f32`, the arithmetic of the backend `candle`", "`int8`"))
+        }
         #[cfg(feature = "candle")]
         BackendKind::Candle => Ok(Box::new(crate::backend::candle::CandleBackend::load(graph, weights)?)),
         #[cfg(not(feature = "candle"))]
         BackendKind::Candle => {
-            let _ = (graph, weights);
             Err(ErrorKind::NotBuilt { what: "the candle backend".to_owned(), feature: "candle" }.into())
         }
     }

@@ -91,6 +91,16 @@ pub enum ErrorKind {
         /// What is wrong with it.
         problem: TensorProblem,
     },
+    /// Several tensors of a checkpoint are missing, unknown, or not what the configuration says they are.
+    #[error("{file}: {total} tensors do not fit config.json: {}", list(problems, *total))]
+    Tensors {
+        /// The checkpoint file, or those of its files that these tensors are in.
+        file: String,
+        /// The first of them: names in the checkpoint, and what is wrong.
+        problems: Vec<(String, TensorProblem)>,
+        /// How many there are.
+        total: usize,
+    },
     /// A checkpoint file violates its own format.
     #[error("{file}, byte {offset}: {expected}; found {found}")]
     Format {
@@ -154,13 +164,15 @@ pub enum ErrorKind {
         found: usize,
     },
     /// The model was not trained for the task that was asked of it.
-    #[error("the model is a {found}; {task} needs a {expected}")]
+    #[error("the model is for {trained_for} ({found}); {task} needs a {}", expected.join(" or "))]
     WrongTask {
         /// What the caller wants to do.
         task: &'static str,
-        /// The architecture that does it.
-        expected: String,
-        /// The architecture in `config.json`.
+        /// What the model does, in words.
+        trained_for: &'static str,
+        /// The classes in `config.json` of models that do what the caller wants.
+        expected: Vec<String>,
+        /// The class in the model's `config.json`.
         found: String,
     },
     /// Data in a batch file, a label list or another input of the user's cannot be used.
@@ -246,6 +258,17 @@ pub enum TensorProblem {
         /// The value.
         value: f32,
     },
+}
+
+/// One line for each problem, and one for those left out.
+fn list(problems: &[(String, TensorProblem)], total: usize) -> String {
+    let mut text: String =
+        problems.iter().map(|(tensor, problem)| format!("\n  `{tensor}` {problem}")).collect();
+    let more = total.saturating_sub(problems.len());
+    if more > 0 {
+        text += &format!("\n  and {more} more");
+    }
+    text
 }
 
 impl Error {

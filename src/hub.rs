@@ -1,16 +1,26 @@
 //! Models by hub id, `org/name` or `org/name@revision`: from the local Hugging Face cache, or (feature `hub`) downloaded
 //! into it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::error::{ErrorKind, Result};
+use crate::source::BUILT_IN;
 
 /// How to get a model without the network.
 const BY_HAND: &str = "to place it by hand, put config.json, vocab.txt (or tokenizer.json) and model.safetensors into a \
                        folder and pass the folder's path";
 
 const DEFAULT_REVISION: &str = "main";
+
+const CONFIG: &str = "config.json";
+
+/// Each as one file, or behind [`INDEX`] as several; the first form that is there is the one that is opened.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+const INDEX: &str = ".index.json";
 
 /// A hub id, split and checked.
 struct HubId<'a> {
@@ -41,17 +51,17 @@ pub(crate) fn resolve(source: &str) -> Result<PathBuf> {
     };
     let Some(id) = HubId::parse(source) else {
         let reason = "it is neither a folder, nor a built-in name, nor a hub id like org/name".to_owned();
-        return unknown(reason, format!("pass a model folder, or one of: {}", crate::BUILT_IN.join(", ")));
+        return unknown(reason, format!("pass a model folder, or one of: {}", BUILT_IN.join(", ")));
     };
     let cache = cache_folder();
     if let Some(folder) = cache.as_deref().and_then(|cache| snapshot(cache, &id)) {
         return Ok(folder);
     }
     if env::var("HF_HUB_OFFLINE").is_ok_and(|v| !matches!(v.as_str(), "" | "0")) {
-        let reason = "it is not in the local cache, and HF_HUB_OFFLINE is set".to_owned();
+        let reason = "it is not, or not completely, in the local cache, and HF_HUB_OFFLINE is set".to_owned();
         return unknown(reason, BY_HAND.to_owned());
     }
-    match download(&id) {
+    match download(&id, cache) {
         Ok(folder) => Ok(folder),
         Err(reason) => unknown(reason, BY_HAND.to_owned()),
     }
@@ -70,43 +80,79 @@ fn snapshot(cache: &Path, id: &HubId<'_>) -> Option<PathBuf> {
     let commit = std::fs::read_to_string(repository.join("refs").join(id.revision));
     let commit = commit.as_deref().map_or(id.revision, str::trim);
     let folder = repository.join("snapshots").join(commit);
-    folder.join("config.json").is_file().then_some(folder)
+    is_complete(&folder).then_some(folder)
+}
+
+/// Whether a folder of the cache holds a model, not just the files that another tool or a broken download left there.
+fn is_complete(folder: &Path) -> bool {
+    let has = |file: &str| folder.join(file).is_file();
+    let weights = WEIGHTS.into_iter().find_map(|single| {
+        let index = format!("{single}{INDEX}");
+        if has(single) {
+            return Some(true);
+        }
+        has(&index).then(|| shards(&folder.join(index)).is_some_and(|shards| shards.iter().all(|s| has(s))))
+    });
+    has(CONFIG) && (has("vocab.txt") || has("tokenizer.json")) && weights == Some(true)
+}
+
+/// The files that a list of shards names; `None` if it cannot be read or names anything but files beside it.
+fn shards(index: &Path) -> Option<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
+    let plain =
+        |name: &String| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    (!shards.is_empty() && shards.iter().all(plain)).then_some(shards)
 }
 
 #[cfg(not(feature = "hub"))]
-fn download(_: &HubId<'_>) -> Result<PathBuf, String> {
-    Err("it is not in the local cache, and this build cannot download (cargo feature `hub`)".to_owned())
+fn download(_: &HubId<'_>, _: Option<PathBuf>) -> Result<PathBuf, String> {
+    Err("it is not, or not completely, in the local cache, and this build cannot download (cargo feature `hub`)"
+        .to_owned())
 }
 
+/// `config.json` comes last: a folder without it does not count as a model, so a broken download is taken up again.
 #[cfg(feature = "hub")]
-fn download(id: &HubId<'_>) -> Result<PathBuf, String> {
+fn download(id: &HubId<'_>, cache: Option<PathBuf>) -> Result<PathBuf, String> {
     use hf_hub::api::sync::ApiBuilder;
     use hf_hub::{Repo, RepoType};
 
-    const TOKENIZER: [&str; 4] =
-        ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
-    const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-
     let failed = |e: hf_hub::api::sync::ApiError| format!("the hub said: {e}");
-    let api = ApiBuilder::from_env().with_progress(false).build().map_err(failed)?;
+    let mut builder = ApiBuilder::from_env().with_progress(false);
+    if let Some(cache) = cache {
+        builder = builder.with_cache_dir(cache);
+    }
+    if let Some(token) = env::var("HF_TOKEN").ok().filter(|token| !token.is_empty()) {
+        builder = builder.with_token(Some(token));
+    }
+    let api = builder.build().map_err(failed)?;
     let repository = format!("{}/{}", id.organisation, id.name);
     let repository = api.repo(Repo::with_revision(repository, RepoType::Model, id.revision.to_owned()));
     let info = repository.info().map_err(failed)?;
     let has = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
+    let get = |file: &str| repository.get(file).map_err(failed);
 
-    let config = repository.get("config.json").map_err(failed)?;
-    for file in TOKENIZER.into_iter().filter(|file| has(file)) {
-        repository.get(file).map_err(failed)?;
-    }
-    match WEIGHTS.into_iter().find(|file| has(file)) {
-        Some(file) => drop(repository.get(file).map_err(failed)?),
-        None => {
-            let shards = info.siblings.iter().map(|s| s.rfilename.as_str());
-            for file in shards.filter(|f| f.starts_with("model") && f.contains(".safetensors")) {
-                repository.get(file).map_err(failed)?;
+    let index = |single: &str| format!("{single}{INDEX}");
+    match WEIGHTS.into_iter().find(|single| has(single) || has(&index(single))) {
+        Some(single) if has(single) => drop(get(single)?),
+        Some(single) => {
+            let index = index(single);
+            let shards =
+                shards(&get(&index)?).ok_or_else(|| format!("its {index} is not a list of shards"))?;
+            for shard in shards {
+                get(&shard)?;
             }
         }
+        None => return Err(format!("it has neither of {}", WEIGHTS.join(", "))),
     }
+    for file in crate::source::TOKENIZER_FILES.into_iter().filter(|file| has(file)) {
+        get(file)?;
+    }
+    let config = get(CONFIG)?;
     config.parent().map(Path::to_owned).ok_or_else(|| "the cache has no folder for it".to_owned())
 }
 
@@ -142,11 +188,49 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::create_dir_all(repository.join("refs")).unwrap();
         std::fs::write(repository.join("refs/main"), "abc123\n").unwrap();
-        assert_eq!(snapshot(cache.path(), &HubId::parse("org/name").unwrap()), None, "without config.json");
-        std::fs::write(folder.join("config.json"), "{}").unwrap();
+        for file in ["config.json", "vocab.txt", "model.safetensors"] {
+            assert_eq!(snapshot(cache.path(), &HubId::parse("org/name").unwrap()), None, "without {file}");
+            std::fs::write(folder.join(file), "{}").unwrap();
+        }
         for id in ["org/name", "org/name@main", "org/name@abc123"] {
             assert_eq!(snapshot(cache.path(), &HubId::parse(id).unwrap()).as_deref(), Some(&*folder), "{id}");
         }
         assert_eq!(snapshot(cache.path(), &HubId::parse("org/name@v2").unwrap()), None);
+    }
+
+    #[test]
+    fn a_model_in_shards_needs_all_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        write("config.json", "{}");
+        write("tokenizer.json", "{}");
+        let index = r#"{"metadata": {}, "weight_map": {"x": "a-1-of-2.bin", "y": "b.bin", "z": "b.bin"}}"#;
+        write("pytorch_model.bin.index.json", index);
+        assert!(!is_complete(folder.path()));
+        write("a-1-of-2.bin", "");
+        assert!(!is_complete(folder.path()));
+        write("b.bin", "");
+        assert!(is_complete(folder.path()));
+        // The loader prefers this form, so it has to be whole.
+        write("model.safetensors.index.json", r#"{"weight_map": {"x": "missing.safetensors"}}"#);
+        assert!(!is_complete(folder.path()));
+    }
+
+    #[test]
+    fn lists_of_shards_name_files_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = folder.path().join("index.json");
+        let read = |text: &str| {
+            std::fs::write(&index, text).unwrap();
+            shards(&index)
+        };
+        let expected = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        assert_eq!(read(r#"{"weight_map": {"x": "a", "y": "b", "z": "a"}}"#), Some(expected));
+        for name in ["../a", "/a", "a/b", "a\\\\b", "..", "", "\\u0000"] {
+            assert_eq!(read(&format!(r#"{{"weight_map": {{"x": "{name}"}}}}"#)), None, "{name}");
+        }
+        for text in ["", "{}", r#"{"weight_map": {}}"#, r#"{"weight_map": {"x": 1}}"#] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

@@ -51,9 +51,9 @@ pub use engine::{BackendKind, Engine, EngineOptions, Output};
 pub use error::{Error, ErrorKind, Result, TensorProblem};
 pub use pipeline::{
     AggregationStrategy, Answer, Classification, Embedder, EmbedderOptions, Embedding, Entity, Fill,
-    FillMask, FillMaskOptions, FunctionToApply, LabelScore, LongText, Pooling, QuestionAnswering,
-    QuestionAnsweringOptions, TextClassification, TextClassificationOptions, TokenClassification,
-    TokenClassificationOptions,
+    FillMask, FillMaskOptions, FunctionToApply, LabelScore, LongText, Pooling, PreparedContext,
+    QuestionAnswering, QuestionAnsweringOptions, TextClassification, TextClassificationOptions,
+    TokenClassification, TokenClassificationOptions,
 };
 pub use source::{BUILT_IN, ModelFiles};
 pub use text::{

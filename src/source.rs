@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint};
+pub(crate) use crate::text::TOKENIZER_FILES;
 use crate::text::{Tokenizer, TokenizerFiles};
 
 /// The files of one model.
@@ -42,18 +43,20 @@ mod embedded {
 }
 
 impl ModelFiles {
-    /// Finds a model, in this order: a folder of that path; a built-in name (see [`BUILT_IN`]); a hub id such as
+    /// Finds a model, in this order: a built-in name (see [`BUILT_IN`]); a folder of that path; a hub id such as
     /// `org/name` or `org/name@revision`, from the local Hugging Face cache or, with the feature `hub`, the network.
+    ///
+    /// A built-in name means the same model wherever a program runs: a folder `qa` in the working directory is `./qa`.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownModel`] says what was tried and how to place files by hand.
     pub fn resolve(source: &str) -> Result<Self> {
+        if BUILT_IN.contains(&source) {
+            return built_in(source);
+        }
         let path = Path::new(source);
         if path.is_dir() {
             return Ok(ModelFiles::Folder(path.to_owned()));
-        }
-        if BUILT_IN.contains(&source) {
-            return built_in(source);
         }
         crate::hub::resolve(source).map(ModelFiles::Folder)
     }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use mobilebert::{
-    Batch, Embedder, Engine, EngineOptions, ErrorKind, FillMask, LongText, QuestionAnswering,
-    QuestionAnsweringOptions, Result, TextClassification, TextClassificationOptions, TokenClassification,
+    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, ErrorKind, FillMask, LongText,
+    QuestionAnswering, QuestionAnsweringOptions, Result, TextClassification, TextClassificationOptions,
+    TokenClassification, TokenClassificationOptions,
 };
 
 fn golden(name: &str) -> String {
@@ -77,11 +78,44 @@ fn options_out_of_range() {
     assert_error(qa().top_k(0).open(&model), OPTION, &["top_k"]);
     assert_error(qa().max_answer_len(0).open(&model), OPTION, &["max_answer_len"]);
     assert_error(qa().max_seq_len(100_000).open(&model), OPTION, &["max_seq_len", "model's limit"]);
-    let stride = qa().max_seq_len(16).doc_stride(16).open(&model).unwrap();
-    assert_error(stride.answer("a", &"b ".repeat(50)), OPTION, &["doc_stride"]);
+    assert_error(qa().max_seq_len(16).doc_stride(12).open(&model), OPTION, &["doc_stride", "less than 12"]);
+    qa().max_seq_len(16).doc_stride(11).open(&model).unwrap();
+    assert_error(qa().max_seq_len(4).doc_stride(0).open(&model), OPTION, &["max_seq_len", "at least 5"]);
     assert_error(qa().engine(EngineOptions::new().threads(0)).open(&model), OPTION, &["threads"]);
+
+    let embed = EmbedderOptions::new().max_seq_len(0).open(&model);
+    assert_error(embed, OPTION, &["max_seq_len", "at least 3"]);
+    let tag = || TokenClassificationOptions::new().max_seq_len(8);
+    let ner = golden("mobilebert-ner-f32");
+    assert_error(tag().doc_stride(6).open(&ner), OPTION, &["doc_stride", "less than 6"]);
+    assert_error(tag().max_seq_len(0).open(&ner), OPTION, &["max_seq_len"]);
+    let classify = || TextClassificationOptions::new().max_seq_len(8).doc_stride(6);
+    let bert = golden("bert-f32");
+    classify().open(&bert).unwrap();
+    assert_error(classify().long_text(LongText::WindowsMax).open(&bert), OPTION, &["doc_stride"]);
+    assert_error(classify().max_seq_len(2).open(&bert), OPTION, &["max_seq_len"]);
     let labels = TextClassificationOptions::new().labels(["positive", "nonsense"]).open(&golden("bert-f32"));
     assert_error(labels, OPTION, &["nonsense"]);
+}
+
+#[test]
+fn limits_without_limit() {
+    let qa = || QuestionAnsweringOptions::new().max_seq_len(16).doc_stride(4);
+    let model = golden("mobilebert-f32");
+    let context = "anna works in paris and the king wrote a book at a good time of day";
+    let all = qa().top_k(usize::MAX).max_answer_len(2).open(&model).unwrap();
+    let answers = all.answers("who?", context).unwrap();
+    let words = context.split(' ').count();
+    assert_eq!(answers.len(), words + words - 1, "every word and every two words, each once");
+    assert!(answers.is_sorted_by(|a, b| a.score >= b.score));
+    let ten = qa().top_k(10).max_answer_len(2).open(&model).unwrap();
+    assert_eq!(ten.answers("who?", context).unwrap(), answers[..10]);
+
+    let any_length = qa().max_answer_len(usize::MAX).max_question_len(usize::MAX).open(&model).unwrap();
+    let whole_window = qa().max_answer_len(16).open(&model).unwrap();
+    assert_eq!(any_length.answer("who?", context).unwrap(), whole_window.answer("who?", context).unwrap());
+    let both = qa().top_k(usize::MAX).max_answer_len(usize::MAX).open(&model).unwrap();
+    assert!(both.answers("who?", context).unwrap().len() > answers.len());
 }
 
 #[test]
@@ -89,7 +123,7 @@ fn models_for_other_tasks() {
     assert_error(
         QuestionAnswering::open(&golden("bert-f32")),
         WRONG_TASK,
-        &["question answering", "BertForSequenceClassification"],
+        &["for text classification (BertForSequenceClassification)", "needs a BertForQuestionAnswering or"],
     );
     assert_error(FillMask::open(&golden("mobilebert-f32")), WRONG_TASK, &["ForMaskedLM"]);
 }
@@ -107,6 +141,23 @@ fn numbers_beyond_the_tables() {
     assert_error(engine.forward_rows(&Batch::single(&[1], &[0]).unwrap(), &[1]), BATCH, &["requested row"]);
     assert_error(Batch::from_padded(&[1, 2, 3], &[0; 3], &[1, 0, 1], 3), BATCH, &["mask", "position 2"]);
     assert_eq!(engine.forward(&Batch::new()).unwrap().rows(), 0);
+}
+
+/// A built-in name is the same model in every working directory; a path is a folder.
+#[cfg(feature = "cli")]
+#[test]
+fn built_in_names_win_over_folders() {
+    let working = tempfile::tempdir().unwrap();
+    fs::create_dir(working.path().join("qa")).unwrap();
+    let inspect = |model: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mobilebert"));
+        command.args(["inspect", "--model", model]).current_dir(working.path()).output().unwrap()
+    };
+    let built_in = inspect("qa");
+    assert!(built_in.status.success(), "{}", String::from_utf8_lossy(&built_in.stderr));
+    let empty = inspect("./qa");
+    assert!(!empty.status.success());
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("config.json"));
 }
 
 #[test]

@@ -256,6 +256,18 @@ fn answer_lists_the_best_and_reads_standard_input() {
 }
 
 #[test]
+fn special_tokens_in_text_can_be_plain_text() {
+    let question = "why [SEP] ".repeat(13);
+    let answer = |more: &[&str]| {
+        let args = ["answer", "--question", &question, "--context", "Ada", "--max-question-len", "30"];
+        run(&[&args[..], more].concat())
+    };
+    // Thirteen words, and thirteen times one token or the three of `[`, `sep` and `]`.
+    assert_eq!(answer(&[]).code, 0);
+    answer(&["--no-special-tokens-in-text"]).failed(1, "the question has 52 tokens; the limit is 30");
+}
+
+#[test]
 fn offsets_count_what_the_user_says() {
     let context = "😀é: it was built by Ada.";
     for (unit, start) in [("bytes", 24), ("chars", 20), ("utf16", 21)] {
@@ -290,6 +302,29 @@ fn classify_options_change_what_is_listed() {
 }
 
 #[test]
+fn the_longest_sequence_can_be_chosen() {
+    let model = tiny("mobilebert-ner-f32");
+    let text = "anna works in paris and berlin";
+    let entities = |more: &[&str]| {
+        run(&[&["tag", "--model", &model, text, "--ignore-labels", "", "--json"], more].concat()).line()
+    };
+    let last = |entities: &Value| entities.as_array().unwrap().last().unwrap()["end"].clone();
+    let windows = entities(&["--max-seq-len", "5", "--doc-stride", "1"]);
+    assert_eq!(last(&windows), last(&entities(&[])));
+    run(&["tag", "--model", &model, text, "--max-seq-len", "5", "--doc-stride", "3"])
+        .failed(2, "--doc-stride is 3; expected less than 3, the room for text in --max-seq-len 5");
+    let long = "a joy to watch";
+    let classify = |more: &[&str]| run(&[&["classify", long, "--max-seq-len", "5", "--json"], more].concat());
+    assert_eq!(classify(&[]).line()["truncated"], true);
+    let windows = classify(&["--long-text", "windows-mean", "--doc-stride", "1"]).line();
+    assert_eq!(keys(&windows), ["label", "score"]);
+    let model = tiny("mobilebert-f32");
+    let embedding = run(&["embed", "--model", &model, "anna works in paris", "--max-seq-len", "4", "--json"]);
+    assert_eq!(embedding.line()["truncated"], true);
+    run(&["embed", "--model", &model, "x", "--max-seq-len", "9999"]).failed(2, "--max-seq-len is 9999");
+}
+
+#[test]
 fn people_get_plain_lines() {
     let answer = run(&[&QUESTION[..], &["--context", "It was built by Ada."]].concat());
     assert!(answer.stdout.starts_with("Ada\t0.9"), "{}", answer.stdout);
@@ -313,6 +348,31 @@ fn variables_stand_for_flags_and_flags_win() {
     let variables = [("MOBILEBERT_MODEL", "/nowhere"), ("MOBILEBERT_IDS", "2,3")];
     assert_eq!(run(&["infer", "--model", &tiny, "--hash"], &variables).code, 0);
     run(&["infer", "--hash"], &variables).failed(1, "no model at \"/nowhere\"");
+    run(&["classify", "a joy"], &[("MOBILEBERT_KERNELS", "abacus")])
+        .failed(2, "MOBILEBERT_KERNELS is `abacus`; expected one that this CPU has: `");
+}
+
+#[test]
+fn flags_win_over_variables_that_do_not_go_with_them() {
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        finished(command(args).envs(variables.iter().copied()).output().unwrap())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let context = write(folder.path(), "context.txt", "It was built by Ada.");
+    let questions =
+        write(folder.path(), "in.jsonl", r#"{"question":"Where?","context":"It stands in Rome."}"#);
+    let texts = write(folder.path(), "in.txt", "dull");
+    let from_file = [&QUESTION[..], &["--context-file", &context, "--json"]].concat();
+    for variable in ["MOBILEBERT_CONTEXT", "MOBILEBERT_INPUT"] {
+        assert_eq!(run(&from_file, &[(variable, &questions)]).line()["answer"], "Ada", "{variable}");
+    }
+    let variables = [("MOBILEBERT_QUESTION", "Who?"), ("MOBILEBERT_CONTEXT_FILE", "/nowhere")];
+    assert_eq!(run(&["answer", "--input", &questions, "--json"], &variables).line()["answer"], "Rome");
+    let text = run(&["classify", "a joy", "--json"], &[("MOBILEBERT_INPUT", &texts)]);
+    assert_eq!(text.line()["label"], "positive");
+    // Nothing on the command line decides between two variables.
+    run(&QUESTION, &[("MOBILEBERT_CONTEXT", "x"), ("MOBILEBERT_CONTEXT_FILE", "y")])
+        .failed(2, "cannot be used with");
 }
 
 #[test]
@@ -328,6 +388,21 @@ fn every_flag_is_in_the_help() {
     }
     let help = run(&["--help"]);
     assert!(help.stdout.contains("Exit codes:") && help.stdout.contains("Examples:"));
+}
+
+/// Examples and tables are set by hand; wrapping them again would leave ragged lines.
+#[test]
+fn help_fits_a_terminal() {
+    let names = "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile kernels";
+    for command_ in [""].into_iter().chain(names.split(' ')) {
+        let args: Vec<&str> = [command_, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
+        let help = |columns| finished(command(&args).env("COLUMNS", columns).output().unwrap()).stdout;
+        let end = |help: &str| help[help.rfind("\nExample").unwrap()..].to_owned();
+        let (narrow, wide) = (help("80"), help("200"));
+        assert_eq!(end(&narrow), end(&wide), "{command_}");
+        let longest = narrow.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 80, "{command_}: {longest}");
+    }
 }
 
 // --- Models.
@@ -401,6 +476,29 @@ fn output_tables_repeat_the_input() {
 }
 
 #[test]
+fn tsv_is_written_as_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = ["id\ttext", "\"1\"\ta \"joy\", to watch", "2\t\"dull"];
+    let input = write(folder.path(), "in.tsv", rows.join("\n") + "\n");
+    let results = |input: &str, name: &str| {
+        let output = folder.path().join(name).display().to_string();
+        assert_eq!(run(&["classify", "--input", input, "--output", &output]).code, 0, "{name}");
+        (std::fs::read_to_string(&output).unwrap(), output)
+    };
+    let (first, output) = results(&input, "once.tsv");
+    for (line, row) in first.lines().zip(rows) {
+        assert!(line.starts_with(&format!("{row}\t")), "{line}");
+    }
+    let (second, _) = results(&output, "twice.tsv");
+    for (line, row) in second.lines().zip(first.lines()) {
+        assert!(line.starts_with(&format!("{row}\t")), "{line}");
+    }
+    let csv = write(folder.path(), "in.csv", "text\n\"a\tjoy\r\nto \"\"watch\"\"\"\n");
+    let (table, _) = results(&csv, "csv.tsv");
+    assert!(table.lines().nth(1).unwrap().starts_with("a joy  to \"watch\"\tpositive\t"), "{table}");
+}
+
+#[test]
 fn columns_go_by_name_or_number() {
     let folder = tempfile::tempdir().unwrap();
     let input = write(folder.path(), "in.tsv", "a\tjoy\tto watch\ndull\tx\ty\n");
@@ -464,7 +562,10 @@ fn empty_and_long_texts_are_errors() {
     piped(&[&QUESTION[..], &["--context", "-"]].concat(), "\0 \n").failed(1, "the context is empty");
     run(&["answer", "--question", " ", "--context", "Ada"]).failed(1, "the question is empty");
     let question = "why ".repeat(100);
-    run(&["answer", "--question", &question, "--context", "Ada"]).failed(1, "the question has 100 tokens");
+    run(&["answer", "--question", &question, "--context", "Ada"]).failed(
+        1,
+        "the question has 100 tokens; the limit is 64: ask a shorter one or raise --max-question-len",
+    );
     run(&["fill-mask", "--model", &tiny("mobilebert-mlm-f32"), "paris"]).failed(1, "has no [MASK]");
 }
 
@@ -482,6 +583,9 @@ fn wrong_usage_is_exit_code_2() {
     run(&["answer", "--context", "x"]).failed(2, "pass --question, --questions-file or --input");
     run(&["answer", "--context", "-", "--questions-file", "-"]).failed(2, "cannot be both");
     run(&["infer"]).failed(2, "required arguments");
+    run(&["tokenize", "x", "--batch-size", "2"]).failed(2, "unexpected argument '--batch-size'");
+    run(&["tag", "x"]).failed(2, "tag has no built-in model; pass --model FOLDER or a hub id");
+    run(&["fill-mask", "x"]).failed(2, "fill-mask has no built-in model; pass --model FOLDER or a hub id");
 }
 
 #[test]

@@ -81,6 +81,17 @@ impl Model {
         assert!(error.to_string().contains(tensor.as_str()), "{error}");
         (tensor.clone(), problem.clone())
     }
+
+    /// The same for an error about several tensors, and how many there are.
+    fn problems(&self) -> (Vec<(String, TensorProblem)>, usize) {
+        let error = self.open().expect_err("refused");
+        let ErrorKind::Tensors { file, problems, total } = error.kind() else { panic!("{error}") };
+        assert_eq!(file, "test.safetensors");
+        let message = error.to_string();
+        assert!(message.contains(&format!("{total} tensors")), "{message}");
+        assert!(problems.iter().all(|(tensor, _)| message.contains(tensor.as_str())), "{message}");
+        (problems.clone(), *total)
+    }
 }
 
 #[test]
@@ -98,11 +109,72 @@ fn missing_tensors_come_with_the_nearest_name() {
     let renamed = WEIGHT.replace("mobilebert.", "backbone.");
     model.tensors.insert(renamed.clone(), tensor);
     let expected = TensorProblem::Missing { expected: vec![8, 8], nearest: Some(renamed.clone()) };
-    assert_eq!(model.problem(), (WEIGHT.to_owned(), expected));
-    assert!(model.open().expect_err("refused").to_string().ends_with(&format!("(the file has `{renamed}`)")));
+    let unknown = (renamed.clone(), TensorProblem::Unknown);
+    assert_eq!(model.problems(), (vec![(WEIGHT.to_owned(), expected), unknown], 2));
+    assert!(
+        model.open().expect_err("refused").to_string().contains(&format!("(the file has `{renamed}`)\n"))
+    );
 
+    model.tensors.remove(&renamed);
+    assert!(matches!(model.problem().1, TensorProblem::Missing { .. }));
+}
+
+#[test]
+fn all_problems_are_counted_and_the_first_ten_shown() {
+    let mut model = Model::new();
+    let total = model.tensors.len();
     model.tensors.clear();
-    assert!(matches!(model.problem().1, TensorProblem::Missing { nearest: None, .. }));
+    let (problems, found) = model.problems();
+    assert_eq!((problems.len(), found), (10, total));
+    assert!(problems.iter().all(|(_, p)| matches!(p, TensorProblem::Missing { nearest: None, .. })));
+    let message = model.open().expect_err("refused").to_string();
+    assert!(message.ends_with(&format!("\n  and {} more", total - 10)), "{message}");
+
+    let mut model = Model::new();
+    model.set(WEIGHT, Dtype::F32, &[8, 7], 0);
+    model.set(NORM, Dtype::I64, &[8], 0);
+    model.set("lora.weight", Dtype::F32, &[1], 0);
+    let (problems, found) = model.problems();
+    assert_eq!((problems.len(), found), (3, 3), "{problems:?}");
+    let of = |name: &str| &problems.iter().find(|(tensor, _)| tensor == name).expect(name).1;
+    assert!(matches!(of(WEIGHT), TensorProblem::Shape { .. }));
+    assert!(matches!(of(NORM), TensorProblem::Dtype { .. }));
+    assert_eq!(*of("lora.weight"), TensorProblem::Unknown);
+}
+
+#[test]
+fn tensors_of_other_heads_are_known_by_their_exact_names() {
+    for name in [
+        "cls.predictions.bias",
+        "cls.predictions.decoder.weight",
+        "cls.predictions.dense.weight",
+        "cls.predictions.transform.LayerNorm.gamma",
+        "cls.seq_relationship.bias",
+        "classifier.weight",
+        "pooler.dense.weight",
+        "mobilebert.pooler.dense.bias",
+        "mobilebert.embeddings.position_ids",
+    ] {
+        let mut model = Model::new();
+        model.set(name, Dtype::F32, &[1], 0);
+        model.open().unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    for name in [
+        "cls.predictions.lora.weight",
+        "cls.weight",
+        "classifier.dense.weight",
+        "classifier.0.weight",
+        "pooler.weight",
+        "pooler.LayerNorm.weight",
+        "qa_outputs.scale",
+        "mobilebert.classifier.weight",
+        "mobilebert.embeddings.embedding_transformation.lora",
+        "mobilebert.encoder.layer.0.bottleneck.attention.lora.weight",
+    ] {
+        let mut model = Model::new();
+        model.set(name, Dtype::F32, &[1], 0);
+        assert_eq!(model.problem(), (name.to_owned(), TensorProblem::Unknown));
+    }
 }
 
 #[test]
@@ -125,7 +197,7 @@ fn shapes_must_be_those_of_the_configuration() {
     let mut model = Model::new();
     model.config["vocab_size"] = json!(1 << 22);
     model.config["max_position_embeddings"] = json!(1 << 22);
-    assert!(matches!(model.problem().1, TensorProblem::Shape { .. }));
+    assert!(model.problems().0.iter().all(|(_, p)| matches!(p, TensorProblem::Shape { .. })));
 }
 
 #[test]
@@ -271,6 +343,9 @@ mod config {
             ("architectures", json!([])),
             ("architectures", json!([1])),
             ("architectures", json!(["T5Model"])),
+            ("architectures", json!(["BertForQuestionAnswering"])),
+            ("architectures", json!(["ForQuestionAnswering"])),
+            ("architectures", json!(["MobileMobileBertModel"])),
             ("id2label", json!([])),
             ("id2label", json!({})),
             ("id2label", json!({"1": "a"})),
@@ -286,6 +361,22 @@ mod config {
         ] {
             let field = blamed(name, value.clone());
             assert!(field.as_ref().is_some_and(|f| f.starts_with(name)), "{name}: {value}: {field:?}");
+        }
+    }
+
+    #[test]
+    fn the_class_is_of_the_family_that_the_model_type_names() {
+        for (model_type, right, wrong) in
+            [("bert", "BertModel", "MobileBertModel"), ("mobilebert", "MobileBertModel", "BertModel")]
+        {
+            let read = |class: &str| {
+                ModelConfig::from_json(
+                    &json!({"model_type": model_type, "architectures": [class]}).to_string(),
+                )
+            };
+            assert_eq!(read(right).expect("a model").class_name(), right);
+            let error = read(wrong).expect_err("refused").to_string();
+            assert!(error.contains("`architectures`") && error.contains("as `model_type` says"), "{error}");
         }
     }
 

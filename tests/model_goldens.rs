@@ -12,11 +12,12 @@ use mobilebert::model::{self, synthetic, synthetic::Synthetic};
 use mobilebert::{BackendKind, Batch, Engine, EngineOptions, ModelConfig, Output};
 use serde_json::Value;
 
-/// Largest difference allowed, relative to the range of the expected values. f32 sums in another order differ by a few
+/// Largest difference allowed, relative to [`scale`]. f32 sums in another order differ by a few
 /// 1e-6; a wrong epsilon, scale or residual by more than 1e-3.
 const TOLERANCE: f32 = 1e-4;
 
-const BACKENDS: [BackendKind; 1] = [BackendKind::Candle];
+/// Everything that computes in f32.
+const BACKENDS: [BackendKind; 2] = [BackendKind::Native, BackendKind::Candle];
 
 struct Case {
     config: ModelConfig,
@@ -65,6 +66,12 @@ impl Case {
         self.expected.entry(name).map(|_| self.expected.f32(name).unwrap().into_owned())
     }
 
+    /// Scale of the expected logits of all sequences together: two labels of one sequence can agree by accident.
+    fn logit_scale(&self) -> f32 {
+        let logits = (0..self.sequences.len()).filter_map(|s| self.expected(&format!("{s}.logits")));
+        scale(&logits.flatten().collect::<Vec<_>>())
+    }
+
     /// Rows of the output that belong to a sequence: all its tokens, or its one row.
     fn rows_of<'o>(&self, batch: &Batch, output: &'o Output, sequence: usize) -> &'o [f32] {
         let rows =
@@ -86,15 +93,28 @@ fn cases() -> Vec<(String, Case)> {
     cases
 }
 
-/// Largest difference relative to the range of `expected`, or to its magnitude where that is larger (a head with one
-/// label gives one number, which has no range).
-fn difference(expected: &[f32], found: &[f32]) -> f32 {
+/// What differences are related to: the range of the values, so that a common offset does not hide errors; their
+/// magnitude if they have no range.
+fn scale(values: &[f32]) -> f32 {
+    let max = values.iter().copied().fold(f32::MIN, f32::max);
+    let min = values.iter().copied().fold(f32::MAX, f32::min);
+    if max > min { max - min } else { max.abs() }
+}
+
+/// Largest difference relative to `scale`. NaN if any difference is, or if there is nothing to relate to.
+fn difference(expected: &[f32], found: &[f32], scale: f32) -> f32 {
     assert_eq!(expected.len(), found.len());
-    let max = expected.iter().copied().fold(f32::MIN, f32::max);
-    let min = expected.iter().copied().fold(f32::MAX, f32::min);
-    let scale = (max - min).max(max.abs()).max(min.abs());
-    let worst = |m: f32, d: f32| if d <= m { m } else { d };
+    let worst = |m: f32, d: f32| if m.is_nan() || d <= m { m } else { d };
     expected.iter().zip(found).map(|(e, f)| (e - f).abs()).fold(0.0, worst) / scale
+}
+
+#[test]
+fn differences_are_relative_to_the_range() {
+    assert_eq!([scale(&[100.0, 102.0]), scale(&[-4.0]), scale(&[4.0, 4.0])], [2.0, 4.0, 4.0]);
+    assert_eq!(difference(&[100.0, 102.0], &[100.0, 101.0], 2.0), 0.5);
+    assert!(difference(&[1.0, 2.0, 3.0], &[1.0, f32::NAN, 3.0], 1.0).is_nan());
+    assert!(difference(&[0.0, 0.0], &[0.0, 0.0], 0.0).is_nan(), "nothing was compared");
+    assert_eq!(difference(&[1.0, 2.0], &[1.0, f32::INFINITY], 1.0), f32::INFINITY);
 }
 
 #[test]
@@ -135,7 +155,7 @@ fn logits_agree_alone_and_in_a_batch() {
                 let alone = engine.forward(&Batch::single(ids, type_ids).unwrap()).unwrap();
                 for (how, found) in [("alone", alone.values()), ("batch", case.rows_of(&batch, &together, s))]
                 {
-                    let d = difference(&expected, found);
+                    let d = difference(&expected, found, case.logit_scale());
                     if d.is_nan() || d > TOLERANCE {
                         failures.push(format!("{name} {backend:?} sequence {s} {how}: {d:e}"));
                     }
@@ -168,7 +188,7 @@ fn embeddings_and_every_layer_agree() {
                 },
             };
             let found = &outputs[node][rows.start * hidden..rows.end * hidden];
-            let d = difference(&expected, found);
+            let d = difference(&expected, found, scale(&expected));
             compared += 1;
             if d.is_nan() || d > TOLERANCE {
                 failures.push(format!("{name} sequence {s} {golden}: {d:e}"));
@@ -197,7 +217,13 @@ fn padding_is_dropped_not_computed() {
         let type_ids: Vec<u32> = case.sequences.iter().flat_map(|(_, types)| pad(types)).collect();
         let mask: Vec<u32> = case.sequences.iter().flat_map(|(ids, _)| pad(&vec![1; ids.len()])).collect();
         let padded = Batch::from_padded(&ids, &type_ids, &mask, width).unwrap();
-        assert_eq!(engine.forward(&padded).unwrap(), engine.forward(&batch).unwrap(), "{name}");
+        let found = engine.forward(&padded).unwrap();
+        assert_eq!(found, engine.forward(&batch).unwrap(), "{name}");
+        for s in 0..case.sequences.len() {
+            let expected = case.expected(&format!("{s}.logits")).unwrap();
+            let d = difference(&expected, case.rows_of(&padded, &found, s), case.logit_scale());
+            assert!(d <= TOLERANCE, "{name} sequence {s}: {d:e}");
+        }
     }
 }
 
@@ -211,9 +237,9 @@ fn the_last_trigram_sees_zeros_whatever_the_pad_row_holds() {
     for (s, (ids, type_ids)) in case.sequences.iter().enumerate() {
         let alone = case.expected(&format!("{s}.logits")).unwrap();
         let found = engine.forward(&Batch::single(ids, type_ids).unwrap()).unwrap();
-        assert!(difference(&alone, found.values()) <= TOLERANCE);
+        assert!(difference(&alone, found.values(), case.logit_scale()) <= TOLERANCE);
         let padded = case.expected(&format!("{s}.padded_logits")).unwrap();
-        padding_changed_the_original |= difference(&alone, &padded) > TOLERANCE;
+        padding_changed_the_original |= difference(&alone, &padded, case.logit_scale()) > TOLERANCE;
     }
     assert!(padding_changed_the_original, "the golden no longer shows the difference");
 }
@@ -224,6 +250,6 @@ fn threads_do_not_change_the_logits() {
         let batch = case.batch();
         let run = |threads| case.engine(EngineOptions::new().threads(threads)).forward(&batch).unwrap();
         let (one, two) = (run(1), run(2));
-        assert!(difference(one.values(), two.values()) <= TOLERANCE, "{name}");
+        assert!(difference(one.values(), two.values(), case.logit_scale()) <= TOLERANCE, "{name}");
     }
 }

@@ -1,10 +1,12 @@
-//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins.
+//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins, also over the variables
+//! of flags that it conflicts with.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling, Precision};
 
@@ -18,7 +20,7 @@ name (qa, sentiment), or a hub id (org/name or org/name@revision).";
 
 const AFTER_HELP: &str = "\
 Examples:
-  mobilebert answer --question \"Who built it?\" --context \"It was built by Ada.\"
+  mobilebert answer --question \"Who built it?\" --context \"Ada built it.\"
   mobilebert classify \"a joy to watch\" --json
   printf 'one\\ntwo\\n' | mobilebert classify - --json
 
@@ -36,10 +38,13 @@ Batch files (--input), by extension:
   .jsonl  one object a line; columns are its fields
   .txt    one text a line
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
+  --output writes .tsv without quotation marks too: a tab or a line end in a
+  cell becomes a space.
 
 Environment:
   Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
-  wins. A switch is off if its variable is empty, 0, no, off or false.
+  wins over its variable, and over those of flags that do not go with it. A
+  switch is off if its variable is empty, 0, no, off or false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
@@ -60,23 +65,58 @@ pub(super) struct Args {
 impl Args {
     /// Parses the arguments; the first one is the program's name.
     pub(super) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut command = with_environment(Self::command()).mut_subcommands(with_exit_codes);
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        // What is wrong with the arguments is for the second pass to say, which knows the variables too.
+        let written = Self::command().ignore_errors(true).try_get_matches_from(&arguments).ok();
+        let command = with_environment(Self::command(), written.as_ref());
+        let mut command = command.mut_subcommands(with_exit_codes);
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
 }
 
-/// Gives each flag of the command and of its subcommands the environment variable that its name suggests.
-fn with_environment(command: clap::Command) -> clap::Command {
+/// Whether a command has the flag, given without its hyphens.
+pub(super) fn is_flag(long: &str) -> bool {
+    fn has(command: &clap::Command, long: &str) -> bool {
+        command.get_arguments().any(|arg| arg.get_long() == Some(long))
+            || command.get_subcommands().any(|subcommand| has(subcommand, long))
+    }
+    has(&Args::command(), long)
+}
+
+/// Gives each flag of the command and of its subcommands the environment variable that its name suggests, but for flags
+/// that conflict with what is `written` on the command line.
+fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
+    let is_written = |arg: &Arg| {
+        written.is_some_and(|matches| {
+            matches.ids().any(|id| id == arg.get_id())
+                && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+        })
+    };
+    let conflict = |a: &Arg, b: &Arg| {
+        let declared =
+            |a, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
+        declared(a, b) || declared(b, a)
+    };
+    let overruled =
+        |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
+    let overruled: Vec<clap::Id> =
+        command.get_arguments().filter(|arg| overruled(arg)).map(|arg| arg.get_id().clone()).collect();
     let with_variable = |arg: Arg| {
         let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
+        if overruled.contains(arg.get_id()) {
+            return arg;
+        }
         let arg = arg.env(format!("MOBILEBERT_{name}")).hide_env_values(true);
         match arg.get_action() {
             ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
             _ => arg,
         }
     };
-    command.mut_args(with_variable).mut_subcommands(with_environment)
+    command.mut_args(with_variable).mut_subcommands(|subcommand| {
+        let written = written.and_then(|matches| matches.subcommand_matches(subcommand.get_name()));
+        with_environment(subcommand, written)
+    })
 }
 
 /// Ends a subcommand's help with the exit codes.
@@ -90,7 +130,8 @@ fn with_exit_codes(command: clap::Command) -> clap::Command {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, else qa
+    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag and
+    /// fill-mask, else qa
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(super) model: Option<String>,
     /// Who computes
@@ -153,7 +194,8 @@ pub(super) enum Command {
 
 const EXAMPLE_ANSWER: &str = "\
 Example:
-  $ mobilebert answer --question \"Who built it?\" --context \"It was built by Ada.\" --json
+  $ mobilebert answer --question \"Who built it?\" \\
+      --context \"It was built by Ada.\" --json
   {\"score\":0.98,\"start\":16,\"end\":19,\"answer\":\"Ada\"}
 
 With several questions each JSON line also has \"question_index\", from 0.";
@@ -170,8 +212,9 @@ Example:
   [{\"entity_group\":\"PER\",\"score\":0.99,\"word\":\"Ada\",\"start\":0,\"end\":3}]";
 const EXAMPLE_FILL_MASK: &str = "\
 Example:
-  $ mobilebert fill-mask --model mlm-model \"Paris is the [MASK] of France.\" --top-k 1 --json
-  [{\"sequence\":\"Paris is the capital of France.\",\"score\":0.99,\"token\":3007,\"token_str\":\"capital\"}]
+  $ mobilebert fill-mask --model mlm-model --top-k 1 --json \\
+      \"Paris is [MASK].\"
+  [{\"sequence\":\"Paris is big.\",\"score\":0.9,\"token\":2502,\"token_str\":\"big\"}]
 
 With several masks: an array of such arrays, one for each mask.";
 const EXAMPLE_EMBED: &str = "\
@@ -181,7 +224,10 @@ Example:
 const EXAMPLE_TOKENIZE: &str = "\
 Example:
   $ mobilebert tokenize \"Hello\" --json
-  {\"ids\":[101,7592,102],\"tokens\":[\"[CLS]\",\"hello\",\"[SEP]\"],\"offsets\":[[0,0],[0,5],[0,0]]}";
+  {\"ids\":[101,7592,102],\"tokens\":[\"[CLS]\",\"hello\",\"[SEP]\"],
+   \"offsets\":[[0,0],[0,5],[0,0]]}
+
+The command writes it on one line.";
 const EXAMPLE_INSPECT: &str = "\
 Example:
   $ mobilebert inspect --model sentiment";
@@ -189,7 +235,8 @@ const EXAMPLE_INFER: &str = "\
 Examples:
   $ mobilebert infer --model qa --ids 101,7592,102 --json
   {\"logits\":{\"start\":[-3.1,-5.2,-3.0],\"end\":[-2.8,-4.9,-3.3]}}
-  $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' | mobilebert infer --model qa - --hash
+  $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' |
+      mobilebert infer --model qa - --hash
 
 The hash is the SHA-256 of the logits as little-endian f32, row by row
 (question answering: start and end of the first token, then of the second).";
@@ -199,15 +246,17 @@ Example:
 
 const EXAMPLE_BENCH: &str = "\
 Example:
-  $ mobilebert bench --model synthetic:mobilebert --precision int8 --seq-len 128 --threads 2 --json
+  $ mobilebert bench --model synthetic:mobilebert --precision int8 \\
+      --seq-len 128 --threads 2 --json
   {...,\"p50_ms\":12.1,\"load_ms\":80.2,\"peak_rss_mb\":52.1,...}
 
-Sequences are not padded. The headline is withheld while the quartiles of the
-runs are more than 10 % apart.";
+Sequences are not padded. The headline is withheld while the quartiles of
+the runs are more than 10 % apart.";
 const EXAMPLE_PROFILE: &str = "\
 Examples:
   $ mobilebert profile --model sentiment --seq-len 128 --threads 1
-  $ mobilebert profile --save before.json; ...; mobilebert profile --save after.json
+  $ mobilebert profile --save before.json
+  $ mobilebert profile --save after.json
   $ mobilebert profile diff before.json after.json
 
 Shares are of the time of all threads. `diff` reports an operation if a rank
@@ -229,11 +278,16 @@ pub(super) struct Texts {
     /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
     #[arg(long, value_name = "NAME|N")]
     pub(super) text_column: Option<String>,
+    #[command(flatten)]
+    pub(super) batch: Batch,
+}
+
+/// For the commands whose model reads several texts at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct AtOnce {
     /// Texts that the model reads at once: more is faster, and answers come later. Default: 32 for files, 1 for a pipe
     #[arg(long, value_name = "N")]
     pub(super) batch_size: Option<NonZeroUsize>,
-    #[command(flatten)]
-    pub(super) batch: Batch,
 }
 
 /// Flags for batch files of any command.
@@ -300,6 +354,9 @@ pub(super) struct Answer {
     /// Allow "the context does not say": an empty answer at 0..0 (models trained on SQuAD 2.0)
     #[arg(long)]
     pub(super) handle_impossible_answer: bool,
+    /// Read [SEP] and the like in questions and contexts as plain text, not as special tokens
+    #[arg(long)]
+    pub(super) no_special_tokens_in_text: bool,
     /// Unit of start and end
     #[arg(long, value_name = "UNIT", default_value = "bytes")]
     pub(super) offsets: OffsetUnit,
@@ -310,6 +367,8 @@ pub(super) struct Answer {
 pub(super) struct Classify {
     #[command(flatten)]
     pub(super) texts: Texts,
+    #[command(flatten)]
+    pub(super) at_once: AtOnce,
     /// Second text of a pair; the same for each line of standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
     pub(super) pair: Option<String>,
@@ -328,6 +387,12 @@ pub(super) struct Classify {
     /// Texts longer than the model: truncate, windows-mean, windows-max or refuse
     #[arg(long, value_name = "RULE", default_value = "truncate")]
     pub(super) long_text: LongText,
+    /// Longest sequence in tokens: text, or both texts of a pair, or a window. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows of --long-text share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(super) doc_stride: Option<usize>,
     /// Report only these labels, separated by commas
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(super) labels: Vec<String>,
@@ -344,6 +409,12 @@ pub(super) struct Tag {
     /// Leave out these labels, separated by commas. Default: O
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(super) ignore_labels: Option<Vec<String>>,
+    /// Longest window in tokens; a longer text is cut into several. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(super) doc_stride: Option<usize>,
     /// Unit of start and end
     #[arg(long, value_name = "UNIT", default_value = "bytes")]
     pub(super) offsets: OffsetUnit,
@@ -367,12 +438,17 @@ pub(super) struct FillMask {
 pub(super) struct Embed {
     #[command(flatten)]
     pub(super) texts: Texts,
+    #[command(flatten)]
+    pub(super) at_once: AtOnce,
     /// How tokens become one vector: mean or cls
     #[arg(long, value_name = "RULE", default_value = "mean")]
     pub(super) pooling: Pooling,
     /// Leave vectors as long as they are, instead of length 1
     #[arg(long)]
     pub(super) no_normalize: bool,
+    /// Longest sequence in tokens; the end of a longer text is not read. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(super) max_seq_len: Option<usize>,
 }
 
 /// `mobilebert tokenize`

@@ -4,7 +4,10 @@ use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use mobilebert::kernels::OVERRIDE;
 use mobilebert::{Error, ErrorKind};
+
+use super::args::is_flag;
 
 /// Exit code: some input or the model failed.
 const FAILED: u8 = 1;
@@ -63,13 +66,30 @@ fn is_usage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Option { .. })
 }
 
+/// How the command line writes an option of the library.
+fn flag(option: &str) -> String {
+    let long = option.replace('_', "-");
+    match option {
+        _ if is_flag(&long) => format!("--{long}"),
+        "kernels" => OVERRIDE.to_owned(),
+        other => format!("`{other}`"),
+    }
+}
+
+/// A message of the library with the options that it names as flags.
+fn with_flags(message: &str) -> String {
+    let part = |(i, part): (usize, &str)| if i % 2 == 1 { flag(part) } else { part.to_owned() };
+    message.split('`').enumerate().map(part).collect()
+}
+
 /// The error in the words of the command line, and those of its sources that add something.
 pub(super) fn describe(error: &Error) -> String {
     let mut message = match error.kind() {
         ErrorKind::Option { option, expected, found } => {
             let places: String = error.context().map(|place| format!("{place}: ")).collect();
-            format!("{places}--{} is {found}; expected {expected}", option.replace('_', "-"))
+            format!("{places}{} is {found}; expected {}", flag(option), with_flags(expected))
         }
+        ErrorKind::TooLong { .. } => with_flags(&error.to_string()),
         _ => error.to_string(),
     };
     let mut source = error.source();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use super::args::Texts;
+use super::args::{AtOnce, Texts};
 use super::failure::Failure;
 use super::table::{self, Column};
 
@@ -76,12 +76,10 @@ impl Records {
     ) -> Result<Self, Failure> {
         const TEXT: Column<'static> = Column { flag: "--text-column", name: "text", wanted: None };
         const PAIR: Column<'static> = Column { flag: "--pair-column", name: "pair", wanted: None };
-        let batch = texts.batch_size.map(NonZeroUsize::get);
         if let Some(path) = &texts.input {
             let mut columns = vec![Column { wanted: texts.text_column.as_deref(), ..TEXT }];
             columns.extend(pair_column.map(|name| Column { wanted: Some(name), ..PAIR }));
-            let records = Self::file(path, &columns, !texts.batch.no_header)?;
-            return Ok(Self { batch, ..records });
+            return Self::file(path, &columns, !texts.batch.no_header);
         }
         let pair = pair.map(str::to_owned);
         let mut records = match texts.text.as_deref() {
@@ -94,9 +92,13 @@ impl Records {
             }
             text => Self::single(text.map(str::to_owned).into_iter().chain(pair.clone()).collect()),
         };
-        records.batch = batch.or(records.batch);
         records.header = [TEXT.name].into_iter().chain(pair.map(|_| PAIR.name)).map(str::to_owned).collect();
         Ok(records)
+    }
+
+    /// So many of them in a batch, if the user has chosen.
+    pub(super) fn at_once(self, chosen: &AtOnce) -> Self {
+        Self { batch: chosen.batch_size.map(NonZeroUsize::get).or(self.batch), ..self }
     }
 
     /// The rows of a batch file.

@@ -1,5 +1,6 @@
 //! Where results go: standard output or a file, for people, as JSON lines or as a table.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -29,7 +30,19 @@ pub(super) enum Format {
 enum Sink {
     Human(Writer),
     Json(Writer),
-    Table(Box<csv::Writer<Writer>>),
+    Table { table: Box<csv::Writer<Writer>>, cell: Cell },
+}
+
+/// What becomes of a cell before it is written.
+type Cell = fn(&[u8]) -> Cow<'_, [u8]>;
+
+/// TSV has no quotation marks, so the bytes that end a cell or a line cannot be in one: each becomes a space.
+fn tsv_cell(cell: &[u8]) -> Cow<'_, [u8]> {
+    const ENDS: &[u8] = b"\t\r\n";
+    match cell.iter().any(|byte| ENDS.contains(byte)) {
+        true => cell.iter().map(|byte| if ENDS.contains(byte) { b' ' } else { *byte }).collect(),
+        false => Cow::Borrowed(cell),
+    }
 }
 
 /// Buffered output.
@@ -58,10 +71,14 @@ impl Output {
     ) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::stdout(global)) };
         let place = path.display().to_string();
-        let delimiter = match TableFormat::of(path)? {
-            TableFormat::JsonLines => None,
-            TableFormat::Tsv if !results.is_empty() => Some(b'\t'),
-            TableFormat::Csv if !results.is_empty() => Some(b','),
+        let (builder, cell): (_, Cell) = match TableFormat::of(path)? {
+            TableFormat::JsonLines => (None, |cell| cell.into()),
+            TableFormat::Tsv if !results.is_empty() => {
+                let mut builder = csv::WriterBuilder::new();
+                builder.delimiter(b'\t').quote_style(csv::QuoteStyle::Never);
+                (Some(builder), tsv_cell)
+            }
+            TableFormat::Csv if !results.is_empty() => (Some(csv::WriterBuilder::new()), |cell| cell.into()),
             _ => {
                 let tables = if results.is_empty() { "" } else { ", .tsv or .csv" };
                 return Err(Failure::Usage(format!("{place}: this command writes .jsonl{tables} files")));
@@ -69,12 +86,12 @@ impl Output {
         };
         let file = File::create(path).map_err(|source| Failure::Output { place: place.clone(), source })?;
         let writer: Writer = BufWriter::new(Box::new(file));
-        let Some(delimiter) = delimiter else {
+        let Some(builder) = builder else {
             return Ok(Self { sink: Sink::Json(writer), place, widths: (0, 0) });
         };
-        let table = csv::WriterBuilder::new().delimiter(delimiter).from_writer(writer);
-        let mut output =
-            Self { sink: Sink::Table(Box::new(table)), place, widths: (header.len(), results.len()) };
+        let table = Box::new(builder.from_writer(writer));
+        let widths = (header.len(), results.len());
+        let mut output = Self { sink: Sink::Table { table, cell }, place, widths };
         let names = header.iter().map(String::as_str).chain(results.iter().copied()).chain(["error"]);
         output.write_row(names.map(str::as_bytes))?;
         Ok(output)
@@ -85,7 +102,7 @@ impl Output {
         match self.sink {
             Sink::Human(_) => Format::Human,
             Sink::Json(_) => Format::Json,
-            Sink::Table(_) => Format::Table,
+            Sink::Table { .. } => Format::Table,
         }
     }
 
@@ -130,7 +147,7 @@ impl Output {
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let flushed = match &mut self.sink {
             Sink::Human(writer) | Sink::Json(writer) => writer.flush(),
-            Sink::Table(table) => table.flush(),
+            Sink::Table { table, .. } => table.flush(),
         };
         flushed.map_err(|source| Failure::Output { place: self.place.clone(), source })
     }
@@ -138,14 +155,14 @@ impl Output {
     fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<(), Failure> {
         let written = match &mut self.sink {
             Sink::Human(writer) | Sink::Json(writer) => write(writer),
-            Sink::Table(_) => Ok(()),
+            Sink::Table { .. } => Ok(()),
         };
         written.map_err(|source| Failure::Output { place: self.place.clone(), source })
     }
 
     fn write_row<'r>(&mut self, cells: impl Iterator<Item = &'r [u8]>) -> Result<(), Failure> {
-        let Sink::Table(table) = &mut self.sink else { return Ok(()) };
-        let written = table.write_record(cells);
+        let Sink::Table { table, cell } = &mut self.sink else { return Ok(()) };
+        let written = table.write_record(cells.map(*cell));
         written.map_err(|e| Failure::Output { place: self.place.clone(), source: e.into() })
     }
 }

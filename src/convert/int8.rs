@@ -1,18 +1,19 @@
 //! Writes the int8 form of a model folder: see `docs/model-format.md`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::config::{ModelConfig, QuantizationConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Tensor, WeightSource};
+use crate::format::{Checkpoint, Tensor, WeightSource};
 use crate::graph::ParameterId;
 use crate::model::{self, Weights};
 use crate::quant;
-use crate::source::ModelFiles;
+use crate::source::{ModelFiles, TOKENIZER_FILES};
 
 /// What a conversion wrote.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -25,10 +26,6 @@ pub struct Int8Report {
     /// Size of the written `model.safetensors`.
     pub bytes: u64,
 }
-
-/// Files copied as they are, if present.
-const COMPANIONS: [&str; 4] =
-    ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 /// Quantises the weights of a model folder and writes a new folder that every part of this crate opens like the
 /// original. The destination must not exist; it appears only when it is complete.
@@ -74,28 +71,73 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
     }
 
     let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let partial = parent.join(format!(".{}.partial", destination.file_name().unwrap_or_default().display()));
-    if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
-    }
-    fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+    fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+    let partial = Partial::create(parent, destination)?;
     let write = |name: &str, bytes: &[u8]| {
-        let path = partial.join(name);
+        let path = partial.folder.join(name);
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
     };
-    let checkpoint = serialize(&tensors)?;
+    let checkpoint = serialize(&tensors, &sha256(weights.checkpoint()))?;
     write("model.safetensors", &checkpoint)?;
     write("config.json", with_quantization(&config_text)?.as_bytes())?;
-    for name in COMPANIONS {
+    for name in TOKENIZER_FILES {
         if let Some(bytes) = source.read(name)? {
             write(name, &bytes)?;
         }
     }
-    fs::rename(&partial, destination).map_err(|e| Error::io(destination, e))?;
+    partial.rename(destination)?;
     Ok(Int8Report { quantized_tensors, f32_tensors, bytes: checkpoint.len() as u64 })
 }
 
-fn serialize(tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<Vec<u8>> {
+/// A folder under construction beside its destination; gone again unless it is renamed.
+struct Partial {
+    folder: PathBuf,
+    finished: bool,
+}
+
+impl Partial {
+    /// Makes a folder that did not exist, so that what is removed on failure is nobody else's.
+    fn create(parent: &Path, destination: &Path) -> Result<Self> {
+        let name = destination.file_name().unwrap_or_default().display();
+        let mut attempt = 0;
+        loop {
+            let folder = parent.join(format!(".{name}.{}-{attempt}.partial", std::process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Self { folder, finished: false }),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => attempt += 1,
+                Err(e) => return Err(Error::io(folder, e)),
+            }
+        }
+    }
+
+    fn rename(mut self, destination: &Path) -> Result<()> {
+        fs::rename(&self.folder, destination).map_err(|e| Error::io(destination, e))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing more can be done about a folder that cannot be removed; the first error is the one to report.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Of the weight files, end to end in the order of their names.
+fn sha256(checkpoint: &Checkpoint) -> String {
+    let mut files: Vec<_> = checkpoint.files().collect();
+    files.sort_unstable_by_key(|(label, _)| *label);
+    let mut hasher = Sha256::new();
+    for (_, bytes) in files {
+        hasher.update(bytes);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn serialize(tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)], source_sha256: &str) -> Result<Vec<u8>> {
     let invalid = |e: safetensors::SafeTensorError| {
         let file = "model.safetensors".to_owned();
         Error::from(ErrorKind::Format {
@@ -109,7 +151,27 @@ fn serialize(tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<Vec<u8>
         Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(invalid)?))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, None).map_err(invalid)
+    let file = safetensors::serialize(views, None).map_err(invalid)?;
+    // The library keeps metadata in a hash map, so each run would write it in another order.
+    let metadata = json!({
+        "format": "pt",
+        "source_sha256": source_sha256,
+        "mobilebert_version": env!("CARGO_PKG_VERSION"),
+    });
+    Ok(with_metadata(&file, &metadata))
+}
+
+/// Puts `metadata` into the header of a safetensors file: its length in 8 bytes, an object, and the tensors.
+fn with_metadata(file: &[u8], metadata: &Value) -> Vec<u8> {
+    const LENGTH: usize = size_of::<u64>();
+    let (length, rest) = file.split_at(LENGTH);
+    let length = length.iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
+    let (header, tensors) = rest.split_at(length);
+    let mut with = format!("{{\"__metadata__\":{metadata},").into_bytes();
+    with.extend(header[1..].trim_ascii_end());
+    // Tensors begin at a multiple of 8, as the library aligns them.
+    with.resize(with.len().next_multiple_of(LENGTH), b' ');
+    [&(with.len() as u64).to_le_bytes()[..], &with, tensors].concat()
 }
 
 fn with_quantization(config: &str) -> Result<String> {

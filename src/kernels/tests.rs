@@ -55,6 +55,7 @@ struct Answer {
 }
 
 impl Case {
+    #[allow(clippy::type_complexity, reason = "one vector for each operand")]
     fn numbers(&self) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
         let mut n = Numbers(self.seed);
         let x = n.take(self.rows * self.inputs);

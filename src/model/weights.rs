@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::names;
 use crate::config::{ModelConfig, QuantizationConfig};
-use crate::error::{Error, Result, TensorProblem};
+use crate::error::{Error, ErrorKind, Result, TensorProblem};
 use crate::format::{Checkpoint, ElementType, Tensor, WeightSource};
 use crate::graph::{Graph, Parameter, ParameterId};
 
@@ -22,17 +22,31 @@ impl Weights {
     /// Finds and checks the tensors of `graph`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Tensor`] for the first tensor that is missing, misshapen, of a type that cannot be read, or
-    /// unknown to the architecture.
+    /// [`ErrorKind::Tensor`] for a tensor that is missing, misshapen, of a type that cannot be read, or unknown to the
+    /// architecture; [`ErrorKind::Tensors`] if there are several.
     pub fn bind(checkpoint: Checkpoint, config: &ModelConfig, graph: &Graph) -> Result<Self> {
         let mut bound = Vec::with_capacity(graph.parameters.len());
+        let mut problems = Problems::default();
+        let suffix = config.quantization.as_ref().map_or("", |q| &q.scale_suffix);
+        // A tensor that cannot be bound has its place nevertheless: it is not unknown on top.
+        let mut wrong = Vec::new();
         for parameter in &graph.parameters {
-            bound.push(bind(&checkpoint, config, parameter)?);
+            match bind(&checkpoint, config, parameter, problems.wants_details()) {
+                Ok(names) => bound.push(names),
+                Err(error) => {
+                    problems.add(error);
+                    for name in names::candidates(config, &parameter.name) {
+                        wrong.push(format!("{name}{suffix}"));
+                        wrong.push(name);
+                    }
+                }
+            }
         }
         let mut claimed: Vec<&str> = bound
             .iter()
             .flat_map(|(name, scale)| [Some(name), scale.as_ref()])
             .flatten()
+            .chain(&wrong)
             .map(String::as_str)
             .collect();
         claimed.sort_unstable();
@@ -41,12 +55,13 @@ impl Weights {
             if claimed.binary_search(&name).is_ok() {
                 continue;
             }
-            let suffix = config.quantization.as_ref().map_or("", |q| &q.scale_suffix);
             if !names::is_known_extra(config, name.strip_suffix(suffix).unwrap_or(name)) {
-                return Err(Error::tensor(checkpoint.file_of(name), name, TensorProblem::Unknown));
+                problems.add(Error::tensor(checkpoint.file_of(name), name, TensorProblem::Unknown));
+                continue;
             }
             extra.push(name.to_owned());
         }
+        problems.finish()?;
         Ok(Self { checkpoint, bound, extra })
     }
 
@@ -84,16 +99,60 @@ impl WeightSource for Weights {
     }
 }
 
+/// What is wrong with the tensors of one checkpoint: the first few, and how many there are.
+#[derive(Default)]
+struct Problems {
+    first: Vec<Error>,
+    total: usize,
+}
+
+impl Problems {
+    /// Enough to see a pattern, few enough to read.
+    const MOST: usize = 10;
+
+    /// Whether the next problem will be shown. A checkpoint can have very many, so their details are not looked for.
+    fn wants_details(&self) -> bool {
+        self.first.len() < Self::MOST
+    }
+
+    fn add(&mut self, error: Error) {
+        if self.wants_details() {
+            self.first.push(error);
+        }
+        self.total += 1;
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if self.total < 2 {
+            return self.first.pop().map_or(Ok(()), Err);
+        }
+        let mut files = Vec::new();
+        let mut problems = Vec::new();
+        for error in self.first {
+            match error.kind() {
+                ErrorKind::Tensor { file, tensor, problem } => {
+                    files.push(file.clone());
+                    problems.push((tensor.clone(), problem.clone()));
+                }
+                _ => return Err(error),
+            }
+        }
+        files.dedup();
+        Err(ErrorKind::Tensors { file: files.join(", "), problems, total: self.total }.into())
+    }
+}
+
 fn bind(
     checkpoint: &Checkpoint,
     config: &ModelConfig,
     parameter: &Parameter,
+    look_for_nearest: bool,
 ) -> Result<(String, Option<String>)> {
     let candidates = names::candidates(config, &parameter.name);
     let Some(name) = candidates.iter().find(|name| checkpoint.entry(name).is_some()) else {
         let problem = TensorProblem::Missing {
             expected: parameter.shape.clone(),
-            nearest: nearest(checkpoint, &candidates[0]),
+            nearest: look_for_nearest.then(|| nearest(checkpoint, &candidates[0])).flatten(),
         };
         return Err(Error::tensor(checkpoint.file_of(&candidates[0]), &candidates[0], problem));
     };

@@ -8,7 +8,7 @@ use super::runner::Runner;
 use crate::config::Head;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::text::Tokenizer;
+use crate::text::{Encoding, Tokenizer, WindowOptions};
 
 /// How the hidden states of a text's tokens become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,6 +86,7 @@ impl EmbedderOptions {
     pub fn open(self, source: &str) -> Result<Embedder> {
         let runner = Runner::open(source, Head::None, "embedding", |t| t, self.engine.clone())?;
         let max_seq_len = runner.max_seq_len(self.max_seq_len, usize::MAX)?;
+        WindowOptions::new(max_seq_len).room(Encoding::SPECIAL_SINGLE)?;
         Ok(Embedder { runner, max_seq_len, options: self })
     }
 }
@@ -159,11 +160,10 @@ impl Embedder {
         };
         let encoded = texts.iter().enumerate().map(encode).collect::<Result<Vec<_>>>()?;
         let mut embeddings = Vec::with_capacity(texts.len());
-        self.runner.run(encoded.iter().map(|(encoding, _)| Cow::Borrowed(encoding)), |i, rows, width| {
-            embeddings.push(Embedding { embedding: self.pool(rows, width), truncated: encoded[i].1 });
-            Ok(())
-        })?;
-        Ok(embeddings)
+        let encodings = encoded.iter().map(|(encoding, _)| Cow::Borrowed(encoding));
+        self.runner.run(encodings, |_, rows, width| embeddings.push(self.pool(rows, width)))?;
+        let embedding = |(embedding, (_, truncated))| Embedding { embedding, truncated };
+        Ok(embeddings.into_iter().zip(encoded).map(embedding).collect())
     }
 
     fn pool(&self, rows: &[f32], width: usize) -> Vec<f32> {

@@ -1,6 +1,6 @@
 //! Extractive question answering over contexts of any length.
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::scores::best_first;
 use crate::config::Head;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::text::{Span, TokenizedText, Tokenizer, Window, WindowOptions};
+use crate::text::{Encoding, Span, TokenizedText, Tokenizer, Window, WindowOptions};
 
 /// How answers are searched. Names and defaults are those of Hugging Face's pipeline, but for `max_answer_len`, which is
 /// SQuAD's 30.
@@ -122,6 +122,8 @@ impl QuestionAnsweringOptions {
         if let Some(tokens) = self.doc_stride {
             windows = windows.doc_stride(tokens);
         }
+        // A question has one token at least.
+        windows.check(Encoding::SPECIAL_PAIR + 1)?;
         Ok(QuestionAnswering { runner, windows, options: self })
     }
 }
@@ -139,6 +141,13 @@ pub struct Answer {
     pub end: usize,
     /// `context[start..end]`; empty if the context does not say.
     pub answer: String,
+}
+
+/// A context that was tokenised once, for any number of questions; see [`QuestionAnswering::prepare`].
+#[derive(Debug, Clone)]
+pub struct PreparedContext<'c> {
+    text: &'c str,
+    tokens: TokenizedText,
 }
 
 /// Finds answers in a context.
@@ -197,6 +206,22 @@ impl QuestionAnswering {
         self.search(question, context, &self.tokenize_context(context)?, self.options.top_k)
     }
 
+    /// Tokenises a context whose questions come one by one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EmptyText`] for a context without words.
+    pub fn prepare<'c>(&self, context: &'c str) -> Result<PreparedContext<'c>> {
+        Ok(PreparedContext { text: context, tokens: self.tokenize_context(context)? })
+    }
+
+    /// The best `top_k` answers in a context that this pipeline prepared.
+    ///
+    /// # Errors
+    /// As [`QuestionAnswering::answer`], for the question.
+    pub fn answers_in(&self, question: &str, context: &PreparedContext<'_>) -> Result<Vec<Answer>> {
+        self.search(question, context.text, &context.tokens, self.options.top_k)
+    }
+
     /// Several questions on one context, which is tokenised once: the best `top_k` answers to each.
     ///
     /// # Errors
@@ -233,12 +258,9 @@ impl QuestionAnswering {
         top_k: usize,
     ) -> Result<Vec<Answer>> {
         let question = self.runner.tokenize(question, "question")?;
-        let windows: Vec<Window> = tokens.windows_with_question(&question, &self.windows)?.collect();
+        let windows = tokens.windows_with_question(&question, &self.windows)?;
         let mut search = Search::new(top_k, self.options.max_answer_len);
-        self.runner.run(windows.iter().map(|w| Cow::Borrowed(w.encoding())), |i, logits, _| {
-            search.add(&windows[i], logits);
-            Ok(())
-        })?;
+        self.runner.run(windows, |window, logits, _| search.add(&window, logits))?;
         let null = self.options.handle_impossible_answer;
         Ok(search.finish(null).into_iter().map(|(score, span)| answer(context, score, span)).collect())
     }
@@ -302,14 +324,14 @@ impl Search {
         }
         let spans = window.encoding().spans();
         for first in positions.clone() {
-            for last in first..positions.end.min(first + self.max_answer_len) {
+            for last in first..positions.end.min(first.saturating_add(self.max_answer_len)) {
                 let span = Span::new(spans[first].start, spans[last].end.max(spans[first].start));
                 let candidate = Candidate { start: start(first), end: end(last), span };
                 if candidate.logit() > self.floor {
                     self.spans.push(candidate);
                 }
             }
-            if self.spans.len() > 8 * self.top_k {
+            if self.spans.len() > self.top_k.saturating_mul(8) {
                 self.keep_best();
             }
         }
@@ -319,12 +341,13 @@ impl Search {
     /// Sorts by logit, earlier places first among equals, and keeps `top_k` different places.
     fn keep_best(&mut self) {
         self.spans.sort_by(best_first(Candidate::logit, |_, _| std::cmp::Ordering::Equal));
-        let mut kept: Vec<Candidate> = Vec::with_capacity(self.top_k);
+        let most = self.top_k.min(self.spans.len());
+        let (mut kept, mut places) = (Vec::with_capacity(most), HashSet::with_capacity(most));
         for candidate in &self.spans {
             if kept.len() == self.top_k {
                 break;
             }
-            if kept.iter().all(|k| k.span != candidate.span) {
+            if places.insert(candidate.span) {
                 kept.push(*candidate);
             }
         }

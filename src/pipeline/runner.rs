@@ -1,6 +1,6 @@
 //! What every pipeline is made of: a tokenizer and an engine that belong together.
 
-use crate::config::Head;
+use crate::config::{Head, ModelConfig};
 use crate::engine::{Engine, EngineOptions, Output};
 use crate::error::{ErrorKind, Result};
 use crate::source::ModelFiles;
@@ -29,10 +29,16 @@ impl Runner {
         options: EngineOptions,
     ) -> Result<Self> {
         let files = ModelFiles::resolve(source)?;
-        let config = crate::ModelConfig::from_json(&files.config_json()?)?;
+        let config = ModelConfig::from_json(&files.config_json()?)?;
         if head != Head::None && head != config.head {
-            let expected = format!("Bert or MobileBert model with the suffix {}", head.class_suffix());
-            return Err(ErrorKind::WrongTask { task, expected, found: config.class_name() }.into());
+            let class = |family| format!("{family}{}", head.class_suffix());
+            return Err(ErrorKind::WrongTask {
+                task,
+                trained_for: task_of(config.head),
+                expected: ["Bert", "MobileBert"].map(class).to_vec(),
+                found: config.class_name(),
+            }
+            .into());
         }
         let engine = Engine::from_files(&files, Some(head), options)?;
         let tokenizer = tokenizer(files.tokenizer()?);
@@ -60,32 +66,45 @@ impl Runner {
         }
     }
 
-    /// Runs sequences in passes of bounded size and hands each one's rows to `consume`, in order.
+    /// Runs sequences in passes of bounded size and hands each one, its rows and their width to `consume`, in order.
+    /// Only the sequences of one pass are held at a time.
     ///
     /// Heads that give one row per sequence pass that row; others all rows of the sequence.
-    pub(super) fn run<'e>(
+    pub(super) fn run<S: AsRef<Encoding>>(
         &self,
-        encodings: impl IntoIterator<Item = std::borrow::Cow<'e, Encoding>>,
-        mut consume: impl FnMut(usize, &[f32], usize) -> Result<()>,
+        sequences: impl IntoIterator<Item = S>,
+        mut consume: impl FnMut(S, &[f32], usize),
     ) -> Result<()> {
         let mut batch = Batch::new();
-        let mut done = 0;
-        let mut flush = |batch: &mut Batch| -> Result<()> {
+        let mut held: Vec<S> = Vec::new();
+        let mut flush = |batch: &mut Batch, held: &mut Vec<S>| -> Result<()> {
             let output = self.engine.forward(batch)?;
-            for sequence in 0..batch.sequences() {
-                consume(done + sequence, rows_of(&output, batch, sequence), output.width())?;
+            for (i, sequence) in held.drain(..).enumerate() {
+                consume(sequence, rows_of(&output, batch, i), output.width());
             }
-            done += batch.sequences();
             batch.clear();
             Ok(())
         };
-        for encoding in encodings {
+        for sequence in sequences {
+            let encoding = sequence.as_ref();
             if batch.tokens() > 0 && batch.tokens() + encoding.len() > TOKENS_PER_PASS {
-                flush(&mut batch)?;
+                flush(&mut batch, &mut held)?;
             }
             batch.push(encoding.ids(), encoding.type_ids())?;
+            held.push(sequence);
         }
-        flush(&mut batch)
+        flush(&mut batch, &mut held)
+    }
+}
+
+/// What a model with this head is for, as users call it.
+fn task_of(head: Head) -> &'static str {
+    match head {
+        Head::None => "embeddings only",
+        Head::QuestionAnswering => "question answering",
+        Head::SequenceClassification => "text classification",
+        Head::TokenClassification => "token classification",
+        Head::MaskedLm => "fill-mask",
     }
 }
 

@@ -9,7 +9,7 @@ use super::scores::{FunctionToApply, top_k};
 use crate::config::Head;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions};
+use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions, Windows};
 
 /// What happens to a text that is longer than the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,6 +151,12 @@ impl TextClassificationOptions {
         if let Some(tokens) = self.doc_stride {
             windows = windows.doc_stride(tokens);
         }
+        match self.long_text {
+            LongText::WindowsMean | LongText::WindowsMax => windows.check(Encoding::SPECIAL_SINGLE)?,
+            LongText::Truncate | LongText::Refuse => {
+                windows.room(Encoding::SPECIAL_SINGLE)?;
+            }
+        }
         Ok(TextClassification { runner, windows, options: self })
     }
 }
@@ -199,10 +205,20 @@ pub struct TextClassification {
     options: TextClassificationOptions,
 }
 
-/// The sequences that one text became.
-struct Prepared {
-    encodings: Vec<Encoding>,
-    truncated: bool,
+/// The sequences that one text becomes.
+enum Prepared {
+    One { encoding: Encoding, truncated: bool },
+    Windows(TokenizedText),
+}
+
+impl Prepared {
+    /// The windows, which are made as they are asked for; `None` if there is one sequence.
+    fn windows(&self, options: &WindowOptions) -> Result<Option<Windows<'_>>> {
+        match self {
+            Prepared::One { .. } => Ok(None),
+            Prepared::Windows(text) => text.windows(options).map(Some),
+        }
+    }
 }
 
 impl TextClassification {
@@ -280,31 +296,36 @@ impl TextClassification {
 
         match self.options.long_text {
             LongText::Refuse if length > limit => too_long("shorten it, or choose truncation or windows"),
-            LongText::WindowsMean | LongText::WindowsMax if second.is_none() => {
-                let windows = text.windows(&self.windows)?;
-                Ok(Prepared { encodings: windows.map(|w| w.encoding().clone()).collect(), truncated: false })
-            }
+            LongText::WindowsMean | LongText::WindowsMax if second.is_none() => Ok(Prepared::Windows(text)),
             LongText::WindowsMean | LongText::WindowsMax if length > limit => {
                 too_long("a pair is not cut into windows; shorten it or choose truncation")
             }
             _ => {
                 let (encoding, truncated) = text.encode_truncated(second.as_ref(), limit)?;
-                Ok(Prepared { encodings: vec![encoding], truncated })
+                Ok(Prepared::One { encoding, truncated })
             }
         }
     }
 
     fn score(&self, prepared: Vec<Prepared>) -> Result<Vec<Classification>> {
-        let encodings = prepared.iter().flat_map(|p| p.encodings.iter().map(Cow::Borrowed));
+        let windows = prepared.iter().map(|p| p.windows(&self.windows)).collect::<Result<Vec<_>>>()?;
+        let counts: Vec<usize> =
+            windows.iter().map(|w| w.as_ref().map_or(1, ExactSizeIterator::len)).collect();
+        let sequences = prepared.iter().zip(windows).flat_map(|(prepared, windows)| {
+            let one = match prepared {
+                Prepared::One { encoding, .. } => Some(Cow::Borrowed(encoding)),
+                Prepared::Windows(_) => None,
+            };
+            let windows = windows.into_iter().flatten();
+            one.into_iter().chain(windows.map(|window| Cow::Owned(window.into_encoding())))
+        });
         let mut logits = Vec::new();
-        self.runner.run(encodings, |_, row, _| {
-            logits.push(row.to_vec());
-            Ok(())
-        })?;
+        self.runner.run(sequences, |_, row, _| logits.push(row.to_vec()))?;
         let mut rows = logits.into_iter();
-        let results = prepared.iter().map(|p| {
-            let windows: Vec<Vec<f32>> = rows.by_ref().take(p.encodings.len()).collect();
-            Classification { labels: self.labels(&self.pool(&windows)), truncated: p.truncated }
+        let results = prepared.iter().zip(counts).map(|(prepared, count)| {
+            let of_text: Vec<Vec<f32>> = rows.by_ref().take(count).collect();
+            let truncated = matches!(prepared, Prepared::One { truncated: true, .. });
+            Classification { labels: self.labels(&self.pool(&of_text)), truncated }
         });
         Ok(results.collect())
     }

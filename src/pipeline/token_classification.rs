@@ -1,7 +1,5 @@
 //! Labels for the words of a text: named entities, parts of speech.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use serde::ser::SerializeStruct as _;
 
@@ -10,7 +8,7 @@ use super::scores::{softmax, top_k};
 use crate::config::Head;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Context as _, Error, Result};
-use crate::text::{Span, TokenizedText, Tokenizer, Window, WindowOptions};
+use crate::text::{Encoding, Span, TokenizedText, Tokenizer, WindowOptions};
 
 /// How the labels of tokens become entities; the names are Hugging Face's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +117,7 @@ impl TokenClassificationOptions {
         if let Some(tokens) = self.doc_stride {
             windows = windows.doc_stride(tokens);
         }
+        windows.check(Encoding::SPECIAL_SINGLE)?;
         Ok(TokenClassification { runner, windows, options: self })
     }
 }
@@ -217,10 +216,9 @@ impl TokenClassification {
     }
 
     fn parts(&self, tokens: &TokenizedText) -> Result<Vec<Part>> {
-        let windows: Vec<Window> = tokens.windows(&self.windows)?.collect();
+        let windows = tokens.windows(&self.windows)?;
         let mut scores: Vec<(usize, Vec<f32>)> = vec![(0, Vec::new()); tokens.len()];
-        self.runner.run(windows.iter().map(|w| Cow::Borrowed(w.encoding())), |i, logits, width| {
-            let window = &windows[i];
+        self.runner.run(windows, |window, logits, width| {
             let range = window.tokens();
             for (position, token) in window.positions().zip(range.clone()) {
                 // Neighbours on the poorer side, counted from 1; the first of equal windows wins.
@@ -229,7 +227,6 @@ impl TokenClassification {
                     scores[token] = (context, softmax(&logits[position * width..(position + 1) * width]));
                 }
             }
-            Ok(())
         })?;
         let parts = scores.into_iter().zip(tokens.spans());
         Ok(parts.map(|((_, scores), &span)| Part { label: best(&scores), span, scores }).collect())

@@ -9,6 +9,10 @@ use serde::Deserialize;
 use super::vocabulary::problem;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Names of the files that a tokenizer may be made of.
+pub(crate) const TOKENIZER_FILES: [&str; 5] =
+    ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+
 /// The files of one tokenizer, as bytes: read from a folder, or compiled into the program.
 ///
 /// `tokenizer.json` wins over `vocab.txt`, as in `transformers`; at least one of them is needed.
@@ -59,12 +63,14 @@ impl<'a> TokenizerFiles<'a> {
             let path = Path::new(&place).join(name).display().to_string();
             Ok::<_, Error>(read(name)?.map(|bytes| NamedBytes { name: path, bytes }))
         };
+        let [vocab, tokenizer_json, tokenizer_config, special_tokens_map, added_tokens] =
+            TOKENIZER_FILES.map(file);
         Ok(Self {
-            vocab: file("vocab.txt")?,
-            tokenizer_json: file("tokenizer.json")?,
-            tokenizer_config: file("tokenizer_config.json")?,
-            special_tokens_map: file("special_tokens_map.json")?,
-            added_tokens: file("added_tokens.json")?,
+            vocab: vocab?,
+            tokenizer_json: tokenizer_json?,
+            tokenizer_config: tokenizer_config?,
+            special_tokens_map: special_tokens_map?,
+            added_tokens: added_tokens?,
             place,
         })
     }

@@ -44,8 +44,19 @@ impl WindowOptions {
         self
     }
 
+    /// Checks what can be known before a text is: that windows with `reserved` other tokens have room and advance.
+    pub(crate) fn check(&self, reserved: usize) -> Result<()> {
+        let room = self.room(reserved)?;
+        if self.doc_stride < room { Ok(()) } else { Err(self.stride_error(room)) }
+    }
+
+    fn stride_error(&self, room: usize) -> Error {
+        let expected = format!("less than {room}, the room for text in `max_seq_len` {}", self.max_seq_len);
+        Error::option("doc_stride", expected, self.doc_stride)
+    }
+
     /// Tokens of the text that fit beside `reserved` others.
-    fn room(&self, reserved: usize) -> Result<usize> {
+    pub(crate) fn room(&self, reserved: usize) -> Result<usize> {
         match self.max_seq_len.checked_sub(reserved) {
             Some(room) if room > 0 => Ok(room),
             _ => Err(Error::option("max_seq_len", format!("at least {}", reserved + 1), self.max_seq_len)),
@@ -65,6 +76,11 @@ impl Window {
     /// The sequence, special tokens (and question) included.
     pub fn encoding(&self) -> &Encoding {
         &self.encoding
+    }
+
+    /// The sequence, without the window around it.
+    pub fn into_encoding(self) -> Encoding {
+        self.encoding
     }
 
     /// Token ids, for [`Batch::push`](super::Batch::push).
@@ -96,6 +112,12 @@ impl Window {
     /// The bytes of the text behind a position of the sequence; `None` for a special token or the question's.
     pub fn span(&self, position: usize) -> Option<Span> {
         self.positions().contains(&position).then(|| self.encoding.span(position))
+    }
+}
+
+impl AsRef<Encoding> for Window {
+    fn as_ref(&self) -> &Encoding {
+        &self.encoding
     }
 }
 
@@ -186,9 +208,7 @@ impl TokenizedText {
     pub fn windows(&self, options: &WindowOptions) -> Result<Windows<'_>> {
         let room = options.room(Encoding::SPECIAL_SINGLE)?;
         if self.len() > room && options.doc_stride >= room {
-            let expected =
-                format!("less than {room}, the room for text in `max_seq_len` {}", options.max_seq_len);
-            return Err(Error::option("doc_stride", expected, options.doc_stride));
+            return Err(options.stride_error(room));
         }
         Ok(self.cut(None, room, options.doc_stride))
     }
@@ -237,9 +257,7 @@ impl TokenizedText {
         let room = most - question.len();
         if self.len() > room && options.doc_stride >= room {
             if options.doc_stride >= most {
-                let expected =
-                    format!("less than {most}, the room for text in `max_seq_len` {}", options.max_seq_len);
-                return Err(Error::option("doc_stride", expected, options.doc_stride));
+                return Err(options.stride_error(most));
             }
             let limit = most - options.doc_stride - 1;
             let hint =

@@ -1,8 +1,8 @@
 //! The native CPU engine: int8 or f32 on the crate's own kernels.
 //!
-//! At load a graph becomes a [`plan`] and its weights are packed. A call cuts its batch into blocks of rows ([`layout`]),
-//! checks memory out ([`arena`]) and carries the blocks through the plan ([`pass`]), on as many threads as the current
-//! rayon pool offers ([`threads`]).
+//! At load a graph becomes a `plan` and its weights are packed. A call cuts its batch into blocks of rows (`layout`),
+//! checks memory out (`arena`) and carries the blocks through the plan (`pass`), on as many threads as the current
+//! rayon pool offers (`threads`).
 
 mod arena;
 mod layout;

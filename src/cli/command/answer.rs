@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mobilebert::{QuestionAnswering, QuestionAnsweringOptions, Result};
+use mobilebert::{PreparedContext, QuestionAnswering, QuestionAnsweringOptions, Result};
 use serde::Serialize;
 
 use super::run_task;
@@ -19,12 +19,18 @@ const STDIN: &str = "-";
 const COLUMNS: [Column<'static>; 2] =
     [Column { flag: "", name: "question", wanted: None }, Column { flag: "", name: "context", wanted: None }];
 
-struct Answering {
+struct Answering<'c> {
     pipeline: QuestionAnswering,
     /// The context of all questions; without it each record has its own.
-    context: Option<String>,
-    offsets: OffsetUnit,
+    shared: Option<Shared<'c>>,
+    unit: OffsetUnit,
     several: bool,
+}
+
+/// What is done once for all questions.
+struct Shared<'c> {
+    context: PreparedContext<'c>,
+    offsets: Offsets<'c>,
 }
 
 /// One line of JSON.
@@ -43,7 +49,12 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let records = records(args)?;
     let several = !records.is_single();
     let pipeline = options(args, global).open(global.model("qa"))?;
-    let task = Answering { pipeline, context, offsets: args.offsets, several };
+    let share = |context| {
+        let offsets = Offsets::new(args.offsets, context);
+        Ok::<_, Failure>(Shared { context: pipeline.prepare(context)?, offsets })
+    };
+    let shared = context.as_deref().map(share).transpose()?;
+    let task = Answering { pipeline, shared, unit: args.offsets, several };
     let results = ["question_index", "score", "start", "end", "answer"];
     run_task(&task, records, &args.batch, args.input.as_deref(), &results, global)
 }
@@ -52,7 +63,8 @@ fn options(args: &args::Answer, global: &Global) -> QuestionAnsweringOptions {
     let mut options = QuestionAnsweringOptions::new()
         .engine(global.engine())
         .top_k(args.top_k)
-        .handle_impossible_answer(args.handle_impossible_answer);
+        .handle_impossible_answer(args.handle_impossible_answer)
+        .special_tokens_in_text(!args.no_special_tokens_in_text);
     if let Some(tokens) = args.doc_stride {
         options = options.doc_stride(tokens);
     }
@@ -114,18 +126,15 @@ fn record((index, question): (usize, &String)) -> Record {
     Record { index, place, end: 0, cells, fields: Ok(vec![question.clone()]) }
 }
 
-impl Answering {
-    fn context<'a>(&'a self, fields: &'a [String]) -> &'a str {
-        self.context.as_deref().or_else(|| fields.get(1).map(String::as_str)).unwrap_or_default()
-    }
-}
-
-impl Task for Answering {
+impl Task for Answering<'_> {
     type Outcome = Vec<mobilebert::Answer>;
 
     fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
-        let question = fields.first().map(String::as_str).unwrap_or_default();
-        self.pipeline.answers(question, self.context(fields))
+        match (fields, &self.shared) {
+            ([question, ..], Some(shared)) => self.pipeline.answers_in(question, &shared.context),
+            ([question, context], None) => self.pipeline.answers(question, context),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn write(
@@ -135,7 +144,14 @@ impl Task for Answering {
         fields: &[String],
         answers: Self::Outcome,
     ) -> Result<(), Failure> {
-        let offsets = Offsets::new(self.offsets, self.context(fields));
+        let own;
+        let offsets = match &self.shared {
+            Some(shared) => &shared.offsets,
+            None => {
+                own = Offsets::new(self.unit, fields.get(1).map(String::as_str).unwrap_or_default());
+                &own
+            }
+        };
         if self.several && output.format() == Format::Human {
             output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
         }

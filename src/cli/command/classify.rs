@@ -34,7 +34,8 @@ pub(super) fn is_false(value: &bool) -> bool {
 }
 
 pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure> {
-    let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?;
+    let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?
+        .at_once(&args.at_once);
     let mut options = TextClassificationOptions::new()
         .engine(global.engine())
         .top_k(args.top_k)
@@ -43,6 +44,12 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
         .labels(args.labels.iter().map(String::as_str));
     if let Some(score) = args.threshold {
         options = options.threshold(score);
+    }
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
     }
     let pipeline = options.open(global.model("sentiment"))?;
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };

@@ -24,9 +24,12 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
-    let records = Records::of_texts(&args.texts, None, None)?;
-    let options =
+    let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
+    let mut options =
         EmbedderOptions::new().engine(global.engine()).pooling(args.pooling).normalize(!args.no_normalize);
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
     let task = Embed { pipeline: options.open(global.model(DEFAULT_MODEL))? };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

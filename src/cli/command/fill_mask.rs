@@ -2,7 +2,7 @@
 
 use mobilebert::{Fill, FillMask, FillMaskOptions, Result};
 
-use super::{DEFAULT_MODEL, run_task};
+use super::run_task;
 use crate::cli::args::{self, Global};
 use crate::cli::batch::Task;
 use crate::cli::failure::Failure;
@@ -15,12 +15,13 @@ struct Filling {
 }
 
 pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure> {
+    let model = global.chosen_model("fill-mask")?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let options = FillMaskOptions::new()
         .engine(global.engine())
         .top_k(args.top_k)
         .targets(args.targets.iter().map(String::as_str));
-    let pipeline = options.open(global.model(DEFAULT_MODEL))?;
+    let pipeline = options.open(model)?;
     let task = Filling { pipeline, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

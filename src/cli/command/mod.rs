@@ -52,6 +52,14 @@ impl Global {
         self.model.as_deref().unwrap_or(default)
     }
 
+    /// The model of a command whose task no built-in model was trained for.
+    fn chosen_model(&self, command: &str) -> Result<&str, Failure> {
+        self.model.as_deref().ok_or_else(|| {
+            let problem = format!("{command} has no built-in model; pass --model FOLDER or a hub id");
+            Failure::Usage(problem)
+        })
+    }
+
     fn engine(&self) -> EngineOptions {
         let mut options = EngineOptions::new();
         if let Some(backend) = self.backend {

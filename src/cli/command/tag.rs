@@ -2,7 +2,7 @@
 
 use mobilebert::{Entity, Result, TokenClassification, TokenClassificationOptions};
 
-use super::{DEFAULT_MODEL, run_task};
+use super::run_task;
 use crate::cli::args::{self, Global, OffsetUnit};
 use crate::cli::batch::Task;
 use crate::cli::failure::Failure;
@@ -16,6 +16,7 @@ struct Tagging {
 }
 
 pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
+    let model = global.chosen_model("tag")?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let mut options = TokenClassificationOptions::new()
         .engine(global.engine())
@@ -23,7 +24,13 @@ pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     if let Some(labels) = &args.ignore_labels {
         options = options.ignore_labels(labels.iter().map(String::as_str));
     }
-    let pipeline = options.open(global.model(DEFAULT_MODEL))?;
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
+    let pipeline = options.open(model)?;
     let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

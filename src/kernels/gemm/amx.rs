@@ -127,6 +127,8 @@ impl Amx {
                 to = in(reg) to,
                 b0 = inout(reg) weights[0] => _,
                 b1 = inout(reg) weights[1] => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             );
         }
@@ -168,6 +170,8 @@ macro_rules! product {
             row = in(reg) 256usize,
             to = in(reg) $to,
             $($b = inout(reg) $weights => _,)*
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         )
     };

@@ -1,5 +1,11 @@
 //! Scalar activation functions.
 
+#![allow(
+    clippy::approx_constant,
+    clippy::excessive_precision,
+    reason = "coefficients as they were fitted; the nearest f32 is what counts"
+)]
+
 use crate::graph::Activation;
 
 /// Minimax polynomial of `2^r` on [-1/2, 1/2] in relative error, exact at 0: 9.2e-8 before rounding.

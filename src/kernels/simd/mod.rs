@@ -19,6 +19,7 @@ pub(super) const LANES: usize = 16;
 /// Sixteen lanes of f32 and i32.
 ///
 /// Comparing operations follow SSE: `max(a, b)` is `if a > b { a } else { b }`, so a NaN in either operand gives `b`.
+#[allow(clippy::wrong_self_convention, reason = "`self` is the proof token, not what is converted")]
 pub(super) trait Simd: Copy {
     /// Sixteen f32.
     type F: Copy;

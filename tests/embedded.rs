@@ -1,0 +1,20 @@
+//! The models inside the program: found and used without any file.
+#![cfg(feature = "embedded-models")]
+#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
+use mobilebert::{BUILT_IN, ModelFiles, QuestionAnswering, TextClassification};
+
+#[test]
+fn built_in_models_need_no_files() {
+    // The checkout has folders of the same names, which nothing may find from elsewhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::env::set_current_dir(&elsewhere).unwrap();
+    for name in BUILT_IN {
+        assert!(matches!(ModelFiles::resolve(name).unwrap(), ModelFiles::Embedded(_)), "{name}");
+    }
+    let answer =
+        QuestionAnswering::open("qa").unwrap().answer("Who built it?", "It was built by Ada.").unwrap();
+    assert_eq!((answer.answer.as_str(), answer.start, answer.end), ("Ada", 16, 19));
+    let found = TextClassification::open("sentiment").unwrap().classify("a joy to watch").unwrap();
+    assert_eq!(found.best().unwrap().label, "positive");
+}
