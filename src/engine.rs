@@ -212,7 +212,8 @@ impl Engine {
     /// Runs the model on a batch.
     ///
     /// # Errors
-    /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::Backend`].
+    /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::NotFinite`] if the weights
+    /// overflow; [`ErrorKind::Backend`].
     pub fn forward(&self, batch: &Batch) -> Result<Output> {
         self.run(&Request::new(batch))
     }
@@ -256,7 +257,10 @@ impl Engine {
             Some(pool) => pool.install(|| self.backend.run(request)),
             None => self.backend.run(request),
         }?;
-        Ok(Output { values, width })
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(ErrorKind::NotFinite { row: i / width, value: values[i] }.into()),
+            None => Ok(Output { values, width }),
+        }
     }
 
     fn check(&self, request: &Request<'_>) -> Result<()> {

@@ -183,6 +183,16 @@ pub enum ErrorKind {
         /// What is wrong, what was expected, and what to do.
         problem: String,
     },
+    /// The model computed something that is not a number: its weights or its activations overflow.
+    #[error(
+        "row {row} of the logits holds {value}; the weights overflow f32, so no answer of this model can be trusted"
+    )]
+    NotFinite {
+        /// Output row: a token or a sequence, as the head says.
+        row: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
     /// The numeric library below failed.
     #[error("backend {backend}, {node}: {source}")]
     Backend {

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use mobilebert::format::{Tensor, WeightSource};
+use mobilebert::graph::ParameterId;
 use mobilebert::{
-    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, ErrorKind, FillMask, LongText,
-    QuestionAnswering, QuestionAnsweringOptions, Result, TextClassification, TextClassificationOptions,
-    TokenClassification, TokenClassificationOptions,
+    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, ErrorKind, FillMask, Head, LongText,
+    ModelConfig, Precision, QuestionAnswering, QuestionAnsweringOptions, Result, TextClassification,
+    TextClassificationOptions, TokenClassification, TokenClassificationOptions, model,
 };
 
 fn golden(name: &str) -> String {
@@ -182,4 +184,25 @@ fn sources_that_are_no_models() {
         .unwrap();
     let too_large: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::Tokenizer { .. });
     assert_error(open(empty.path().to_str().unwrap()), too_large, &["46", "40"]);
+}
+
+/// Finite weights whose products are not.
+struct Huge(Vec<usize>);
+
+impl WeightSource for Huge {
+    fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
+        Ok(Tensor::F32(vec![3e38; self.0[parameter.0]].into()))
+    }
+}
+
+#[test]
+fn weights_that_overflow() {
+    let json = r#"{"model_type": "bert", "num_hidden_layers": 1, "vocab_size": 9}"#;
+    let config = ModelConfig::from_json(json).unwrap();
+    let graph = model::build(&config, Head::TokenClassification);
+    let huge = Huge(graph.parameters.iter().map(|p| p.shape.iter().product()).collect());
+    let options = EngineOptions::new().precision(Precision::F32);
+    let engine = Engine::from_weights(config, graph, &huge, options).unwrap();
+    let result = engine.forward(&Batch::single(&[1, 2], &[0, 0]).unwrap());
+    assert_error(result, |k| matches!(k, ErrorKind::NotFinite { .. }), &["row 0", "overflow"]);
 }

@@ -72,6 +72,8 @@ pub(super) fn run(args: &args::Bench, global: &Global) -> Result<(), Failure> {
             break;
         }
     }
+    // Before the hash, which reads the whole file.
+    let peak_rss_mb = machine::peak_rss_mb();
     let Some(summary) = summarize(&samples) else {
         return Err(Failure::Usage("--num-runs 0 measures nothing".to_owned()));
     };
@@ -100,7 +102,7 @@ pub(super) fn run(args: &args::Bench, global: &Global) -> Result<(), Failure> {
         max_ms: summary.max,
         load_ms: milliseconds(load),
         first_inference_ms: milliseconds(first),
-        peak_rss_mb: machine::peak_rss_mb(),
+        peak_rss_mb,
         gmacs: engine.backend().graph().macs(&lengths) as f64 / summary.p50 / 1e6,
         spread,
         stable: spread <= MAX_SPREAD,

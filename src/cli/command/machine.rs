@@ -9,10 +9,10 @@ pub(super) fn cpu() -> String {
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// Largest resident set of this process so far, in 10^6 bytes; `None` where the system does not say (Linux does).
+/// Largest resident set of this process so far, in units of 2^20 bytes; `None` where the system does not say (Linux does).
 pub(super) fn peak_rss_mb() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024.0 / 1e6)
+    Some(kibibytes / 1024.0)
 }
