@@ -169,7 +169,8 @@ fn group_i8<S: Tiles>(
     let mut output_scales = [0.0; GROUP_ROWS];
     for row in 0..rows {
         let scores = &mut a.scores[row * slots..][..a.tokens];
-        let (sum, high) = softmax(s, scores, a.scale, s.largest(largest[row]), Some(kv.value_scales));
+        let (sum, high) =
+            softmax::<S, true>(s, scores, a.scale, s.largest(largest[row]), Some(kv.value_scales));
         let extremes = Extremes { low: high, high };
         let weights = &mut a.weights[row * slots..][..row_bytes(a.tokens)];
         let range = quantize_row(s, scores, extremes, Levels::Unsigned, weights);
@@ -238,7 +239,7 @@ fn group_f32<S: Tiles>(
     let mut inverse = [0.0; GROUP_ROWS];
     for row in 0..rows {
         let scores = &mut a.scores[row * slots..][..a.tokens];
-        inverse[row] = 1.0 / softmax(s, scores, a.scale, s.largest(largest[row]), None).0;
+        inverse[row] = 1.0 / softmax::<S, false>(s, scores, a.scale, s.largest(largest[row]), None).0;
     }
     let dimensions = a.head_size.div_ceil(LANES);
     for strip in (0..dimensions).step_by(PANEL_STRIPS) {
@@ -263,7 +264,10 @@ fn group_f32<S: Tiles>(
 #[inline(always)]
 fn without_padding<S: Simd>(s: S, tokens: usize, vectors: &[[f32; LANES]], high: S::F) -> S::F {
     let n = (tokens - 1) % LANES + 1;
-    vectors.last().map_or(high, |x| s.head(n, s.max(s.load(x), high), high))
+    match vectors.last() {
+        Some(x) => s.head(n, s.max(s.load(x), high), high),
+        None => high,
+    }
 }
 
 /// Stores sixteen columns of a row of the result, or what the head has of them.
@@ -283,20 +287,19 @@ fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) 
 /// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns the sum of the
 /// former and the lanes' largest of the latter.
 #[inline(always)]
-fn softmax<S: Simd>(
+fn softmax<S: Simd, const COARSE: bool>(
     s: S,
     scores: &mut [f32],
     scale: f32,
     largest: f32,
     value_scales: Option<&[[f32; LANES]]>,
 ) -> (f32, S::F) {
-    let exp2 = |t: S::F| if value_scales.is_some() { exp2_coarse(s, t) } else { exp2(s, t) };
     let c = scale * std::f32::consts::LOG2_E;
     let (shift, c) = (s.splat(-largest * c), s.splat(c));
     let (mut sum, mut high) = (s.zero(), s.splat(f32::NEG_INFINITY));
     let (whole, rest) = scores.as_chunks_mut::<LANES>();
     for (i, x) in whole.iter_mut().enumerate() {
-        let mut e = exp2(s.fma(s.load(x), c, shift));
+        let mut e = exponential::<S, COARSE>(s, s.fma(s.load(x), c, shift));
         sum = s.add(sum, e);
         if let Some(value_scales) = value_scales {
             e = s.mul(e, s.load(&value_scales[i]));
@@ -305,7 +308,8 @@ fn softmax<S: Simd>(
         s.store(e, x);
     }
     if !rest.is_empty() {
-        let mut e = s.head(rest.len(), exp2(s.fma(s.load_head(rest), c, shift)), s.zero());
+        let mut e =
+            s.head(rest.len(), exponential::<S, COARSE>(s, s.fma(s.load_head(rest), c, shift)), s.zero());
         sum = s.add(sum, e);
         if let Some(value_scales) = value_scales {
             e = s.mul(e, s.load(&value_scales[whole.len()]));
@@ -314,4 +318,9 @@ fn softmax<S: Simd>(
         s.store_head(e, rest);
     }
     (s.sum(sum), high)
+}
+
+#[inline(always)]
+fn exponential<S: Simd, const COARSE: bool>(s: S, t: S::F) -> S::F {
+    if COARSE { exp2_coarse(s, t) } else { exp2(s, t) }
 }

@@ -20,26 +20,39 @@ impl LayerNorm<'_> {
     }
 }
 
-/// Replaces a row by `f` of each vector of it.
-#[inline(always)]
-fn update<S: Simd>(s: S, x: &mut [f32], mut f: impl FnMut(usize, S::F) -> S::F) {
-    let (whole, rest) = x.as_chunks_mut::<LANES>();
-    let groups = whole.len();
-    for (i, x) in whole.iter_mut().enumerate() {
-        s.store(f(i, s.load(x)), x);
-    }
-    if !rest.is_empty() {
-        s.store_head(f(groups, s.load_head(rest)), rest);
-    }
-}
-
 /// Normalises one row in place.
 #[inline(always)]
 pub(super) fn normalize_row<S: Simd>(s: S, x: &mut [f32], norm: LayerNorm<'_>) {
-    let Some(eps) = norm.eps else {
-        update(s, x, |i, x| s.fma(x, s.load(&norm.gamma[i]), s.load(&norm.beta[i])));
-        return;
+    let (mean, inverse) = match norm.eps {
+        Some(eps) => statistics(s, x, eps),
+        None => (s.zero(), s.splat(1.0)),
     };
+    let (whole, rest) = x.as_chunks_mut::<LANES>();
+    let parameters = norm.gamma.iter().zip(norm.beta);
+    for (x, (gamma, beta)) in whole.iter_mut().zip(parameters) {
+        s.store(normalize(s, s.load(x), (mean, inverse), (gamma, beta)), x);
+    }
+    if !rest.is_empty() {
+        let i = whole.len();
+        let y = normalize(s, s.load_head(rest), (mean, inverse), (&norm.gamma[i], &norm.beta[i]));
+        s.store_head(y, rest);
+    }
+}
+
+/// `(x - mean) * inverse * gamma + beta`; for NoNorm the mean is 0 and the inverse 1, which change nothing.
+#[inline(always)]
+fn normalize<S: Simd>(
+    s: S,
+    x: S::F,
+    (mean, inverse): (S::F, S::F),
+    (gamma, beta): (&[f32; LANES], &[f32; LANES]),
+) -> S::F {
+    s.fma(s.mul(s.sub(x, mean), inverse), s.load(gamma), s.load(beta))
+}
+
+/// Mean and inverse deviation of a row, in every lane.
+#[inline(always)]
+fn statistics<S: Simd>(s: S, x: &[f32], eps: f32) -> (S::F, S::F) {
     let n = x.len() as f32;
     let (whole, rest) = x.as_chunks::<LANES>();
     let mut sum = s.zero();
@@ -54,8 +67,7 @@ pub(super) fn normalize_row<S: Simd>(s: S, x: &mut [f32], norm: LayerNorm<'_>) {
     }
     let d = s.sub(s.load_head(rest), mean);
     squares = s.head(rest.len(), s.fma(d, d, squares), squares);
-    let inverse = s.splat(1.0 / (s.sum(squares) / n + eps).sqrt());
-    update(s, x, |i, x| s.fma(s.mul(s.sub(x, mean), inverse), s.load(&norm.gamma[i]), s.load(&norm.beta[i])));
+    (mean, s.splat(1.0 / (s.sum(squares) / n + eps).sqrt()))
 }
 
 /// Normalises rows of `width` numbers in place.

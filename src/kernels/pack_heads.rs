@@ -88,7 +88,10 @@ pub(super) fn pack_values<S: Simd>(
         for (q, token) in q.iter_mut().zip(4 * quad..tokens) {
             let inverse = s.splat(inverse(scales[token / LANES][token % LANES]));
             let x = x.row(token, columns);
-            let x = x.first_chunk().map_or_else(|| s.load_head(x), |x| s.load(x));
+            let x = match x.first_chunk() {
+                Some(x) => s.load(x),
+                None => s.load_head(x),
+            };
             *q = to_symmetric(s, x, inverse);
         }
         s.join(q, &mut line.0);

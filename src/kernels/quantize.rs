@@ -107,16 +107,19 @@ pub(super) fn quantize_row<S: Simd>(
 #[inline(always)]
 pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, q: &mut [u8]) {
     let shift = s.splat(-row.offset * inverse);
-    let inverse = s.splat(inverse);
+    let (inverse, zero) = (s.splat(inverse), s.to_int(s.zero()));
     let (whole, rest) = x.as_chunks::<64>();
     let (to, to_rest) = q.as_chunks_mut::<64>();
     for (x, to) in whole.iter().zip(&mut *to) {
         let (x, _) = x.as_chunks::<LANES>();
-        let q = |i: usize| s.to_int(s.fma(s.load(&x[i]), inverse, shift));
-        s.narrow([q(0), q(1), q(2), q(3)], to);
+        let mut q = [zero; 4];
+        for (q, x) in q.iter_mut().zip(x) {
+            *q = s.to_int(s.fma(s.load(x), inverse, shift));
+        }
+        s.narrow(q, to);
     }
     if !rest.is_empty() {
-        let mut last = [s.to_int(s.zero()); 4];
+        let mut last = [zero; 4];
         let (vectors, head) = rest.as_chunks::<LANES>();
         for (q, x) in last.iter_mut().zip(vectors) {
             *q = s.to_int(s.fma(s.load(x), inverse, shift));

@@ -5,7 +5,7 @@
 //!
 //! A type that implements [`Simd`] is a proof token: it can only be had after detection ([`super::isa`]), so its methods
 //! are safe to call. They are `#[inline(always)]` and become single instructions inside a function that enables
-//! the features.
+//! the features. Closures around them would not be inlined there, so kernel bodies have none.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
