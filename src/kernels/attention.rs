@@ -2,7 +2,8 @@
 //! group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
 
 use super::activation::{exp2, exp2_coarse};
-use super::gemm::{FloatRows, GROUP_ROWS, Line, PANEL_STRIPS, Strips, Tile, Tiles, next_rows};
+use super::aligned::Line;
+use super::gemm::{FloatRows, GROUP_ROWS, PANEL_STRIPS, Strips, Tile, Tiles, next_rows};
 use super::quantize::{Extremes, Levels, QuantizedRows, quantize_row, row_bytes};
 use super::simd::{LANES, Simd};
 

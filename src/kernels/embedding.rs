@@ -38,6 +38,8 @@ impl Rows<'_> {
 pub struct PositionAndType<'a> {
     /// Embedded words, one row each; replaced by the result.
     pub values: &'a mut [f32],
+    /// Numbers from one row to the next.
+    pub stride: usize,
     /// Columns.
     pub width: usize,
     /// One row per position.
@@ -55,7 +57,8 @@ pub struct PositionAndType<'a> {
 impl PositionAndType<'_> {
     pub(super) fn check(&self) {
         let rows = self.type_ids.len();
-        assert!(self.values.len() >= rows * self.width, "rows are too short");
+        let x = FloatRows { values: self.values, stride: self.stride };
+        assert!(x.holds(rows, self.width), "rows are too short");
         assert!(self.position.len() >= (self.first + rows) * self.width, "positions are too short");
         self.norm.check(self.width);
     }
@@ -68,7 +71,7 @@ pub(super) fn position_and_type<S: Simd>(s: S, a: PositionAndType<'_>) {
     let position = FloatRows { values: a.position, stride: width };
     let token_type = FloatRows { values: a.token_type, stride: width };
     for (row, &type_id) in a.type_ids.iter().enumerate() {
-        let x = &mut a.values[row * width..][..width];
+        let x = &mut a.values[row * a.stride..][..width];
         let p = position.row(a.first + row, width);
         let t = token_type.row(type_id as usize, width);
         let (whole, rest) = x.as_chunks_mut::<LANES>();

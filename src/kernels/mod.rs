@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod activation;
+mod aligned;
 mod attention;
 mod embedding;
 mod gemm;
@@ -21,11 +22,12 @@ mod simd;
 #[cfg(test)]
 mod tests;
 
+pub use aligned::{Aligned, Line, row_stride};
 pub use attention::{Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots};
 pub use embedding::{PositionAndType, Rows};
 pub use gemm::{
-    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Line, Output, PackedF32, PackedI8,
-    Residual, padded,
+    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Output, PackedF32, PackedI8, Residual,
+    padded,
 };
 pub use isa::{Isa, OVERRIDE};
 pub use norm::LayerNorm;

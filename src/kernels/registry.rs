@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::aligned::Line;
 use super::attention::{Attention, KeyScales};
 use super::embedding::PositionAndType;
-use super::gemm::{FloatRows, Gemm, Line};
+use super::gemm::{FloatRows, Gemm};
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
 use super::isa::{Isa, Scalar};

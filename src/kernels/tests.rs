@@ -440,6 +440,7 @@ fn embeddings_are_added_and_normalised() {
             let mut found = x.clone();
             kernels.position_and_type(PositionAndType {
                 values: &mut found,
+                stride: width,
                 width,
                 position: &position,
                 first: 4,

@@ -9,14 +9,16 @@ use std::sync::{Mutex, PoisonError};
 use super::layout::Layout;
 use super::plan::{BufferId, Content, Heads, Home, Plan, Step};
 use super::threads::Progress;
-use crate::kernels::{GROUP_ROWS, KeyScales, Line, RowRange, slots};
+use crate::kernels::{Aligned, GROUP_ROWS, KeyScales, Line, RowRange, row_stride, slots};
 
 /// What a buffer holds: f32, or bytes and their ranges.
 #[derive(Debug, Default)]
 pub(super) struct Data {
-    pub(super) floats: Vec<f32>,
-    pub(super) bytes: Vec<u8>,
+    pub(super) floats: Aligned<f32>,
+    pub(super) bytes: Aligned<u8>,
     pub(super) ranges: Vec<RowRange>,
+    /// Columns.
+    pub(super) width: usize,
     /// f32 or bytes from one row to the next.
     pub(super) stride: usize,
 }
@@ -25,21 +27,15 @@ impl Data {
     fn fit(&mut self, content: Content, rows: usize) {
         match content {
             Content::Float(width) => {
-                self.stride = width;
-                grow(&mut self.floats, rows * width);
+                (self.width, self.stride) = (width, row_stride(width));
+                self.floats.grow(rows * self.stride);
             }
             Content::Bytes(width, ranges) => {
-                self.stride = width;
-                grow(&mut self.bytes, rows * width);
-                grow(&mut self.ranges, rows * ranges);
+                (self.width, self.stride) = (width, width.next_multiple_of(64));
+                self.bytes.grow(rows * self.stride);
+                self.ranges.resize(self.ranges.len().max(rows * ranges), RowRange::default());
             }
         }
-    }
-}
-
-fn grow<T: Clone + Default>(values: &mut Vec<T>, len: usize) {
-    if values.len() < len {
-        values.resize(len, T::default());
     }
 }
 
@@ -80,9 +76,9 @@ impl Buffers<'_> {
 pub(super) struct ThreadState {
     pub(super) buffers: Vec<Data>,
     /// Results that are only kept until they are quantised.
-    pub(super) group: Vec<f32>,
-    pub(super) scores: Vec<f32>,
-    pub(super) weights: Vec<u8>,
+    pub(super) group: Aligned<f32>,
+    pub(super) scores: Aligned<f32>,
+    pub(super) weights: Aligned<u8>,
 }
 
 /// A buffer whose parts are written by different threads.
@@ -179,9 +175,9 @@ impl Arena {
         for state in &mut self.threads[..threads] {
             let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
             fit_all(&mut state.buffers, &plan.thread, rows.max(selected.0));
-            grow(&mut state.group, GROUP_ROWS * widest);
-            grow(&mut state.scores, GROUP_ROWS * slots(longest));
-            grow(&mut state.weights, GROUP_ROWS * slots(longest));
+            state.group.grow(GROUP_ROWS * row_stride(widest));
+            state.scores.grow(GROUP_ROWS * slots(longest));
+            state.weights.grow(GROUP_ROWS * slots(longest));
         }
         for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
             if let Step::PackKeysValues { heads, .. } = step {

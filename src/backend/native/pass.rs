@@ -14,7 +14,7 @@ use crate::graph::{ParameterId, Rows};
 use crate::kernels::{
     Attention, AttentionInput, Epilogue, FloatRows, Gemm, Input, Kernels, KeysValuesF32, KeysValuesI8,
     Levels, Output, PositionAndType, QuantizedRows, QuantizedRowsMut, Residual, pack_keys_f32,
-    pack_values_f32, row_bytes,
+    pack_values_f32, row_bytes, row_stride,
 };
 use crate::profile::Profiler;
 
@@ -154,14 +154,15 @@ impl Pass<'_> {
             Step::PositionAndType { input, position, token_type, norm, to, .. } => {
                 let block = &self.arena.layout.blocks[place.index];
                 let mut out = buffers.take(*to);
-                let (x, width) = (buffers.get(input.buffer), out.stride);
-                for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(place.rows) {
-                    to.copy_from_slice(&x.floats[row * x.stride + input.column..][..width]);
+                let (x, width, stride) = (buffers.get(input.buffer), out.width, out.stride);
+                for (row, to) in out.floats.chunks_exact_mut(stride).enumerate().take(place.rows) {
+                    to[..width].copy_from_slice(&x.floats[row * x.stride + input.column..][..width]);
                 }
                 for s in self.arena.layout.segments(block) {
                     let token = self.request.batch.range(s.sequence).start + s.token;
                     self.kernels.position_and_type(PositionAndType {
-                        values: &mut out.floats[s.row * width..],
+                        values: &mut out.floats[s.row * stride..],
+                        stride,
                         width,
                         position: &self.weights.small_tables[position],
                         first: s.token,
@@ -174,9 +175,9 @@ impl Pass<'_> {
             }
             Step::Gather { from, to } => {
                 let mut out = buffers.take(*to);
-                let width = out.stride;
-                for (row, to) in out.floats.chunks_exact_mut(width).enumerate().take(place.rows) {
-                    self.token_row(self.selected(stage, place.first + row), *from, to);
+                let (width, stride) = (out.width, out.stride);
+                for (row, to) in out.floats.chunks_exact_mut(stride).enumerate().take(place.rows) {
+                    self.token_row(self.selected(stage, place.first + row), *from, &mut to[..width]);
                 }
                 buffers.put(*to, out);
             }
@@ -251,7 +252,7 @@ impl Pass<'_> {
         };
         let output = match &mut to {
             Some(data) => Output { values: &mut data.floats, stride: data.stride, keep: true, quantized },
-            None => Output { values: group, stride: weights.outputs(), keep: false, quantized },
+            None => Output { values: group, stride: row_stride(weights.outputs()), keep: false, quantized },
         };
         self.kernels.gemm(Gemm {
             rows,
@@ -269,12 +270,12 @@ impl Pass<'_> {
 
     fn embed(&self, table: ParameterId, trigram: bool, block: &Block, to: &mut Data) {
         let (batch, table) = (self.request.batch, self.weights.table(table));
-        let width = if trigram { to.stride / 3 } else { to.stride };
+        let width = if trigram { to.width / 3 } else { to.width };
         for s in self.arena.layout.segments(block) {
             let tokens = batch.range(s.sequence);
             for row in 0..s.rows {
                 let token = tokens.start + s.token + row;
-                let to = &mut to.floats[(s.row + row) * to.stride..][..to.stride];
+                let to = &mut to.floats[(s.row + row) * to.stride..][..to.width];
                 let copy = |token: Option<usize>, to: &mut [f32]| match token {
                     Some(token) => table.copy(batch.ids()[token] as usize, to),
                     None => to.fill(0.0),

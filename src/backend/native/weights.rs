@@ -6,7 +6,7 @@ use super::plan::{Matrix, Part, Plan, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
-use crate::kernels::{LayerNorm, PackedF32, PackedI8, Rows, padded};
+use crate::kernels::{Aligned, LayerNorm, PackedF32, PackedI8, Rows, padded};
 use crate::quant::quantize_rows;
 
 /// Weights of one product.
@@ -54,9 +54,9 @@ pub(super) struct Weights {
     /// Position and segment embeddings in f32.
     pub(super) small_tables: HashMap<ParameterId, Vec<f32>>,
     /// Per-column parameters, padded.
-    columns: HashMap<ParameterId, Vec<[f32; 16]>>,
+    columns: HashMap<ParameterId, Aligned<[f32; 16]>>,
     /// As many ones as the widest linear has columns.
-    ones: Vec<[f32; 16]>,
+    ones: Aligned<[f32; 16]>,
 }
 
 impl Weights {

@@ -6,8 +6,8 @@
 
 use std::arch::asm;
 
-use super::Line;
 use super::tile::{Strips, Tile, Tiles, dot_tile, fma_tile, power_of_two};
+use crate::kernels::aligned::Line;
 use crate::kernels::isa::{Amx, Avx512Vnni};
 
 /// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of them to load.

@@ -13,9 +13,10 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 use amx::Configured;
 pub(super) use driver::gemm;
-pub use pack::{F32View, I8View, Line, PackedF32, PackedI8};
+pub use pack::{F32View, I8View, PackedF32, PackedI8};
 pub(super) use tile::{Strips, Tile, Tiles, next_rows};
 
+use super::aligned::Aligned;
 use super::norm::LayerNorm;
 use super::quantize::{QuantizedRows, QuantizedRowsMut};
 use crate::graph::Activation;
@@ -145,11 +146,12 @@ impl Gemm<'_> {
 }
 
 /// Per-column numbers in groups of sixteen, the last one filled up with `fill`.
-pub fn padded(values: &[f32], fill: f32) -> Vec<[f32; 16]> {
-    let group = |chunk: &[f32]| {
-        let mut lanes = [fill; 16];
-        lanes[..chunk.len()].copy_from_slice(chunk);
-        lanes
-    };
-    values.chunks(16).map(group).collect()
+pub fn padded(values: &[f32], fill: f32) -> Aligned<[f32; 16]> {
+    let mut groups = Aligned::<[f32; 16]>::default();
+    groups.grow(values.len().div_ceil(16));
+    for (group, chunk) in groups.iter_mut().zip(values.chunks(16)) {
+        group[..chunk.len()].copy_from_slice(chunk);
+        group[chunk.len()..].fill(fill);
+    }
+    groups
 }

@@ -2,12 +2,8 @@
 
 use std::ops::Range;
 
+use crate::kernels::aligned::{Aligned, Line};
 use crate::kernels::reference::quantize::quantize_symmetric;
-
-/// 64 bytes on a cache line of their own.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Line<T>(pub T);
 
 /// What a column adds to its dot product: `fma(acc * row.scale, scale, fma(row.offset, offset_scale, bias))`.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +145,7 @@ pub struct PackedF32 {
     inputs: usize,
     outputs: usize,
     lines: Vec<Line<[f32; 16]>>,
-    bias: Vec<[f32; 16]>,
+    bias: Aligned<[f32; 16]>,
 }
 
 impl PackedF32 {

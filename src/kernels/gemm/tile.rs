@@ -3,7 +3,8 @@
 //! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one epilogue for
 //! all tile sizes and instruction sets.
 
-use super::{Line, PANEL_STRIPS};
+use super::PANEL_STRIPS;
+use crate::kernels::aligned::Line;
 use crate::kernels::isa::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
