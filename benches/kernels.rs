@@ -86,6 +86,7 @@ impl Linear {
             input,
             epilogue: Epilogue { activation: self.activation, ..Epilogue::PLAIN },
             output: Output { values, stride: self.outputs, keep: true, quantized },
+            ahead: &[],
         });
     }
 

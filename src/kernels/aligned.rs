@@ -10,10 +10,18 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 pub struct Line<T>(pub T);
 
-// SAFETY: 64 bytes aligned to 64 leave no padding, and bytes may have any value.
-unsafe impl Zeroable for Line<[u8; 64]> {}
-// SAFETY: as above.
-unsafe impl Pod for Line<[u8; 64]> {}
+/// What a line may hold.
+macro_rules! plain {
+    ($($numbers:ty),*) => {$(
+        // SAFETY: 64 bytes aligned to 64 leave no padding, and these numbers may have any bits.
+        unsafe impl Zeroable for Line<$numbers> {}
+        // SAFETY: as above.
+        unsafe impl Pod for Line<$numbers> {}
+        const _: () = assert!(size_of::<Line<$numbers>>() == 64);
+    )*};
+}
+
+plain!([u8; 64], [i8; 64], [f32; 16]);
 
 /// Numbers of which the first lies at the start of a cache line: a load of 64 bytes that crosses a line costs as much as
 /// two. Dereferences to a slice.

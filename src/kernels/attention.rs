@@ -3,7 +3,7 @@
 
 use super::activation::{exp2, exp2_coarse};
 use super::aligned::Line;
-use super::gemm::{FloatRows, GROUP_ROWS, PANEL_STRIPS, Strips, Tile, Tiles, next_rows};
+use super::gemm::{FloatRows, GROUP_ROWS, PANEL_STRIPS, Registers, Strips, Sums, Tiles, next_rows};
 use super::quantize::{Extremes, Levels, QuantizedRows, quantize_row, row_bytes};
 use super::simd::{LANES, Simd};
 
@@ -110,17 +110,19 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     if a.tokens == 0 {
         return;
     }
-    let mut tile = s.new_tile();
+    let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     let mut group = 0;
     while group < a.rows {
         let rows = next_rows(a.rows - group, S::GROUP);
         match a.input {
-            AttentionInput::Int8(q, kv) => group_i8(s, &mut a, (q, kv), (group, rows), &mut tile),
-            AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), (group, rows), &mut tile),
+            AttentionInput::Int8(q, kv) => {
+                group_i8(s, &mut a, (q, kv), (group, rows), (&mut sums, &mut registers))
+            }
+            AttentionInput::F32(q, kv) => group_f32(s, &mut a, (q, kv), (group, rows), &mut sums),
         }
         group += rows;
     }
-    s.end_tiles(&tile);
+    s.end_tiles(registers);
 }
 
 #[inline(always)]
@@ -129,7 +131,7 @@ fn group_i8<S: Tiles>(
     a: &mut Attention<'_>,
     (q, kv): (QuantizedRows<'_>, KeysValuesI8<'_>),
     (group, rows): (usize, usize),
-    tile: &mut Tile,
+    (sums, registers): (&mut Sums, &mut Registers),
 ) {
     let slots = slots(a.tokens);
     let (strips, depth) = (slots / LANES, a.head_size.div_ceil(4));
@@ -144,8 +146,8 @@ fn group_i8<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_I8);
-            s.dot_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, tile);
-            for (row, acc) in (first..first + some).zip(&tile.0) {
+            s.dot_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, sums, registers);
+            for (row, acc) in (first..first + some).zip(&sums.0) {
                 let range = q.ranges[group + row];
                 let (scale, offset) = (s.splat(range.scale), s.splat(range.offset));
                 let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
@@ -185,8 +187,8 @@ fn group_i8<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_I8);
-            s.dot_tile(some, (&a.weights[first * slots..], slots), panel, tile);
-            for (row, acc) in (first..first + some).zip(&tile.0) {
+            s.dot_tile(some, (&a.weights[first * slots..], slots), panel, sums, registers);
+            for (row, acc) in (first..first + some).zip(&sums.0) {
                 let scale = s.splat(output_scales[row]);
                 for (v, acc) in acc[..count].iter().enumerate() {
                     put(s, a, group + row, strip + v, s.mul(s.to_float(s.load_int(acc)), scale));
@@ -203,7 +205,7 @@ fn group_f32<S: Tiles>(
     a: &mut Attention<'_>,
     (q, kv): (FloatRows<'_>, KeysValuesF32<'_>),
     (group, rows): (usize, usize),
-    tile: &mut Tile,
+    sums: &mut Sums,
 ) {
     let slots = slots(a.tokens);
     let (strips, depth) = (slots / LANES, a.head_size);
@@ -218,8 +220,8 @@ fn group_f32<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_F32);
-            s.fma_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, tile);
-            for (row, acc) in (first..first + some).zip(&tile.0) {
+            s.fma_tile(some, (&q.values[(group + first) * q.stride..], q.stride), panel, sums);
+            for (row, acc) in (first..first + some).zip(&sums.0) {
                 let scores = &mut a.scores[row * slots + strip * LANES..][..panel.count * LANES];
                 let (mut high, mut last) = (largest[row], largest[row]);
                 let (vectors, _) = scores.as_chunks_mut::<LANES>();
@@ -249,8 +251,8 @@ fn group_f32<S: Tiles>(
         let mut first = 0;
         while first < rows {
             let some = next_rows(rows - first, S::ROWS_F32);
-            s.fma_tile(some, (&a.scores[first * slots..], slots), panel, tile);
-            for (row, acc) in (first..first + some).zip(&tile.0) {
+            s.fma_tile(some, (&a.scores[first * slots..], slots), panel, sums);
+            for (row, acc) in (first..first + some).zip(&sums.0) {
                 let scale = s.splat(inverse[row]);
                 for (v, acc) in acc[..count].iter().enumerate() {
                     put(s, a, group + row, strip + v, s.mul(s.from_bits(s.load_int(acc)), scale));

@@ -1,7 +1,7 @@
 //! Keys and values, packed as they are produced, in the order that [`super::attention`] reads them.
 
-use super::attention::KeyScales;
 use super::aligned::Line;
+use super::attention::KeyScales;
 use super::gemm::FloatRows;
 use super::quantize::{inverse, symmetric_scale, to_symmetric};
 use super::simd::{LANES, Simd};

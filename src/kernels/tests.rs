@@ -141,6 +141,7 @@ impl Case {
                 norm,
             },
             output: Output { values: &mut values, stride: out_stride, keep: self.keep, quantized },
+            ahead: &[],
         });
         let crop = |i: usize| i % out_stride < outputs;
         Answer {
@@ -548,5 +549,6 @@ fn short_slices_are_refused() {
         ),
         epilogue: Epilogue::PLAIN,
         output: Output { values: &mut [0.0; 4], stride: 2, keep: true, quantized: None },
+        ahead: &[],
     });
 }

@@ -259,6 +259,7 @@ impl Pass<'_> {
             input,
             epilogue: Epilogue { activation: linear.activation, residual, norm },
             output,
+            ahead: self.weights.matrices.get(linear.matrix + 1).map_or(&[], Packed::lines),
         });
         if let (Some(id), Some(data)) = (linear.to, to) {
             buffers.put(id, data);

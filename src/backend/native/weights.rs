@@ -6,7 +6,7 @@ use super::plan::{Matrix, Part, Plan, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
-use crate::kernels::{Aligned, LayerNorm, PackedF32, PackedI8, Rows, padded};
+use crate::kernels::{Aligned, LayerNorm, Line, PackedF32, PackedI8, Rows, padded};
 use crate::quant::quantize_rows;
 
 /// Weights of one product.
@@ -28,6 +28,13 @@ impl Packed {
         match self {
             Packed::Int8(w) => w.inputs(),
             Packed::F32(w) => w.inputs(),
+        }
+    }
+
+    pub(super) fn lines(&self) -> &[Line<[u8; 64]>] {
+        match self {
+            Packed::Int8(w) => w.lines(),
+            Packed::F32(w) => w.lines(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::arch::asm;
 
-use super::tile::{Strips, Tile, Tiles, dot_tile, fma_tile, power_of_two};
+use super::tile::{Registers, Strips, Sums, Tiles, dot_tile, fma_tile, power_of_two};
 use crate::kernels::aligned::Line;
 use crate::kernels::isa::{Amx, Avx512Vnni};
 
@@ -69,12 +69,12 @@ impl Configured {
 
 impl Amx {
     #[inline(always)]
-    fn configure(self, tile: &mut Tile, wanted: Configured) {
-        if !tile.1.is_some_and(|c| c.serves(wanted)) {
+    fn configure(self, registers: &mut Registers, wanted: Configured) {
+        if !registers.0.is_some_and(|c| c.serves(wanted)) {
             let palette = wanted.palette();
             // SAFETY: `self` proves AMX; the palette is 64 bytes long and valid: number 1, 1 to 16 rows of 4 to 64 bytes.
             unsafe { asm!("ldtilecfg [{}]", in(reg) palette.0.as_ptr(), options(nostack, readonly)) }
-            tile.1 = Some(wanted);
+            registers.0 = Some(wanted);
         }
     }
 
@@ -179,8 +179,8 @@ macro_rules! product {
 
 impl Tiles for Amx {
     #[inline(always)]
-    fn end_tiles(self, tile: &Tile) {
-        if tile.1.is_some() {
+    fn end_tiles(self, registers: Registers) {
+        if registers.0.is_some() {
             // SAFETY: `self` proves AMX. Releasing makes the next context switch as cheap as without tiles.
             unsafe { asm!("tilerelease", options(nostack, nomem)) }
         }
@@ -192,7 +192,8 @@ impl Tiles for Amx {
         rows: usize,
         (x, stride): (&[u8], usize),
         weights: Strips<'_, [i8; 64]>,
-        tile: &mut Tile,
+        sums: &mut Sums,
+        registers: &mut Registers,
     ) {
         if rows < FEWEST_ROWS {
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
@@ -202,21 +203,21 @@ impl Tiles for Amx {
                 rows: usize,
                 x: (&[u8], usize),
                 weights: Strips<'_, [i8; 64]>,
-                tile: &mut Tile,
+                sums: &mut Sums,
             ) {
-                dot_tile(s, rows, x, weights, tile);
+                dot_tile(s, rows, x, weights, sums);
             }
             // SAFETY: `self` proves the features.
-            unsafe { run(self.vnni(), rows, (x, stride), weights, tile) };
+            unsafe { run(self.vnni(), rows, (x, stride), weights, sums) };
             return;
         }
         weights.check();
         let (chunks, rest) = (weights.depth / CHUNK, weights.depth % CHUNK);
         assert!(rows <= 32 && x.len() >= (rows - 1) * stride + 4 * weights.depth);
         let strip = |v: usize| weights.lines[v * weights.stride..].as_ptr();
-        let to = tile.0.as_mut_ptr().cast::<[i32; 16]>();
+        let to = sums.0.as_mut_ptr().cast::<[i32; 16]>();
         if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
-            self.configure(tile, Configured::Tall { more: rows - 16 });
+            self.configure(registers, Configured::Tall { more: rows - 16 });
             for first in (0..weights.count).step_by(2) {
                 // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above. A
                 // tile has 32 rows of four lines.
@@ -227,7 +228,7 @@ impl Tiles for Amx {
             return;
         }
         for row in (0..rows).step_by(16) {
-            self.configure(tile, Configured::Wide { rows: (rows - row).min(16), rest });
+            self.configure(registers, Configured::Wide { rows: (rows - row).min(16), rest });
             let mut first = 0;
             while first < weights.count {
                 let some = power_of_two(weights.count - first);
@@ -257,15 +258,13 @@ impl Tiles for Amx {
     }
 
     #[inline(always)]
-    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
+    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
         #[inline(never)]
-        fn run(s: Amx, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
-            fma_tile(s, rows, x, weights, tile);
+        fn run(s: Amx, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
+            fma_tile(s, rows, x, weights, sums);
         }
         // SAFETY: `self` proves the features.
-        unsafe { run(self, rows, x, weights, tile) }
+        unsafe { run(self, rows, x, weights, sums) }
     }
 }
-
-const _: () = assert!(size_of::<Line<[i8; 64]>>() == 64);

@@ -1,20 +1,20 @@
 //! The loops around the tiles.
 
 use super::epilogue::{Finish, Float, Int8, Place};
-use super::tile::{Strips, Tiles, next_rows};
+use super::tile::{Registers, Strips, Sums, Tiles, next_rows};
 use super::{Gemm, Input, PANEL_STRIPS};
 
 /// Runs a linear whose slices have been checked.
 #[inline(always)]
 pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (total, columns) = (gemm.rows, gemm.columns());
-    let (input, limit) =
-        (gemm.input, if matches!(gemm.input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 });
-    let strips = columns.div_ceil(16);
+    let input = gemm.input;
+    let limit = if matches!(input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 };
     // Narrow results leave room for twice the rows, which halves the traffic of the weights.
     let group_limit = if columns <= 384 { 2 * S::GROUP } else { S::GROUP };
     let mut finish = Finish::new(s, &mut gemm, columns);
-    let mut tile = s.new_tile();
+    let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
+    let strips = columns.div_ceil(16);
     let mut group = 0;
     while group < total {
         let group_rows = next_rows(total - group, group_limit);
@@ -25,23 +25,10 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
             while row < group_rows {
                 let rows = next_rows(group_rows - row, limit);
                 let place = Place { group, row, rows, strip, strips: panel };
+                multiply(s, &input, place, &mut sums, &mut registers);
                 match &input {
-                    Input::Int8(x, w) => {
-                        let depth = w.depth();
-                        let values = &x.values[(group + row) * x.stride..];
-                        let lines = &w.lines[strip * depth..];
-                        let strips = Strips { lines, stride: depth, depth, count: panel };
-                        s.dot_tile(rows, (values, x.stride), strips, &mut tile);
-                        finish.tile(&tile, place, Int8(w.columns, x.ranges));
-                    }
-                    Input::F32(x, w) => {
-                        let depth = w.inputs();
-                        let values = &x.values[(group + row) * x.stride..];
-                        let lines = &w.lines[strip * depth..];
-                        let strips = Strips { lines, stride: depth, depth, count: panel };
-                        s.fma_tile(rows, (values, x.stride), strips, &mut tile);
-                        finish.tile(&tile, place, Float(w.bias));
-                    }
+                    Input::Int8(x, w) => finish.tile(&sums, place, Int8(w.columns, x.ranges)),
+                    Input::F32(_, w) => finish.tile(&sums, place, Float(w.bias)),
                 }
                 row += rows;
             }
@@ -49,5 +36,25 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         finish.end(group, group_rows);
         group += group_rows;
     }
-    s.end_tiles(&tile);
+    s.end_tiles(registers);
+}
+
+/// The dot products of one tile.
+#[inline(always)]
+fn multiply<S: Tiles>(s: S, input: &Input<'_>, place: Place, sums: &mut Sums, registers: &mut Registers) {
+    let row = place.group + place.row;
+    match input {
+        Input::Int8(x, w) => {
+            let depth = w.depth();
+            let lines = &w.lines[place.strip * depth..];
+            let strips = Strips { lines, stride: depth, depth, count: place.strips };
+            s.dot_tile(place.rows, (&x.values[row * x.stride..], x.stride), strips, sums, registers);
+        }
+        Input::F32(x, w) => {
+            let depth = w.inputs();
+            let lines = &w.lines[place.strip * depth..];
+            let strips = Strips { lines, stride: depth, depth, count: place.strips };
+            s.fma_tile(place.rows, (&x.values[row * x.stride..], x.stride), strips, sums);
+        }
+    }
 }

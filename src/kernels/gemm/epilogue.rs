@@ -1,23 +1,29 @@
 //! What follows the dot products of a tile, and of a row once all its columns are there.
 
+use std::slice::Chunks;
+
 use super::pack::Columns;
-use super::tile::Tile;
+use super::tile::Sums;
 use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::graph::Activation;
 use crate::kernels::activation::{Function, Gelu, GeluNew, Identity, Relu, Tanh};
+use crate::kernels::aligned::Line;
 use crate::kernels::norm::normalize_row;
 use crate::kernels::quantize::{Extremes, Levels, RowRange, narrow_row, range, row_bytes};
 use crate::kernels::simd::{LANES, Simd};
 
 /// From accumulators to f32, before the epilogue.
 pub(super) trait Scale: Copy {
-    /// What a strip of columns adds.
+    /// What a strip of columns adds, in memory.
     type Strip;
+    /// The same in registers.
+    type Constants<S: Simd>: Copy;
 
     fn strips(&self) -> &[Self::Strip];
     /// Ranges of the rows from `row` on, at least [`GROUP_ROWS`] or all that there are.
     fn ranges(&self, row: usize) -> &[RowRange];
-    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), strip: &Self::Strip) -> S::F;
+    fn constants<S: Simd>(s: S, strip: &Self::Strip) -> Self::Constants<S>;
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), c: Self::Constants<S>) -> S::F;
 }
 
 /// The columns of int8 weights and the ranges of the rows.
@@ -26,6 +32,7 @@ pub(super) struct Int8<'a>(pub(super) &'a [Columns], pub(super) &'a [RowRange]);
 
 impl Scale for Int8<'_> {
     type Strip = Columns;
+    type Constants<S: Simd> = [S::F; 3];
 
     #[inline(always)]
     fn strips(&self) -> &[Columns] {
@@ -38,9 +45,19 @@ impl Scale for Int8<'_> {
     }
 
     #[inline(always)]
-    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), c: &Columns) -> S::F {
-        let constant = s.fma(range.1, s.load(&c.offset_scale), s.load(&c.bias));
-        s.fma(s.mul(s.to_float(s.load_int(acc)), range.0), s.load(&c.scale), constant)
+    fn constants<S: Simd>(s: S, c: &Columns) -> [S::F; 3] {
+        [s.load(&c.scale), s.load(&c.offset_scale), s.load(&c.bias)]
+    }
+
+    #[inline(always)]
+    fn linear<S: Simd>(
+        s: S,
+        acc: &[i32; LANES],
+        range: (S::F, S::F),
+        [scale, offset_scale, bias]: [S::F; 3],
+    ) -> S::F {
+        let constant = s.fma(range.1, offset_scale, bias);
+        s.fma(s.mul(s.to_float(s.load_int(acc)), range.0), scale, constant)
     }
 }
 
@@ -50,6 +67,7 @@ pub(super) struct Float<'a>(pub(super) &'a [[f32; LANES]]);
 
 impl Scale for Float<'_> {
     type Strip = [f32; LANES];
+    type Constants<S: Simd> = S::F;
 
     #[inline(always)]
     fn strips(&self) -> &[[f32; LANES]] {
@@ -62,8 +80,13 @@ impl Scale for Float<'_> {
     }
 
     #[inline(always)]
-    fn linear<S: Simd>(s: S, acc: &[i32; LANES], _: (S::F, S::F), bias: &[f32; LANES]) -> S::F {
-        s.add(s.from_bits(s.load_int(acc)), s.load(bias))
+    fn constants<S: Simd>(s: S, bias: &[f32; LANES]) -> S::F {
+        s.load(bias)
+    }
+
+    #[inline(always)]
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], _: (S::F, S::F), bias: S::F) -> S::F {
+        s.add(s.from_bits(s.load_int(acc)), bias)
     }
 }
 
@@ -106,13 +129,17 @@ pub(in crate::kernels) struct Finish<'g, 'a, S: Simd> {
     columns: usize,
     extremes: [Extremes<S>; GROUP_ROWS],
     path: Path,
+    /// What to prefetch with each row of a panel.
+    ahead: Chunks<'a, Line<[u8; 64]>>,
 }
 
 impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
     #[inline(always)]
     pub(super) fn new(s: S, gemm: &'g mut Gemm<'a>, columns: usize) -> Self {
         let path = Path::of(gemm);
-        Self { s, gemm, columns, extremes: [Extremes::new(s); GROUP_ROWS], path }
+        let panels = gemm.rows * columns.div_ceil(PANEL_STRIPS * LANES);
+        let ahead = gemm.ahead.chunks(gemm.ahead.len().div_ceil(panels.max(1)).max(1));
+        Self { s, gemm, columns, extremes: [Extremes::new(s); GROUP_ROWS], path, ahead }
     }
 
     /// Begins a group of rows.
@@ -123,19 +150,19 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
 
     /// The results of one tile.
     #[inline(always)]
-    pub(super) fn tile<C: Scale>(&mut self, tile: &Tile, place: Place, scale: C) {
+    pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
         if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {
-            self.narrow_panel(tile, place, scale);
+            self.narrow_panel(sums, place, scale);
             return;
         }
         match self.path {
-            Path::Plain => self.panel::<Identity, C, false, false>(tile, place, scale),
-            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(tile, place, scale),
-            Path::Residual => self.panel::<Identity, C, true, false>(tile, place, scale),
-            Path::Relu => self.panel::<Relu, C, false, false>(tile, place, scale),
-            Path::Gelu => self.panel::<Gelu, C, false, false>(tile, place, scale),
-            Path::GeluNew => self.panel::<GeluNew, C, false, false>(tile, place, scale),
-            Path::Any => self.narrow_panel(tile, place, scale),
+            Path::Plain => self.panel::<Identity, C, false, false>(sums, place, scale),
+            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(sums, place, scale),
+            Path::Residual => self.panel::<Identity, C, true, false>(sums, place, scale),
+            Path::Relu => self.panel::<Relu, C, false, false>(sums, place, scale),
+            Path::Gelu => self.panel::<Gelu, C, false, false>(sums, place, scale),
+            Path::GeluNew => self.panel::<GeluNew, C, false, false>(sums, place, scale),
+            Path::Any => self.narrow_panel(sums, place, scale),
         }
     }
 
@@ -144,7 +171,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
     #[inline(always)]
     fn panel<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
         &mut self,
-        tile: &Tile,
+        sums: &Sums,
         place: Place,
         scale: C,
     ) {
@@ -152,6 +179,10 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         let s = self.s;
         let (row, column) = (place.group + place.row, place.strip * LANES);
         let strips = &scale.strips()[place.strip..][..PANEL_STRIPS];
+        let mut constants = [C::constants(s, &strips[0]); PANEL_STRIPS];
+        for (constants, strip) in constants.iter_mut().zip(strips) {
+            *constants = C::constants(s, strip);
+        }
         let out = &mut self.gemm.output;
         let out_row = if out.keep { row } else { place.row };
         let to = out.values[out_row * out.stride + column..].chunks_mut(out.stride);
@@ -163,14 +194,17 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         };
         let mut from = from.chunks(from_stride);
         let extremes = &mut self.extremes[place.row..][..place.rows];
-        let rows = tile.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
+        let rows = sums.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
         for (((acc, range), extremes), to) in rows {
             let range = (s.splat(range.scale), s.splat(range.offset));
+            for line in self.ahead.next().unwrap_or_default() {
+                s.prefetch(line);
+            }
             let (to, _) = to[..WIDTH].as_chunks_mut::<LANES>();
             let (from, _) = from.next().map_or(&[][..], |from| &from[..WIDTH]).as_chunks::<LANES>();
             let mut seen = *extremes;
             for v in 0..PANEL_STRIPS {
-                let mut x = A::apply(s, C::linear(s, &acc[v], range, &strips[v]));
+                let mut x = A::apply(s, C::linear(s, &acc[v], range, constants[v]));
                 if RESIDUAL {
                     x = s.fma(s.load(&gamma[v]), s.load(&from[v]), x);
                 }
@@ -187,14 +221,14 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
 
     /// Any epilogue on any number of columns, at half the speed.
     #[inline(always)]
-    fn narrow_panel<C: Scale>(&mut self, tile: &Tile, place: Place, scale: C) {
+    fn narrow_panel<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
         let s = self.s;
         let ranges = scale.ranges(place.group + place.row);
-        for ((row, acc), range) in (place.row..place.row + place.rows).zip(&tile.0).zip(ranges) {
+        for ((row, acc), range) in (place.row..place.row + place.rows).zip(&sums.0).zip(ranges) {
             let range = (s.splat(range.scale), s.splat(range.offset));
             for (strip, acc) in (place.strip..place.strip + place.strips).zip(acc) {
                 let n = LANES.min(self.columns - strip * LANES);
-                let mut x = C::linear(s, acc, range, &scale.strips()[strip]);
+                let mut x = C::linear(s, acc, range, C::constants(s, &scale.strips()[strip]));
                 x = match self.gemm.epilogue.activation {
                     Activation::Identity => x,
                     Activation::Relu => Relu::apply(s, x),

@@ -14,9 +14,9 @@ mod tile;
 use amx::Configured;
 pub(super) use driver::gemm;
 pub use pack::{F32View, I8View, PackedF32, PackedI8};
-pub(super) use tile::{Strips, Tile, Tiles, next_rows};
+pub(super) use tile::{Registers, Strips, Sums, Tiles, next_rows};
 
-use super::aligned::Aligned;
+use super::aligned::{Aligned, Line};
 use super::norm::LayerNorm;
 use super::quantize::{QuantizedRows, QuantizedRowsMut};
 use crate::graph::Activation;
@@ -109,6 +109,8 @@ pub struct Gemm<'a> {
     pub epilogue: Epilogue<'a>,
     /// Where it goes.
     pub output: Output<'a>,
+    /// Weights of the next linear, which are brought into the L2 cache meanwhile.
+    pub ahead: &'a [Line<[u8; 64]>],
 }
 
 impl Gemm<'_> {

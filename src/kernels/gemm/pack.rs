@@ -99,6 +99,11 @@ impl PackedI8 {
         self.outputs
     }
 
+    /// The weights as they lie in memory.
+    pub fn lines(&self) -> &[Line<[u8; 64]>] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.lines) + size_of_val(&*self.columns)
@@ -196,6 +201,11 @@ impl PackedF32 {
     /// Outputs of the linear.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// The weights as they lie in memory.
+    pub fn lines(&self) -> &[Line<[u8; 64]>] {
+        bytemuck::cast_slice(&self.lines)
     }
 
     /// Bytes of memory.

@@ -16,11 +16,15 @@ pub(in crate::kernels) const TILE_ROWS: usize = 32;
 /// Accumulators of some rows by some strips: i32, or the bits of f32.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(in crate::kernels) struct Tile(
-    pub(in crate::kernels) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS],
-    /// How the tile registers are configured, where there are any.
-    pub(super) Option<super::Configured>,
-);
+pub(in crate::kernels) struct Sums(pub(in crate::kernels) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS]);
+
+impl Sums {
+    pub(in crate::kernels) const ZERO: Self = Self([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS]);
+}
+
+/// How the tile registers are configured, where there are any. Belongs to a series of tiles.
+#[derive(Debug, Default)]
+pub(in crate::kernels) struct Registers(pub(super) Option<super::Configured>);
 
 /// Up to [`PANEL_STRIPS`] strips of `depth` lines, `stride` lines apart.
 #[derive(Clone, Copy)]
@@ -46,51 +50,59 @@ pub(super) fn power_of_two(n: usize) -> usize {
 
 /// The register tiles of an instruction set, each compiled once.
 pub(in crate::kernels) trait Tiles: Dot {
-    /// Begins a series of tiles.
-    #[inline(always)]
-    fn new_tile(self) -> Tile {
-        Tile([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS], None)
-    }
-
     /// Ends a series of tiles.
     #[inline(always)]
-    fn end_tiles(self, _tile: &Tile) {}
+    fn end_tiles(self, _registers: Registers) {}
 
     /// See [`dot_tile`].
-    fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile);
+    fn dot_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [i8; 64]>,
+        sums: &mut Sums,
+        registers: &mut Registers,
+    );
 
     /// See [`fma_tile`].
-    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile);
+    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums);
 }
 
 macro_rules! tiles {
     ($token:ty $(, $features:literal)?) => {
         impl Tiles for $token {
             #[inline(always)]
-            fn dot_tile(self, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile) {
+            fn dot_tile(
+                self,
+                rows: usize,
+                x: (&[u8], usize),
+                weights: Strips<'_, [i8; 64]>,
+                sums: &mut Sums,
+                _registers: &mut Registers,
+            ) {
                 $(#[target_feature(enable = $features)])?
                 #[inline(never)]
-                fn run(s: $token, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, tile: &mut Tile) {
-                    dot_tile(s, rows, x, weights, tile);
+                fn run(s: $token, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, sums: &mut Sums) {
+                    dot_tile(s, rows, x, weights, sums);
                 }
                 // SAFETY: `self` proves the features. (The scalar variant needs none.)
                 #[allow(unused_unsafe)]
                 unsafe {
-                    run(self, rows, x, weights, tile)
+                    run(self, rows, x, weights, sums)
                 }
             }
 
             #[inline(always)]
-            fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
+            fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
                 $(#[target_feature(enable = $features)])?
                 #[inline(never)]
-                fn run(s: $token, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, tile: &mut Tile) {
-                    fma_tile(s, rows, x, weights, tile);
+                fn run(s: $token, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
+                    fma_tile(s, rows, x, weights, sums);
                 }
                 // SAFETY: `self` proves the features. (The scalar variant needs none.)
                 #[allow(unused_unsafe)]
                 unsafe {
-                    run(self, rows, x, weights, tile)
+                    run(self, rows, x, weights, sums)
                 }
             }
         }
@@ -117,7 +129,7 @@ pub(super) fn dot_tile<S: Dot>(
     rows: usize,
     (x, stride): (&[u8], usize),
     weights: Strips<'_, [i8; 64]>,
-    tile: &mut Tile,
+    sums: &mut Sums,
 ) {
     weights.check();
     let depth = weights.depth;
@@ -132,7 +144,7 @@ pub(super) fn dot_tile<S: Dot>(
                 match (rows, some) {
                     // SAFETY: the rows and lines were found long enough above, and `first + some <= count`.
                     $(($m, $v) if S::ROWS_I8 >= $m && S::STRIPS_I8 >= $v => unsafe {
-                        dot_rows::<S, $m, $v>(s, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, tile);
+                        dot_rows::<S, $m, $v>(s, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
                     })*
                     _ => {}
                 }
@@ -155,7 +167,7 @@ unsafe fn dot_rows<S: Dot, const M: usize, const V: usize>(
     weights: *const i8,
     (apart, depth): (usize, usize),
     first: usize,
-    tile: &mut Tile,
+    sums: &mut Sums,
 ) {
     let mut acc = [[s.zero_int(); V]; M];
     for k in 0..depth {
@@ -173,7 +185,7 @@ unsafe fn dot_rows<S: Dot, const M: usize, const V: usize>(
             }
         }
     }
-    for (acc, to) in acc.into_iter().zip(&mut tile.0) {
+    for (acc, to) in acc.into_iter().zip(&mut sums.0) {
         for (acc, to) in acc.into_iter().zip(&mut to[first..first + V]) {
             s.store_int(acc, to);
         }
@@ -190,7 +202,7 @@ pub(super) fn fma_tile<S: Dot>(
     rows: usize,
     (x, stride): (&[f32], usize),
     weights: Strips<'_, [f32; 16]>,
-    tile: &mut Tile,
+    sums: &mut Sums,
 ) {
     weights.check();
     let depth = weights.depth;
@@ -205,7 +217,7 @@ pub(super) fn fma_tile<S: Dot>(
                 match (rows, some) {
                     // SAFETY: the rows and lines were found long enough above, and `first + some <= count`.
                     $(($m, $v) if S::ROWS_F32 >= $m && S::STRIPS_F32 >= $v => unsafe {
-                        fma_rows::<S, $m, $v>(s, x.as_ptr(), stride, lines, (weights.stride, depth), first, tile);
+                        fma_rows::<S, $m, $v>(s, x.as_ptr(), stride, lines, (weights.stride, depth), first, sums);
                     })*
                     _ => {}
                 }
@@ -228,7 +240,7 @@ unsafe fn fma_rows<S: Dot, const M: usize, const V: usize>(
     weights: *const Line<[f32; 16]>,
     (apart, depth): (usize, usize),
     first: usize,
-    tile: &mut Tile,
+    sums: &mut Sums,
 ) {
     let mut acc = [[s.zero(); V]; M];
     for k in 0..depth {
@@ -246,7 +258,7 @@ unsafe fn fma_rows<S: Dot, const M: usize, const V: usize>(
             }
         }
     }
-    for (acc, to) in acc.into_iter().zip(&mut tile.0) {
+    for (acc, to) in acc.into_iter().zip(&mut sums.0) {
         for (acc, to) in acc.into_iter().zip(&mut to[first..first + V]) {
             s.store_int(s.to_bits(acc), to);
         }

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::aligned::Line;
 use super::super::isa::{Avx2, AvxVnni};
 use super::{Dot, LANES, Simd};
 
@@ -26,6 +27,7 @@ macro_rules! simd {
             type I = I;
 
             instructions! {
+                prefetch(line: &Line<[u8; 64]>) -> () = _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast());
                 splat(x: f32) -> F = [_mm256_set1_ps(x); 2];
                 load(x: &[f32; LANES]) -> F = [_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))];
                 store(x: F, to: &mut [f32; LANES]) -> () = {

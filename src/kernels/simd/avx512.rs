@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::aligned::Line;
 use super::super::isa::{Amx, Avx512, Avx512Vnni};
 use super::{Dot, LANES, Simd};
 
@@ -23,6 +24,7 @@ macro_rules! simd {
             type I = __m512i;
 
             instructions! {
+                prefetch(line: &Line<[u8; 64]>) -> () = _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast());
                 splat(x: f32) -> __m512 = _mm512_set1_ps(x);
                 load(x: &[f32; LANES]) -> __m512 = _mm512_loadu_ps(x.as_ptr());
                 store(x: __m512, to: &mut [f32; LANES]) -> () = _mm512_storeu_ps(to.as_mut_ptr(), x);

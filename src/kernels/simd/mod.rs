@@ -13,6 +13,8 @@ mod avx2;
 mod avx512;
 mod portable;
 
+use super::aligned::Line;
+
 /// Lanes of every vector.
 pub(super) const LANES: usize = 16;
 
@@ -62,6 +64,8 @@ pub(super) trait Simd: Copy {
     fn narrow(self, q: [Self::I; 4], to: &mut [u8; 64]);
     /// The low bytes of four vectors side by side: byte `i` of each lane comes from `q[i]`.
     fn join(self, q: [Self::I; 4], to: &mut [i8; 64]);
+    /// Starts to bring a line into the L2 cache.
+    fn prefetch(self, line: &Line<[u8; 64]>);
     /// Sum of the lanes as a fixed tree: `i` with `i + 8`, then 4, 2, 1 apart.
     fn sum(self, a: Self::F) -> f32;
 

@@ -1,5 +1,6 @@
 //! Sixteen lanes in plain Rust: runs everywhere.
 
+use super::super::aligned::Line;
 use super::super::isa::Scalar;
 use super::{Dot, LANES, Simd};
 
@@ -24,6 +25,9 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 impl Simd for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
+
+    #[inline(always)]
+    fn prefetch(self, _line: &Line<[u8; 64]>) {}
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
