@@ -4,7 +4,7 @@
 use super::activation::{exp2, exp2_coarse};
 use super::aligned::Line;
 use super::gemm::{FloatRows, GROUP_ROWS, PANEL_STRIPS, Registers, Strips, Sums, Tiles, next_rows};
-use super::quantize::{Extremes, Levels, QuantizedRows, quantize_row, row_bytes};
+use super::quantize::{Levels, QuantizedRows, RowRange, narrow_row, range, row_bytes};
 use super::simd::{LANES, Simd};
 
 /// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values has room for
@@ -104,6 +104,9 @@ impl Attention<'_> {
     }
 }
 
+/// Most tokens for which a group takes 32 rows: their scores and weights are then 40 kB.
+const WIDEST_GROUP: usize = 256;
+
 /// Runs an attention whose slices have been checked.
 #[inline(always)]
 pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
@@ -113,7 +116,9 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     let mut group = 0;
     while group < a.rows {
-        let rows = next_rows(a.rows - group, S::GROUP);
+        // Twice the rows as long as their scores leave room in the L1 cache.
+        let limit = if a.tokens <= WIDEST_GROUP { 2 * S::GROUP } else { S::GROUP };
+        let rows = next_rows(a.rows - group, limit);
         match a.input {
             AttentionInput::Int8(q, kv) => {
                 group_i8(s, &mut a, (q, kv), (group, rows), (&mut sums, &mut registers))
@@ -169,15 +174,28 @@ fn group_i8<S: Tiles>(
             first += some;
         }
     }
-    let mut output_scales = [0.0; GROUP_ROWS];
-    for row in 0..rows {
-        let scores = &mut a.scores[row * slots..][..a.tokens];
-        let (sum, high) =
-            softmax::<S, true>(s, scores, a.scale, s.largest(largest[row]), Some(kv.value_scales));
-        let extremes = Extremes { low: high, high };
-        let weights = &mut a.weights[row * slots..][..row_bytes(a.tokens)];
-        let range = quantize_row(s, scores, extremes, Levels::Unsigned, weights);
-        output_scales[row] = range.scale * (1.0 / sum);
+    // In loops of their own, so that what is serial in one row (maxima and sums across lanes, divisions) overlaps with the same
+    // of the others.
+    let mut shifts = [0.0; GROUP_ROWS];
+    for (shift, largest) in shifts[..rows].iter_mut().zip(largest) {
+        *shift = s.largest(largest);
+    }
+    let mut sums_highs = [(s.zero(), s.zero()); GROUP_ROWS];
+    let scores = a.scores.chunks_exact_mut(slots);
+    for ((to, scores), largest) in sums_highs[..rows].iter_mut().zip(scores).zip(shifts) {
+        *to = softmax::<S, true>(s, &mut scores[..a.tokens], a.scale, largest, Some(kv.value_scales));
+    }
+    let (mut output_scales, mut inverses) = ([0.0; GROUP_ROWS], [0.0; GROUP_ROWS]);
+    let all = output_scales[..rows].iter_mut().zip(&mut inverses).zip(sums_highs);
+    for ((scale, inverse), (sum, high)) in all {
+        let high = s.largest(high);
+        let (row, inverse_scale) = range(high, high, Levels::Unsigned);
+        (*scale, *inverse) = (row.scale * (1.0 / s.sum(sum)), inverse_scale);
+    }
+    let weights = a.weights.chunks_exact_mut(slots).zip(a.scores.chunks_exact(slots));
+    for ((weights, scores), inverse) in weights.zip(inverses).take(rows) {
+        let row = RowRange { scale: 0.0, offset: 0.0 };
+        narrow_row(s, &scores[..a.tokens], row, inverse, &mut weights[..row_bytes(a.tokens)]);
     }
     let dimensions = a.head_size.div_ceil(LANES);
     for strip in (0..dimensions).step_by(PANEL_STRIPS) {
@@ -242,7 +260,7 @@ fn group_f32<S: Tiles>(
     let mut inverse = [0.0; GROUP_ROWS];
     for row in 0..rows {
         let scores = &mut a.scores[row * slots..][..a.tokens];
-        inverse[row] = 1.0 / softmax::<S, false>(s, scores, a.scale, s.largest(largest[row]), None).0;
+        inverse[row] = 1.0 / s.sum(softmax::<S, false>(s, scores, a.scale, s.largest(largest[row]), None).0);
     }
     let dimensions = a.head_size.div_ceil(LANES);
     for strip in (0..dimensions).step_by(PANEL_STRIPS) {
@@ -287,8 +305,8 @@ fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) 
     }
 }
 
-/// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns the sum of the
-/// former and the lanes' largest of the latter.
+/// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns lane by lane the
+/// sum of the former and the largest of the latter.
 #[inline(always)]
 fn softmax<S: Simd, const COARSE: bool>(
     s: S,
@@ -296,7 +314,7 @@ fn softmax<S: Simd, const COARSE: bool>(
     scale: f32,
     largest: f32,
     value_scales: Option<&[[f32; LANES]]>,
-) -> (f32, S::F) {
+) -> (S::F, S::F) {
     let c = scale * std::f32::consts::LOG2_E;
     let (shift, c) = (s.splat(-largest * c), s.splat(c));
     let (mut sum, mut high) = (s.zero(), s.splat(f32::NEG_INFINITY));
@@ -320,7 +338,7 @@ fn softmax<S: Simd, const COARSE: bool>(
         }
         s.store_head(e, rest);
     }
-    (s.sum(sum), high)
+    (sum, high)
 }
 
 #[inline(always)]

@@ -28,36 +28,40 @@ pub(super) fn pack_keys<S: Simd>(
     scales: &mut [KeyScales],
 ) {
     let depth = head_size.div_ceil(4);
-    for token in 0..tokens {
-        let x = x.row(token, head_size);
-        let (strip, lane) = (token / LANES, token % LANES);
-        let scale = symmetric_scale(magnitude(s, x));
-        let inverse = s.splat(inverse(scale));
-        // A byte of the u8 pack less 128 is the signed byte: its top bit flipped.
-        let center = s.to_int(s.splat(128.0));
-        let mut sum = s.zero();
-        for (i, x) in x.chunks(64).enumerate() {
-            let mut q = [center; 4];
-            let (vectors, head) = x.as_chunks::<LANES>();
-            for (q, x) in q.iter_mut().zip(vectors) {
-                let v = to_symmetric(s, s.load(x), inverse);
-                sum = s.add(sum, s.to_float(v));
-                *q = s.add_int(v, center);
-            }
-            if !head.is_empty() {
-                let v = to_symmetric(s, s.load_head(head), inverse);
-                sum = s.add(sum, s.to_float(v));
-                q[vectors.len()] = s.add_int(v, center);
-            }
-            let mut bytes = [0; 64];
-            s.narrow(q, &mut bytes);
-            let lines = &mut keys[strip * depth + i * LANES..][..x.len().div_ceil(4)];
-            for (line, four) in lines.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                line.0.as_chunks_mut::<4>().0[lane] = four.map(|b| (b ^ 0x80) as i8);
-            }
+    // A byte of the u8 pack less 128 is the signed byte: its top bit flipped.
+    let center = s.to_int(s.splat(128.0));
+    let strips = keys.chunks_mut(depth.max(1)).zip(scales).take(tokens.div_ceil(LANES));
+    for (strip, (keys, scales)) in strips.enumerate() {
+        let first = strip * LANES;
+        let some = LANES.min(tokens - first);
+        for (lane, scale) in scales.scale[..some].iter_mut().enumerate() {
+            *scale = symmetric_scale(magnitude(s, x.row(first + lane, head_size)));
         }
-        scales[strip].scale[lane] = scale;
-        scales[strip].offset_scale[lane] = scale * s.sum(sum);
+        for lane in 0..some {
+            let scale = scales.scale[lane];
+            let inverse = s.splat(inverse(scale));
+            let mut sum = s.zero();
+            for (x, lines) in x.row(first + lane, head_size).chunks(64).zip(keys.chunks_mut(LANES)) {
+                let mut q = [center; 4];
+                let (vectors, head) = x.as_chunks::<LANES>();
+                for (q, x) in q.iter_mut().zip(vectors) {
+                    let v = to_symmetric(s, s.load(x), inverse);
+                    sum = s.add(sum, s.to_float(v));
+                    *q = s.add_int(v, center);
+                }
+                if !head.is_empty() {
+                    let v = to_symmetric(s, s.load_head(head), inverse);
+                    sum = s.add(sum, s.to_float(v));
+                    q[vectors.len()] = s.add_int(v, center);
+                }
+                let mut bytes = [0; 64];
+                s.narrow(q, &mut bytes);
+                for (line, four) in lines.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    line.0.as_chunks_mut::<4>().0[lane] = four.map(|b| (b ^ 0x80) as i8);
+                }
+            }
+            scales.offset_scale[lane] = scale * s.sum(sum);
+        }
     }
 }
 

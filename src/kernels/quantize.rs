@@ -89,20 +89,6 @@ impl<S: Simd> Extremes<S> {
     }
 }
 
-/// Quantises a row whose extremes are known.
-#[inline(always)]
-pub(super) fn quantize_row<S: Simd>(
-    s: S,
-    x: &[f32],
-    extremes: Extremes<S>,
-    levels: Levels,
-    q: &mut [u8],
-) -> RowRange {
-    let (row, inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), levels);
-    narrow_row(s, x, row, inverse, q);
-    row
-}
-
 /// Quantises a row whose range is known.
 #[inline(always)]
 pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, q: &mut [u8]) {
@@ -136,7 +122,7 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
     }
 }
 
-/// Quantises `rows` rows of `width` numbers.
+/// Quantises `rows` rows of `width` numbers, some at a time, so that their serial parts overlap.
 #[inline(always)]
 pub(super) fn quantize_rows<S: Simd>(
     s: S,
@@ -145,10 +131,22 @@ pub(super) fn quantize_rows<S: Simd>(
     x: super::gemm::FloatRows<'_>,
     to: QuantizedRowsMut<'_>,
 ) {
-    for row in 0..rows {
-        let x = x.row(row, width);
-        let q = &mut to.values[row * to.stride..][..row_bytes(width)];
-        to.ranges[row] = quantize_row(s, x, Extremes::of(s, x), to.levels, q);
+    const SOME: usize = 8;
+    for first in (0..rows).step_by(SOME) {
+        let some = SOME.min(rows - first);
+        let mut extremes = [Extremes::new(s); SOME];
+        for (i, extremes) in extremes[..some].iter_mut().enumerate() {
+            *extremes = Extremes::of(s, x.row(first + i, width));
+        }
+        let mut inverses = [0.0; SOME];
+        let ranges = &mut to.ranges[first..first + some];
+        for ((range_of, inverse), extremes) in ranges.iter_mut().zip(&mut inverses).zip(extremes) {
+            (*range_of, *inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), to.levels);
+        }
+        for (i, (range_of, inverse)) in ranges.iter().zip(inverses).enumerate() {
+            let q = &mut to.values[(first + i) * to.stride..][..row_bytes(width)];
+            narrow_row(s, x.row(first + i, width), *range_of, inverse, q);
+        }
     }
 }
 
