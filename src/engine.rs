@@ -86,8 +86,8 @@ impl EngineOptions {
         self
     }
 
-    fn into_pool(self) -> Result<Option<Arc<ThreadPool>>> {
-        match (self.pool, self.threads) {
+    fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
+        match (self.pool.clone(), self.threads) {
             (Some(pool), _) => Ok(Some(pool)),
             (None, None) => Ok(None),
             (None, Some(threads)) => {
@@ -190,8 +190,13 @@ impl Engine {
         weights: &dyn WeightSource,
         options: EngineOptions,
     ) -> Result<Self> {
-        let backend = load(&config, graph, weights, &options)?;
-        Ok(Self { config, backend, pool: options.into_pool()? })
+        let pool = options.make_pool()?;
+        let load = || load(&config, graph, weights, &options);
+        let backend = match &pool {
+            Some(pool) => pool.install(load),
+            None => load(),
+        }?;
+        Ok(Self { config, backend, pool })
     }
 
     /// The model's configuration.

@@ -179,6 +179,10 @@ impl Checkpoint {
             Ok(ElementType::F64) => elements(bytes, |b| f64::from_le_bytes(b) as f32).collect(),
             _ => return Err(self.wrong_type(name, entry, FLOATS)),
         };
+        // Without leaving the loop early it runs on vectors.
+        if values.iter().fold(true, |finite, v| finite & v.is_finite()) {
+            return Ok(values);
+        }
         match values.iter().position(|v| !v.is_finite()) {
             None => Ok(values),
             Some(index) => {

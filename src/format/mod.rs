@@ -44,7 +44,7 @@ impl<'a> Tensor<'a> {
 }
 
 /// Where a backend gets its weights: a checkpoint, or a formula. Tensors come checked: shape as in the graph, finite.
-pub trait WeightSource {
+pub trait WeightSource: Sync {
     /// The tensor behind a parameter of the graph this source was opened for.
     ///
     /// # Errors

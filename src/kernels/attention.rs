@@ -18,7 +18,7 @@ pub struct KeysValuesI8<'a> {
     /// `[dimension / 16][token / 4][16 dimensions][4 tokens]`
     pub values: &'a [Line<[i8; 64]>],
     /// One per token.
-    pub value_scales: &'a [[f32; 16]],
+    pub value_scales: &'a [Line<[f32; 16]>],
 }
 
 /// Scales of the keys of sixteen tokens.
@@ -313,7 +313,7 @@ fn softmax<S: Simd, const COARSE: bool>(
     scores: &mut [f32],
     scale: f32,
     largest: f32,
-    value_scales: Option<&[[f32; LANES]]>,
+    value_scales: Option<&[Line<[f32; LANES]>]>,
 ) -> (S::F, S::F) {
     let c = scale * std::f32::consts::LOG2_E;
     let (shift, c) = (s.splat(-largest * c), s.splat(c));
@@ -323,7 +323,7 @@ fn softmax<S: Simd, const COARSE: bool>(
         let mut e = exponential::<S, COARSE>(s, s.fma(s.load(x), c, shift));
         sum = s.add(sum, e);
         if let Some(value_scales) = value_scales {
-            e = s.mul(e, s.load(&value_scales[i]));
+            e = s.mul(e, s.load(&value_scales[i].0));
             high = s.max(e, high);
         }
         s.store(e, x);
@@ -333,7 +333,7 @@ fn softmax<S: Simd, const COARSE: bool>(
             s.head(rest.len(), exponential::<S, COARSE>(s, s.fma(s.load_head(rest), c, shift)), s.zero());
         sum = s.add(sum, e);
         if let Some(value_scales) = value_scales {
-            e = s.mul(e, s.load(&value_scales[whole.len()]));
+            e = s.mul(e, s.load(&value_scales[whole.len()].0));
             high = s.head(rest.len(), s.max(e, high), high);
         }
         s.store_head(e, rest);

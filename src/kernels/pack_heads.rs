@@ -71,10 +71,10 @@ pub(super) fn value_scales<S: Simd>(
     s: S,
     (tokens, head_size): (usize, usize),
     x: FloatRows<'_>,
-    scales: &mut [[f32; 16]],
+    scales: &mut [Line<[f32; 16]>],
 ) {
     for token in 0..tokens {
-        scales[token / LANES][token % LANES] = symmetric_scale(magnitude(s, x.row(token, head_size)));
+        scales[token / LANES].0[token % LANES] = symmetric_scale(magnitude(s, x.row(token, head_size)));
     }
 }
 
@@ -84,14 +84,14 @@ pub(super) fn pack_values<S: Simd>(
     s: S,
     (tokens, columns): (usize, usize),
     x: FloatRows<'_>,
-    scales: &[[f32; 16]],
+    scales: &[Line<[f32; 16]>],
     values: &mut [Line<[i8; 64]>],
 ) {
     let zero = s.to_int(s.zero());
     for (quad, line) in values[..tokens.div_ceil(4)].iter_mut().enumerate() {
         let mut q = [zero; 4];
         for (q, token) in q.iter_mut().zip(4 * quad..tokens) {
-            let inverse = s.splat(inverse(scales[token / LANES][token % LANES]));
+            let inverse = s.splat(inverse(scales[token / LANES].0[token % LANES]));
             let x = x.row(token, columns);
             let x = match x.first_chunk() {
                 Some(x) => s.load(x),

@@ -48,14 +48,14 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     );
 
     /// Scales of the int8 values of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
-    fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]);
+    fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]);
 
     /// Packs int8 values of `(tokens, columns)` with up to sixteen columns, starting at a multiple of sixteen tokens.
     fn pack_values(
         &self,
         size: (usize, usize),
         x: FloatRows<'_>,
-        scales: &[[f32; 16]],
+        scales: &[Line<[f32; 16]>],
         values: &mut [Line<[i8; 64]>],
     );
 }
@@ -117,9 +117,9 @@ macro_rules! kernels {
                 ))
             }
 
-            fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]) {
+            fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]) {
                 kernels!(@call [$($features)?] $token, self, pack_heads::value_scales(
-                    size: (usize, usize), x: FloatRows<'_>, scales: &mut [[f32; 16]]
+                    size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]
                 ))
             }
 
@@ -127,11 +127,11 @@ macro_rules! kernels {
                 &self,
                 size: (usize, usize),
                 x: FloatRows<'_>,
-                scales: &[[f32; 16]],
+                scales: &[Line<[f32; 16]>],
                 values: &mut [Line<[i8; 64]>],
             ) {
                 kernels!(@call [$($features)?] $token, self, pack_heads::pack_values(
-                    size: (usize, usize), x: FloatRows<'_>, scales: &[[f32; 16]], values: &mut [Line<[i8; 64]>]
+                    size: (usize, usize), x: FloatRows<'_>, scales: &[Line<[f32; 16]>], values: &mut [Line<[i8; 64]>]
                 ))
             }
         }

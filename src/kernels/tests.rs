@@ -316,7 +316,7 @@ struct Head {
     keys: Vec<Line<[i8; 64]>>,
     key_scales: Vec<KeyScales>,
     values: Vec<Line<[i8; 64]>>,
-    value_scales: Vec<[f32; 16]>,
+    value_scales: Vec<Line<[f32; 16]>>,
     keys_f32: Vec<Line<[f32; 16]>>,
     values_f32: Vec<Line<[f32; 16]>>,
 }
@@ -329,7 +329,7 @@ impl Head {
             keys: vec![Line([77; 64]); strips * size.div_ceil(4)],
             key_scales: vec![KeyScales::default(); strips],
             values: vec![Line([77; 64]); dimensions * slots / 4],
-            value_scales: vec![[0.0; 16]; strips],
+            value_scales: vec![Line([0.0; 16]); strips],
             keys_f32: vec![Line([0.0; 16]); strips * size],
             values_f32: vec![Line([0.0; 16]); dimensions * slots],
         };

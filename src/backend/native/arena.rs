@@ -126,7 +126,7 @@ pub(super) struct KeysValues {
     pub(super) keys: Shared<Line<[i8; 64]>>,
     pub(super) key_scales: Shared<KeyScales>,
     pub(super) values: Shared<Line<[i8; 64]>>,
-    pub(super) value_scales: Shared<[f32; 16]>,
+    pub(super) value_scales: Shared<Line<[f32; 16]>>,
     pub(super) keys_f32: Shared<Line<[f32; 16]>>,
     pub(super) values_f32: Shared<Line<[f32; 16]>>,
 }
@@ -139,7 +139,7 @@ impl KeysValues {
             self.keys.fit(strips * heads.size.div_ceil(4), Line([0; 64]));
             self.key_scales.fit(strips, KeyScales::default());
             self.values.fit(strips * 4 * dimensions, Line([0; 64]));
-            self.value_scales.fit(strips, [0.0; 16]);
+            self.value_scales.fit(strips, Line([0.0; 16]));
         } else {
             self.keys_f32.fit(strips * heads.size, Line([0.0; 16]));
             self.values_f32.fit(strips * 16 * dimensions, Line([0.0; 16]));

@@ -1,6 +1,9 @@
 //! Checkpoint tensors in the form the kernels read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use rayon::prelude::*;
 
 use super::plan::{Matrix, Part, Plan, Step};
 use crate::error::Result;
@@ -74,7 +77,7 @@ impl Weights {
         int8_tables: bool,
     ) -> Result<Self> {
         let matrices =
-            plan.matrices.iter().map(|m| pack(graph, m, source)).collect::<Result<Vec<Packed>>>()?;
+            plan.matrices.par_iter().map(|m| pack(graph, m, source)).collect::<Result<Vec<Packed>>>()?;
         let widest = matrices.iter().map(Packed::outputs).max().unwrap_or(0);
         let mut weights = Self {
             matrices,
@@ -195,18 +198,20 @@ fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Pac
         }
         return Ok(Packed::F32(PackedF32::new(inputs, &weights, Some(&factors), &bias)));
     }
-    let (mut values, mut scales) = (Vec::new(), Vec::new());
+    let (mut values, mut scales) = (Cow::Borrowed(&[][..]), Vec::new());
     for part in &matrix.parts {
-        match source.tensor(part.weight)? {
-            Tensor::Int8 { values: v, scales: s } if !part.transposed => {
-                values.extend_from_slice(&v);
-                scales.extend_from_slice(&s);
-            }
+        let (v, s) = match source.tensor(part.weight)? {
+            Tensor::Int8 { values, scales } if !part.transposed => (values, scales.into_owned()),
             tensor => {
                 let (v, s) = quantize_rows(&rows(graph, part, tensor.into_f32().into_owned()), inputs);
-                values.extend(v);
-                scales.extend(s);
+                (Cow::Owned(v), s)
             }
+        };
+        scales.extend(s);
+        if values.is_empty() {
+            values = v;
+        } else {
+            values.to_mut().extend_from_slice(&v);
         }
     }
     for (scale, factor) in scales.iter_mut().zip(&factors) {

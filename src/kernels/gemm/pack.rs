@@ -36,19 +36,31 @@ impl PackedI8 {
             "lengths of a linear's parts differ"
         );
         let depth = inputs.div_ceil(4);
-        let mut lines = vec![Line([0; 64]); depth * outputs.div_ceil(16)];
+        let mut lines = Vec::with_capacity(depth * outputs.div_ceil(16));
         let empty = Columns { scale: [0.0; 16], offset_scale: [0.0; 16], bias: [0.0; 16] };
         let mut columns = vec![empty; outputs.div_ceil(16)];
-        for output in 0..outputs {
-            let (strip, lane) = (output / 16, output % 16);
-            let row = &weights[output * inputs..][..inputs];
-            for (line, four) in lines[strip * depth..][..depth].iter_mut().zip(row.chunks(4)) {
-                line.0[4 * lane..][..four.len()].copy_from_slice(four);
+        for (strip, columns) in columns.iter_mut().enumerate() {
+            let some = 16.min(outputs - 16 * strip);
+            let rows = |lane: usize| &weights[(16 * strip + lane) * inputs..][..inputs];
+            // Line after line, so that new memory is touched once.
+            for k in 0..depth {
+                let mut line = Line([0; 64]);
+                let fours = line.0.as_chunks_mut::<4>().0;
+                for (lane, four) in fours[..some].iter_mut().enumerate() {
+                    match rows(lane)[4 * k..].first_chunk() {
+                        Some(w) => *four = *w,
+                        None => four[..inputs - 4 * k].copy_from_slice(&rows(lane)[4 * k..]),
+                    }
+                }
+                lines.push(line);
             }
-            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-            columns[strip].scale[lane] = scales[output];
-            columns[strip].offset_scale[lane] = scales[output] * sum as f32;
-            columns[strip].bias[lane] = bias[output];
+            for lane in 0..some {
+                let output = 16 * strip + lane;
+                let sum: i32 = rows(lane).iter().map(|&w| i32::from(w)).sum();
+                columns.scale[lane] = scales[output];
+                columns.offset_scale[lane] = scales[output] * sum as f32;
+                columns.bias[lane] = bias[output];
+            }
         }
         Self { inputs, outputs, lines, columns }
     }
