@@ -26,8 +26,8 @@ pub use aligned::{Aligned, Line, row_stride};
 pub use attention::{Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots};
 pub use embedding::{PositionAndType, Rows};
 pub use gemm::{
-    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Output, PackedF32, PackedI8, Residual,
-    padded,
+    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Memory, Output, PackedF32, PackedI8,
+    Residual, UnplacedF32, UnplacedI8, padded,
 };
 pub use isa::{Isa, OVERRIDE};
 pub use norm::LayerNorm;

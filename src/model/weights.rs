@@ -89,8 +89,9 @@ impl WeightSource for Weights {
         let values = self.checkpoint.i8(name)?;
         let invalid =
             |tensor: &str, problem| Err(Error::tensor(self.checkpoint.file_of(tensor), tensor, problem));
-        // `contains` looks at many bytes at once: 25 MB take 1 ms instead of 6.
-        if values.contains(&i8::MIN) {
+        // Without leaving a chunk early it runs on vectors: a third of the time.
+        let bad = |chunk: &[i8]| chunk.iter().fold(false, |bad, &v| bad | (v == i8::MIN));
+        if values.chunks(4096).any(bad) {
             let index = values.iter().take_while(|&&v| v != i8::MIN).count();
             return invalid(name, TensorProblem::Asymmetric { index });
         }

@@ -7,6 +7,7 @@
 mod arena;
 mod layout;
 mod ops;
+mod pages;
 mod pass;
 mod plan;
 #[cfg(test)]

@@ -2,14 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::pages::Pages;
 use super::plan::{Matrix, Part, Plan, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
-use crate::kernels::{Aligned, LayerNorm, Line, PackedF32, PackedI8, Rows, padded};
+use crate::kernels::{
+    Aligned, LayerNorm, Line, Memory, PackedF32, PackedI8, Rows, UnplacedF32, UnplacedI8, padded,
+};
 use crate::quant::quantize_rows;
 
 /// Weights of one product.
@@ -76,8 +80,7 @@ impl Weights {
         source: &dyn WeightSource,
         int8_tables: bool,
     ) -> Result<Self> {
-        let matrices =
-            plan.matrices.par_iter().map(|m| pack(graph, m, source)).collect::<Result<Vec<Packed>>>()?;
+        let matrices = pack_all(graph, &plan.matrices, source)?;
         let widest = matrices.iter().map(Packed::outputs).max().unwrap_or(0);
         let mut weights = Self {
             matrices,
@@ -178,7 +181,47 @@ fn load_table(graph: &Graph, id: ParameterId, source: &dyn WeightSource, int8: b
     })
 }
 
-fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Packed> {
+/// Packs all matrices into one piece of memory, side by side.
+fn pack_all(graph: &Graph, matrices: &[Matrix], source: &dyn WeightSource) -> Result<Vec<Packed>> {
+    let sizes: Vec<usize> = matrices.iter().map(|matrix| lines_of(graph, matrix)).collect();
+    let mut pages = Pages::new(sizes.iter().sum());
+    let mut rest = pages.as_mut();
+    let mut rooms = Vec::with_capacity(sizes.len());
+    for &size in &sizes {
+        let (room, behind) = rest.split_at_mut(size);
+        rooms.push(room);
+        rest = behind;
+    }
+    let packed = matrices.par_iter().zip(rooms).map(|(matrix, room)| pack(graph, matrix, source, room));
+    let packed = packed.collect::<Result<Vec<Unplaced>>>()?;
+    let (memory, mut first): (Memory, usize) = (Arc::new(pages), 0);
+    let mut place = |(unplaced, size): (Unplaced, usize)| {
+        first += size;
+        match unplaced {
+            Unplaced::Int8(w) => Packed::Int8(w.at(memory.clone(), first - size)),
+            Unplaced::F32(w) => Packed::F32(w.at(memory.clone(), first - size)),
+        }
+    };
+    Ok(packed.into_iter().zip(sizes).map(&mut place).collect())
+}
+
+enum Unplaced {
+    Int8(UnplacedI8),
+    F32(UnplacedF32),
+}
+
+fn lines_of(graph: &Graph, matrix: &Matrix) -> usize {
+    let inputs = matrix.parts.first().map_or(0, |part| size(graph, part).0);
+    let outputs = matrix.parts.iter().map(|part| size(graph, part).1).sum();
+    if matrix.int8 { PackedI8::lines_of(inputs, outputs) } else { PackedF32::lines_of(inputs, outputs) }
+}
+
+fn pack(
+    graph: &Graph,
+    matrix: &Matrix,
+    source: &dyn WeightSource,
+    to: &mut [Line<[u8; 64]>],
+) -> Result<Unplaced> {
     let mut bias = Vec::new();
     let mut factors = Vec::new();
     for part in &matrix.parts {
@@ -196,7 +239,7 @@ fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Pac
                 source.tensor(part.weight)?.into_f32().into_owned(),
             ));
         }
-        return Ok(Packed::F32(PackedF32::new(inputs, &weights, Some(&factors), &bias)));
+        return Ok(Unplaced::F32(PackedF32::pack(inputs, &weights, Some(&factors), &bias, to)));
     }
     let (mut values, mut scales) = (Cow::Borrowed(&[][..]), Vec::new());
     for part in &matrix.parts {
@@ -217,7 +260,7 @@ fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Pac
     for (scale, factor) in scales.iter_mut().zip(&factors) {
         *scale *= factor;
     }
-    Ok(Packed::Int8(PackedI8::new(inputs, &values, &scales, &bias)))
+    Ok(Unplaced::Int8(PackedI8::pack(inputs, &values, &scales, &bias, to)))
 }
 
 /// Inputs and outputs of a part.

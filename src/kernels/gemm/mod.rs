@@ -13,7 +13,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 use amx::Configured;
 pub(super) use driver::gemm;
-pub use pack::{F32View, I8View, PackedF32, PackedI8};
+pub use pack::{F32View, I8View, Memory, PackedF32, PackedI8, UnplacedF32, UnplacedI8};
 pub(super) use tile::{Registers, Strips, Sums, Tiles, next_rows};
 
 use super::aligned::{Aligned, Line};

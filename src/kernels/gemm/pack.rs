@@ -1,6 +1,8 @@
 //! Weights in the order the register tiles read them.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::kernels::aligned::{Aligned, Line};
 use crate::kernels::reference::quantize::quantize_symmetric;
@@ -14,45 +16,108 @@ pub(in crate::kernels) struct Columns {
     pub(in crate::kernels) bias: [f32; 16],
 }
 
+/// Where packed weights live: one piece of memory for many of them, or one each.
+pub type Memory = Arc<dyn AsRef<[Line<[u8; 64]>]> + Send + Sync>;
+
+/// Some lines of a memory.
+#[derive(Clone)]
+struct Lines {
+    memory: Memory,
+    range: Range<usize>,
+}
+
+impl Lines {
+    fn new(memory: Memory, range: Range<usize>) -> Self {
+        assert!((*memory).as_ref().len() >= range.end, "memory ends before the weights");
+        Self { memory, range }
+    }
+
+    fn get(&self) -> &[Line<[u8; 64]>] {
+        &(*self.memory).as_ref()[self.range.clone()]
+    }
+}
+
 /// int8 weights of a linear, in strips of sixteen columns; a strip is one line for every four inputs: four weights of the
 /// first column, four of the second, and so on. Zeros fill the last line and the last strip.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PackedI8 {
+    rest: UnplacedI8,
+    lines: Lines,
+}
+
+/// [`PackedI8`] without its weights.
+#[derive(Debug, Clone)]
+pub struct UnplacedI8 {
     inputs: usize,
     outputs: usize,
-    lines: Vec<Line<[i8; 64]>>,
     columns: Vec<Columns>,
 }
 
+impl UnplacedI8 {
+    /// Puts both together: the weights are `memory` from line `first` on.
+    ///
+    /// # Panics
+    /// If the memory ends before them.
+    pub fn at(self, memory: Memory, first: usize) -> PackedI8 {
+        let lines = Lines::new(memory, first..first + PackedI8::lines_of(self.inputs, self.outputs));
+        PackedI8 { rest: self, lines }
+    }
+}
+
+impl fmt::Debug for PackedI8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedI8({} to {})", self.inputs(), self.outputs())
+    }
+}
+
 impl PackedI8 {
+    /// Lines that the weights take.
+    pub fn lines_of(inputs: usize, outputs: usize) -> usize {
+        inputs.div_ceil(4) * outputs.div_ceil(16)
+    }
+
     /// Packs `[outputs, inputs]` weights, row-major, with one scale and one bias per output.
     ///
     /// # Panics
     /// If the lengths do not agree.
     pub fn new(inputs: usize, weights: &[i8], scales: &[f32], bias: &[f32]) -> Self {
+        let mut lines = vec![Line([0; 64]); Self::lines_of(inputs, scales.len())];
+        Self::pack(inputs, weights, scales, bias, &mut lines).at(Arc::new(lines), 0)
+    }
+
+    /// As [`PackedI8::new`], into the caller's memory.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn pack(
+        inputs: usize,
+        weights: &[i8],
+        scales: &[f32],
+        bias: &[f32],
+        to: &mut [Line<[u8; 64]>],
+    ) -> UnplacedI8 {
         let outputs = scales.len();
         assert!(
             weights.len() == inputs * outputs && bias.len() == outputs,
             "lengths of a linear's parts differ"
         );
-        let depth = inputs.div_ceil(4);
-        let mut lines = Vec::with_capacity(depth * outputs.div_ceil(16));
+        assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
         let empty = Columns { scale: [0.0; 16], offset_scale: [0.0; 16], bias: [0.0; 16] };
         let mut columns = vec![empty; outputs.div_ceil(16)];
+        let mut strips = to.chunks_exact_mut(inputs.div_ceil(4).max(1));
         for (strip, columns) in columns.iter_mut().enumerate() {
+            let lines = strips.next().unwrap_or_default();
             let some = 16.min(outputs - 16 * strip);
             let rows = |lane: usize| &weights[(16 * strip + lane) * inputs..][..inputs];
             // Line after line, so that new memory is touched once.
-            for k in 0..depth {
-                let mut line = Line([0; 64]);
-                let fours = line.0.as_chunks_mut::<4>().0;
+            for (k, line) in lines.iter_mut().enumerate() {
+                let fours = bytemuck::cast_slice_mut::<u8, [i8; 4]>(&mut line.0);
                 for (lane, four) in fours[..some].iter_mut().enumerate() {
                     match rows(lane)[4 * k..].first_chunk() {
                         Some(w) => *four = *w,
                         None => four[..inputs - 4 * k].copy_from_slice(&rows(lane)[4 * k..]),
                     }
                 }
-                lines.push(line);
             }
             for lane in 0..some {
                 let output = 16 * strip + lane;
@@ -62,7 +127,7 @@ impl PackedI8 {
                 columns.bias[lane] = bias[output];
             }
         }
-        Self { inputs, outputs, lines, columns }
+        UnplacedI8 { inputs, outputs, columns }
     }
 
     /// Quantises `[outputs, inputs]` weights, symmetrically with one scale per output, and packs them. `factors` multiply
@@ -83,7 +148,7 @@ impl PackedI8 {
 
     /// All columns.
     pub fn view(&self) -> I8View<'_> {
-        self.columns(0..self.outputs)
+        self.columns(0..self.outputs())
     }
 
     /// Some columns.
@@ -91,34 +156,34 @@ impl PackedI8 {
     /// # Panics
     /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
     pub fn columns(&self, range: Range<usize>) -> I8View<'_> {
-        check_range(&range, self.outputs);
-        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs.div_ceil(4));
+        check_range(&range, self.outputs());
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(4));
         I8View {
-            inputs: self.inputs,
+            inputs: self.inputs(),
             outputs: range.len(),
-            lines: &self.lines[strips.start * depth..strips.end * depth],
-            columns: &self.columns[strips],
+            lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
+            columns: &self.rest.columns[strips],
         }
     }
 
     /// Inputs of the linear.
     pub fn inputs(&self) -> usize {
-        self.inputs
+        self.rest.inputs
     }
 
     /// Outputs of the linear.
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.rest.outputs
     }
 
     /// The weights as they lie in memory.
     pub fn lines(&self) -> &[Line<[u8; 64]>] {
-        bytemuck::cast_slice(&self.lines)
+        self.lines.get()
     }
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.columns)
+        size_of_val(self.lines()) + size_of_val(&*self.rest.columns)
     }
 }
 
@@ -157,37 +222,83 @@ impl I8View<'_> {
 }
 
 /// f32 weights of a linear, in strips of sixteen columns; a strip is one line per input.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PackedF32 {
+    rest: UnplacedF32,
+    lines: Lines,
+}
+
+/// [`PackedF32`] without its weights.
+#[derive(Debug, Clone)]
+pub struct UnplacedF32 {
     inputs: usize,
     outputs: usize,
-    lines: Vec<Line<[f32; 16]>>,
     bias: Aligned<[f32; 16]>,
 }
 
+impl UnplacedF32 {
+    /// Puts both together: the weights are `memory` from line `first` on.
+    ///
+    /// # Panics
+    /// If the memory ends before them.
+    pub fn at(self, memory: Memory, first: usize) -> PackedF32 {
+        let lines = Lines::new(memory, first..first + PackedF32::lines_of(self.inputs, self.outputs));
+        PackedF32 { rest: self, lines }
+    }
+}
+
+impl fmt::Debug for PackedF32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedF32({} to {})", self.inputs(), self.outputs())
+    }
+}
+
 impl PackedF32 {
+    /// Lines that the weights take.
+    pub fn lines_of(inputs: usize, outputs: usize) -> usize {
+        inputs * outputs.div_ceil(16)
+    }
+
     /// Packs `[outputs, inputs]` weights, row-major, each row times its factor if there are any.
     ///
     /// # Panics
     /// If the lengths do not agree.
     pub fn new(inputs: usize, weights: &[f32], factors: Option<&[f32]>, bias: &[f32]) -> Self {
+        let mut lines = vec![Line([0; 64]); Self::lines_of(inputs, bias.len())];
+        Self::pack(inputs, weights, factors, bias, &mut lines).at(Arc::new(lines), 0)
+    }
+
+    /// As [`PackedF32::new`], into the caller's memory.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn pack(
+        inputs: usize,
+        weights: &[f32],
+        factors: Option<&[f32]>,
+        bias: &[f32],
+        to: &mut [Line<[u8; 64]>],
+    ) -> UnplacedF32 {
         let outputs = bias.len();
         assert!(weights.len() == inputs * outputs, "lengths of a linear's parts differ");
-        let mut lines = vec![Line([0.0; 16]); inputs * outputs.div_ceil(16)];
-        for output in 0..outputs {
-            let (strip, lane) = (output / 16, output % 16);
-            let factor = factors.map_or(1.0, |f| f[output]);
-            let row = &weights[output * inputs..][..inputs];
-            for (line, w) in lines[strip * inputs..][..inputs].iter_mut().zip(row) {
-                line.0[lane] = w * factor;
+        assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
+        let strips = bytemuck::cast_slice_mut::<_, Line<[f32; 16]>>(to).chunks_exact_mut(inputs.max(1));
+        for (strip, lines) in strips.enumerate() {
+            for lane in 0..16.min(outputs - 16 * strip) {
+                let output = 16 * strip + lane;
+                let factor = factors.map_or(1.0, |f| f[output]);
+                let row = &weights[output * inputs..][..inputs];
+                for (line, w) in lines.iter_mut().zip(row) {
+                    line.0[lane] = w * factor;
+                }
             }
         }
-        Self { inputs, outputs, lines, bias: super::padded(bias, 0.0) }
+        UnplacedF32 { inputs, outputs, bias: super::padded(bias, 0.0) }
     }
 
     /// All columns.
     pub fn view(&self) -> F32View<'_> {
-        self.columns(0..self.outputs)
+        self.columns(0..self.outputs())
     }
 
     /// Some columns.
@@ -195,34 +306,34 @@ impl PackedF32 {
     /// # Panics
     /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
     pub fn columns(&self, range: Range<usize>) -> F32View<'_> {
-        check_range(&range, self.outputs);
-        let strips = range.start / 16..range.end.div_ceil(16);
+        check_range(&range, self.outputs());
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs());
         F32View {
-            inputs: self.inputs,
+            inputs: self.inputs(),
             outputs: range.len(),
-            lines: &self.lines[strips.start * self.inputs..strips.end * self.inputs],
-            bias: &self.bias[strips],
+            lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
+            bias: &self.rest.bias[strips],
         }
     }
 
     /// Inputs of the linear.
     pub fn inputs(&self) -> usize {
-        self.inputs
+        self.rest.inputs
     }
 
     /// Outputs of the linear.
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.rest.outputs
     }
 
     /// The weights as they lie in memory.
     pub fn lines(&self) -> &[Line<[u8; 64]>] {
-        bytemuck::cast_slice(&self.lines)
+        self.lines.get()
     }
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.bias)
+        size_of_val(self.lines()) + size_of_val(&*self.rest.bias)
     }
 }
 
