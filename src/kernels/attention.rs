@@ -3,9 +3,12 @@
 
 use super::activation::{exp2, exp2_coarse};
 use super::aligned::Line;
-use super::gemm::{FloatRows, GROUP_ROWS, PANEL_STRIPS, Registers, Strips, Sums, Tiles, next_rows};
+use super::gemm::{FloatRows, PANEL_STRIPS, Registers, Strips, Sums, Tiles, next_rows};
 use super::quantize::{Levels, QuantizedRows, RowRange, narrow_row, range, row_bytes};
 use super::simd::{LANES, Simd};
+
+/// Most query rows that are under way at a time on any instruction set.
+pub const ATTENTION_ROWS: usize = 32;
 
 /// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values has room for
 /// `values.len() / (head_size / 16)` lines.
@@ -61,7 +64,7 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// What is read.
     pub input: AttentionInput<'a>,
-    /// Room for [`GROUP_ROWS`] rows of [`slots`] scores.
+    /// Room for [`ATTENTION_ROWS`] rows of [`slots`] scores.
     pub scores: &'a mut [f32],
     /// As much room in bytes; unused in f32.
     pub weights: &'a mut [u8],
@@ -90,7 +93,7 @@ impl Attention<'_> {
                     "scales are too short"
                 );
                 assert!(kv.values.len() >= dimensions * slots / 4, "values are too short");
-                assert!(self.weights.len() >= GROUP_ROWS * slots, "scratch is too short");
+                assert!(self.weights.len() >= ATTENTION_ROWS * slots, "scratch is too short");
             }
             AttentionInput::F32(q, kv) => {
                 assert!(q.holds(self.rows, self.head_size), "queries are too short");
@@ -98,7 +101,7 @@ impl Attention<'_> {
                 assert!(kv.values.len() >= dimensions * slots, "values are too short");
             }
         }
-        assert!(self.scores.len() >= GROUP_ROWS * slots, "scratch is too short");
+        assert!(self.scores.len() >= ATTENTION_ROWS * slots, "scratch is too short");
         let output = FloatRows { values: self.output, stride: self.stride };
         assert!(output.holds(self.rows, self.head_size), "output is too short");
     }
@@ -140,7 +143,7 @@ fn group_i8<S: Tiles>(
 ) {
     let slots = slots(a.tokens);
     let (strips, depth) = (slots / LANES, a.head_size.div_ceil(4));
-    let mut largest = [s.splat(f32::NEG_INFINITY); GROUP_ROWS];
+    let mut largest = [s.splat(f32::NEG_INFINITY); ATTENTION_ROWS];
     for strip in (0..strips).step_by(PANEL_STRIPS) {
         let panel = Strips {
             lines: &kv.keys[strip * depth..],
@@ -176,16 +179,16 @@ fn group_i8<S: Tiles>(
     }
     // In loops of their own, so that what is serial in one row (maxima and sums across lanes, divisions) overlaps with the same
     // of the others.
-    let mut shifts = [0.0; GROUP_ROWS];
+    let mut shifts = [0.0; ATTENTION_ROWS];
     for (shift, largest) in shifts[..rows].iter_mut().zip(largest) {
         *shift = s.largest(largest);
     }
-    let mut sums_highs = [(s.zero(), s.zero()); GROUP_ROWS];
+    let mut sums_highs = [(s.zero(), s.zero()); ATTENTION_ROWS];
     let scores = a.scores.chunks_exact_mut(slots);
     for ((to, scores), largest) in sums_highs[..rows].iter_mut().zip(scores).zip(shifts) {
         *to = softmax::<S, true>(s, &mut scores[..a.tokens], a.scale, largest, Some(kv.value_scales));
     }
-    let (mut output_scales, mut inverses) = ([0.0; GROUP_ROWS], [0.0; GROUP_ROWS]);
+    let (mut output_scales, mut inverses) = ([0.0; ATTENTION_ROWS], [0.0; ATTENTION_ROWS]);
     let all = output_scales[..rows].iter_mut().zip(&mut inverses).zip(sums_highs);
     for ((scale, inverse), (sum, high)) in all {
         let high = s.largest(high);
@@ -227,7 +230,7 @@ fn group_f32<S: Tiles>(
 ) {
     let slots = slots(a.tokens);
     let (strips, depth) = (slots / LANES, a.head_size);
-    let mut largest = [s.splat(f32::NEG_INFINITY); GROUP_ROWS];
+    let mut largest = [s.splat(f32::NEG_INFINITY); ATTENTION_ROWS];
     for strip in (0..strips).step_by(PANEL_STRIPS) {
         let panel = Strips {
             lines: &kv.keys[strip * depth..],
@@ -257,7 +260,7 @@ fn group_f32<S: Tiles>(
             first += some;
         }
     }
-    let mut inverse = [0.0; GROUP_ROWS];
+    let mut inverse = [0.0; ATTENTION_ROWS];
     for row in 0..rows {
         let scores = &mut a.scores[row * slots..][..a.tokens];
         inverse[row] = 1.0 / s.sum(softmax::<S, false>(s, scores, a.scale, s.largest(largest[row]), None).0);

@@ -23,7 +23,9 @@ mod simd;
 mod tests;
 
 pub use aligned::{Aligned, Line, row_stride};
-pub use attention::{Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots};
+pub use attention::{
+    ATTENTION_ROWS, Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots,
+};
 pub use embedding::{PositionAndType, Rows};
 pub use gemm::{
     Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Memory, Output, PackedF32, PackedI8,

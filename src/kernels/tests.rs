@@ -389,8 +389,8 @@ fn check_attention(rows: usize, tokens: usize, size: usize, factor: f32) {
         let inputs =
             [(AttentionInput::Int8(queries, kv), &int8), (AttentionInput::F32(rows_f32, kv_f32), &float)];
         for (input, expected) in inputs {
-            let mut scores = vec![f32::NAN; GROUP_ROWS * slots(tokens)];
-            let mut weights = vec![0xAA; GROUP_ROWS * slots(tokens)];
+            let mut scores = vec![f32::NAN; ATTENTION_ROWS * slots(tokens)];
+            let mut weights = vec![0xAA; ATTENTION_ROWS * slots(tokens)];
             let mut output = vec![f32::NAN; rows * size];
             kernels.attention(Attention {
                 rows,

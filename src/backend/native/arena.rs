@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::layout::Layout;
 use super::plan::{BufferId, Content, Heads, Home, Plan, Step};
 use super::threads::Progress;
-use crate::kernels::{Aligned, GROUP_ROWS, KeyScales, Line, RowRange, row_stride, slots};
+use crate::kernels::{ATTENTION_ROWS, Aligned, GROUP_ROWS, KeyScales, Line, RowRange, row_stride, slots};
 
 /// What a buffer holds: f32, or bytes and their ranges.
 #[derive(Debug, Default)]
@@ -176,8 +176,8 @@ impl Arena {
             let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
             fit_all(&mut state.buffers, &plan.thread, rows.max(selected.0));
             state.group.grow(GROUP_ROWS * row_stride(widest));
-            state.scores.grow(GROUP_ROWS * slots(longest));
-            state.weights.grow(GROUP_ROWS * slots(longest));
+            state.scores.grow(ATTENTION_ROWS * slots(longest));
+            state.weights.grow(ATTENTION_ROWS * slots(longest));
         }
         for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
             if let Step::PackKeysValues { heads, .. } = step {

@@ -1,7 +1,6 @@
 //! Linear layers: packed weights, a register tile of dot products, and everything that follows them in one epilogue.
 //!
-//! Rows are taken in groups that stay in the L1 cache with their results; for each group the weights stream by once, in
-//! panels of up to four strips of sixteen columns.
+//! Rows are taken in groups; for each group the weights stream by once, in panels of up to four strips of sixteen columns.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -21,8 +20,8 @@ use super::norm::LayerNorm;
 use super::quantize::{QuantizedRows, QuantizedRowsMut};
 use crate::graph::Activation;
 
-/// Most rows of a group on any instruction set.
-pub const GROUP_ROWS: usize = 32;
+/// Most rows of a group: as many as a block of the native backend has.
+pub const GROUP_ROWS: usize = 128;
 
 /// How tile registers are configured: not at all.
 #[cfg(not(target_arch = "x86_64"))]
@@ -136,6 +135,13 @@ impl Gemm<'_> {
         );
         if let Some(q) = &out.quantized {
             assert!(q.holds(rows, columns), "quantised output is too short");
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        match &self.input {
+            Input::Int8(_, w) => size_of_val(w.lines),
+            Input::F32(_, w) => size_of_val(w.lines),
         }
     }
 

@@ -114,8 +114,8 @@ pub(super) trait Dot: Simd {
     /// Four weights of each of sixteen columns.
     type B: Copy;
 
-    /// Rows that go through all columns of a linear together, so that their results stay in the L1 cache and weights are read
-    /// once for all of them: two register tiles, whose f32 results for 512 columns fill half of 48 KiB.
+    /// Half of the rows that go through all columns of a small linear together: their results stay near while each panel of the
+    /// weights is read once for all of them.
     const GROUP: usize;
     /// Rows of the int8 register tile.
     const ROWS_I8: usize;
