@@ -14,7 +14,13 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (total, columns) = (gemm.rows, gemm.columns());
     let input = gemm.input;
     let limit = if matches!(input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 };
-    let group_limit = if gemm.weight_bytes() <= SMALL_WEIGHTS { 2 * S::GROUP } else { GROUP_ROWS };
+    let weights = gemm.weights();
+    let mut group_limit = 2 * S::GROUP;
+    if size_of_val(weights) > SMALL_WEIGHTS {
+        // No room for the next linear's: stay a panel ahead in these.
+        let panel = weights.len().div_ceil(columns.div_ceil(16 * PANEL_STRIPS).max(1));
+        (group_limit, gemm.ahead) = (GROUP_ROWS, &weights[panel..]);
+    }
     let mut finish = Finish::new(s, &mut gemm, columns);
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     let strips = columns.div_ceil(16);

@@ -112,7 +112,7 @@ pub struct Gemm<'a> {
     pub ahead: &'a [Line<[u8; 64]>],
 }
 
-impl Gemm<'_> {
+impl<'a> Gemm<'a> {
     /// Panics unless every slice holds what the kernels will read and write.
     pub(super) fn check(&self) {
         let (rows, columns) = (self.rows, self.columns());
@@ -138,10 +138,10 @@ impl Gemm<'_> {
         }
     }
 
-    fn weight_bytes(&self) -> usize {
+    fn weights(&self) -> &'a [Line<[u8; 64]>] {
         match &self.input {
-            Input::Int8(_, w) => size_of_val(w.lines),
-            Input::F32(_, w) => size_of_val(w.lines),
+            Input::Int8(_, w) => bytemuck::cast_slice(w.lines),
+            Input::F32(_, w) => bytemuck::cast_slice(w.lines),
         }
     }
 
