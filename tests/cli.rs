@@ -377,9 +377,18 @@ fn flags_win_over_variables_that_do_not_go_with_them() {
 
 #[test]
 fn every_flag_is_in_the_help() {
-    for command in
-        ["answer", "classify", "tag", "fill-mask", "embed", "tokenize", "inspect", "infer", "quantize"]
-    {
+    for command in [
+        "answer",
+        "classify",
+        "tag",
+        "fill-mask",
+        "embed",
+        "tokenize",
+        "inspect",
+        "infer",
+        "quantize",
+        "sqnr",
+    ] {
         let help = run(&[command, "--help"]);
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
         for part in ["Example", "--model <SOURCE>", "MOBILEBERT_THREADS", "Exit codes:"] {
@@ -393,7 +402,8 @@ fn every_flag_is_in_the_help() {
 /// Examples and tables are set by hand; wrapping them again would leave ragged lines.
 #[test]
 fn help_fits_a_terminal() {
-    let names = "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile kernels";
+    let names =
+        "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile sqnr kernels";
     for command_ in [""].into_iter().chain(names.split(' ')) {
         let args: Vec<&str> = [command_, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = |columns| finished(command(&args).env("COLUMNS", columns).output().unwrap()).stdout;
@@ -431,6 +441,24 @@ fn quantize_writes_a_model_that_answers_alike() {
     assert!(report["quantized_tensors"].as_u64().unwrap() > 0);
     assert_eq!(run(&["classify", "--model", &destination, "good film", "--json"]).code, 0);
     run(&["quantize", &tiny("bert-f32"), &destination]).failed(1, "already exists");
+}
+
+#[test]
+fn sqnr_shows_each_layer() {
+    let model = tiny("mobilebert-f32");
+    let report = run(&["sqnr", "--model", &model, "anna works", "paris", "--json"]).line();
+    assert_eq!((&report["precision"], &report["reference_precision"]), (&json!("int8"), &json!("f32")));
+    assert_eq!((&report["sequences"], &report["layers"][0]["name"]), (&json!(2), &json!("embeddings")));
+    let layers = report["layers"].as_array().unwrap();
+    assert!(layers.iter().all(|l| l["output"]["sqnr_db"].as_f64().unwrap() > 10.0), "{layers:?}");
+    assert!(report["nodes"].as_array().unwrap().len() > 2 * layers.len());
+    let nothing = run(&["sqnr", "--model", &model, "paris", "--precision", "f32", "--json"]).line();
+    assert!(nothing["nodes"].as_array().unwrap().iter().all(|node| node["relative_error"] == 0.0));
+    let table = run(&["sqnr", "--model", &model, "paris", "--keep-f32", "encoder.", "--by-node"]).stdout;
+    assert!(table.contains("\nqa_outputs ") && table.contains("\nlayer 0 "), "{table}");
+    run(&["sqnr", "--model", &model, "x", "--reference", &tiny("bert-f32")]).failed(2, "--reference is ");
+    run(&["sqnr", "--model", &model]).failed(1, "number of tokens");
+    run(&["sqnr", "--model", "synthetic:mobilebert", "text"]).failed(2, "has no tokenizer");
 }
 
 // --- Batch files.

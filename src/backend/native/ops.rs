@@ -35,7 +35,7 @@ pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Ve
         let mut op = OpInfo {
             name: name(*node).to_owned(),
             kind: OpKind::Embedding,
-            layer: layer(name(*node)),
+            layer: graph.nodes[*node].layer(),
             shape: [0, 0],
             kernel: String::new(),
             weight_bytes: 0,
@@ -87,9 +87,4 @@ pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Ve
         weight_bytes: 0,
     };
     steps.map(op).chain(std::iter::once(barrier)).collect()
-}
-
-/// The number in `encoder.layer.7.attention`.
-fn layer(name: &str) -> Option<usize> {
-    name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
 }

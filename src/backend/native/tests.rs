@@ -301,6 +301,28 @@ fn observers_see_every_value() {
     }
 }
 
+/// A value that int8 linears read is shown before it is quantised, and showing it changes no answer.
+#[test]
+fn observers_see_what_int8_computes() {
+    let batch = batch(&[7, 33]);
+    for head in HEADS {
+        let graph = graph(MOBILEBERT, head);
+        let truth = interpret(&graph, &request(&batch));
+        let model = load(MOBILEBERT, head, NativeOptions::new());
+        let plain = model.run(&request(&batch)).unwrap();
+        let recorder = Recorder::default();
+        let observed = model.run(&Request { observer: Some(&recorder), ..request(&batch) }).unwrap();
+        assert_eq!(bits(&plain), bits(&observed), "{head:?}");
+        let seen = recorder.0.into_inner().unwrap();
+        assert_eq!(seen.len(), graph.nodes.len());
+        for ((node, truth), (name, found)) in graph.nodes.iter().zip(&truth).zip(&seen) {
+            assert_eq!(&node.name, name);
+            let error = relative_error(truth, found);
+            assert!(error < 0.05, "{head:?} {name}: {error}");
+        }
+    }
+}
+
 #[test]
 fn modules_can_be_left_in_f32() {
     let batch = batch(&[40]);
