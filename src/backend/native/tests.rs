@@ -337,6 +337,20 @@ fn modules_can_be_left_in_f32() {
 }
 
 #[test]
+fn graphs_out_of_order_are_an_error() {
+    let good = graph(MOBILEBERT, Head::QuestionAnswering);
+    let mut swapped = good.clone();
+    swapped.nodes.swap(1, 2);
+    let cut = Graph { nodes: good.nodes[1..].to_vec(), ..good.clone() };
+    let empty = Graph { nodes: Vec::new(), ..good.clone() };
+    for (graph, message) in [(swapped, "reads value 1,"), (cut, "reads value"), (empty, "no nodes")] {
+        let error = NativeBackend::load(graph, &Synthetic::new(&good), NativeOptions::new()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
 fn unknown_kernels_are_an_error() {
     let graph = graph(MOBILEBERT, Head::None);
     let weights = Synthetic::new(&graph);

@@ -5,49 +5,12 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::plan::{Matrix, Part, Plan, Step};
+use super::plan::{Part, Plan, Product, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
 use crate::kernels::{Aligned, LayerNorm, Line, PackedF32, PackedI8, Rows, padded};
 use crate::quant::quantize_rows;
-
-/// Weights of one product.
-#[derive(Debug)]
-pub(super) enum Packed {
-    Int8(PackedI8),
-    F32(PackedF32),
-}
-
-impl Packed {
-    pub(super) fn outputs(&self) -> usize {
-        match self {
-            Packed::Int8(w) => w.outputs(),
-            Packed::F32(w) => w.outputs(),
-        }
-    }
-
-    pub(super) fn inputs(&self) -> usize {
-        match self {
-            Packed::Int8(w) => w.inputs(),
-            Packed::F32(w) => w.inputs(),
-        }
-    }
-
-    pub(super) fn lines(&self) -> &[Line<[u8; 64]>] {
-        match self {
-            Packed::Int8(w) => w.lines(),
-            Packed::F32(w) => w.lines(),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Packed::Int8(w) => w.bytes(),
-            Packed::F32(w) => w.bytes(),
-        }
-    }
-}
 
 /// An embedding table.
 #[derive(Debug)]
@@ -59,7 +22,9 @@ enum Table {
 /// Everything that a plan reads, shared by all calls.
 #[derive(Debug)]
 pub(super) struct Weights {
-    pub(super) matrices: Vec<Packed>,
+    /// Of the products of [`Plan::int8`] and [`Plan::f32`].
+    pub(super) int8: Vec<PackedI8>,
+    pub(super) f32: Vec<PackedF32>,
     tables: HashMap<ParameterId, Table>,
     /// Position and segment embeddings in f32.
     pub(super) small_tables: HashMap<ParameterId, Vec<f32>>,
@@ -76,16 +41,18 @@ impl Weights {
         source: &dyn WeightSource,
         int8_tables: bool,
     ) -> Result<Self> {
-        let matrices =
-            plan.matrices.par_iter().map(|m| pack(graph, m, source)).collect::<Result<Vec<Packed>>>()?;
-        let widest = matrices.iter().map(Packed::outputs).max().unwrap_or(0);
+        let int8 = plan.int8.par_iter().map(|parts| pack_int8(graph, parts, source));
+        let int8 = int8.collect::<Result<_>>()?;
+        let f32 = plan.f32.par_iter().map(|parts| pack_f32(graph, parts, source)).collect::<Result<_>>()?;
         let mut weights = Self {
-            matrices,
+            int8,
+            f32,
             tables: HashMap::new(),
             small_tables: HashMap::new(),
             columns: HashMap::new(),
-            ones: padded(&vec![1.0; widest], 1.0),
+            ones: padded(&[], 1.0),
         };
+        weights.ones = padded(&vec![1.0; weights.widest()], 1.0);
         for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
             match step {
                 Step::Embed { table, .. } => {
@@ -122,6 +89,28 @@ impl Weights {
         Ok(())
     }
 
+    /// Inputs and outputs of a product.
+    pub(super) fn shape(&self, product: Product) -> [usize; 2] {
+        match product {
+            Product::Int8(_, w) => [self.int8[w].inputs(), self.int8[w].outputs()],
+            Product::F32(_, w) => [self.f32[w].inputs(), self.f32[w].outputs()],
+        }
+    }
+
+    /// The weights of the next product of the same precision, as they lie in memory.
+    pub(super) fn after(&self, product: Product) -> &[Line<[u8; 64]>] {
+        match product {
+            Product::Int8(_, w) => self.int8.get(w + 1).map_or(&[], PackedI8::lines),
+            Product::F32(_, w) => self.f32.get(w + 1).map_or(&[], PackedF32::lines),
+        }
+    }
+
+    /// Columns of the widest result.
+    pub(super) fn widest(&self) -> usize {
+        let outputs = self.int8.iter().map(PackedI8::outputs).chain(self.f32.iter().map(PackedF32::outputs));
+        outputs.max().unwrap_or(0)
+    }
+
     /// The factor of a residual.
     pub(super) fn gamma(&self, id: Option<ParameterId>) -> &[[f32; 16]] {
         id.map_or(&self.ones, |id| &self.columns[&id])
@@ -148,7 +137,8 @@ impl Weights {
             Table::F32(values) => size_of_val(&**values),
             Table::Int8(values, scales) => size_of_val(&**values) + size_of_val(&**scales),
         };
-        self.matrices.iter().map(Packed::bytes).sum::<usize>()
+        self.int8.iter().map(PackedI8::bytes).sum::<usize>()
+            + self.f32.iter().map(PackedF32::bytes).sum::<usize>()
             + self.tables.values().map(table).sum::<usize>()
             + self.small_tables.values().map(|t| size_of_val(&**t)).sum::<usize>()
     }
@@ -178,28 +168,19 @@ fn load_table(graph: &Graph, id: ParameterId, source: &dyn WeightSource, int8: b
     })
 }
 
-fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Packed> {
-    let mut bias = Vec::new();
-    let mut factors = Vec::new();
-    for part in &matrix.parts {
-        let (b, f) = bias_and_factors(graph, part, source)?;
-        bias.extend(b);
-        factors.extend(f);
+fn pack_f32(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result<PackedF32> {
+    let (inputs, bias, factors) = columns(graph, parts, source)?;
+    let mut weights = Vec::new();
+    for part in parts {
+        weights.extend(rows(graph, part, source.tensor(part.weight)?.into_f32().into_owned()));
     }
-    let (inputs, _) = matrix.parts.first().map_or((0, 0), |part| size(graph, part));
-    if !matrix.int8 {
-        let mut weights = Vec::new();
-        for part in &matrix.parts {
-            weights.extend_from_slice(&rows(
-                graph,
-                part,
-                source.tensor(part.weight)?.into_f32().into_owned(),
-            ));
-        }
-        return Ok(Packed::F32(PackedF32::new(inputs, &weights, Some(&factors), &bias)));
-    }
+    Ok(PackedF32::new(inputs, &weights, Some(&factors), &bias))
+}
+
+fn pack_int8(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result<PackedI8> {
+    let (inputs, bias, factors) = columns(graph, parts, source)?;
     let (mut values, mut scales) = (Cow::Borrowed(&[][..]), Vec::new());
-    for part in &matrix.parts {
+    for part in parts {
         let (v, s) = match source.tensor(part.weight)? {
             Tensor::Int8 { values, scales } if !part.transposed => (values, scales.into_owned()),
             tensor => {
@@ -217,7 +198,18 @@ fn pack(graph: &Graph, matrix: &Matrix, source: &dyn WeightSource) -> Result<Pac
     for (scale, factor) in scales.iter_mut().zip(&factors) {
         *scale *= factor;
     }
-    Ok(Packed::Int8(PackedI8::new(inputs, &values, &scales, &bias)))
+    Ok(PackedI8::new(inputs, &values, &scales, &bias))
+}
+
+/// Inputs of a product, and the bias and the factor of each column.
+fn columns(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result<(usize, Vec<f32>, Vec<f32>)> {
+    let (mut bias, mut factors) = (Vec::new(), Vec::new());
+    for part in parts {
+        let (b, f) = bias_and_factors(graph, part, source)?;
+        bias.extend(b);
+        factors.extend(f);
+    }
+    Ok((parts.first().map_or(0, |part| size(graph, part).0), bias, factors))
 }
 
 /// Inputs and outputs of a part.
