@@ -184,7 +184,7 @@ fn pack_int8(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result
         let (v, s) = match source.tensor(part.weight)? {
             Tensor::Int8 { values, scales } if !part.transposed => (values, scales.into_owned()),
             tensor => {
-                let (v, s) = quantize_rows(&rows(graph, part, tensor.into_f32().into_owned()), inputs);
+                let (v, s) = quantize_rows(&rows(graph, part, as_stored(graph, part, tensor)), inputs);
                 (Cow::Owned(v), s)
             }
         };
@@ -199,6 +199,18 @@ fn pack_int8(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result
         *scale *= factor;
     }
     Ok(PackedI8::new(inputs, &values, &scales, &bias))
+}
+
+/// A tensor that is quantised along its columns, in f32. An int8 folder has one scale for each row as it is stored, so f32
+/// weights are rounded to that first: both ways lead to the same bits.
+fn as_stored(graph: &Graph, part: &Part, tensor: Tensor<'_>) -> Vec<f32> {
+    match tensor {
+        Tensor::F32(values) if part.transposed => {
+            let (values, scales) = quantize_rows(&values, graph.parameter(part.weight).shape[1]);
+            Tensor::Int8 { values: values.into(), scales: scales.into() }.into_f32().into_owned()
+        }
+        tensor => tensor.into_f32().into_owned(),
+    }
 }
 
 /// Inputs of a product, and the bias and the factor of each column.
