@@ -170,6 +170,13 @@ pub struct Node {
     pub width: usize,
 }
 
+impl Node {
+    /// The encoder layer, the 7 in `encoder.layer.7.attention`; `None` for embeddings and heads.
+    pub fn layer(&self) -> Option<usize> {
+        self.name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
+    }
+}
+
 /// A whole model: nodes in execution order, the last one is the output.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Graph {

@@ -27,6 +27,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod backend;
+pub mod compare;
 mod config;
 pub mod convert;
 mod engine;

@@ -187,6 +187,9 @@ pub(super) enum Command {
     /// Show where the time goes, operation by operation
     #[command(after_help = EXAMPLE_PROFILE, args_conflicts_with_subcommands = true)]
     Profile(Profile),
+    /// Show what int8 costs each layer: its error against f32
+    #[command(after_help = EXAMPLE_SQNR)]
+    Sqnr(Sqnr),
     /// List the kernels, which of them this processor has, and which is picked
     #[command(after_help = EXAMPLE_KERNELS)]
     Kernels,
@@ -261,6 +264,16 @@ Examples:
 
 Shares are of the time of all threads. `diff` reports an operation if a rank
 test over the runs leaves less than 1 % chance of any false alarm.";
+const EXAMPLE_SQNR: &str = "\
+Examples:
+  $ mobilebert sqnr --model sentiment
+  $ mobilebert sqnr --model my-int8 --reference my-model --by-node
+  $ mobilebert sqnr --model my-model --keep-f32 encoder.layer.0. --json
+
+SQNR is 10 log10(signal / noise): the sum of the squares of the f32 numbers
+over that of the differences. 6 dB are a bit. Errors are those that arrive
+at a node, inherited ones included. The f32 weights of an int8 model are its
+int8 weights; --reference names the model that they were made from.";
 const EXAMPLE_KERNELS: &str = "\
 Example:
   $ mobilebert kernels
@@ -556,4 +569,24 @@ pub(super) struct ProfileFiles {
     /// Profile written with --save or --json
     #[arg(value_name = "AFTER")]
     pub(super) after: PathBuf,
+}
+
+/// `mobilebert sqnr`
+#[derive(Debug, clap::Args)]
+pub(super) struct Sqnr {
+    /// Texts to run. Default: eight sentences; for synthetic models, --seq-len tokens
+    #[arg(value_name = "TEXT")]
+    pub(super) texts: Vec<String>,
+    /// Model that is run in f32. Default: that of --model
+    #[arg(long, value_name = "SOURCE")]
+    pub(super) reference: Option<String>,
+    /// Leave modules in f32 whose path begins with this; may be repeated
+    #[arg(long, value_name = "MODULE")]
+    pub(super) keep_f32: Vec<String>,
+    /// Tokens of the sequence for synthetic models
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(super) seq_len: usize,
+    /// List every node
+    #[arg(long)]
+    pub(super) by_node: bool,
 }

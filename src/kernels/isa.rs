@@ -26,12 +26,23 @@ pub enum Isa {
     Avx512Vnni,
     /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask for the tiles.
     Amx,
+    /// NEON: int8 widened to 16 bits, 128-bit registers.
+    Neon,
+    /// NEON with dot products of int8 (FEAT_DotProd).
+    NeonDot,
 }
 
 impl Isa {
-    /// Every tier, in order of preference, least first.
+    /// Every tier of this architecture, in order of preference, least first.
+    #[cfg(target_arch = "x86_64")]
     pub const ALL: [Self; 6] =
         [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
+    /// Every tier of this architecture, in order of preference, least first.
+    #[cfg(target_arch = "aarch64")]
+    pub const ALL: [Self; 3] = [Self::Scalar, Self::Neon, Self::NeonDot];
+    /// Every tier of this architecture, in order of preference, least first.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub const ALL: [Self; 1] = [Self::Scalar];
 
     /// The name that [`OVERRIDE`] takes and kernel names end in.
     pub fn name(self) -> &'static str {
@@ -42,6 +53,8 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
             Self::Amx => "amx",
+            Self::Neon => "neon",
+            Self::NeonDot => "neondot",
         }
     }
 
@@ -59,7 +72,10 @@ impl Isa {
             Self::Avx512Vnni => Avx512Vnni::new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Amx => Amx::new().is_some(),
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::new().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => NeonDot::new().is_some(),
             _ => false,
         }
     }
@@ -82,26 +98,29 @@ impl Scalar {
 }
 
 /// A proof token: `new` detects what the trampolines of `registry.rs` enable; the two lists have to agree.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
-    ($name:ident, $doc:literal, $($feature:tt),*) => {
+    ($detected:ident, $name:ident, $doc:literal, $($feature:tt),*) => {
         #[doc = $doc]
-        #[cfg(target_arch = "x86_64")]
         #[derive(Debug, Clone, Copy)]
         pub(super) struct $name(());
 
-        #[cfg(target_arch = "x86_64")]
         impl $name {
             /// The proof, if this CPU and its operating system have the features.
             pub(super) fn new() -> Option<&'static Self> {
-                ($(std::arch::is_x86_feature_detected!($feature))&&*).then_some(&Self(()))
+                ($(std::arch::$detected!($feature))&&*).then_some(&Self(()))
             }
         }
     };
 }
 
-token!(Avx2, "Proof of AVX2 and FMA.", "avx2", "fma");
-token!(AvxVnni, "Proof of AVX2, FMA and AVX-VNNI.", "avx2", "fma", "avxvnni");
+#[cfg(target_arch = "x86_64")]
+token!(is_x86_feature_detected, Avx2, "Proof of AVX2 and FMA.", "avx2", "fma");
+#[cfg(target_arch = "x86_64")]
+token!(is_x86_feature_detected, AvxVnni, "Proof of AVX2, FMA and AVX-VNNI.", "avx2", "fma", "avxvnni");
+#[cfg(target_arch = "x86_64")]
 token!(
+    is_x86_feature_detected,
     Avx512,
     "Proof of AVX-512 F, BW, DQ, VL.",
     "avx512f",
@@ -111,7 +130,9 @@ token!(
     "avx2",
     "fma"
 );
+#[cfg(target_arch = "x86_64")]
 token!(
+    is_x86_feature_detected,
     Avx512Vnni,
     "Proof of AVX-512 F, BW, DQ, VL, VNNI.",
     "avx512f",
@@ -122,6 +143,10 @@ token!(
     "avx2",
     "fma"
 );
+#[cfg(target_arch = "aarch64")]
+token!(is_aarch64_feature_detected, Neon, "Proof of NEON.", "neon");
+#[cfg(target_arch = "aarch64")]
+token!(is_aarch64_feature_detected, NeonDot, "Proof of NEON and its dot products.", "neon", "dotprod");
 
 /// Proof of [`Avx512Vnni`], AMX-TILE and AMX-INT8, and that the kernel lets this process use the tiles.
 #[cfg(target_arch = "x86_64")]

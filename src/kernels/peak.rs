@@ -31,7 +31,7 @@ fn spin<S: Dot, const N: usize>(s: S, int8: bool, rounds: u64) {
         let mut acc = [s.zero_int(); N];
         for _ in 0..rounds {
             for acc in &mut acc {
-                *acc = s.dot(*acc, a, b);
+                *acc = s.fastest_dot(*acc, a, b);
             }
         }
         for acc in acc {

@@ -9,6 +9,8 @@ use super::gemm::{FloatRows, Gemm};
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
 use super::isa::{Isa, Scalar};
+#[cfg(target_arch = "aarch64")]
+use super::isa::{Neon, NeonDot};
 use super::norm::LayerNorm;
 use super::quantize::QuantizedRowsMut;
 use super::simd::Dot;
@@ -161,6 +163,10 @@ kernels!(Avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 kernels!(Avx512Vnni, Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernels!(Amx, Amx, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+#[cfg(target_arch = "aarch64")]
+kernels!(Neon, Neon, "neon");
+#[cfg(target_arch = "aarch64")]
+kernels!(NeonDot, NeonDot, "neon,dotprod");
 
 /// The kernels of an instruction set, if this CPU has it.
 pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
@@ -179,7 +185,10 @@ pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
         Isa::Avx512Vnni => any(Avx512Vnni::new()),
         #[cfg(target_arch = "x86_64")]
         Isa::Amx => any(Amx::new()),
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => any(Neon::new()),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => any(NeonDot::new()),
         _ => None,
     }
 }
@@ -228,6 +237,10 @@ fn tiles(isa: Isa) -> [(usize, usize); 2] {
         Isa::Avx512Vnni => of::<Avx512Vnni>(),
         #[cfg(target_arch = "x86_64")]
         Isa::Amx => of::<Amx>(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => of::<Neon>(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => of::<NeonDot>(),
         _ => of::<Scalar>(),
     }
 }
@@ -287,7 +300,7 @@ impl Kernel {
     }
 }
 
-/// The whole table: every kernel on every instruction set, whether this CPU has it or not.
+/// The whole table: every kernel on every instruction set of this architecture, whether this CPU has it or not.
 pub fn variants() -> Vec<Variant> {
     let picked = best().isa();
     let row = |isa: Isa, kernel: Kernel| Variant {

@@ -1,4 +1,8 @@
-//! NUMBERS -> SCALES: the int8 scheme of weights. Scalar arithmetic on slices, no I/O.
+//! NUMBERS -> SCALES: the int8 scheme of weights, and what it costs. Scalar arithmetic on slices, no I/O.
+
+mod deviation;
+
+pub use deviation::Deviation;
 
 /// Largest magnitude of a quantised weight. -128 is left out, so that the range is symmetric.
 pub const MAX: f32 = 127.0;

@@ -137,7 +137,7 @@ impl NativeBackend {
         let plan = plan_for(&graph, &options, false)?;
         let int8_tables = options.precision == Precision::Int8;
         let weights = Weights::load(&graph, &plan, weights, int8_tables)?;
-        let widest = weights.matrices.iter().map(weights::Packed::outputs).max().unwrap_or(0);
+        let widest = weights.widest();
         let ops = ops::ops(&graph, &plan, &weights, kernels.isa());
         Ok(Self { graph, plan, weights, kernels, options, ops, widest, arenas: Mutex::new(Vec::new()) })
     }

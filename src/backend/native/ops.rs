@@ -2,19 +2,19 @@
 
 use super::layout::Layout;
 use super::pass::BlockRows;
-use super::plan::{Plan, Step};
-use super::weights::{Packed, Weights};
+use super::plan::{Plan, Product, Step};
+use super::weights::Weights;
 use crate::graph::Graph;
 use crate::kernels::{Isa, Kernel};
 use crate::profile::{OpInfo, OpKind};
 
 impl Step {
     /// Multiply-adds of the step on a block.
-    pub(super) fn macs(&self, matrices: &[Packed], layout: &Layout, block: BlockRows) -> u64 {
+    pub(super) fn macs(&self, weights: &Weights, layout: &Layout, block: BlockRows) -> u64 {
         let macs = match self {
             Step::Linear(linear) => {
-                let w = &matrices[linear.matrix];
-                block.rows * w.inputs() * w.outputs()
+                let [inputs, outputs] = weights.shape(linear.product);
+                block.rows * inputs * outputs
             }
             Step::Attention { heads, .. } => {
                 let segments = layout.segments(&layout.blocks[block.index]).iter();
@@ -35,23 +35,20 @@ pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Ve
         let mut op = OpInfo {
             name: name(*node).to_owned(),
             kind: OpKind::Embedding,
-            layer: layer(name(*node)),
+            layer: graph.nodes[*node].layer(),
             shape: [0, 0],
             kernel: String::new(),
             weight_bytes: 0,
         };
         match step {
             Step::Linear(linear) => {
-                let matrix = &weights.matrices[linear.matrix];
                 op.kind = OpKind::Linear;
                 op.name = linear.nodes.iter().map(|&n| name(n)).collect::<Vec<_>>().join("+");
-                op.shape = [matrix.inputs(), matrix.outputs()];
-                op.weight_bytes = matrix.bytes();
-                op.kernel = match matrix {
-                    Packed::Int8(_) => Kernel::GemmInt8,
-                    Packed::F32(_) => Kernel::GemmF32,
-                }
-                .name(isa);
+                op.shape = weights.shape(linear.product);
+                (op.kernel, op.weight_bytes) = match linear.product {
+                    Product::Int8(_, w) => (Kernel::GemmInt8.name(isa), weights.int8[w].bytes()),
+                    Product::F32(_, w) => (Kernel::GemmF32.name(isa), weights.f32[w].bytes()),
+                };
             }
             Step::Attention { heads, .. } => {
                 op.kind = OpKind::Attention;
@@ -87,9 +84,4 @@ pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Ve
         weight_bytes: 0,
     };
     steps.map(op).chain(std::iter::once(barrier)).collect()
-}
-
-/// The number in `encoder.layer.7.attention`.
-fn layer(name: &str) -> Option<usize> {
-    name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
 }

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use super::arena::{Arena, Buffers, Data, KeysValues, ThreadState, lock};
 use super::layout::{Block, Segment};
-use super::plan::{Heads, Home, Input as From, Linear, Place, Plan, Query, Stage, Step};
+use super::plan::{Heads, Home, Linear, Place, Plan, Product, Query, Stage, Step};
 use super::threads::Work;
-use super::weights::{Packed, Weights};
+use super::weights::Weights;
 use crate::backend::Request;
 use crate::graph::{ParameterId, Rows};
 use crate::kernels::{
@@ -94,7 +94,7 @@ impl Work for Pass<'_> {
             self.step(step, stage, place, &mut buffers, (group, scores, weights));
             if let (Some(profiler), Some(start)) = (self.request.profiler, &mut start) {
                 let op = stage.first_op + i;
-                let macs = step.macs(&self.weights.matrices, &self.arena.layout, place);
+                let macs = step.macs(self.weights, &self.arena.layout, place);
                 *start = profiler.record(op, participant, rows, macs, *start);
             }
         }
@@ -231,15 +231,13 @@ impl Pass<'_> {
     }
 
     fn linear(&self, linear: &Linear, rows: usize, buffers: &mut Buffers<'_>, group: &mut [f32]) {
-        let weights = &self.weights.matrices[linear.matrix];
         let mut to = linear.to.map(|id| buffers.take(id));
         let mut bytes = linear.quantized.map(|(id, _)| buffers.take(id));
-        let input = match (linear.input, weights) {
-            (From::Int8(id), Packed::Int8(w)) => Input::Int8(quantized(buffers.get(id)), w.view()),
-            (From::F32(place), Packed::F32(w)) => {
-                Input::F32(floats(buffers.get(place.buffer), place), w.view())
+        let input = match linear.product {
+            Product::Int8(id, w) => Input::Int8(quantized(buffers.get(id)), self.weights.int8[w].view()),
+            Product::F32(place, w) => {
+                Input::F32(floats(buffers.get(place.buffer), place), self.weights.f32[w].view())
             }
-            _ => unreachable!("the plan chose the precision of the weights and of their input"),
         };
         let residual = linear.residual.map(|(place, gamma)| Residual {
             rows: floats(buffers.get(place.buffer), place),
@@ -252,14 +250,19 @@ impl Pass<'_> {
         };
         let output = match &mut to {
             Some(data) => Output { values: &mut data.floats, stride: data.stride, keep: true, quantized },
-            None => Output { values: group, stride: row_stride(weights.outputs()), keep: false, quantized },
+            None => Output {
+                values: group,
+                stride: row_stride(self.weights.shape(linear.product)[1]),
+                keep: false,
+                quantized,
+            },
         };
         self.kernels.gemm(Gemm {
             rows,
             input,
             epilogue: Epilogue { activation: linear.activation, residual, norm },
             output,
-            ahead: self.weights.matrices.get(linear.matrix + 1).map_or(&[], Packed::lines),
+            ahead: self.weights.after(linear.product),
         });
         if let (Some(id), Some(data)) = (linear.to, to) {
             buffers.put(id, data);

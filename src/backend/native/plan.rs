@@ -43,11 +43,11 @@ pub(super) enum Home {
     Thread(usize),
 }
 
-/// What a linear reads.
+/// What a linear reads, and its weights in the same precision: an index into [`Plan::int8`] or [`Plan::f32`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Input {
-    Int8(BufferId),
-    F32(Place),
+pub(super) enum Product {
+    Int8(BufferId, usize),
+    F32(Place, usize),
 }
 
 /// A matrix product and what is fused behind it.
@@ -55,9 +55,7 @@ pub(super) enum Input {
 pub(super) struct Linear {
     /// The nodes that it computes, for names.
     pub(super) nodes: Vec<usize>,
-    /// Index into [`Plan::matrices`].
-    pub(super) matrix: usize,
-    pub(super) input: Input,
+    pub(super) product: Product,
     pub(super) activation: Activation,
     /// The value that is added and what multiplies it (1 if absent).
     pub(super) residual: Option<(Place, Option<ParameterId>)>,
@@ -98,13 +96,7 @@ pub(super) struct Heads {
     pub(super) int8: bool,
 }
 
-/// Weights of one product: the rows of several checkpoint tensors below each other.
-#[derive(Debug, Clone)]
-pub(super) struct Matrix {
-    pub(super) int8: bool,
-    pub(super) parts: Vec<Part>,
-}
-
+/// A checkpoint tensor; the weights of a product are the rows of several below each other.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Part {
     pub(super) weight: ParameterId,
@@ -131,7 +123,9 @@ pub(super) struct Stage {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) stages: Vec<Stage>,
-    pub(super) matrices: Vec<Matrix>,
+    /// Weights of the int8 products, and of those in f32.
+    pub(super) int8: Vec<Vec<Part>>,
+    pub(super) f32: Vec<Vec<Part>>,
     /// Where each buffer lives.
     pub(super) buffers: Vec<Home>,
     /// Whether selected rows have blocks of their own, because an observer will read them.
@@ -147,12 +141,26 @@ pub(super) struct Plan {
 
 /// Why a graph cannot be planned.
 #[derive(Debug, thiserror::Error)]
-#[error("node `{0}` reads selected rows across tokens, which no stage can")]
-pub(super) struct Unplannable(String);
+pub(super) enum Unplannable {
+    #[error("the graph has no nodes")]
+    Empty,
+    #[error("node `{0}` reads selected rows across tokens, which no stage can")]
+    AcrossSelected(String),
+    #[error("node `{reader}` reads value {value}, which no node before it computes")]
+    Unwritten { reader: String, value: usize },
+}
 
 impl Plan {
     /// Plans a graph. For an observer every value is kept, in f32 and in a buffer of its own; the steps are the same.
     pub(super) fn new(graph: &Graph, precision: &dyn Precision, observed: bool) -> Result<Self, Unplannable> {
+        if graph.nodes.is_empty() {
+            return Err(Unplannable::Empty);
+        }
+        for (index, node) in graph.nodes.iter().enumerate() {
+            if let Some(ValueId(value)) = node.op.inputs().find(|input| input.0 >= index) {
+                return Err(Unplannable::Unwritten { reader: node.name.clone(), value });
+            }
+        }
         let mut planner = Planner::new(graph, precision, observed);
         for node in 0..graph.nodes.len() {
             planner.node(node)?;
@@ -170,7 +178,8 @@ impl Plan {
         let (buffers, block, thread) = assign(&stages, &contents, observed);
         Ok(Self {
             stages,
-            matrices: planner.matrices,
+            int8: planner.int8,
+            f32: planner.f32,
             buffers,
             observed,
             block,
@@ -201,7 +210,8 @@ struct Planner<'g> {
     readers: Vec<Readers>,
     stage_of: Vec<usize>,
     stages: Vec<Stage>,
-    matrices: Vec<Matrix>,
+    int8: Vec<Vec<Part>>,
+    f32: Vec<Vec<Part>>,
     contents: Vec<Content>,
     places: Vec<Option<Place>>,
     quantized: Vec<Option<BufferId>>,
@@ -251,7 +261,8 @@ impl<'g> Planner<'g> {
             stage_of: stage_of.collect(),
             readers,
             stages: vec![Stage::default()],
-            matrices: Vec::new(),
+            int8: Vec::new(),
+            f32: Vec::new(),
             contents: Vec::new(),
             places: vec![None; values],
             quantized: vec![None; values],
@@ -277,8 +288,12 @@ impl<'g> Planner<'g> {
     }
 
     /// Where the f32 numbers of a value are. A value that is read in f32 is written in f32.
-    fn place(&self, value: ValueId) -> Place {
-        self.places[value.0].unwrap_or(Place { buffer: BufferId(usize::MAX), column: 0 })
+    fn place(&self, value: ValueId) -> Result<Place, Unplannable> {
+        self.places[value.0].ok_or_else(|| self.unwritten(value))
+    }
+
+    fn unwritten(&self, value: ValueId) -> Unplannable {
+        Unplannable::Unwritten { reader: self.graph.nodes[self.current].name.clone(), value: value.0 }
     }
 
     fn put(&mut self, value: usize, place: Place) {
@@ -308,14 +323,15 @@ impl<'g> Planner<'g> {
             }
             Op::PositionAndType { input, position, token_type, norm } => {
                 let to = self.buffer(Content::Float(node.width));
-                let (input, position, token_type, norm) = (self.place(*input), *position, *token_type, *norm);
+                let (input, position, token_type, norm) =
+                    (self.place(*input)?, *position, *token_type, *norm);
                 self.push(Step::PositionAndType { input, position, token_type, norm, to });
                 self.put(index, Place { buffer: to, column: 0 });
             }
-            Op::Linear { .. } => self.linear(index),
+            Op::Linear { .. } => self.linear(index)?,
             Op::Attention { query, key, value, heads } => {
                 if self.stages.last().is_some_and(|s| s.selected.is_some()) {
-                    return Err(Unplannable(node.name.clone()));
+                    return Err(Unplannable::AcrossSelected(node.name.clone()));
                 }
                 let heads = Heads {
                     index: self.attentions,
@@ -323,20 +339,20 @@ impl<'g> Planner<'g> {
                     size: node.width / heads,
                     int8: self.precision.is_int8(node),
                 };
-                self.attention(index, [*query, *key, *value], heads);
+                self.attention(index, [*query, *key, *value], heads)?;
             }
             Op::Select { input, rows } => {
                 if self.stages.last().is_some_and(|s| s.selected.is_some()) {
-                    return Err(Unplannable(node.name.clone()));
+                    return Err(Unplannable::AcrossSelected(node.name.clone()));
                 }
-                let from = self.place(*input);
+                let from = self.place(*input)?;
                 self.stages.push(Stage { selected: Some(*rows), ..Stage::default() });
                 let to = self.buffer(Content::Float(node.width));
                 self.push(Step::Gather { from, to });
                 self.put(index, Place { buffer: to, column: 0 });
             }
             Op::Vocabulary { input, decoder, extra, bias } => {
-                self.vocabulary(index, *input, *decoder, *extra, *bias);
+                self.vocabulary(index, *input, *decoder, *extra, *bias)?;
             }
         }
         self.quantize_if_read(index);
@@ -363,12 +379,12 @@ impl<'g> Planner<'g> {
         all
     }
 
-    fn linear(&mut self, index: usize) {
+    fn linear(&mut self, index: usize) -> Result<(), Unplannable> {
         if self.places[index].is_some() {
-            return;
+            return Ok(());
         }
         let node = &self.graph.nodes[index];
-        let Op::Linear { input, activation, residual, norm, .. } = &node.op else { return };
+        let Op::Linear { input, activation, residual, norm, .. } = &node.op else { return Ok(()) };
         let int8 = self.precision.is_int8(node);
         let companions = self.companions(index);
         let can_fold = *activation == Activation::Identity;
@@ -379,11 +395,12 @@ impl<'g> Planner<'g> {
             }
             _ => None,
         };
-        let matrix = Matrix { int8, parts: companions.iter().filter_map(part).collect() };
+        let parts = companions.iter().filter_map(part).collect();
         let folded = no_norm(norm);
-        let residual = residual.map(|r| (self.place(r), folded.map(|n| n.weight)));
+        let residual =
+            residual.map(|r| self.place(r).map(|place| (place, folded.map(|n| n.weight)))).transpose()?;
         let norm = if folded.is_some() { None } else { *norm };
-        let input = self.input(*input, int8);
+        let product = self.product(*input, int8, parts)?;
         let alone = companions.len() == 1;
         let width = companions.iter().map(|&i| self.graph.nodes[i].width).sum();
         let readers = self.readers[index];
@@ -394,13 +411,10 @@ impl<'g> Planner<'g> {
             Levels::Full
         };
         let quantized = (alone && readers.int8).then(|| (self.bytes(width, 1), levels));
-        self.matrices.push(matrix);
-        let (matrix, activation) = (self.matrices.len() - 1, *activation);
         self.push(Step::Linear(Linear {
-            matrix,
             nodes: companions.clone(),
-            input,
-            activation,
+            product,
+            activation: *activation,
             residual,
             norm,
             to,
@@ -417,17 +431,34 @@ impl<'g> Planner<'g> {
         for &i in companions.iter().skip(1) {
             self.quantize_if_read(i);
         }
+        Ok(())
     }
 
-    fn input(&self, value: ValueId, int8: bool) -> Input {
-        match self.quantized[value.0] {
-            Some(bytes) if int8 => Input::Int8(bytes),
-            _ => Input::F32(self.place(value)),
+    fn product(&mut self, value: ValueId, int8: bool, parts: Vec<Part>) -> Result<Product, Unplannable> {
+        if !int8 {
+            return Ok(self.product_f32(self.place(value)?, parts));
         }
+        let bytes = self.quantized[value.0].ok_or_else(|| self.unwritten(value))?;
+        Ok(self.product_int8(bytes, parts))
     }
 
-    fn attention(&mut self, index: usize, [query, key, value]: [ValueId; 3], heads: Heads) {
-        let (q, k, v) = (self.place(query), self.place(key), self.place(value));
+    fn product_int8(&mut self, input: BufferId, parts: Vec<Part>) -> Product {
+        self.int8.push(parts);
+        Product::Int8(input, self.int8.len() - 1)
+    }
+
+    fn product_f32(&mut self, input: Place, parts: Vec<Part>) -> Product {
+        self.f32.push(parts);
+        Product::F32(input, self.f32.len() - 1)
+    }
+
+    fn attention(
+        &mut self,
+        index: usize,
+        [query, key, value]: [ValueId; 3],
+        heads: Heads,
+    ) -> Result<(), Unplannable> {
+        let (q, k, v) = (self.place(query)?, self.place(key)?, self.place(value)?);
         self.push(Step::PackKeysValues { key: k, value: v, heads });
         let query = if heads.int8 {
             let to = self.bytes(row_bytes(heads.size) * heads.count, heads.count);
@@ -441,6 +472,7 @@ impl<'g> Planner<'g> {
         self.push(Step::Attention { query, heads, to });
         self.put(index, Place { buffer: to, column: 0 });
         self.attentions += 1;
+        Ok(())
     }
 
     fn vocabulary(
@@ -450,10 +482,10 @@ impl<'g> Planner<'g> {
         decoder: ParameterId,
         extra: Option<ParameterId>,
         bias: ParameterId,
-    ) {
+    ) -> Result<(), Unplannable> {
         let node = &self.graph.nodes[index];
         let int8 = self.precision.is_int8(node);
-        let place = self.place(input);
+        let place = self.place(input)?;
         let width = self.graph.parameter(decoder).shape[1];
         let decode = Part { weight: decoder, transposed: false, bias: Some(bias), fold: None };
         let more = extra.map(|weight| {
@@ -466,19 +498,17 @@ impl<'g> Planner<'g> {
         });
         let mut sum = None;
         for (part, from, width) in std::iter::once((decode, place, width)).chain(more) {
-            let input = if int8 {
+            let product = if int8 {
                 let to = self.bytes(width, 1);
                 self.push(Step::Quantize { from, width, to });
-                Input::Int8(to)
+                self.product_int8(to, vec![part])
             } else {
-                Input::F32(from)
+                self.product_f32(from, vec![part])
             };
-            self.matrices.push(Matrix { int8, parts: vec![part] });
             let to = self.buffer(Content::Float(node.width));
             self.push(Step::Linear(Linear {
                 nodes: vec![index],
-                matrix: self.matrices.len() - 1,
-                input,
+                product,
                 activation: Activation::Identity,
                 residual: sum.map(|place| (place, None)),
                 norm: None,
@@ -488,6 +518,7 @@ impl<'g> Planner<'g> {
             sum = Some(Place { buffer: to, column: 0 });
         }
         self.places[index] = sum;
+        Ok(())
     }
 }
 
@@ -498,9 +529,9 @@ impl Step {
             Step::Embed { to, .. } => vec![*to],
             Step::PositionAndType { input, to, .. } => vec![input.buffer, *to],
             Step::Linear(linear) => {
-                let input = match linear.input {
-                    Input::Int8(bytes) => bytes,
-                    Input::F32(place) => place.buffer,
+                let input = match linear.product {
+                    Product::Int8(bytes, _) => bytes,
+                    Product::F32(place, _) => place.buffer,
                 };
                 let residual = linear.residual.map(|r| r.0.buffer);
                 let outputs = linear.to.into_iter().chain(linear.quantized.map(|q| q.0));

@@ -301,6 +301,28 @@ fn observers_see_every_value() {
     }
 }
 
+/// A value that int8 linears read is shown before it is quantised, and showing it changes no answer.
+#[test]
+fn observers_see_what_int8_computes() {
+    let batch = batch(&[7, 33]);
+    for head in HEADS {
+        let graph = graph(MOBILEBERT, head);
+        let truth = interpret(&graph, &request(&batch));
+        let model = load(MOBILEBERT, head, NativeOptions::new());
+        let plain = model.run(&request(&batch)).unwrap();
+        let recorder = Recorder::default();
+        let observed = model.run(&Request { observer: Some(&recorder), ..request(&batch) }).unwrap();
+        assert_eq!(bits(&plain), bits(&observed), "{head:?}");
+        let seen = recorder.0.into_inner().unwrap();
+        assert_eq!(seen.len(), graph.nodes.len());
+        for ((node, truth), (name, found)) in graph.nodes.iter().zip(&truth).zip(&seen) {
+            assert_eq!(&node.name, name);
+            let error = relative_error(truth, found);
+            assert!(error < 0.05, "{head:?} {name}: {error}");
+        }
+    }
+}
+
 #[test]
 fn modules_can_be_left_in_f32() {
     let batch = batch(&[40]);
@@ -312,6 +334,20 @@ fn modules_can_be_left_in_f32() {
     let (all, some, none) =
         (error(&[]), error(&["encoder.layer.0", "encoder.layer.1"]), error(&["encoder", "embeddings"]));
     assert!(none < some && some < all, "{none} {some} {all}");
+}
+
+#[test]
+fn graphs_out_of_order_are_an_error() {
+    let good = graph(MOBILEBERT, Head::QuestionAnswering);
+    let mut swapped = good.clone();
+    swapped.nodes.swap(1, 2);
+    let cut = Graph { nodes: good.nodes[1..].to_vec(), ..good.clone() };
+    let empty = Graph { nodes: Vec::new(), ..good.clone() };
+    for (graph, message) in [(swapped, "reads value 1,"), (cut, "reads value"), (empty, "no nodes")] {
+        let error = NativeBackend::load(graph, &Synthetic::new(&good), NativeOptions::new()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
 }
 
 #[test]

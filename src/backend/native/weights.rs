@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::pages::Pages;
-use super::plan::{Matrix, Part, Plan, Step};
+use super::plan::{Part, Plan, Product, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
@@ -15,43 +15,6 @@ use crate::kernels::{
     Aligned, LayerNorm, Line, Memory, PackedF32, PackedI8, Rows, UnplacedF32, UnplacedI8, padded,
 };
 use crate::quant::quantize_rows;
-
-/// Weights of one product.
-#[derive(Debug)]
-pub(super) enum Packed {
-    Int8(PackedI8),
-    F32(PackedF32),
-}
-
-impl Packed {
-    pub(super) fn outputs(&self) -> usize {
-        match self {
-            Packed::Int8(w) => w.outputs(),
-            Packed::F32(w) => w.outputs(),
-        }
-    }
-
-    pub(super) fn inputs(&self) -> usize {
-        match self {
-            Packed::Int8(w) => w.inputs(),
-            Packed::F32(w) => w.inputs(),
-        }
-    }
-
-    pub(super) fn lines(&self) -> &[Line<[u8; 64]>] {
-        match self {
-            Packed::Int8(w) => w.lines(),
-            Packed::F32(w) => w.lines(),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Packed::Int8(w) => w.bytes(),
-            Packed::F32(w) => w.bytes(),
-        }
-    }
-}
 
 /// An embedding table.
 #[derive(Debug)]
@@ -63,7 +26,9 @@ enum Table {
 /// Everything that a plan reads, shared by all calls.
 #[derive(Debug)]
 pub(super) struct Weights {
-    pub(super) matrices: Vec<Packed>,
+    /// Of the products of [`Plan::int8`] and [`Plan::f32`].
+    pub(super) int8: Vec<PackedI8>,
+    pub(super) f32: Vec<PackedF32>,
     tables: HashMap<ParameterId, Table>,
     /// Position and segment embeddings in f32.
     pub(super) small_tables: HashMap<ParameterId, Vec<f32>>,
@@ -80,15 +45,19 @@ impl Weights {
         source: &dyn WeightSource,
         int8_tables: bool,
     ) -> Result<Self> {
-        let matrices = pack_all(graph, &plan.matrices, source)?;
-        let widest = matrices.iter().map(Packed::outputs).max().unwrap_or(0);
+        let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| pack_int8(graph, parts, source, to);
+        let int8 = pack_all(graph, &plan.int8, PackedI8::lines_of, pack, UnplacedI8::at)?;
+        let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| pack_f32(graph, parts, source, to);
+        let f32 = pack_all(graph, &plan.f32, PackedF32::lines_of, pack, UnplacedF32::at)?;
         let mut weights = Self {
-            matrices,
+            int8,
+            f32,
             tables: HashMap::new(),
             small_tables: HashMap::new(),
             columns: HashMap::new(),
-            ones: padded(&vec![1.0; widest], 1.0),
+            ones: padded(&[], 1.0),
         };
+        weights.ones = padded(&vec![1.0; weights.widest()], 1.0);
         for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
             match step {
                 Step::Embed { table, .. } => {
@@ -125,6 +94,28 @@ impl Weights {
         Ok(())
     }
 
+    /// Inputs and outputs of a product.
+    pub(super) fn shape(&self, product: Product) -> [usize; 2] {
+        match product {
+            Product::Int8(_, w) => [self.int8[w].inputs(), self.int8[w].outputs()],
+            Product::F32(_, w) => [self.f32[w].inputs(), self.f32[w].outputs()],
+        }
+    }
+
+    /// The weights of the next product of the same precision, as they lie in memory.
+    pub(super) fn after(&self, product: Product) -> &[Line<[u8; 64]>] {
+        match product {
+            Product::Int8(_, w) => self.int8.get(w + 1).map_or(&[], PackedI8::lines),
+            Product::F32(_, w) => self.f32.get(w + 1).map_or(&[], PackedF32::lines),
+        }
+    }
+
+    /// Columns of the widest result.
+    pub(super) fn widest(&self) -> usize {
+        let outputs = self.int8.iter().map(PackedI8::outputs).chain(self.f32.iter().map(PackedF32::outputs));
+        outputs.max().unwrap_or(0)
+    }
+
     /// The factor of a residual.
     pub(super) fn gamma(&self, id: Option<ParameterId>) -> &[[f32; 16]] {
         id.map_or(&self.ones, |id| &self.columns[&id])
@@ -151,7 +142,8 @@ impl Weights {
             Table::F32(values) => size_of_val(&**values),
             Table::Int8(values, scales) => size_of_val(&**values) + size_of_val(&**scales),
         };
-        self.matrices.iter().map(Packed::bytes).sum::<usize>()
+        self.int8.iter().map(PackedI8::bytes).sum::<usize>()
+            + self.f32.iter().map(PackedF32::bytes).sum::<usize>()
             + self.tables.values().map(table).sum::<usize>()
             + self.small_tables.values().map(|t| size_of_val(&**t)).sum::<usize>()
     }
@@ -181,9 +173,19 @@ fn load_table(graph: &Graph, id: ParameterId, source: &dyn WeightSource, int8: b
     })
 }
 
-/// Packs all matrices into one piece of memory, side by side.
-fn pack_all(graph: &Graph, matrices: &[Matrix], source: &dyn WeightSource) -> Result<Vec<Packed>> {
-    let sizes: Vec<usize> = matrices.iter().map(|matrix| lines_of(graph, matrix)).collect();
+/// Packs the weights of all products into one piece of memory, side by side.
+fn pack_all<U: Send, P>(
+    graph: &Graph,
+    products: &[Vec<Part>],
+    lines_of: fn(usize, usize) -> usize,
+    pack: impl Fn(&[Part], &mut [Line<[u8; 64]>]) -> Result<U> + Sync,
+    at: impl Fn(U, Memory, usize) -> P,
+) -> Result<Vec<P>> {
+    let lines = |parts: &Vec<Part>| {
+        let outputs = parts.iter().map(|part| size(graph, part).1).sum();
+        lines_of(parts.first().map_or(0, |part| size(graph, part).0), outputs)
+    };
+    let sizes: Vec<usize> = products.iter().map(lines).collect();
     let mut pages = Pages::new(sizes.iter().sum());
     let mut rest = pages.as_mut();
     let mut rooms = Vec::with_capacity(sizes.len());
@@ -192,61 +194,45 @@ fn pack_all(graph: &Graph, matrices: &[Matrix], source: &dyn WeightSource) -> Re
         rooms.push(room);
         rest = behind;
     }
-    let packed = matrices.par_iter().zip(rooms).map(|(matrix, room)| pack(graph, matrix, source, room));
-    let packed = packed.collect::<Result<Vec<Unplaced>>>()?;
-    let (memory, mut first): (Memory, usize) = (Arc::new(pages), 0);
-    let mut place = |(unplaced, size): (Unplaced, usize)| {
+    let packed = products.par_iter().zip(rooms).map(|(parts, room)| pack(parts, room));
+    let packed = packed.collect::<Result<Vec<U>>>()?;
+    let memory: Memory = Arc::new(pages);
+    let mut placed = Vec::with_capacity(packed.len());
+    let mut first = 0;
+    for (unplaced, size) in packed.into_iter().zip(sizes) {
+        placed.push(at(unplaced, memory.clone(), first));
         first += size;
-        match unplaced {
-            Unplaced::Int8(w) => Packed::Int8(w.at(memory.clone(), first - size)),
-            Unplaced::F32(w) => Packed::F32(w.at(memory.clone(), first - size)),
-        }
-    };
-    Ok(packed.into_iter().zip(sizes).map(&mut place).collect())
+    }
+    Ok(placed)
 }
 
-enum Unplaced {
-    Int8(UnplacedI8),
-    F32(UnplacedF32),
-}
-
-fn lines_of(graph: &Graph, matrix: &Matrix) -> usize {
-    let inputs = matrix.parts.first().map_or(0, |part| size(graph, part).0);
-    let outputs = matrix.parts.iter().map(|part| size(graph, part).1).sum();
-    if matrix.int8 { PackedI8::lines_of(inputs, outputs) } else { PackedF32::lines_of(inputs, outputs) }
-}
-
-fn pack(
+fn pack_f32(
     graph: &Graph,
-    matrix: &Matrix,
+    parts: &[Part],
     source: &dyn WeightSource,
     to: &mut [Line<[u8; 64]>],
-) -> Result<Unplaced> {
-    let mut bias = Vec::new();
-    let mut factors = Vec::new();
-    for part in &matrix.parts {
-        let (b, f) = bias_and_factors(graph, part, source)?;
-        bias.extend(b);
-        factors.extend(f);
+) -> Result<UnplacedF32> {
+    let (inputs, bias, factors) = columns(graph, parts, source)?;
+    let mut weights = Vec::new();
+    for part in parts {
+        weights.extend(rows(graph, part, source.tensor(part.weight)?.into_f32().into_owned()));
     }
-    let (inputs, _) = matrix.parts.first().map_or((0, 0), |part| size(graph, part));
-    if !matrix.int8 {
-        let mut weights = Vec::new();
-        for part in &matrix.parts {
-            weights.extend_from_slice(&rows(
-                graph,
-                part,
-                source.tensor(part.weight)?.into_f32().into_owned(),
-            ));
-        }
-        return Ok(Unplaced::F32(PackedF32::pack(inputs, &weights, Some(&factors), &bias, to)));
-    }
+    Ok(PackedF32::pack(inputs, &weights, Some(&factors), &bias, to))
+}
+
+fn pack_int8(
+    graph: &Graph,
+    parts: &[Part],
+    source: &dyn WeightSource,
+    to: &mut [Line<[u8; 64]>],
+) -> Result<UnplacedI8> {
+    let (inputs, bias, factors) = columns(graph, parts, source)?;
     let (mut values, mut scales) = (Cow::Borrowed(&[][..]), Vec::new());
-    for part in &matrix.parts {
+    for part in parts {
         let (v, s) = match source.tensor(part.weight)? {
             Tensor::Int8 { values, scales } if !part.transposed => (values, scales.into_owned()),
             tensor => {
-                let (v, s) = quantize_rows(&rows(graph, part, tensor.into_f32().into_owned()), inputs);
+                let (v, s) = quantize_rows(&rows(graph, part, as_stored(graph, part, tensor)), inputs);
                 (Cow::Owned(v), s)
             }
         };
@@ -260,7 +246,30 @@ fn pack(
     for (scale, factor) in scales.iter_mut().zip(&factors) {
         *scale *= factor;
     }
-    Ok(Unplaced::Int8(PackedI8::pack(inputs, &values, &scales, &bias, to)))
+    Ok(PackedI8::pack(inputs, &values, &scales, &bias, to))
+}
+
+/// A tensor that is quantised along its columns, in f32. An int8 folder has one scale for each row as it is stored, so f32
+/// weights are rounded to that first: both ways lead to the same bits.
+fn as_stored(graph: &Graph, part: &Part, tensor: Tensor<'_>) -> Vec<f32> {
+    match tensor {
+        Tensor::F32(values) if part.transposed => {
+            let (values, scales) = quantize_rows(&values, graph.parameter(part.weight).shape[1]);
+            Tensor::Int8 { values: values.into(), scales: scales.into() }.into_f32().into_owned()
+        }
+        tensor => tensor.into_f32().into_owned(),
+    }
+}
+
+/// Inputs of a product, and the bias and the factor of each column.
+fn columns(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result<(usize, Vec<f32>, Vec<f32>)> {
+    let (mut bias, mut factors) = (Vec::new(), Vec::new());
+    for part in parts {
+        let (b, f) = bias_and_factors(graph, part, source)?;
+        bias.extend(b);
+        factors.extend(f);
+    }
+    Ok((parts.first().map_or(0, |part| size(graph, part).0), bias, factors))
 }
 
 /// Inputs and outputs of a part.

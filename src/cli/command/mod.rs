@@ -11,6 +11,7 @@ mod kernels;
 mod machine;
 mod profile;
 mod quantize;
+mod sqnr;
 mod tag;
 mod tokenize;
 
@@ -40,6 +41,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Quantize(args) => quantize::run(args, global),
         Command::Bench(args) => bench::run(args, global),
         Command::Profile(args) => profile::run(args, global),
+        Command::Sqnr(args) => sqnr::run(args, global),
         Command::Kernels => kernels::run(global),
     }
 }

@@ -6,6 +6,8 @@
 mod amx;
 mod driver;
 mod epilogue;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod tile;
 

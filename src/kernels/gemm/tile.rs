@@ -5,6 +5,8 @@
 
 use super::PANEL_STRIPS;
 use crate::kernels::aligned::Line;
+#[cfg(target_arch = "aarch64")]
+use crate::kernels::isa::Neon;
 use crate::kernels::isa::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
@@ -118,6 +120,8 @@ tiles!(AvxVnni, "avx2,fma,avxvnni");
 tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 #[cfg(target_arch = "x86_64")]
 tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+#[cfg(target_arch = "aarch64")]
+tiles!(Neon, "neon");
 
 /// int8 dot products of `rows` rows (at most `S::ROWS_I8`), `stride` bytes apart in `x`, with some strips.
 ///

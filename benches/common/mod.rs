@@ -1,0 +1,87 @@
+//! What the benches of layers and models share: formula weights, tokens, and the check before the clock.
+
+use mobilebert::backend::candle::CandleBackend;
+use mobilebert::backend::native::{NativeBackend, NativeOptions};
+use mobilebert::backend::{Backend as _, Precision, Request};
+use mobilebert::model::{self, synthetic::Synthetic};
+use mobilebert::{Batch, Head, ModelConfig};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+pub(crate) const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::F32];
+
+/// Of the norm of the answer: f32 sums in another order.
+const F32_TOLERANCE: f64 = 2e-5;
+
+/// Of the norm of the answer: eight bits, through all layers of these formula weights; a wrong scale would be at 1.
+const INT8_TOLERANCE: f64 = 0.05;
+
+/// A configuration and its head, with weights from the formula.
+pub(crate) struct Model {
+    config: ModelConfig,
+    head: Head,
+}
+
+impl Model {
+    pub(crate) fn new(config: ModelConfig, head: Head) -> Self {
+        Self { config, head }
+    }
+
+    pub(crate) fn load(&self, options: NativeOptions) -> NativeBackend {
+        let graph = model::build(&self.config, self.head);
+        let weights = Synthetic::new(&graph);
+        NativeBackend::load(graph, &weights, options).unwrap()
+    }
+
+    /// The answers of both precisions: f32 against the reference backend, int8 against its definition (the scalar kernels), bit
+    /// by bit, and against f32.
+    ///
+    /// # Panics
+    /// If one is wrong.
+    pub(crate) fn check(&self, batch: &Batch) {
+        let graph = model::build(&self.config, self.head);
+        let weights = Synthetic::new(&graph);
+        let request = Request::new(batch);
+        let truth = CandleBackend::load(graph, &weights).unwrap().run(&request).unwrap();
+        let run = |options: NativeOptions| self.load(options).run(&request).unwrap();
+        let [int8, f32] = PRECISIONS.map(|precision| run(NativeOptions::new().precision(precision)));
+        for (found, tolerance) in [(&f32, F32_TOLERANCE), (&int8, INT8_TOLERANCE)] {
+            let error = relative_error(&truth, found);
+            assert!(error < tolerance, "off by {error}");
+        }
+        assert_eq!(
+            int8,
+            run(NativeOptions::new().kernels("scalar")),
+            "int8 has other bits than its definition"
+        );
+    }
+}
+
+fn relative_error(truth: &[f32], found: &[f32]) -> f64 {
+    assert_eq!(truth.len(), found.len());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let noise: f64 = truth.iter().zip(found).map(|(t, f)| square(t - f)).sum();
+    (noise / truth.iter().map(|&t| square(t)).sum::<f64>()).sqrt()
+}
+
+/// Different, ordinary tokens.
+pub(crate) fn batch(lengths: &[usize]) -> Batch {
+    let mut batch = Batch::new();
+    for (s, &n) in lengths.iter().enumerate() {
+        let ids: Vec<u32> = (0..n).map(|i| ((i * 37 + s * 101) % 900 + 1) as u32).collect();
+        batch.push(&ids, &vec![0; n]).unwrap();
+    }
+    batch
+}
+
+pub(crate) fn pool(threads: usize) -> ThreadPool {
+    ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+/// One pass into memory that is there already.
+pub(crate) fn pass(pool: &ThreadPool, model: &NativeBackend, batch: &Batch, output: &mut [f32]) {
+    pool.install(|| model.run_into(&Request::new(batch), output)).unwrap();
+}
+
+pub(crate) fn output(model: &NativeBackend, batch: &Batch) -> Vec<f32> {
+    vec![0.0; model.output_len(&Request::new(batch))]
+}

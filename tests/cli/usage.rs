@@ -1,0 +1,127 @@
+//! Flags, variables, help and exit codes of all commands.
+
+use crate::support::{QUESTION, command, finished, piped, run, tiny, write};
+
+#[test]
+fn people_get_plain_lines() {
+    let answer = run(&[&QUESTION[..], &["--context", "It was built by Ada."]].concat());
+    assert!(answer.stdout.starts_with("Ada\t0.9"), "{}", answer.stdout);
+    assert!(answer.stdout.ends_with("\t16..19\n"), "{}", answer.stdout);
+    let labels = piped(&["classify", "-"], "a joy\n\n");
+    let lines: Vec<&str> = labels.stdout.lines().collect();
+    assert!(lines[0].starts_with("positive\t0.") && lines[0].ends_with("\ta joy"), "{}", lines[0]);
+    assert!(lines[1].starts_with("error: stdin, line 2: the text is empty"), "{}", lines[1]);
+}
+
+#[test]
+fn variables_stand_for_flags_and_flags_win() {
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        finished(command(args).envs(variables.iter().copied()).output().unwrap())
+    };
+    let json = run(&["classify", "a joy"], &[("MOBILEBERT_JSON", "1"), ("MOBILEBERT_TOP_K", "2")]);
+    assert_eq!(json.line()["labels"].as_array().unwrap().len(), 2);
+    let plain = run(&["classify", "a joy"], &[("MOBILEBERT_JSON", "0")]);
+    assert!(plain.stdout.starts_with("positive\t"));
+    let tiny = tiny("bert-f32");
+    let variables = [("MOBILEBERT_MODEL", "/nowhere"), ("MOBILEBERT_IDS", "2,3")];
+    assert_eq!(run(&["infer", "--model", &tiny, "--hash"], &variables).code, 0);
+    run(&["infer", "--hash"], &variables).failed(1, "no model at \"/nowhere\"");
+    run(&["classify", "a joy"], &[("MOBILEBERT_KERNELS", "abacus")])
+        .failed(2, "MOBILEBERT_KERNELS is `abacus`; expected one that this CPU has: `");
+}
+
+#[test]
+fn flags_win_over_variables_that_do_not_go_with_them() {
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        finished(command(args).envs(variables.iter().copied()).output().unwrap())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let context = write(folder.path(), "context.txt", "It was built by Ada.");
+    let questions =
+        write(folder.path(), "in.jsonl", r#"{"question":"Where?","context":"It stands in Rome."}"#);
+    let texts = write(folder.path(), "in.txt", "dull");
+    let from_file = [&QUESTION[..], &["--context-file", &context, "--json"]].concat();
+    for variable in ["MOBILEBERT_CONTEXT", "MOBILEBERT_INPUT"] {
+        assert_eq!(run(&from_file, &[(variable, &questions)]).line()["answer"], "Ada", "{variable}");
+    }
+    let variables = [("MOBILEBERT_QUESTION", "Who?"), ("MOBILEBERT_CONTEXT_FILE", "/nowhere")];
+    assert_eq!(run(&["answer", "--input", &questions, "--json"], &variables).line()["answer"], "Rome");
+    let text = run(&["classify", "a joy", "--json"], &[("MOBILEBERT_INPUT", &texts)]);
+    assert_eq!(text.line()["label"], "positive");
+    // Nothing on the command line decides between two variables.
+    run(&QUESTION, &[("MOBILEBERT_CONTEXT", "x"), ("MOBILEBERT_CONTEXT_FILE", "y")])
+        .failed(2, "cannot be used with");
+}
+
+#[test]
+fn every_flag_is_in_the_help() {
+    for command in [
+        "answer",
+        "classify",
+        "tag",
+        "fill-mask",
+        "embed",
+        "tokenize",
+        "inspect",
+        "infer",
+        "quantize",
+        "sqnr",
+    ] {
+        let help = run(&[command, "--help"]);
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
+        for part in ["Example", "--model <SOURCE>", "MOBILEBERT_THREADS", "Exit codes:"] {
+            assert!(help.stdout.contains(part), "{part} in {command}");
+        }
+    }
+    let help = run(&["--help"]);
+    assert!(help.stdout.contains("Exit codes:") && help.stdout.contains("Examples:"));
+}
+
+/// Examples and tables are set by hand; wrapping them again would leave ragged lines.
+#[test]
+fn help_fits_a_terminal() {
+    let names =
+        "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile sqnr kernels";
+    for command_ in [""].into_iter().chain(names.split(' ')) {
+        let args: Vec<&str> = [command_, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
+        let help = |columns| finished(command(&args).env("COLUMNS", columns).output().unwrap()).stdout;
+        let end = |help: &str| help[help.rfind("\nExample").unwrap()..].to_owned();
+        let (narrow, wide) = (help("80"), help("200"));
+        assert_eq!(end(&narrow), end(&wide), "{command_}");
+        let longest = narrow.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 80, "{command_}: {longest}");
+    }
+}
+
+#[test]
+fn empty_and_long_texts_are_errors() {
+    run(&["classify", ""]).failed(1, "the text is empty");
+    run(&[&QUESTION[..], &["--context", " \n"]].concat()).failed(1, "the context is empty");
+    piped(&[&QUESTION[..], &["--context", "-"]].concat(), "\0 \n").failed(1, "the context is empty");
+    run(&["answer", "--question", " ", "--context", "Ada"]).failed(1, "the question is empty");
+    let question = "why ".repeat(100);
+    run(&["answer", "--question", &question, "--context", "Ada"]).failed(
+        1,
+        "the question has 100 tokens; the limit is 64: ask a shorter one or raise --max-question-len",
+    );
+    run(&["fill-mask", "--model", &tiny("mobilebert-mlm-f32"), "paris"]).failed(1, "has no [MASK]");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    run(&[]).failed(2, "Usage: mobilebert");
+    run(&["classify"]).failed(2, "required arguments were not provided");
+    run(&["classify", "x", "--labels", "bad"])
+        .failed(2, "--labels is bad; expected some of negative, positive");
+    run(&["classify", "x", "--top-k", "0"]).failed(2, "--top-k is 0; expected at least 1");
+    run(&["classify", "x", "--threads", "0"]).failed(2, "--threads is 0");
+    run(&["classify", "x", "--backend", "abacus"]).failed(2, "`abacus`");
+    run(&["embed", "x", "--pooling", "max"]).failed(2, "`mean` or `cls`");
+    run(&["answer", "--question", "Who?"]).failed(2, "pass --context, --context-file or --input");
+    run(&["answer", "--context", "x"]).failed(2, "pass --question, --questions-file or --input");
+    run(&["answer", "--context", "-", "--questions-file", "-"]).failed(2, "cannot be both");
+    run(&["infer"]).failed(2, "required arguments");
+    run(&["tokenize", "x", "--batch-size", "2"]).failed(2, "unexpected argument '--batch-size'");
+    run(&["tag", "x"]).failed(2, "tag has no built-in model; pass --model FOLDER or a hub id");
+    run(&["fill-mask", "x"]).failed(2, "fill-mask has no built-in model; pass --model FOLDER or a hub id");
+}
