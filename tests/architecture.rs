@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("source", &["format", "hub", "text"]),
     ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
     ("pipeline", &["config", "engine", "source", "text"]),
-    ("convert", &["config", "format", "graph", "model", "quant", "source"]),
+    ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
     (
         "cli",
         &[

@@ -24,6 +24,10 @@ pub enum ElementType {
     F64,
     /// Signed bytes.
     I8,
+    /// Unsigned bytes: weights of ONNX's quantisers.
+    U8,
+    /// Integers: biases of quantised linears.
+    I32,
     /// Integers of buffers such as `position_ids`; never read as weights.
     I64,
 }
@@ -32,9 +36,9 @@ impl ElementType {
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            ElementType::I8 => 1,
+            ElementType::I8 | ElementType::U8 => 1,
             ElementType::F16 | ElementType::Bf16 => 2,
-            ElementType::F32 => 4,
+            ElementType::F32 | ElementType::I32 => 4,
             ElementType::F64 | ElementType::I64 => 8,
         }
     }
@@ -52,6 +56,8 @@ impl ElementType {
             ElementType::Bf16 => "BF16",
             ElementType::F64 => "F64",
             ElementType::I8 => "I8",
+            ElementType::U8 => "U8",
+            ElementType::I32 => "I32",
             ElementType::I64 => "I64",
         }
     }
@@ -114,7 +120,7 @@ impl Checkpoint {
     }
 
     /// Adds all entries or, if one of them is wrong, none.
-    fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
+    pub(super) fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
         for (name, entry) in &entries {
             let size = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             let length = entry.dtype.as_ref().ok().and_then(|d| size?.checked_mul(d.size()));
@@ -196,6 +202,20 @@ impl Checkpoint {
         match self.find(name)? {
             (Entry { dtype: Ok(ElementType::I8), .. }, bytes) => Ok(bytemuck::cast_slice(bytes)),
             (entry, _) => Err(self.wrong_type(name, entry, "I8")),
+        }
+    }
+
+    /// A tensor of integers of at most 32 bits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent or of another type.
+    pub fn integers(&self, name: &str) -> Result<Vec<i32>> {
+        let (entry, bytes) = self.find(name)?;
+        match entry.dtype {
+            Ok(ElementType::I8) => Ok(bytes.iter().map(|&b| i32::from(b as i8)).collect()),
+            Ok(ElementType::U8) => Ok(bytes.iter().map(|&b| i32::from(b)).collect()),
+            Ok(ElementType::I32) => Ok(elements(bytes, i32::from_le_bytes).collect()),
+            _ => Err(self.wrong_type(name, entry, "I8, U8 or I32")),
         }
     }
 

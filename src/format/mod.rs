@@ -1,13 +1,19 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
 mod checkpoint;
+mod crc32c;
 mod folder;
 mod mmap;
 mod pickle;
+mod protobuf;
 mod safetensors;
+mod sstable;
+mod tensorbundle;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry};
 pub use mmap::Bytes;
+
+pub(crate) use tensorbundle::is_index as is_tensorflow_index;
 
 use std::borrow::Cow;
 
