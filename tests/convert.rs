@@ -44,7 +44,7 @@ fn assert_same(original: &str, sources: &[(&str, SourceFormat)]) {
 
 #[test]
 fn every_form_of_a_question_answering_mobilebert_has_one_hash() {
-    use SourceFormat::{HuggingFace, TensorFlow};
+    use SourceFormat::{HuggingFace, LiteRt, Onnx, TensorFlow};
     assert_same(
         "checkpoints/mobilebert-f32",
         &[
@@ -54,6 +54,10 @@ fn every_form_of_a_question_answering_mobilebert_has_one_hash() {
             ("checkpoints/mobilebert-bin", HuggingFace),
             ("checkpoints/mobilebert-bin/pytorch_model.bin", HuggingFace),
             ("checkpoints/mobilebert-bin-legacy", HuggingFace),
+            ("convert/onnx-mobilebert-qa", Onnx),
+            ("convert/onnx-mobilebert-qa/model.onnx", Onnx),
+            ("convert/onnx-mobilebert-qa-dynamo", Onnx),
+            ("convert/tflite-mobilebert-qa", LiteRt),
             ("convert/tf-mobilebert-qa", TensorFlow),
             ("convert/tf-mobilebert-qa/bert_model.ckpt", TensorFlow),
             ("convert/tf-mobilebert-qa/bert_model.ckpt.index", TensorFlow),
@@ -67,21 +71,111 @@ fn every_form_of_a_masked_mobilebert_has_one_hash() {
     let (target, report) = convert("convert/tf-mobilebert-pretraining");
     assert_eq!(report.class, "MobileBertForMaskedLM");
     assert_eq!(report.content_sha256, content_hash(&golden("checkpoints/mobilebert-mlm-f32")));
+    let (_, onnx) = convert("convert/onnx-mobilebert-masked");
+    assert_eq!(onnx.class, "MobileBertForMaskedLM");
+    assert_eq!(report.content_sha256, onnx.content_sha256);
     // What this head does not read but further training would is kept.
     let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
     assert_eq!(written.entry("cls.seq_relationship.weight").unwrap().shape, [2, 16]);
     assert!(report.notes.iter().any(|note| note.contains("training")), "{:?}", report.notes);
 }
 
+/// The weights of int8 graphs, with and without zero points, are those of the original but for their rounding.
+#[test]
+fn int8_graphs_hold_the_rounded_weights() {
+    /// Half a step of int8 is 1/254 of the range; unsigned types with a zero point have finer steps.
+    const ROUNDING: f32 = 1.0 / 254.0;
+    /// The zero points of this file were moved by 6, and what fell out of the range was cut off.
+    const CUT: f32 = 6.0 / 127.0;
+    let original = Checkpoint::open_folder(&golden("checkpoints/mobilebert-f32")).unwrap();
+    for (source, allowed) in [
+        ("convert/onnx-mobilebert-qa-dynamic", ROUNDING),
+        ("convert/onnx-mobilebert-qa-qdq", ROUNDING),
+        ("convert/tflite-mobilebert-qa-dynamic", ROUNDING),
+        ("convert/tflite-mobilebert-qa-static", ROUNDING),
+        ("convert/tflite-mobilebert-qa-asymmetric", ROUNDING + CUT),
+    ] {
+        let (target, report) = convert(source);
+        let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
+        assert_eq!(written.entries().count(), original.entries().count(), "{source}");
+        let mut rounded = 0;
+        for (name, entry) in original.entries() {
+            let (expected, found) = (original.f32(name).unwrap(), written.f32(name).unwrap());
+            assert_eq!(written.entry(name).unwrap().shape, entry.shape, "{source}: {name}");
+            let range = expected.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+            let furthest = expected.iter().zip(&*found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(furthest <= 1.001 * allowed * range, "{source}: {name}: {furthest} of {range}");
+            rounded += usize::from(furthest > 0.0);
+        }
+        assert!(rounded > 20, "{source}: only {rounded} tensors are rounded");
+        let verification = report.verification.expect("verified");
+        assert_eq!(verification.recorded.is_some(), !source.ends_with("asymmetric"), "{source}");
+    }
+}
+
+/// LiteRT's converter multiplies layer norms into the linears behind them: logits agree, weights as f32 divisions give
+/// them.
+#[test]
+fn folded_norms_are_unfolded() {
+    let (target, report) = convert("convert/tflite-bert-classifier");
+    assert!(report.notes.iter().any(|note| note.contains("folded")), "{:?}", report.notes);
+    let original = Checkpoint::open_folder(&golden("checkpoints/bert-f32")).unwrap();
+    let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
+    let mut inexact = 0;
+    for (name, _) in original.entries() {
+        let (expected, found) = (original.f32(name).unwrap(), written.f32(name).unwrap());
+        for (a, b) in expected.iter().zip(&*found) {
+            assert!((a - b).abs() <= 1e-6, "{name}: {a}, {b}");
+            inexact += usize::from(a != b);
+        }
+    }
+    assert!(inexact > 0, "nothing was folded");
+}
+
+/// What a graph cannot say comes from the file beside it; what it says has to agree.
+#[test]
+fn a_configuration_beside_a_graph_is_held_against_it() {
+    let folder = copy("convert/onnx-mobilebert-ner");
+    let config = fs::read_to_string(golden("checkpoints/mobilebert-ner-f32/config.json")).unwrap();
+    fs::write(folder.path().join("config.json"), &config).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let destination = target.path().join("model");
+    let source = folder.path().to_str().unwrap();
+    convert::convert(source, &destination, &ConvertOptions::new(), &|_, _| {}).unwrap();
+    assert_eq!(content_hash(&destination), content_hash(&golden("checkpoints/mobilebert-ner-f32")));
+    let text = fs::read_to_string(destination.join("config.json")).unwrap();
+    assert_eq!(ModelConfig::from_json(&text).unwrap().labels[1], "B-PER");
+
+    for (field, other, module) in [
+        ("\"num_attention_heads\": 2", "\"num_attention_heads\": 4", "encoder.layer.1.attention.self"),
+        ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "encoder.layer.0"),
+        ("\"intermediate_size\": 12", "\"intermediate_size\": 20", "encoder.layer.1.output.dense.weight"),
+        ("\"hidden_act\": \"relu\"", "\"hidden_act\": \"gelu\"", "encoder.layer.1.intermediate.dense"),
+        ("\"trigram_input\": true", "\"trigram_input\": false", "embeddings.embedding_transformation.weight"),
+    ] {
+        assert!(config.contains(field), "{field}");
+        fs::write(folder.path().join("config.json"), config.replace(field, other)).unwrap();
+        let error = failure(folder.path());
+        let ErrorKind::Conversion { file, place, module: found, .. } = error.kind() else {
+            panic!("{error}")
+        };
+        println!("{error}");
+        assert!(file.ends_with("model.onnx") && !place.is_empty(), "{error}");
+        assert!(found.contains(module), "{other}: {error}");
+    }
+}
+
 #[test]
 fn every_form_of_a_bert_classifier_has_one_hash() {
-    use SourceFormat::{HuggingFace, TensorFlow};
+    use SourceFormat::{HuggingFace, LiteRt, Onnx, TensorFlow};
     assert_same(
         "checkpoints/bert-f32",
         &[
             ("checkpoints/bert-f32", HuggingFace),
             ("checkpoints/tf-names", HuggingFace),
             ("convert/tf-bert-classifier", TensorFlow),
+            ("convert/onnx-bert-classifier", Onnx),
+            ("convert/onnx-bert-classifier-dynamo", Onnx),
         ],
     );
 }

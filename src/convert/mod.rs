@@ -3,11 +3,17 @@
 //! Whatever the source, the same weights become the same tensors: see [`content_hash`].
 
 mod canonical;
+mod flow;
+mod graph_file;
+mod infer;
 mod int8;
+mod onnx;
 mod output;
 mod source;
 mod stored;
 mod tensorflow;
+mod tflite;
+mod topology;
 mod verify;
 
 use std::path::{Path, PathBuf};

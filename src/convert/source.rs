@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{ConvertOptions, tensorflow};
+use super::{ConvertOptions, graph_file, tensorflow};
 use crate::config::{ModelConfig, QuantizationConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::onnx::is_onnx;
+use crate::format::tflite::is_tflite;
 use crate::format::{Bytes, Checkpoint, Tensor, WeightSource, is_tensorflow_index};
 use crate::graph::{Graph, Parameter, ParameterId};
 use crate::model::{self, Weights};
@@ -23,6 +25,10 @@ pub enum SourceFormat {
     HuggingFace,
     /// A checkpoint of TensorFlow.
     TensorFlow,
+    /// An ONNX graph.
+    Onnx,
+    /// A graph of LiteRT, formerly TensorFlow Lite.
+    LiteRt,
 }
 
 impl SourceFormat {
@@ -31,6 +37,8 @@ impl SourceFormat {
         match self {
             SourceFormat::HuggingFace => "Hugging Face",
             SourceFormat::TensorFlow => "TensorFlow",
+            SourceFormat::Onnx => "ONNX",
+            SourceFormat::LiteRt => "LiteRT",
         }
     }
 }
@@ -130,6 +138,23 @@ impl Found {
                 let config = config.ok_or_else(|| self.no_config("bert_config.json"))?;
                 tensorflow::open(Checkpoint::open_tensorflow(index)?, config, notes)
             }
+            SourceFormat::Onnx | SourceFormat::LiteRt => {
+                let (bytes, folder) = self.graph_file()?;
+                let config = self.config(&["config.json"], options)?;
+                let flow = match self.format {
+                    SourceFormat::Onnx => graph_file::onnx(&self.label(), bytes, Some(&folder))?,
+                    _ => graph_file::tflite(&self.label(), bytes)?,
+                };
+                graph_file::open(flow, config, notes)
+            }
+        }
+    }
+
+    /// The bytes of a graph's file, mapped, and the folder that it stands in.
+    fn graph_file(&self) -> Result<(Bytes, PathBuf)> {
+        match &self.place {
+            Place::File(file, folder) => Ok((Bytes::map(file)?, folder.clone())),
+            Place::Model(files) => Err(self.no_config(&files.label())),
         }
     }
 
@@ -182,9 +207,15 @@ fn folder(path: &Path) -> Result<Found> {
         [only] => file(only),
         [] => Err(ErrorKind::MissingFile {
             folder: path.to_owned(),
-            expected: ["model.safetensors", "pytorch_model.bin", "NAME.ckpt.index"]
-                .map(str::to_owned)
-                .to_vec(),
+            expected: [
+                "model.safetensors",
+                "pytorch_model.bin",
+                "NAME.ckpt.index",
+                "NAME.onnx",
+                "NAME.tflite",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             hint: "pass the model's folder, or its weight file".to_owned(),
         }
         .into()),
@@ -215,7 +246,8 @@ fn file(path: &Path) -> Result<Found> {
             file: path.display().to_string(),
             place: "byte 0".to_owned(),
             module: "the model".to_owned(),
-            expected: "safetensors, a PyTorch file or a TensorFlow checkpoint".to_owned(),
+            expected: "safetensors, a PyTorch file, a TensorFlow checkpoint, an ONNX or a LiteRT graph"
+                .to_owned(),
             found: found.to_owned(),
             hint: "save the model in one of these formats".to_owned(),
         }
@@ -243,6 +275,10 @@ fn by_ends(head: &[u8], tail: &[u8]) -> Result<SourceFormat, &'static str> {
         Ok(SourceFormat::HuggingFace)
     } else if is_tensorflow_index(tail) {
         Ok(SourceFormat::TensorFlow)
+    } else if is_tflite(head) {
+        Ok(SourceFormat::LiteRt)
+    } else if is_onnx(head) {
+        Ok(SourceFormat::Onnx)
     } else if head.starts_with(b"\x89HDF") {
         Err("an HDF5 file of Keras: load it with `from_pretrained(..., from_tf=True)` and save it again")
     } else if head.starts_with(b"GGUF") {

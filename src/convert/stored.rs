@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checkpoint, Tensor, WeightSource};
 use crate::graph::{Parameter, ParameterId};
 
@@ -15,6 +15,30 @@ pub(super) enum Stored {
     Tensor(View),
     /// One number throughout: a norm that the exporter has multiplied into the linear before it leaves gamma 1, beta 0.
     Fill(f32),
+    /// A weight whose columns were multiplied with the gamma of the norm before it.
+    Unfolded {
+        weight: View,
+        gamma: View,
+        /// The parameter, for errors.
+        name: String,
+    },
+    /// The bias of such a linear, to which the product of the weight and the norm's beta was added.
+    UnfoldedBias { bias: Option<View>, weight: View, gamma: View, beta: View },
+}
+
+impl Stored {
+    /// The tensors that it is made of.
+    pub(super) fn views(&self) -> impl Iterator<Item = &View> {
+        let views = match self {
+            Stored::Tensor(view) => [Some(view), None, None, None],
+            Stored::Fill(_) => [None; 4],
+            Stored::Unfolded { weight, gamma, .. } => [Some(weight), Some(gamma), None, None],
+            Stored::UnfoldedBias { bias, weight, gamma, beta } => {
+                [bias.as_ref(), Some(weight), Some(gamma), Some(beta)]
+            }
+        };
+        views.into_iter().flatten()
+    }
 }
 
 /// A stored matrix or vector, read in another way.
@@ -142,7 +166,44 @@ impl WeightSource for StoredWeights {
                 let length = self.parameters[parameter.0].shape.iter().product();
                 Cow::Owned(vec![*value; length])
             }
+            Stored::Unfolded { weight, gamma, name } => Cow::Owned(self.unfolded(weight, gamma, name)?),
+            Stored::UnfoldedBias { bias, weight, gamma, beta } => {
+                let name = &self.parameters[parameter.0].name;
+                let rows = self.unfolded(weight, gamma, name)?;
+                let beta = beta.read(&self.checkpoint)?;
+                let mut values = match bias {
+                    Some(bias) => bias.read(&self.checkpoint)?.into_owned(),
+                    None => vec![0.0; rows.len() / beta.len().max(1)],
+                };
+                for (value, row) in values.iter_mut().zip(rows.chunks_exact(beta.len().max(1))) {
+                    let added: f64 = row.iter().zip(&*beta).map(|(&w, &b)| f64::from(w) * f64::from(b)).sum();
+                    *value = (f64::from(*value) - added) as f32;
+                }
+                Cow::Owned(values)
+            }
         }))
+    }
+}
+
+impl StoredWeights {
+    /// A weight with its columns divided by gamma.
+    fn unfolded(&self, weight: &View, gamma: &View, name: &str) -> Result<Vec<f32>> {
+        let mut values = weight.read(&self.checkpoint)?.into_owned();
+        let gamma = gamma.read(&self.checkpoint)?;
+        if let Some(column) = gamma.iter().position(|&g| g == 0.0) {
+            return Err(Error::from(ErrorKind::Conversion {
+                file: self.checkpoint.file_of(&weight.name).to_owned(),
+                place: format!("`{}`, column {column}", weight.name),
+                module: name.to_owned(),
+                expected: "a norm whose gamma can be divided out of the linear it was folded into".to_owned(),
+                found: "gamma 0".to_owned(),
+                hint: "convert the model that this file was exported from".to_owned(),
+            }));
+        }
+        for row in values.chunks_exact_mut(gamma.len().max(1)) {
+            row.iter_mut().zip(&*gamma).for_each(|(w, g)| *w /= g);
+        }
+        Ok(values)
     }
 }
 

@@ -22,8 +22,9 @@ pub(super) const EXPECTED: &str = "expected.json";
 /// order differ by about 1e-6 of it a layer.
 const EXACT: f32 = 1e-4;
 
-/// The same for sources that compute in int8, whose logits carry the rounding of every activation.
-const APPROXIMATE: f32 = 0.1;
+/// The same for sources that compute in int8, whose logits carry the rounding of every activation: a third of the range in
+/// the smallest models with static int8. A wrong weight moves logits by more than their range.
+const APPROXIMATE: f32 = 0.5;
 
 /// A comparison of the written model with its source.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -82,6 +82,12 @@ impl Entry {
         self.bytes.len()
     }
 
+    /// The same, with its end cut to the length of its file, so that what is missing is reported as such.
+    pub(super) fn up_to(mut self, length: usize) -> Self {
+        self.bytes.end = self.bytes.end.min(length.max(self.bytes.start));
+        self
+    }
+
     pub(super) fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Ok(dtype), file: 0, bytes }
     }
@@ -202,6 +208,21 @@ impl Checkpoint {
         match self.find(name)? {
             (Entry { dtype: Ok(ElementType::I8), .. }, bytes) => Ok(bytemuck::cast_slice(bytes)),
             (entry, _) => Err(self.wrong_type(name, entry, "I8")),
+        }
+    }
+
+    /// A tensor of numbers of any type that fits into f64: small constants of graphs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent or of another type.
+    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        let (entry, bytes) = self.find(name)?;
+        match entry.dtype {
+            Ok(ElementType::I64) => Ok(elements(bytes, i64::from_le_bytes).map(|n| n as f64).collect()),
+            Ok(ElementType::I8 | ElementType::U8 | ElementType::I32) => {
+                Ok(self.integers(name)?.into_iter().map(f64::from).collect())
+            }
+            _ => Ok(self.f32(name)?.iter().map(|&n| f64::from(n)).collect()),
         }
     }
 

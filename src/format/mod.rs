@@ -2,13 +2,16 @@
 
 mod checkpoint;
 mod crc32c;
+mod flatbuffer;
 mod folder;
 mod mmap;
+pub(crate) mod onnx;
 mod pickle;
 mod protobuf;
 mod safetensors;
 mod sstable;
 mod tensorbundle;
+pub(crate) mod tflite;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry};
 pub use mmap::Bytes;
