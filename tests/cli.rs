@@ -377,9 +377,18 @@ fn flags_win_over_variables_that_do_not_go_with_them() {
 
 #[test]
 fn every_flag_is_in_the_help() {
-    for command in
-        ["answer", "classify", "tag", "fill-mask", "embed", "tokenize", "inspect", "infer", "quantize"]
-    {
+    for command in [
+        "answer",
+        "classify",
+        "tag",
+        "fill-mask",
+        "embed",
+        "tokenize",
+        "inspect",
+        "infer",
+        "convert",
+        "quantize",
+    ] {
         let help = run(&[command, "--help"]);
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
         for part in ["Example", "--model <SOURCE>", "MOBILEBERT_THREADS", "Exit codes:"] {
@@ -393,7 +402,8 @@ fn every_flag_is_in_the_help() {
 /// Examples and tables are set by hand; wrapping them again would leave ragged lines.
 #[test]
 fn help_fits_a_terminal() {
-    let names = "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile kernels";
+    let names =
+        "answer classify tag fill-mask embed tokenize inspect infer convert quantize bench profile kernels";
     for command_ in [""].into_iter().chain(names.split(' ')) {
         let args: Vec<&str> = [command_, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = |columns| finished(command(&args).env("COLUMNS", columns).output().unwrap()).stdout;
@@ -421,6 +431,33 @@ fn inspect_describes_a_model() {
     };
     assert_eq!(model["totals"]["I8"]["bytes"], bytes("I8"));
     assert!(run(&["inspect", "--model", "sentiment"]).stdout.contains("negative, positive"));
+}
+
+#[test]
+fn convert_writes_a_model_with_the_hash_of_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let destination = folder.path().join("model").display().to_string();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/convert/onnx-mobilebert-qa");
+    let report = run(&["convert", source, &destination, "--verify", "--json"]).line();
+    assert_eq!(report["class"], "MobileBertForQuestionAnswering");
+    let inspected = run(&["inspect", "--model", &tiny("mobilebert-f32"), "--json"]).line();
+    assert_eq!(report["content_sha256"], inspected["content_sha256"]);
+    let layers = report["verification"]["layers"].as_array().unwrap();
+    assert_eq!(
+        layers.iter().map(|l| l["layer"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["embeddings", "encoder.layer.0", "encoder.layer.1", "head"]
+    );
+    assert!(
+        layers.iter().all(|layer| layer["deviation"] == 0.0 && layer["magnitude"].as_f64().unwrap() > 0.0)
+    );
+
+    run(&["convert", source, &destination]).failed(1, "already exists");
+    let forced = run(&["convert", source, &destination, "--force"]);
+    assert!(forced.code == 0 && forced.stdout.contains("ONNX"), "{}", forced.stdout);
+    run(&["convert", source]).failed(2, "<DEST>");
+    let vocabulary =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/convert/onnx-mobilebert-qa/vocab.txt");
+    run(&["convert", vocabulary, &destination, "--force"]).failed(1, "something else");
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn a_configuration_beside_a_graph_is_held_against_it() {
 
 #[test]
 fn every_form_of_a_bert_classifier_has_one_hash() {
-    use SourceFormat::{HuggingFace, LiteRt, Onnx, TensorFlow};
+    use SourceFormat::{HuggingFace, Onnx, TensorFlow};
     assert_same(
         "checkpoints/bert-f32",
         &[

@@ -250,8 +250,9 @@ Examples:
   $ mobilebert convert org/name my-model --force --json
 
 Reads, recognised by content: folders in Hugging Face's layout
-(safetensors, PyTorch .bin, our int8) or one of their weight files, and
-TensorFlow checkpoints of BERT and MobileBERT.
+(safetensors, PyTorch .bin, our int8) or one of their weight files,
+TensorFlow checkpoints, ONNX and LiteRT graphs of BERT and MobileBERT,
+float and int8.
 
 The content hash is the same for the same weights in any format; `inspect`
 shows it too. --verify runs source and result and shows the largest

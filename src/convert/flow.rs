@@ -13,6 +13,9 @@ pub(super) type ValueIndex = usize;
 /// How far to look along operators that only reshape, and through the arithmetic of one formula.
 const FAR: usize = 32;
 
+/// More inputs than any operator of a formula has.
+const WIDE: usize = 16;
+
 /// A graph and its constants.
 pub(super) struct Flow {
     pub(super) file: String,
@@ -70,6 +73,10 @@ pub(super) enum Op {
     Mean,
     SquaredDifference,
     Softmax,
+    /// Of queries, keys and values, with a scale or with 1/sqrt(head size).
+    Attention {
+        scale: Option<f32>,
+    },
     LayerNorm {
         eps: f32,
     },
@@ -278,6 +285,9 @@ impl Flow {
                 Origin::Input | Origin::Nowhere => return false,
                 Origin::Node(node, _) => {
                     let node = &self.nodes[*node];
+                    if node.inputs.len() > WIDE {
+                        return false;
+                    }
                     if node.op != Op::Shape {
                         stack.extend(node.inputs.iter().flatten());
                     }
@@ -389,7 +399,7 @@ impl Flow {
                 _ if nodes.contains(&index) => {}
                 _ if arithmetic => {
                     nodes.push(index);
-                    stack.extend(node.inputs.iter().flatten());
+                    stack.extend(node.inputs.iter().take(WIDE).flatten());
                 }
                 Op::Mean | Op::View | Op::Quantize | Op::Dequantize { .. } => {
                     nodes.push(index);

@@ -14,6 +14,9 @@ use crate::error::Result;
 use crate::format::Bytes;
 use crate::model;
 
+/// Several times what a quantised BERT-large has.
+const MAX_NODES: usize = 1 << 16;
+
 pub(super) fn onnx(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<Flow> {
     let (graph, checkpoint) = crate::format::onnx::read(label, bytes, folder)?;
     Ok(super::onnx::flow(label, graph, checkpoint))
@@ -30,6 +33,14 @@ pub(super) fn open(
     config: Option<Map<String, Value>>,
     notes: &mut Vec<String>,
 ) -> Result<Source> {
+    if flow.nodes.len() > MAX_NODES {
+        return Err(flow.mismatch_of(
+            "the model",
+            0,
+            "at most 65536 operators",
+            &flow.nodes.len().to_string(),
+        ));
+    }
     let inferred = config.is_none();
     let candidates = match config {
         Some(config) => vec![config],

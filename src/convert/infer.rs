@@ -1,7 +1,10 @@
 //! The configuration of a model that comes as a graph: what its operators and the shapes of its constants say.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
+use super::attention;
 use super::flow::{Flow, Node, Op, Origin, ValueIndex};
 use super::topology::gather;
 use crate::error::{ErrorKind, Result};
@@ -13,9 +16,8 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
     let words = tables.iter().filter(|t| t.by_input).max_by_key(|t| t.rows);
     let words =
         words.ok_or_else(|| missing(flow, "the word embeddings", "a lookup of token ids in a table"))?;
-    let (attention, head_size) = attention(flow)
+    let (layers, attention, head_size) = attentions(flow)
         .ok_or_else(|| missing(flow, "encoder.layer.0.attention.self", "a softmax of scaled products"))?;
-    let layers = flow.nodes.iter().filter(|node| node.op == Op::Softmax).count();
     let positions = positions(flow, &tables, words.rows)
         .ok_or_else(|| missing(flow, "embeddings.position_embeddings", "a table of positions"))?;
     let hidden = positions.1;
@@ -140,40 +142,37 @@ fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize,
     looked_up.or_else(added)
 }
 
-/// Width of the attention and of one head, from the first softmax that is multiplied with values.
-fn attention(flow: &Flow) -> Option<(usize, usize)> {
-    let is_softmax = |value: ValueIndex| flow.is(flow.peel(value), &Op::Softmax);
-    let (index, node) = flow.nodes.iter().enumerate().find(|(_, node)| {
-        node.op == Op::MatMul && node.inputs.first().copied().flatten().is_some_and(is_softmax)
-    })?;
-    let values = node.inputs.get(1).copied().flatten()?;
-    let width = width_of(flow, values)?;
-    let before = &flow.nodes[..index];
-    // sqrt(head size) is the only number that scores are scaled by.
-    let scales = before.iter().rev().filter_map(|node| {
-        let [a, b] = [0, 1].map(|i| node.inputs.get(i).copied().flatten());
-        let number = |value: Option<ValueIndex>| value.and_then(|v| flow.scalar(v));
-        let size = match node.op {
-            Op::Mul => number(b).or_else(|| number(a)).map(|scale| 1.0 / (scale * scale)),
-            Op::Div => number(b).map(|scale| scale * scale),
-            _ => None,
-        }?;
-        let rounded = size.round();
-        let whole = (size - rounded).abs() < 0.05 * size && rounded >= 1.0 && rounded <= width as f32;
-        (whole && width.is_multiple_of(rounded as usize)).then_some(rounded as usize)
+/// Number of attentions, width of the first one, and of one of its heads.
+fn attentions(flow: &Flow) -> Option<(usize, usize, usize)> {
+    let products = (0..flow.values.len()).filter(|&value| {
+        matches!(flow.node(value), Some(Node { op: Op::MatMul | Op::Attention { .. }, .. }))
     });
-    let by_scale = scales.take(1).next();
-    // Or the shape that splits the width into heads.
-    let by_shape = || {
-        before.iter().rev().filter(|node| node.op == Op::View).find_map(|node| {
-            let shape = flow.numbers(node.inputs.get(1).copied().flatten()?)?;
-            match shape.as_slice() {
-                [.., heads, size] if shape.len() == 4 && heads * size == width as f64 => Some(*size as usize),
-                _ => None,
+    let mut found = products.filter_map(|value| attention::read(flow, value).ok());
+    let first = found.next()?;
+    let count = 1 + found.count();
+    let width = width_of(flow, first.value)?;
+    let by_scale = first.scale.map(|scale| (1.0 / (scale * scale)).round() as usize);
+    let size = by_scale.or_else(|| head_size(flow, first.value));
+    size.filter(|&size| size > 0 && width.is_multiple_of(size)).map(|size| (count, width, size))
+}
+
+/// The last number of the shape that splits a value's columns into heads, behind reshapes and transpositions.
+fn head_size(flow: &Flow, value: ValueIndex) -> Option<usize> {
+    flow.nodes.iter().filter(|node| node.op == Op::View).find_map(|node| {
+        let [input, shape] = [0, 1].map(|i| node.inputs.get(i).copied().flatten());
+        if flow.peel(input?) != value {
+            return None;
+        }
+        let shape = shape?;
+        let last = match flow.node(shape) {
+            // Computed from the numbers of texts and tokens, with the others behind them.
+            Some(Node { op: Op::Concat, inputs, .. }) if inputs.len() == 4 => {
+                flow.scalar((*inputs.last()?)?)?
             }
-        })
-    };
-    Some((width, by_scale.or_else(by_shape)?))
+            _ => *flow.numbers(shape).filter(|shape| shape.len() == 4)?.last()? as f32,
+        };
+        (last >= 1.0).then_some(last as usize)
+    })
 }
 
 /// Columns of the linear that a value comes from.
@@ -214,6 +213,7 @@ fn layer_norm_eps(flow: &Flow, hidden: usize) -> Option<f32> {
 
 /// Activations of feed-forward networks, in order: node, what they read, name in `config.json`.
 fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
+    let read = read_by_linears(flow);
     let mut found = Vec::new();
     for value in 0..flow.values.len() {
         let Origin::Node(index, 0) = flow.values[value].origin else { continue };
@@ -225,7 +225,7 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
             Op::GeluTanh => (input, "gelu_new"),
             Op::Mul => match flow.gelu(value) {
                 // The last product of the formula is the one that a linear reads.
-                Some((input, tanh)) if is_read_by_linear(flow, value) => {
+                Some((input, tanh)) if read.contains(&value) => {
                     (Some(input), if tanh { "gelu_new" } else { "gelu" })
                 }
                 _ => continue,
@@ -240,12 +240,12 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
     found
 }
 
-fn is_read_by_linear(flow: &Flow, value: ValueIndex) -> bool {
-    flow.nodes.iter().any(|node| {
-        let linear =
-            matches!(node.op, Op::MatMul | Op::MatMulInteger | Op::Linear { .. } | Op::LayerNorm { .. });
-        linear && node.inputs.first().copied().flatten().is_some_and(|input| flow.peel(input) == value)
-    })
+/// Values that a linear or a norm reads.
+fn read_by_linears(flow: &Flow) -> HashSet<ValueIndex> {
+    let linears = flow.nodes.iter().filter(|node| {
+        matches!(node.op, Op::MatMul | Op::MatMulInteger | Op::Linear { .. } | Op::LayerNorm { .. })
+    });
+    linears.filter_map(|node| node.inputs.first().copied().flatten()).map(|v| flow.peel(v)).collect()
 }
 
 /// What stands on the encoder.

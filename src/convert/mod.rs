@@ -2,6 +2,7 @@
 //!
 //! Whatever the source, the same weights become the same tensors: see [`content_hash`].
 
+mod attention;
 mod canonical;
 mod flow;
 mod graph_file;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::error::Result;
-use crate::format::Tensor;
+use crate::format::{Bytes, Tensor};
 use crate::graph::{Parameter, ParameterId};
 use canonical::ContentHash;
 use output::{Partial, Planned, TensorFile};
@@ -149,6 +150,21 @@ pub fn convert(
     drop(source);
     partial.rename(destination)?;
     Ok(report)
+}
+
+/// The content hash of a model that is an ONNX or LiteRT graph in memory, with the configuration that the graph implies:
+/// what [`convert`] would print for the file. `label` names it in errors.
+///
+/// # Errors
+/// As [`convert`].
+pub fn graph_content_hash(label: &str, bytes: Vec<u8>) -> Result<String> {
+    let bytes = Bytes::Owned(bytes);
+    let flow = match crate::format::tflite::is_tflite(&bytes) {
+        true => graph_file::tflite(label, bytes)?,
+        false => graph_file::onnx(label, bytes, None)?,
+    };
+    let source = graph_file::open(flow, None, &mut Vec::new())?;
+    content_hash(&source.config, &source.graph, &*source.weights)
 }
 
 struct Written {

@@ -94,6 +94,11 @@ fn op(node: &OnnxNode) -> Op {
         "Gelu" => Op::Gelu,
         "ReduceMean" => Op::Mean,
         "Softmax" => Op::Softmax,
+        "Attention" if is_own => {
+            let plain =
+                node.int("is_causal").unwrap_or(0) == 0 && node.float("softcap").unwrap_or(0.0) == 0.0;
+            if plain { Op::Attention { scale: node.float("scale") } } else { other() }
+        }
         "LayerNormalization" if node.int("axis").unwrap_or(-1) == -1 => {
             Op::LayerNorm { eps: node.float("epsilon").unwrap_or(DEFAULT_EPS) }
         }

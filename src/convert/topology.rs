@@ -2,6 +2,7 @@
 //! the inputs; each node of ours has to be met by the operators that compute it, and each value of ours stands for one
 //! value of theirs. Names play no part.
 
+use super::attention;
 use super::flow::{Flow, Node, Op, ValueIndex};
 use super::stored::{Stored, View};
 use crate::error::{Error, ErrorKind, Result};
@@ -387,7 +388,7 @@ impl<'a> Matcher<'a> {
                 let shape = &self.graph.parameter(weight).shape;
                 let dense = self.dense(theirs).filter(|dense| dense.weight.shape() == *shape);
                 let Some(dense) = dense else { return false };
-                let is_attention = |value: ValueIndex| self.product_of_values(value).is_some();
+                let is_attention = |value: ValueIndex| attention::read(self.flow, value).is_ok();
                 match self.graph.nodes[input.0].op {
                     graph::Op::Attention { .. } => is_attention(dense.input),
                     _ => !is_attention(dense.input),
@@ -404,12 +405,6 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// The operands of a product of two values that are computed.
-    fn product_of_values(&self, value: ValueIndex) -> Option<[ValueIndex; 2]> {
-        let pair = self.flow.pair(value, &Op::MatMul)?;
-        pair.iter().all(|&operand| self.flow.constant(operand).is_none()).then_some(pair)
-    }
-
     fn attention(
         &mut self,
         module: &str,
@@ -417,87 +412,25 @@ impl<'a> Matcher<'a> {
         [query, key, v]: [ValueId; 3],
         head_size: usize,
     ) -> Result<()> {
-        let Some([weights, values]) = self.product_of_values(value) else {
-            return self.fail(module, value, "softmax(query * key^T) * value");
+        let found = match attention::read(self.flow, value) {
+            Ok(found) => found,
+            Err((at, expected)) => return self.fail(module, at, expected),
         };
-        let mut softmax = self.flow.peel(weights);
-        // A guard against rows without any token: where(is_nan(x), 0, x).
-        if let Some(Node { op: Op::Where, inputs, .. }) = self.flow.node(softmax) {
-            let guarded =
-                inputs.iter().skip(1).flatten().find(|&&v| self.flow.is(self.flow.peel(v), &Op::Softmax));
-            softmax = guarded.map_or(softmax, |&v| self.flow.peel(v));
-        }
-        let Some(Node { op: Op::Softmax, inputs, .. }) = self.flow.node(softmax) else {
-            return self.fail(module, softmax, "a softmax over the scores");
-        };
-        let Some(scores) = inputs.first().copied().flatten() else {
-            return self.fail(module, softmax, "a softmax of the scores");
-        };
-        let Some((product, mut scale)) = self.scores(scores, 8) else {
-            return self.fail(module, scores, "the scores query * key^T / sqrt(head size), masked");
-        };
-        let Some([q, k]) = self.product_of_values(product) else {
-            return self.fail(module, product, "the product query * key^T");
-        };
-        let mut operand = |value| {
-            let (value, factor) = self.scaled_by(value);
-            scale = scale.zip(factor).map(|(a, b)| a * b);
-            value
-        };
-        let (q, k) = (operand(q), operand(k));
         let expected = 1.0 / (head_size as f32).sqrt();
-        if let Some(scale) = scale
+        if let Some(scale) = found.scale
             && !same(scale, expected)
         {
-            let expected =
-                format!("scores scaled by 1/sqrt(head size {head_size}) = {expected}, not by {scale}");
-            return self.fail(module, product, &expected);
+            let expected = format!("scores scaled by {expected} = 1/sqrt(head size {head_size})");
+            return Err(self.flow.mismatch_of(
+                module,
+                value,
+                &expected,
+                &format!("scores scaled by {scale}"),
+            ));
         }
-        self.bind(query, q)?;
-        self.bind(key, k)?;
-        self.bind(v, values)
-    }
-
-    /// The product behind a mask and a scale, and the scale where it is a constant.
-    fn scores(&self, value: ValueIndex, depth: usize) -> Option<(ValueIndex, Option<f32>)> {
-        let (value, scale) = self.scaled_by(value);
-        if self.product_of_values(value).is_some() {
-            return Some((value, scale));
-        }
-        let node = self.flow.node(value)?;
-        let depth = depth.checked_sub(1)?;
-        let candidates = match node.op {
-            Op::Add | Op::Where => &node.inputs,
-            _ => return None,
-        };
-        candidates.iter().flatten().find_map(|&input| {
-            let (product, inner) = self.scores(input, depth)?;
-            Some((product, scale.zip(inner).map(|(a, b)| a * b)))
-        })
-    }
-
-    /// Behind multiplications with one number; `None` for a number that is not a constant but the same for every text.
-    fn scaled_by(&self, mut value: ValueIndex) -> (ValueIndex, Option<f32>) {
-        const FACTORS: usize = 4;
-        let mut scale = Some(1.0);
-        for _ in 0..FACTORS {
-            value = self.flow.peel(value);
-            if let Some([a, b]) = self.flow.pair(value, &Op::Div).filter(|&[_, b]| self.flow.is_static(b)) {
-                scale = scale.zip(self.flow.scalar(b)).map(|(scale, b)| scale / b);
-                value = a;
-            } else if let Some([a, b]) = self.flow.pair(value, &Op::Mul) {
-                let (x, factor) = match (self.flow.is_static(a), self.flow.is_static(b)) {
-                    (false, true) => (a, b),
-                    (true, false) => (b, a),
-                    _ => return (value, scale),
-                };
-                scale = scale.zip(self.flow.scalar(factor)).map(|(scale, factor)| scale * factor);
-                value = x;
-            } else {
-                return (value, scale);
-            }
-        }
-        (self.flow.peel(value), scale)
+        self.bind(query, found.query)?;
+        self.bind(key, found.key)?;
+        self.bind(v, found.value)
     }
 
     /// What the first token's row is taken from.
