@@ -209,15 +209,15 @@ pub enum ErrorKind {
         /// The file.
         file: String,
         /// Byte offset, node or variable in it.
-        place: String,
+        place: Box<str>,
         /// Module path of the part of the model that was looked for.
-        module: String,
+        module: Box<str>,
         /// What the architecture asks for.
         expected: String,
         /// What the file has.
         found: String,
         /// What to try.
-        hint: String,
+        hint: Box<str>,
     },
     /// A converted model does not compute what its source computes.
     #[error("{place}: deviates by {deviation} from {reference}; expected at most {limit}")]

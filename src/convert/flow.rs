@@ -441,13 +441,13 @@ impl Flow {
         };
         ErrorKind::Conversion {
             file: self.file.clone(),
-            place,
-            module: module.to_owned(),
+            place: place.into(),
+            module: module.into(),
             expected: expected.to_owned(),
             found: found.to_owned(),
             hint: "check the configuration (--config FILE), or export the model again from Hugging Face's \
                    implementation with attn_implementation=\"eager\""
-                .to_owned(),
+                .into(),
         }
         .into()
     }

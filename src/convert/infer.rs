@@ -27,11 +27,9 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
     let eps = layer_norm_eps(flow, hidden);
     let mobile = trigram || words.columns != hidden || attention != hidden || eps.is_none();
 
-    let activations: Vec<_> = activations(flow);
-    let (_, first_value, activation) = activations
-        .first()
-        .ok_or_else(|| missing(flow, "the feed-forward network", "an activation"))?
-        .clone();
+    let activations = activations(flow);
+    let &(_, first_value, activation) =
+        activations.first().ok_or_else(|| missing(flow, "the feed-forward network", "an activation"))?;
     let intermediate = width_of(flow, first_value)
         .ok_or_else(|| missing(flow, "intermediate.dense", "a linear before the activation"))?;
     // A masked-LM head has one more.
@@ -87,13 +85,13 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
 fn missing(flow: &Flow, module: &str, expected: &str) -> crate::Error {
     ErrorKind::Conversion {
         file: flow.file.clone(),
-        place: "the graph".to_owned(),
-        module: module.to_owned(),
+        place: "the graph".into(),
+        module: module.into(),
         expected: expected.to_owned(),
         found: "none".to_owned(),
         hint: "place the model's config.json beside the file, or pass --config FILE; if the graph is of another \
                architecture, it cannot be converted"
-            .to_owned(),
+            .into(),
     }
     .into()
 }

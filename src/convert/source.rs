@@ -244,12 +244,12 @@ fn file(path: &Path) -> Result<Found> {
         Ok(format) => Ok(Found { format, place: Place::File(path.to_owned(), parent.to_owned()) }),
         Err(found) => Err(ErrorKind::Conversion {
             file: path.display().to_string(),
-            place: "byte 0".to_owned(),
-            module: "the model".to_owned(),
+            place: "byte 0".into(),
+            module: "the model".into(),
             expected: "safetensors, a PyTorch file, a TensorFlow checkpoint, an ONNX or a LiteRT graph"
                 .to_owned(),
             found: found.to_owned(),
-            hint: "save the model in one of these formats".to_owned(),
+            hint: "save the model in one of these formats".into(),
         }
         .into()),
     }

@@ -10,6 +10,7 @@ use crate::graph::{Parameter, ParameterId};
 
 /// How a parameter is found in a file.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a few hundred of them, each read once")]
 pub(super) enum Stored {
     /// A tensor of the checkpoint.
     Tensor(View),
@@ -193,11 +194,11 @@ impl StoredWeights {
         if let Some(column) = gamma.iter().position(|&g| g == 0.0) {
             return Err(Error::from(ErrorKind::Conversion {
                 file: self.checkpoint.file_of(&weight.name).to_owned(),
-                place: format!("`{}`, column {column}", weight.name),
-                module: name.to_owned(),
+                place: format!("`{}`, column {column}", weight.name).into(),
+                module: name.into(),
                 expected: "a norm whose gamma can be divided out of the linear it was folded into".to_owned(),
                 found: "gamma 0".to_owned(),
-                hint: "convert the model that this file was exported from".to_owned(),
+                hint: "convert the model that this file was exported from".into(),
             }));
         }
         for row in values.chunks_exact_mut(gamma.len().max(1)) {

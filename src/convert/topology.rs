@@ -23,11 +23,11 @@ pub(super) fn find(flow: &Flow, graph: &Graph) -> Result<Matched> {
     let Some(&output) = flow.outputs.first() else {
         return Err(ErrorKind::Conversion {
             file: flow.file.clone(),
-            place: "the graph".to_owned(),
-            module: "the model".to_owned(),
+            place: "the graph".into(),
+            module: "the model".into(),
             expected: "an output".to_owned(),
             found: "none".to_owned(),
-            hint: "export the model again".to_owned(),
+            hint: "export the model again".into(),
         }
         .into());
     };

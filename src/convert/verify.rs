@@ -61,9 +61,12 @@ impl WeightSource for Borrowed<'_> {
     }
 }
 
+/// The last value of each layer, by the layer's place in the model and its name.
+type Values = BTreeMap<(usize, String), Vec<f32>>;
+
 /// Keeps the last value of each layer.
 #[derive(Default)]
-struct Layers(Mutex<BTreeMap<(usize, String), Vec<f32>>>);
+struct Layers(Mutex<Values>);
 
 impl Observer for Layers {
     fn observe(&self, node: &Node, output: &[f32]) {
@@ -93,7 +96,7 @@ pub(super) fn verify(source: &Source, expected: Option<&[u8]>, written: &Path) -
         Some(recorded) => Batch::single(&recorded.ids, &recorded.types)?,
         None => sample(source)?,
     };
-    let run = |engine: &Engine| -> Result<(Vec<f32>, BTreeMap<(usize, String), Vec<f32>>)> {
+    let run = |engine: &Engine| -> Result<(Vec<f32>, Values)> {
         let layers = Layers::default();
         let output = engine.forward_observed(&batch, &layers)?;
         Ok((output.values().to_vec(), layers.0.into_inner().unwrap_or_default()))
@@ -128,8 +131,7 @@ pub(super) fn verify(source: &Source, expected: Option<&[u8]>, written: &Path) -
             let deviation = largest_difference(&logits, Some(&recorded.logits));
             let magnitude = recorded.logits.iter().fold(0.0f32, |max, v| max.max(v.abs()));
             let limit = magnitude * if source.approximate { APPROXIMATE } else { EXACT };
-            // Not `deviation > limit`, which no NaN is.
-            if !(deviation <= limit) {
+            if deviation.is_nan() || deviation > limit {
                 let place = "logits".to_owned();
                 let reference = format!("{EXPECTED} beside the source");
                 return Err(ErrorKind::Verification { place, deviation, reference, limit }.into());
