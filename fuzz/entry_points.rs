@@ -1,5 +1,6 @@
 //! What each fuzz target does with arbitrary bytes. `tests/fuzz_corpus.rs` runs the same functions over the corpus.
 
+use mobilebert::convert;
 use mobilebert::format::{Bytes, Checkpoint};
 use mobilebert::{ModelConfig, Tokenizer, TokenizerFiles, model};
 
@@ -38,6 +39,35 @@ pub(crate) fn pickle(data: &[u8]) {
     for (name, entry) in checkpoint.entries() {
         assert!(entry.byte_len() <= data.len());
         let _ = checkpoint.f32(name);
+    }
+}
+
+/// A TensorFlow checkpoint: four bytes of the index file's length, that file, the data file.
+pub(crate) fn tensorbundle(data: &[u8]) {
+    let Some((length, rest)) = data.split_first_chunk::<4>() else { return };
+    let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
+    let (index, variables) = rest.split_at(length);
+    let mut checkpoint = Checkpoint::default();
+    if checkpoint.add_tensorflow("fuzz", index, variables).is_err() {
+        return;
+    }
+    for (name, entry) in checkpoint.entries() {
+        assert!(entry.byte_len() <= variables.len());
+        let _ = checkpoint.f32(name);
+    }
+}
+
+/// An ONNX model, from its bytes to the hash of its weights.
+pub(crate) fn onnx(data: &[u8]) {
+    if data.get(4..8) != Some(b"TFL3") {
+        let _ = convert::graph_content_hash("fuzz", data.to_vec());
+    }
+}
+
+/// A LiteRT model, from its bytes to the hash of its weights.
+pub(crate) fn tflite(data: &[u8]) {
+    if data.get(4..8) == Some(b"TFL3") {
+        let _ = convert::graph_content_hash("fuzz", data.to_vec());
     }
 }
 

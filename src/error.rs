@@ -203,6 +203,34 @@ pub enum ErrorKind {
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A model of another framework is not what its architecture asks for.
+    #[error("{file}, {place}: {module}: expected {expected}, found {found}; {hint}")]
+    Conversion {
+        /// The file.
+        file: String,
+        /// Byte offset, node or variable in it.
+        place: Box<str>,
+        /// Module path of the part of the model that was looked for.
+        module: Box<str>,
+        /// What the architecture asks for.
+        expected: String,
+        /// What the file has.
+        found: String,
+        /// What to try.
+        hint: Box<str>,
+    },
+    /// A converted model does not compute what its source computes.
+    #[error("{place}: deviates by {deviation} from {reference}; expected at most {limit}")]
+    Verification {
+        /// The layer or output that deviates.
+        place: String,
+        /// The largest absolute difference.
+        deviation: f32,
+        /// What it was compared with.
+        reference: String,
+        /// The largest difference allowed.
+        limit: f32,
+    },
     /// This build lacks what was asked for.
     #[error("{what} is not part of this build; rebuild with `--features {feature}`")]
     NotBuilt {

@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
     ("pipeline", &["config", "engine", "source", "text"]),
     ("compare", &["backend", "engine", "graph", "quant", "text"]),
-    ("convert", &["config", "format", "graph", "model", "quant", "source"]),
+    ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
     (
         "cli",
         &[

@@ -38,3 +38,18 @@ fn pickle() {
 fn tokenizer() {
     run("tokenizer", entry_points::tokenizer);
 }
+
+#[test]
+fn tensorbundle() {
+    run("tensorbundle", entry_points::tensorbundle);
+}
+
+#[test]
+fn onnx() {
+    run("onnx", entry_points::onnx);
+}
+
+#[test]
+fn tflite() {
+    run("tflite", entry_points::tflite);
+}

@@ -178,6 +178,9 @@ pub(super) enum Command {
     /// Run a model on token ids and show the raw numbers
     #[command(after_help = EXAMPLE_INFER)]
     Infer(Infer),
+    /// Bring a model of another framework into a model folder
+    #[command(after_help = EXAMPLE_CONVERT)]
+    Convert(Convert),
     /// Write the int8 form of a model
     #[command(after_help = EXAMPLE_QUANTIZE)]
     Quantize(Quantize),
@@ -243,6 +246,21 @@ Examples:
 
 The hash is the SHA-256 of the logits as little-endian f32, row by row
 (question answering: start and end of the first token, then of the second).";
+const EXAMPLE_CONVERT: &str = "\
+Examples:
+  $ mobilebert convert uncased_L-12/bert_model.ckpt my-model
+  $ mobilebert convert pytorch_model.bin my-model --verify
+  $ mobilebert convert org/name my-model --force --json
+
+Reads, recognised by content: folders in Hugging Face's layout
+(safetensors, PyTorch .bin, our int8) or one of their weight files,
+TensorFlow checkpoints, ONNX and LiteRT graphs of BERT and MobileBERT,
+float and int8.
+
+The content hash is the same for the same weights in any format; `inspect`
+shows it too. --verify runs source and result and shows the largest
+difference of each layer; logits in an expected.json beside the source
+are compared as well. DEST appears only when it is complete.";
 const EXAMPLE_QUANTIZE: &str = "\
 Example:
   $ mobilebert quantize models/float models/int8";
@@ -492,6 +510,29 @@ pub(super) struct Infer {
     /// Write only the SHA-256 of the logits
     #[arg(long)]
     pub(super) hash: bool,
+}
+
+/// `mobilebert convert`
+#[derive(Debug, clap::Args)]
+pub(super) struct Convert {
+    /// Model to read: a folder, a weight file, a checkpoint's prefix, a built-in name or a hub id
+    #[arg(value_name = "SRC")]
+    pub(super) source: String,
+    /// Folder to write
+    #[arg(value_name = "DEST")]
+    pub(super) destination: PathBuf,
+    /// Run the source and the result and compare them layer by layer
+    #[arg(long)]
+    pub(super) verify: bool,
+    /// Replace DEST if it is a model folder
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Configuration, instead of the file beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Vocabulary, instead of the file beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub(super) vocab: Option<PathBuf>,
 }
 
 /// `mobilebert quantize`

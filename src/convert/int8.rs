@@ -1,12 +1,12 @@
 //! Writes the int8 form of a model folder: see `docs/model-format.md`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::output::Partial;
 use crate::config::{ModelConfig, QuantizationConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checkpoint, Tensor, WeightSource};
@@ -33,10 +33,7 @@ pub struct Int8Report {
 /// # Errors
 /// Those of opening the source, and [`ErrorKind::Io`] or [`ErrorKind::Input`] for the destination.
 pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
-    if destination.exists() {
-        let problem = "already exists; remove it or choose another destination".to_owned();
-        return Err(ErrorKind::Input { place: destination.display().to_string(), problem }.into());
-    }
+    super::output::check_destination(destination, None, false)?;
     let config_text = source.config_json()?;
     let config = ModelConfig::from_json(&config_text)?;
     let graph = model::build(&config, config.head);
@@ -70,60 +67,17 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
         tensors.push((name, Dtype::I8, parameter.shape.clone(), bytemuck::cast_slice(&values).to_vec()));
     }
 
-    let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-    let partial = Partial::create(parent, destination)?;
-    let write = |name: &str, bytes: &[u8]| {
-        let path = partial.folder.join(name);
-        fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
-    };
+    let partial = Partial::create(destination)?;
     let checkpoint = serialize(&tensors, &sha256(weights.checkpoint()))?;
-    write("model.safetensors", &checkpoint)?;
-    write("config.json", with_quantization(&config_text)?.as_bytes())?;
+    partial.write("model.safetensors", &checkpoint)?;
+    partial.write("config.json", with_quantization(&config_text)?.as_bytes())?;
     for name in TOKENIZER_FILES {
         if let Some(bytes) = source.read(name)? {
-            write(name, &bytes)?;
+            partial.write(name, &bytes)?;
         }
     }
     partial.rename(destination)?;
     Ok(Int8Report { quantized_tensors, f32_tensors, bytes: checkpoint.len() as u64 })
-}
-
-/// A folder under construction beside its destination; gone again unless it is renamed.
-struct Partial {
-    folder: PathBuf,
-    finished: bool,
-}
-
-impl Partial {
-    /// Makes a folder that did not exist, so that what is removed on failure is nobody else's.
-    fn create(parent: &Path, destination: &Path) -> Result<Self> {
-        let name = destination.file_name().unwrap_or_default().display();
-        let mut attempt = 0;
-        loop {
-            let folder = parent.join(format!(".{name}.{}-{attempt}.partial", std::process::id()));
-            match fs::create_dir(&folder) {
-                Ok(()) => return Ok(Self { folder, finished: false }),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => attempt += 1,
-                Err(e) => return Err(Error::io(folder, e)),
-            }
-        }
-    }
-
-    fn rename(mut self, destination: &Path) -> Result<()> {
-        fs::rename(&self.folder, destination).map_err(|e| Error::io(destination, e))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing more can be done about a folder that cannot be removed; the first error is the one to report.
-            let _ = fs::remove_dir_all(&self.folder);
-        }
-    }
 }
 
 /// Of the weight files, end to end in the order of their names.

@@ -24,6 +24,10 @@ pub enum ElementType {
     F64,
     /// Signed bytes.
     I8,
+    /// Unsigned bytes: weights of ONNX's quantisers.
+    U8,
+    /// Integers: biases of quantised linears.
+    I32,
     /// Integers of buffers such as `position_ids`; never read as weights.
     I64,
 }
@@ -32,9 +36,9 @@ impl ElementType {
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            ElementType::I8 => 1,
+            ElementType::I8 | ElementType::U8 => 1,
             ElementType::F16 | ElementType::Bf16 => 2,
-            ElementType::F32 => 4,
+            ElementType::F32 | ElementType::I32 => 4,
             ElementType::F64 | ElementType::I64 => 8,
         }
     }
@@ -52,6 +56,8 @@ impl ElementType {
             ElementType::Bf16 => "BF16",
             ElementType::F64 => "F64",
             ElementType::I8 => "I8",
+            ElementType::U8 => "U8",
+            ElementType::I32 => "I32",
             ElementType::I64 => "I64",
         }
     }
@@ -74,6 +80,12 @@ impl Entry {
     /// Bytes the tensor takes in its file.
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The same, with its end cut to the length of its file, so that what is missing is reported as such.
+    pub(super) fn up_to(mut self, length: usize) -> Self {
+        self.bytes.end = self.bytes.end.min(length.max(self.bytes.start));
+        self
     }
 
     pub(super) fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
@@ -114,7 +126,7 @@ impl Checkpoint {
     }
 
     /// Adds all entries or, if one of them is wrong, none.
-    fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
+    pub(super) fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
         for (name, entry) in &entries {
             let size = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             let length = entry.dtype.as_ref().ok().and_then(|d| size?.checked_mul(d.size()));
@@ -200,6 +212,35 @@ impl Checkpoint {
         match self.find(name)? {
             (Entry { dtype: Ok(ElementType::I8), .. }, bytes) => Ok(bytemuck::cast_slice(bytes)),
             (entry, _) => Err(self.wrong_type(name, entry, "I8")),
+        }
+    }
+
+    /// A tensor of numbers of any type that fits into f64: small constants of graphs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent or of another type.
+    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        let (entry, bytes) = self.find(name)?;
+        match entry.dtype {
+            Ok(ElementType::I64) => Ok(elements(bytes, i64::from_le_bytes).map(|n| n as f64).collect()),
+            Ok(ElementType::I8 | ElementType::U8 | ElementType::I32) => {
+                Ok(self.integers(name)?.into_iter().map(f64::from).collect())
+            }
+            _ => Ok(self.f32(name)?.iter().map(|&n| f64::from(n)).collect()),
+        }
+    }
+
+    /// A tensor of integers of at most 32 bits.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent or of another type.
+    pub fn integers(&self, name: &str) -> Result<Vec<i32>> {
+        let (entry, bytes) = self.find(name)?;
+        match entry.dtype {
+            Ok(ElementType::I8) => Ok(bytes.iter().map(|&b| i32::from(b as i8)).collect()),
+            Ok(ElementType::U8) => Ok(bytes.iter().map(|&b| i32::from(b)).collect()),
+            Ok(ElementType::I32) => Ok(elements(bytes, i32::from_le_bytes).collect()),
+            _ => Err(self.wrong_type(name, entry, "I8, U8 or I32")),
         }
     }
 

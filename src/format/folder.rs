@@ -89,7 +89,7 @@ fn open_shards(folder: &Path, index: &Path, add: Add) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-fn is_plain_file_name(name: &str) -> bool {
+pub(super) fn is_plain_file_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let plain = matches!(components.next(), Some(Component::Normal(only)) if only == name);
     plain && components.next().is_none() && !name.contains(['/', '\\', '\0'])

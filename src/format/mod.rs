@@ -1,13 +1,22 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
 mod checkpoint;
+mod crc32c;
+mod flatbuffer;
 mod folder;
 mod mmap;
+pub(crate) mod onnx;
 mod pickle;
+mod protobuf;
 mod safetensors;
+mod sstable;
+mod tensorbundle;
+pub(crate) mod tflite;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry};
 pub use mmap::Bytes;
+
+pub(crate) use tensorbundle::is_index as is_tensorflow_index;
 
 use std::borrow::Cow;
 

@@ -83,6 +83,33 @@ fn inspect_describes_a_model() {
 }
 
 #[test]
+fn convert_writes_a_model_with_the_hash_of_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let destination = folder.path().join("model").display().to_string();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/convert/onnx-mobilebert-qa");
+    let report = run(&["convert", source, &destination, "--verify", "--json"]).line();
+    assert_eq!(report["class"], "MobileBertForQuestionAnswering");
+    let inspected = run(&["inspect", "--model", &tiny("mobilebert-f32"), "--json"]).line();
+    assert_eq!(report["content_sha256"], inspected["content_sha256"]);
+    let layers = report["verification"]["layers"].as_array().unwrap();
+    assert_eq!(
+        layers.iter().map(|l| l["layer"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["embeddings", "encoder.layer.0", "encoder.layer.1", "head"]
+    );
+    assert!(
+        layers.iter().all(|layer| layer["deviation"] == 0.0 && layer["magnitude"].as_f64().unwrap() > 0.0)
+    );
+
+    run(&["convert", source, &destination]).failed(1, "already exists");
+    let forced = run(&["convert", source, &destination, "--force"]);
+    assert!(forced.code == 0 && forced.stdout.contains("ONNX"), "{}", forced.stdout);
+    run(&["convert", source]).failed(2, "<DEST>");
+    let vocabulary =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/convert/onnx-mobilebert-qa/vocab.txt");
+    run(&["convert", vocabulary, &destination, "--force"]).failed(1, "something else");
+}
+
+#[test]
 fn quantize_writes_a_model_that_answers_alike() {
     let folder = tempfile::tempdir().unwrap();
     let destination = folder.path().join("int8").display().to_string();

@@ -80,8 +80,7 @@ fn every_flag_is_in_the_help() {
 /// Examples and tables are set by hand; wrapping them again would leave ragged lines.
 #[test]
 fn help_fits_a_terminal() {
-    let names =
-        "answer classify tag fill-mask embed tokenize inspect infer quantize bench profile sqnr kernels";
+    let names = "answer classify tag fill-mask embed tokenize inspect infer convert quantize bench profile sqnr kernels";
     for command_ in [""].into_iter().chain(names.split(' ')) {
         let args: Vec<&str> = [command_, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let help = |columns| finished(command(&args).env("COLUMNS", columns).output().unwrap()).stdout;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use mobilebert::convert::content_hash;
 use mobilebert::format::ElementType;
+use mobilebert::model::{self, Weights};
 use mobilebert::{Architecture, ModelConfig, ModelFiles, QuantizationConfig, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,6 +27,8 @@ struct Description {
     tokenizer: Tokens,
     /// Weights, without scales and buffers.
     parameters: usize,
+    /// The same for the same weights in any file format.
+    content_sha256: String,
     totals: BTreeMap<String, Total>,
     files: Vec<WeightFile>,
     tensors: Vec<TensorLine>,
@@ -96,7 +100,10 @@ fn describe(files: &ModelFiles) -> Result<Description> {
         bytes: bytes.len(),
         sha256: hex(&Sha256::digest(bytes)),
     });
+    let head = model::build(&config, config.head);
+    let bound = Weights::bind(files.checkpoint()?, &config, &head)?;
     Ok(Description {
+        content_sha256: content_hash(&config, &head, &bound)?,
         model: files.label(),
         architecture: config.prefix(),
         class: config.class_name(),
@@ -151,6 +158,7 @@ fn show(model: &Description, output: &mut Output) -> Result<(), Failure> {
     }
     output.line(format_args!("tokenizer     {} tokens", model.tokenizer.vocab_size))?;
     output.line(format_args!("parameters    {}", model.parameters))?;
+    output.line(format_args!("content       sha256 {}", model.content_sha256))?;
     for (dtype, total) in &model.totals {
         let Total { tensors, elements, bytes } = total;
         output.line(format_args!("{dtype:<13} {tensors} tensors, {elements} elements, {bytes} bytes"))?;

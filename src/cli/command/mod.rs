@@ -3,6 +3,7 @@
 mod answer;
 mod bench;
 mod classify;
+mod convert;
 mod embed;
 mod fill_mask;
 mod infer;
@@ -38,6 +39,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Tokenize(args) => tokenize::run(args, global),
         Command::Inspect => inspect::run(global),
         Command::Infer(args) => infer::run(args, global),
+        Command::Convert(args) => convert::run(args, global),
         Command::Quantize(args) => quantize::run(args, global),
         Command::Bench(args) => bench::run(args, global),
         Command::Profile(args) => profile::run(args, global),
