@@ -30,7 +30,7 @@ impl Head {
         pack_keys_f32((tokens, size), k, &mut head.keys_f32);
         for d in 0..dimensions {
             let columns = (size - 16 * d).min(16);
-            let x = FloatRows { values: &v.values[16 * d..], stride: size };
+            let x = FloatRows { values: v.values.get(16 * d..).unwrap_or_default(), stride: size };
             let to = d * slots / 4;
             kernels.pack_values((tokens, columns), x, &head.value_scales, &mut head.values[to..]);
             pack_values_f32((tokens, columns), x, &mut head.values_f32[d * slots..]);
