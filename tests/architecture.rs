@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use; `error`, the ground floor, is open to all.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("graph", &[]),
     ("config", &["graph"]),
@@ -21,12 +21,15 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("source", &["format", "hub", "text"]),
     ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
     ("pipeline", &["config", "engine", "source", "text"]),
+    ("metrics", &[]),
+    ("dataset", &["metrics"]),
+    ("task", &["dataset", "engine", "metrics", "pipeline"]),
     ("convert", &["config", "format", "graph", "model", "quant", "source"]),
     (
         "cli",
         &[
-            "backend", "config", "convert", "engine", "format", "graph", "kernels", "model", "pipeline",
-            "profile", "source", "text",
+            "backend", "config", "convert", "dataset", "engine", "format", "graph", "kernels", "metrics",
+            "model", "pipeline", "profile", "source", "task", "text",
         ],
     ),
     ("main", &["cli"]),
