@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("pipeline", &["config", "engine", "source", "text"]),
     ("metrics", &[]),
     ("dataset", &["metrics"]),
-    ("task", &["dataset", "engine", "metrics", "pipeline"]),
+    ("task", &["dataset", "engine", "metrics", "pipeline", "text"]),
     ("convert", &["config", "format", "graph", "model", "quant", "source"]),
     (
         "cli",

@@ -12,6 +12,7 @@ use crate::pipeline::{
     QuestionAnsweringOptions, Ranking, TextClassification, TextClassificationOptions, TokenClassification,
     TokenClassificationOptions,
 };
+use crate::text::Tokenizer;
 
 /// Examples that are predicted together: enough to fill forward passes, few enough to lose little when stopped.
 const CHUNK: usize = 32;
@@ -93,6 +94,15 @@ impl Evaluator {
             Pipeline::Answers(pipeline) => pipeline.engine(),
             Pipeline::Labels(pipeline) => pipeline.engine(),
             Pipeline::Tags(pipeline) => pipeline.engine(),
+        }
+    }
+
+    /// The tokenizer below.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        match &self.pipeline {
+            Pipeline::Answers(pipeline) => pipeline.tokenizer(),
+            Pipeline::Labels(pipeline) => pipeline.tokenizer(),
+            Pipeline::Tags(pipeline) => pipeline.tokenizer(),
         }
     }
 
