@@ -31,6 +31,7 @@ pub(crate) struct Evaluation {
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     let Some((task, common)) = command.task() else { return Ok(()) };
+    report::check(&common.report)?;
     let data = read(command, task, common)?;
     let mut options = TaskOptions::new(task);
     let mut null_threshold = 0.0;
@@ -45,7 +46,6 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     for path in outputs {
         OpenOptions::new().append(true).create(true).open(path).map_err(|e| Failure::output(path, e))?;
     }
-    report::check(&common.report)?;
     let mut evaluation = evaluate(task, common, options, data, null_threshold)?;
     if let Some(path) = &common.predictions {
         write(path, &predictions::official(task, &evaluation.data, &evaluation.predictions, null_threshold))?;

@@ -4,6 +4,9 @@
 //! the embeddings on; if none is enough by itself, more and more of them from the front. Within the layer the same is
 //! done with operations, within the operation with its tensors, and the rows of a tensor (output channels) are halved as
 //! long as one half is enough.
+//!
+//! An answer on the edge flips for any small change. So of several swaps that flip it, the one is named that brings the
+//! logits closest to the reference's; of equals, the first.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -59,6 +62,8 @@ pub(super) struct Found {
     pub(super) arithmetic: bool,
     /// Layers, and operations of the layer, that had to be swapped too since nothing flips the answer by itself.
     pub(super) besides: Vec<String>,
+    /// Other layers that flip it by themselves, but leave the logits further from the reference's.
+    pub(super) also: Vec<String>,
 }
 
 impl fmt::Display for Found {
@@ -74,10 +79,12 @@ impl fmt::Display for Found {
             _ if self.arithmetic => write!(f, "cause      its int8 arithmetic; its weights may stay"),
             _ => write!(f, "cause      several of its tensors together"),
         }?;
-        match self.besides.as_slice() {
-            [] => Ok(()),
-            besides => write!(f, "\nnot alone  with {}", besides.join(", ")),
+        for (what, names) in [("not alone  with", &self.besides), ("flipped by", &self.also)] {
+            if !names.is_empty() {
+                write!(f, "\n{what} {}", names.join(", "))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -171,93 +178,127 @@ impl<'a> Replay<'a> {
 
     /// What to swap for the reference's answer. The two have to differ.
     pub(super) fn search(&self, input: &Input, positions: Range<usize>) -> Result<Found> {
-        let wanted = answer(&self.reference, input, positions.clone())?;
-        let flips = |swap: &Swap| -> Result<bool> {
-            let engine = self.models.open(swap, self.models.precision)?;
-            Ok(answer(&engine, input, positions.clone())? == wanted)
+        let right = run(&self.reference, input)?;
+        let wanted = place(&right, positions.clone());
+        let flips = |swap: &Swap| -> Result<Option<f64>> {
+            let output = run(&self.models.open(swap, self.models.precision)?, input)?;
+            let same = place(&output, positions.clone()) == wanted;
+            let squares = output.values().iter().zip(right.values()).map(|(a, b)| f64::from(a - b).powi(2));
+            Ok(same.then(|| squares.sum()))
         };
         let graph = self.models.graph;
         let parts = layers::parts(graph);
         let groups: Vec<Vec<usize>> = parts.iter().map(|(_, nodes)| nodes.clone()).collect();
-        let (part, before) = first(&BTreeSet::new(), &groups, &flips)?;
-        let mut base: BTreeSet<usize> = groups[..before].iter().flatten().copied().collect();
-        let mut besides: Vec<String> = parts[..before].iter().map(|(name, _)| name.clone()).collect();
+        let part = choose(&BTreeSet::new(), &groups, &flips)?;
+        let mut base: BTreeSet<usize> = groups[..part.before].iter().flatten().copied().collect();
+        let mut besides: Vec<String> = parts[..part.before].iter().map(|(name, _)| name.clone()).collect();
 
-        let nodes: Vec<Vec<usize>> = groups[part].iter().map(|&node| vec![node]).collect();
-        let (node, before) = first(&base, &nodes, &flips)?;
-        base.extend(nodes[..before].iter().flatten());
-        besides.extend(nodes[..before].iter().flatten().map(|&node| graph.nodes[node].name.clone()));
-        let node = nodes[node][0];
+        let nodes: Vec<Vec<usize>> = groups[part.chosen].iter().map(|&node| vec![node]).collect();
+        let operation = choose(&base, &nodes, &flips)?;
+        base.extend(nodes[..operation.before].iter().flatten());
+        besides
+            .extend(nodes[..operation.before].iter().flatten().map(|&node| graph.nodes[node].name.clone()));
+        let node = nodes[operation.chosen][0];
 
         let with = |rows: Option<(ParameterId, Range<usize>)>| {
             flips(&Swap { nodes: base.clone(), partly: Some((node, rows)) })
         };
+        let arithmetic = with(None)?;
         let mut found = Found {
-            layer: parts[part].0.clone(),
+            layer: parts[part.chosen].0.clone(),
             operation: graph.nodes[node].name.clone(),
             tensor: None,
             channels: None,
-            arithmetic: with(None)?,
+            arithmetic: arithmetic.is_some(),
             besides,
+            also: part.also.iter().map(|&i| parts[i].0.clone()).collect(),
         };
-        if found.arithmetic {
-            return Ok(found);
-        }
+        // A tensor has to do better than arithmetic alone, which swaps it for itself where weights are equal.
+        let mut least = arithmetic.map_or(f64::INFINITY, |distance| BETTER * distance);
+        let mut tensor = None;
         for parameter in parameters(&graph.nodes[node].op) {
-            let mut rows = 0..graph.parameter(parameter).shape[0];
-            if !with(Some((parameter, rows.clone())))? {
-                continue;
+            let rows = 0..graph.parameter(parameter).shape[0];
+            if let Some(distance) =
+                with(Some((parameter, rows.clone())))?.filter(|&distance| distance < least)
+            {
+                least = distance;
+                tensor = Some((parameter, rows));
             }
-            while rows.len() > 1 {
-                let middle = rows.start + rows.len() / 2;
-                let halves = [rows.start..middle, middle..rows.end];
-                let mut enough = None;
-                for half in halves {
-                    if enough.is_none() && with(Some((parameter, half.clone())))? {
-                        enough = Some(half);
-                    }
-                }
-                match enough {
-                    Some(half) => rows = half,
-                    None => break,
-                }
-            }
-            found.tensor = Some(graph.parameter(parameter).name.clone());
-            found.channels = Some([rows.start, rows.end - 1]);
-            break;
         }
+        let Some((parameter, mut rows)) = tensor else { return Ok(found) };
+        while rows.len() > 1 {
+            let middle = rows.start + rows.len() / 2;
+            let mut enough = None;
+            for half in [rows.start..middle, middle..rows.end] {
+                let distance = with(Some((parameter, half.clone())))?;
+                if let Some(distance) = distance
+                    && enough.as_ref().is_none_or(|(_, least)| distance < *least)
+                {
+                    enough = Some((half, distance));
+                }
+            }
+            match enough {
+                Some((half, _)) => rows = half,
+                None => break,
+            }
+        }
+        found.arithmetic = false;
+        found.tensor = Some(graph.parameter(parameter).name.clone());
+        found.channels = Some([rows.start, rows.end - 1]);
         Ok(found)
     }
 }
 
-/// The first group that is enough by itself, and 0; else the first that is enough with all groups before it, and how
-/// many those are.
-fn first(
+/// A tensor is to blame if swapping it leaves less than this share of what f32 arithmetic alone leaves.
+const BETTER: f64 = 0.9;
+
+/// Which of several groups flips the answer.
+struct Choice {
+    chosen: usize,
+    /// How many of the groups in front of it have to be swapped with it.
+    before: usize,
+    /// Others that flip it by themselves.
+    also: Vec<usize>,
+}
+
+/// The group that flips the answer by itself and leaves the logits closest; else the first that flips it with all groups
+/// before it.
+fn choose(
     base: &BTreeSet<usize>,
     groups: &[Vec<usize>],
-    flips: &impl Fn(&Swap) -> Result<bool>,
-) -> Result<(usize, usize)> {
+    flips: &impl Fn(&Swap) -> Result<Option<f64>>,
+) -> Result<Choice> {
     let swap = |chosen: &[Vec<usize>]| Swap {
         nodes: base.iter().chain(chosen.iter().flatten()).copied().collect(),
         partly: None,
     };
+    let mut alone = Vec::new();
     for (i, group) in groups.iter().enumerate() {
-        if flips(&swap(std::slice::from_ref(group)))? {
-            return Ok((i, 0));
-        }
+        alone.extend(flips(&swap(std::slice::from_ref(group)))?.map(|distance| (i, distance)));
     }
-    for i in 1..groups.len() {
-        if flips(&swap(&groups[..=i]))? {
-            return Ok((i, i));
-        }
+    if let Some(&(chosen, _)) = alone.iter().min_by(|a, b| a.1.total_cmp(&b.1)) {
+        let also = alone.into_iter().map(|(i, _)| i).filter(|&i| i != chosen).collect();
+        return Ok(Choice { chosen, before: 0, also });
     }
     let last = groups.len() - 1;
-    Ok((last, last))
+    for i in 1..last {
+        if flips(&swap(&groups[..=i]))?.is_some() {
+            return Ok(Choice { chosen: i, before: i, also: Vec::new() });
+        }
+    }
+    Ok(Choice { chosen: last, before: last, also: Vec::new() })
+}
+
+fn run(engine: &Engine, input: &Input) -> Result<Output> {
+    engine.forward(&Batch::single(&input.ids, &input.type_ids)?)
+}
+
+fn answer(engine: &Engine, input: &Input, positions: Range<usize>) -> Result<Place> {
+    Ok(place(&run(engine, input)?, positions))
 }
 
 /// The best start and end among the positions.
-fn answer(engine: &Engine, input: &Input, positions: Range<usize>) -> Result<Place> {
-    let output: Output = engine.forward(&Batch::single(&input.ids, &input.type_ids)?)?;
+fn place(output: &Output, positions: Range<usize>) -> Place {
     let mut best = (f32::NEG_INFINITY, (positions.start, positions.start));
     for start in positions.clone() {
         for end in start..positions.end.min(start + LONGEST_ANSWER) {
@@ -267,7 +308,7 @@ fn answer(engine: &Engine, input: &Input, positions: Range<usize>) -> Result<Pla
             }
         }
     }
-    Ok(best.1)
+    best.1
 }
 
 #[cfg(test)]
