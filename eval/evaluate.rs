@@ -129,6 +129,8 @@ pub(crate) fn evaluate(
         "options": format!("{options:?}"),
     });
     let mut log = if common.no_resume { Log::none() } else { Log::open(common.log.as_deref(), &key)? };
+    // A log may hold more than is asked for now, and is then not done with.
+    let is_done = log.predictions.len() <= data.len();
     log.predictions.truncate(data.len());
     let resumed = log.predictions.len();
     let progress = progress(&data, resumed, common.quiet);
@@ -145,7 +147,9 @@ pub(crate) fn evaluate(
     let predictions = std::mem::take(&mut log.predictions);
     let labelled = !matches!(&data, Dataset::Labelled(l) if l.examples.iter().any(|e| e.gold.is_none()));
     let scores = labelled.then(|| Scores::new(task, &data, &predictions, null_threshold)).transpose()?;
-    log.finish();
+    if is_done {
+        log.finish();
+    }
     let (model_sha256, model_bytes) = weights.unzip();
     let run = Run {
         scores: scores.as_ref().map_or_else(Map::new, named),

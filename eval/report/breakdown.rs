@@ -64,6 +64,15 @@ pub(crate) fn add(evaluation: &mut Evaluation) -> Result<(), Failure> {
         evaluation.run.groups = groups(&judged, metric);
         evaluation.run.calibration = Some(calibration(&judged));
     }
+    if let Some(entities) = evaluation.scores.as_ref().and_then(|scores| scores.entities.as_ref()) {
+        let row = |(name, score): (&String, &mobilebert::metrics::entities::EntityScore)| GroupRow {
+            name: name.clone(),
+            examples: score.support,
+            score: 100.0 * score.f1,
+        };
+        let rows = entities.types.iter().map(row).collect();
+        evaluation.run.groups = vec![Group { title: "Entity".to_owned(), metric: "f1".to_owned(), rows }];
+    }
     let engine = evaluation.evaluator.engine();
     if engine.backend().precision() == Precision::Int8 {
         let options = mobilebert::EngineOptions::new().precision(Precision::F32).backend(BackendKind::Native);
