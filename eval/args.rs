@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Stsb(Common),
     /// GLUE MNLI, matched or mismatched: accuracy
     Mnli(Common),
-    /// Named entities in a CoNLL file: f1, precision and recall as seqeval
+    /// Named entities in a CoNLL file: f1 of entities, as seqeval
     Ner(Common),
     /// Any .csv, .tsv or .jsonl with texts and labels: accuracy and macro_f1
     Classify(Classify),
@@ -164,7 +164,7 @@ pub(crate) struct Squad {
     #[arg(long, value_name = "FILE")]
     pub(crate) null_odds: Option<PathBuf>,
     /// v2.0: null odds above this are the empty answer
-    #[arg(long, value_name = "ODDS", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "ODDS", default_value_t = 0.0, allow_hyphen_values = true)]
     pub(crate) null_threshold: f32,
     /// Tokens that neighbouring windows share. Default: 128
     #[arg(long, value_name = "TOKENS")]

@@ -18,6 +18,8 @@ pub(crate) struct Log {
     path: PathBuf,
     /// Whether the file outlives the run.
     keep: bool,
+    /// Whether there is nothing, or nothing more, to go on from.
+    is_empty: bool,
     /// Predictions of earlier runs.
     pub(crate) predictions: Vec<Prediction>,
     /// Seconds that they took.
@@ -38,7 +40,14 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 impl Log {
     /// No log.
     pub(crate) fn none() -> Self {
-        Self { file: None, path: PathBuf::new(), keep: true, predictions: Vec::new(), seconds: 0.0 }
+        Self {
+            file: None,
+            path: PathBuf::new(),
+            keep: true,
+            is_empty: true,
+            predictions: Vec::new(),
+            seconds: 0.0,
+        }
     }
 
     /// The log of a run that `key` describes: in the given file, which must be of such a run, or in the user's cache.
@@ -71,7 +80,8 @@ impl Log {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
-        let mut log = Self { file: None, path: cached.clone(), keep: path.is_some(), ..Self::none() };
+        let mut log = Self::none();
+        (log.path, log.keep) = (cached.clone(), path.is_some());
         let end = match text.strip_prefix(head.as_bytes()) {
             Some(lines) => head.len() + log.read(lines),
             None if text.is_empty() || head.as_bytes().starts_with(&text) => {
@@ -86,7 +96,8 @@ impl Log {
         };
         // A line that the end of a run cut short.
         file.set_len(end as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
-        Ok(Self { file: Some(file), ..log })
+        log.file = Some(file);
+        Ok(log)
     }
 
     /// Takes the whole lines, and says how many bytes they are.
@@ -97,6 +108,7 @@ impl Log {
             let Some(Line { seconds, prediction }) = whole else { break };
             self.predictions.push(prediction);
             self.seconds = seconds;
+            self.is_empty = false;
             end += line.len();
         }
         end
@@ -108,12 +120,20 @@ impl Log {
         let line = Line { seconds, prediction: prediction.clone() };
         let mut text = serde_json::to_string(&line).unwrap_or_default();
         text.push('\n');
+        self.is_empty = false;
         file.write_all(text.as_bytes()).map_err(|source| Failure::output(&self.path, source))
     }
 
     /// All predictions are made: a log in the cache has done its work.
-    pub(crate) fn finish(self) {
-        if !self.keep {
+    pub(crate) fn finish(mut self) {
+        self.is_empty = true;
+    }
+}
+
+impl Drop for Log {
+    /// A log in the cache that nothing can go on from is no use.
+    fn drop(&mut self) {
+        if !self.keep && self.is_empty {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -47,11 +47,22 @@ fn squad_prints_one_object_and_writes_official_files() {
     let folder = tempfile::tempdir().unwrap();
     let [predictions, n_best, null_odds] = ["p.json", "n.json", "o.json"].map(|name| path(&folder, name));
     let mut arguments = SQUAD.to_vec();
-    arguments.extend(["--json", "--predictions", &predictions, "--n-best", &n_best, "--null-odds", &null_odds]);
+    arguments.extend([
+        "--json",
+        "--predictions",
+        &predictions,
+        "--n-best",
+        &n_best,
+        "--null-odds",
+        &null_odds,
+    ]);
     let result = json(&arguments);
     assert_eq!((result["total"].as_u64(), result["precision"].as_str()), (Some(6), Some("int8")));
     assert_eq!(result["model"], "models/qa");
-    assert!(result["exact"].as_f64().unwrap() > 60.0 && result["f1"].as_f64() >= result["exact"].as_f64(), "{result}");
+    assert!(
+        result["exact"].as_f64().unwrap() > 60.0 && result["f1"].as_f64() >= result["exact"].as_f64(),
+        "{result}"
+    );
     assert!(result["seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(result["model_sha256"].as_str().unwrap().len(), 64);
     let names: Vec<&String> = result.as_object().unwrap().keys().take(6).collect();
@@ -61,11 +72,13 @@ fn squad_prints_one_object_and_writes_official_files() {
     assert_eq!(answers["lamp-1"], "Clara Hobbs");
     let n_best = read_json(&n_best);
     assert_eq!(n_best["lamp-1"][0]["text"], answers["lamp-1"]);
-    let probabilities = n_best["lamp-1"].as_array().unwrap().iter().map(|a| a["probability"].as_f64().unwrap());
+    let probabilities =
+        n_best["lamp-1"].as_array().unwrap().iter().map(|a| a["probability"].as_f64().unwrap());
     assert!((probabilities.sum::<f64>() - 1.0).abs() < 1e-9);
     assert!(read_json(&null_odds)["lamp-1"].as_f64().unwrap() < 0.0);
 
-    let limited = json(&[&SQUAD[..], &["--json", "--limit", "2", "--precision", "f32", "--threads", "1"]].concat());
+    let limited =
+        json(&[&SQUAD[..], &["--json", "--limit", "2", "--precision", "f32", "--threads", "1"]].concat());
     assert_eq!((limited["total"].as_u64(), limited["precision"].as_str()), (Some(2), Some("f32")));
 }
 
@@ -97,9 +110,18 @@ fn glue_tables_and_entities() {
         assert!(result["accuracy"].as_f64().unwrap() >= 75.0 && result["macro_f1"].is_number(), "{result}");
     }
     let ner = "tests/golden/checkpoints/mobilebert-ner-f32";
-    let result = json(&["ner", "--model", ner, "--data", "eval/samples/ner.conll", "--json", "--predictions", &predictions]);
+    let result = json(&[
+        "ner",
+        "--model",
+        ner,
+        "--data",
+        "eval/samples/ner.conll",
+        "--json",
+        "--predictions",
+        &predictions,
+    ]);
     assert_eq!(result["total"], 3);
-    for name in ["f1", "precision", "recall", "accuracy"] {
+    for name in ["f1", "overall_precision", "overall_recall", "accuracy"] {
         assert!(result[name].is_number(), "{name}: {result}");
     }
     let text = fs::read_to_string(&predictions).unwrap();
@@ -139,7 +161,10 @@ fn every_glue_task_reads_its_sample_and_names_its_metrics() {
     for task in ["mnli", "stsb"] {
         let data = format!("eval/samples/{task}.tsv");
         let (code, message) = failure(&[task, "--model", "models/sentiment", "--data", &data]);
-        assert!(code > 0 && (message.contains("is none of the model's") || message.contains("regression")), "{message}");
+        assert!(
+            code > 0 && (message.contains("is none of the model's") || message.contains("regression")),
+            "{message}"
+        );
     }
 }
 
@@ -156,7 +181,10 @@ fn a_run_that_was_stopped_goes_on() {
     fs::write(&log, text).unwrap();
     let rest = with_log(&[]);
     assert_eq!(rest["resumed"], 2);
-    assert_eq!((&rest["exact"], &rest["f1"], &rest["total"]), (&whole["exact"], &whole["f1"], &whole["total"]));
+    assert_eq!(
+        (&rest["exact"], &rest["f1"], &rest["total"]),
+        (&whole["exact"], &whole["f1"], &whole["total"])
+    );
     assert_eq!(with_log(&[])["resumed"], 6);
 
     let (code, message) = failure(&[&SQUAD[..], &["--log", &log, "--precision", "f32"]].concat());
@@ -175,7 +203,11 @@ fn the_cache_remembers_a_run_until_it_is_complete() {
     let run = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mobilebert-eval"));
         command.current_dir(root()).env("XDG_CACHE_HOME", cache.path());
-        command.args(["squad", "--model", "models/qa", "--data", &data, "--json"]).args(more).output().unwrap()
+        command
+            .args(["squad", "--model", "models/qa", "--data", &data, "--json"])
+            .args(more)
+            .output()
+            .unwrap()
     };
     let output = run(&[]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -199,7 +231,8 @@ fn damaged_data_and_wrong_usage_say_where_and_why() {
     let empty = file("e.json", "");
     let (code, message) = failure(&["squad", "--model", "models/qa", "--data", &empty]);
     assert!(code == 1 && message.contains("e.json, line 1: the file is empty"), "{message}");
-    let (code, message) = failure(&["squad", "--model", "models/sentiment", "--data", "eval/samples/squad.json"]);
+    let (code, message) =
+        failure(&["squad", "--model", "models/sentiment", "--data", "eval/samples/squad.json"]);
     assert!(code == 1 && message.contains("question answering needs"), "{message}");
     let (code, message) = failure(&[&SQUAD[..], &["--report", "report.pdf"]].concat());
     assert!(code == 2 || message.contains("a report is .html, .md or .json"), "{message}");
@@ -236,7 +269,8 @@ fn certificates_count_and_explain_disagreements() {
     assert!(certificate["f1_difference"].as_f64().unwrap() > 0.0);
 
     let lines = path(&folder, "p.jsonl");
-    fs::write(&lines, "{\"id\": \"lamp-2\", \"answer\": \"1874\", \"start_char\": 39, \"end_char\": 43}\n").unwrap();
+    fs::write(&lines, "{\"id\": \"lamp-2\", \"answer\": \"1874\", \"start_char\": 41, \"end_char\": 45}\n")
+        .unwrap();
     assert_eq!(json(&[&certify[..], &["--reference", &lines]].concat())["equal"], 1);
     fs::write(&lines, "{\"id\": \"lamp-2\"}\n").unwrap();
     let (code, message) = failure(&[&certify[..], &["--reference", &lines]].concat());
@@ -246,8 +280,16 @@ fn certificates_count_and_explain_disagreements() {
 #[test]
 fn latency_says_what_was_measured_and_refuses_a_headline_from_too_little() {
     let result = json(&[
-        "latency", "--model", "models/sentiment", "--task", "sst2", "--data", "eval/samples/sst2.tsv", "--duration",
-        "0.1", "--json",
+        "latency",
+        "--model",
+        "models/sentiment",
+        "--task",
+        "sst2",
+        "--data",
+        "eval/samples/sst2.tsv",
+        "--duration",
+        "0.1",
+        "--json",
     ]);
     for name in ["model_sha256", "precision", "kernel", "cpu", "sequences"] {
         assert!(result[name].is_string(), "{name}: {result}");
@@ -261,7 +303,17 @@ fn latency_says_what_was_measured_and_refuses_a_headline_from_too_little() {
         assert_eq!(scenario["headline"].is_null(), scenario["refused"].is_string(), "{scenario}");
         assert!(scenario["refused"].is_string(), "0.1 seconds are too few: {scenario}");
     }
-    let text = run(&["latency", "--model", "models/sentiment", "--seq-len", "16", "--duration", "0.1", "--scenario", "offline"]);
+    let text = run(&[
+        "latency",
+        "--model",
+        "models/sentiment",
+        "--seq-len",
+        "16",
+        "--duration",
+        "0.1",
+        "--scenario",
+        "offline",
+    ]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("no headline") && text.contains("16 tokens each"), "{text}");
 }
@@ -269,10 +321,18 @@ fn latency_says_what_was_measured_and_refuses_a_headline_from_too_little() {
 #[test]
 fn reports_stand_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let [html, markdown, result, both] = ["r.html", "r.md", "r.json", "both.html"].map(|name| path(&folder, name));
+    let [html, markdown, result, both] =
+        ["r.html", "r.md", "r.json", "both.html"].map(|name| path(&folder, name));
     json(&[&SQUAD[..], &["--json", "--report", &html, "--report", &markdown, "--report", &result]].concat());
     let page = fs::read_to_string(&html).unwrap();
-    for part in ["<svg", "Accuracy against latency", "Error by layer", "Calibration", "Kind of question", "Latency, SingleStream"] {
+    for part in [
+        "<svg",
+        "Accuracy against latency",
+        "Error by layer",
+        "Calibration",
+        "Kind of question",
+        "Latency, SingleStream",
+    ] {
         assert!(page.contains(part), "no {part}");
     }
     for foreign in ["<script", "http:", "https:", "url(", "@import"] {
@@ -283,7 +343,8 @@ fn reports_stand_alone() {
     assert!(run["layers"].as_array().unwrap().len() > 2 && run["calibration"]["error"].is_number());
 
     let peers = path(&folder, "peers.json");
-    fs::write(&peers, r#"[{"name": "Other <engine>", "f1": 90.1, "latency_ms": 12.5, "bytes": 100000000}]"#).unwrap();
+    fs::write(&peers, r#"[{"name": "Other <engine>", "f1": 90.1, "latency_ms": 12.5, "bytes": 100000000}]"#)
+        .unwrap();
     let output = self::run(&["report", &result, "--peers", &peers, "--out", &both]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(fs::read_to_string(&both).unwrap().contains("Other &lt;engine&gt;"));
@@ -292,18 +353,28 @@ fn reports_stand_alone() {
 #[test]
 fn the_debugger_replays_a_question() {
     let result = json(&[
-        "debug", "--model", "models/qa", "--question", "Who built it?", "--context", "It was built by Ada.", "--json",
+        "debug",
+        "--model",
+        "models/qa",
+        "--question",
+        "Who built it?",
+        "--context",
+        "It was built by Ada.",
+        "--json",
     ]);
     assert_eq!((result["answer"].as_str(), result["reference"].as_str()), (Some("Ada"), Some("Ada")));
     assert!(result["found"].is_null() && result["layers"].as_array().unwrap().len() > 2, "{result}");
-    let (code, message) = failure(&["debug", "--model", "models/qa", "--data", "eval/samples/squad.json", "--id", "x"]);
+    let (code, message) =
+        failure(&["debug", "--model", "models/qa", "--data", "eval/samples/squad.json", "--id", "x"]);
     assert!(code == 1 && message.contains("no question `x`"), "{message}");
 }
 
 #[test]
 fn tasks_are_listed_with_their_sources() {
     let text = String::from_utf8(run(&["tasks"]).stdout).unwrap();
-    for task in ["squad", "squad-v2", "sst2", "mrpc", "qqp", "qnli", "rte", "cola", "stsb", "mnli", "ner", "classify"] {
+    for task in
+        ["squad", "squad-v2", "sst2", "mrpc", "qqp", "qnli", "rte", "cola", "stsb", "mnli", "ner", "classify"]
+    {
         assert!(text.lines().any(|line| line.split(' ').next() == Some(task)), "no {task}");
     }
     for line in text.lines().filter(|line| line.contains(" sample ")) {

@@ -53,7 +53,12 @@ fn squad_scores_are_those_of_the_official_scripts() {
         assert_eq!(score, expected("v2"), "{prediction:?} {references:?}");
         second.push(score);
         let no_answer = number(&golden["null_odds"]);
-        items.push(Item { score, has_answer: !references.is_empty(), answered: !prediction.is_empty(), no_answer });
+        items.push(Item {
+            score,
+            has_answer: !references.is_empty(),
+            answered: !prediction.is_empty(),
+            no_answer,
+        });
     }
     let totals = &goldens["squad"]["totals"];
     let (first, second) = (squad::totals(first).unwrap(), squad::totals(second).unwrap());

@@ -58,7 +58,8 @@ impl Task {
         }
     }
 
-    /// Names of the scores, the main one first: the one that a drop is measured in.
+    /// Names of the scores, the main one first: the one that a drop is measured in. Those of entities are the names that
+    /// `evaluate` gives seqeval's, so that `precision` can be that of the arithmetic.
     pub fn metrics(self) -> &'static [&'static str] {
         match self {
             Task::Squad => &["f1", "exact"],
@@ -66,7 +67,7 @@ impl Task {
             Task::Glue(GlueTask::Cola) => &["matthews"],
             Task::Glue(GlueTask::StsB) => &["pearson", "spearman"],
             Task::Glue(_) => &["accuracy"],
-            Task::Entities => &["f1", "precision", "recall", "accuracy"],
+            Task::Entities => &["f1", "overall_precision", "overall_recall", "accuracy"],
             Task::Labels => &["accuracy", "macro_f1"],
         }
     }

@@ -266,8 +266,8 @@ fn of_tags(tagged: &Tagged, data: &Dataset, predictions: &[Prediction]) -> Resul
     let all = scores.all;
     let values = vec![
         ("f1", 100.0 * all.f1),
-        ("precision", 100.0 * all.precision),
-        ("recall", 100.0 * all.recall),
+        ("overall_precision", 100.0 * all.precision),
+        ("overall_recall", 100.0 * all.recall),
         ("accuracy", 100.0 * scores.accuracy),
     ];
     Ok(Scores { entities: Some(scores), ..Scores::of(values, predicted.len(), items) })
