@@ -125,7 +125,7 @@ fn glue_tables_and_entities() {
         assert!(result[name].is_number(), "{name}: {result}");
     }
     let text = fs::read_to_string(&predictions).unwrap();
-    assert!(text.starts_with("Clara\tB-person\t") && text.lines().count() == 14 + 3, "{text}");
+    assert!(text.starts_with("Clara\tB-person\t") && text.lines().count() == 15 + 3, "{text}");
 }
 
 /// Labels of the samples' tasks, and scores that their data must give with any model that has them.
@@ -214,6 +214,12 @@ fn the_cache_remembers_a_run_until_it_is_complete() {
     assert!(message.contains("question `rye-2`") && message.contains("80 tokens"), "{message}");
     let files = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
     assert_eq!(files(&cache.path().join("mobilebert-eval")), 1);
+    let log = fs::read_dir(cache.path().join("mobilebert-eval")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(
+        fs::read_to_string(log).unwrap().lines().count(),
+        1 + 5,
+        "a head and the predictions before it"
+    );
     let output = run(&["--max-question-len", "100"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -272,7 +278,7 @@ fn certificates_count_and_explain_disagreements() {
     fs::write(&lines, "{\"id\": \"lamp-2\", \"answer\": \"1874\", \"start_char\": 41, \"end_char\": 45}\n")
         .unwrap();
     assert_eq!(json(&[&certify[..], &["--reference", &lines]].concat())["equal"], 1);
-    fs::write(&lines, "{\"id\": \"lamp-2\"}\n").unwrap();
+    fs::write(&lines, "{\"id\": \"lamp-2\", \"start_char\": 1}\n").unwrap();
     let (code, message) = failure(&[&certify[..], &["--reference", &lines]].concat());
     assert!(code == 1 && message.contains("p.jsonl, line 1: no text `answer`"), "{message}");
 }

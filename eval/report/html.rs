@@ -15,7 +15,7 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
     let mut cards = Vec::new();
     cards.extend(pareto(runs, peers));
     cards.extend(latency(runs));
-    for run in runs {
+    for (i, run) in runs.iter().enumerate() {
         for group in &run.groups {
             let rows: Vec<(String, f64, String)> = group
                 .rows
@@ -25,7 +25,7 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
             let title = format!("{}, {}", group.title, run.name());
             let y = (group.metric.as_str(), Scale::fixed(0.0, 105.0));
             let mut chart = Chart::new(&title, (&group.title, Scale::fixed(0.0, 1.0)), y);
-            chart.bars(&rows);
+            chart.bars(i % SERIES, &rows);
             let sizes: Vec<String> =
                 group.rows.iter().map(|row| format!("{} {}", row.name, row.examples)).collect();
             let title = format!("{} by {}", group.metric, lower(&group.title));
@@ -217,6 +217,12 @@ fn layers(runs: &[Run]) -> Option<String> {
     let x = ("layer", Scale::fixed(-0.5, most as f64 - 0.5));
     let y = ("relative error", Scale::around(errors.into_iter(), true));
     let mut chart = Chart::new("Error by layer", x, y);
+    let longest = with.iter().map(|(_, run)| &run.layers).max_by_key(|layers| layers.len())?;
+    // As many names as have room.
+    for (k, layer) in longest.iter().enumerate().filter(|(k, _)| k % longest.len().div_ceil(14) == 0) {
+        let name = layer.layer.strip_prefix("encoder.layer.").unwrap_or(&layer.layer);
+        chart.x_name(k as f64, if name == "embeddings" { "emb." } else { name });
+    }
     for (i, run) in &with {
         let points: Vec<(f64, f64)> =
             run.layers.iter().enumerate().map(|(k, l)| (k as f64, l.error)).collect();

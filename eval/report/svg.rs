@@ -97,6 +97,11 @@ impl Chart {
         chart
     }
 
+    /// A name below the x axis.
+    pub(super) fn x_name(&mut self, x: f64, name: &str) {
+        self.text(self.px(x), HEIGHT - BOTTOM + 18.0, "middle tick", name);
+    }
+
     /// Numbers below the x axis.
     pub(super) fn x_ticks(mut self) -> Self {
         for tick in self.x.ticks() {
@@ -155,7 +160,7 @@ impl Chart {
     }
 
     /// Bars side by side, each with a name below and a note above.
-    pub(super) fn bars(&mut self, bars: &[(String, f64, String)]) {
+    pub(super) fn bars(&mut self, series: usize, bars: &[(String, f64, String)]) {
         let slot = (WIDTH - LEFT - RIGHT) / bars.len().max(1) as f64;
         let width = (slot * 0.66).min(64.0);
         let base = self.py(self.y.low);
@@ -163,7 +168,7 @@ impl Chart {
             let middle = LEFT + (i as f64 + 0.5) * slot;
             let top = self.py(*value);
             self.draw(format_args!(
-                r#"<rect class="bar s0" x="{:.1}" y="{top:.1}" width="{width:.1}" height="{:.1}" rx="3"><title>{}</title></rect>"#,
+                r#"<rect class="bar s{series}" x="{:.1}" y="{top:.1}" width="{width:.1}" height="{:.1}" rx="3"><title>{}</title></rect>"#,
                 middle - width / 2.0,
                 (base - top).max(0.5),
                 escape(&format!("{name}: {} ({note})", number(*value)))

@@ -113,7 +113,7 @@ impl Evaluator {
     /// which), and whatever the pipeline says.
     pub fn predictions<'a>(&'a self, data: &'a Dataset, range: Range<usize>) -> Predictions<'a> {
         let range = range.start.min(data.len())..range.end.min(data.len());
-        Predictions { evaluator: self, data, range, classes: None, ready: VecDeque::new() }
+        Predictions { evaluator: self, data, range, classes: None, ready: VecDeque::new(), failed: None }
     }
 
     fn chunk(
@@ -121,22 +121,22 @@ impl Evaluator {
         data: &Dataset,
         range: Range<usize>,
         classes: &[Option<usize>],
-    ) -> Result<Vec<Prediction>> {
+    ) -> Result<Chunk<Prediction>> {
         match (&self.pipeline, data) {
             (Pipeline::Answers(pipeline), Dataset::Squad(data)) => answers(pipeline, data, range),
             (Pipeline::Labels(pipeline), Dataset::Labelled(data)) => {
                 let read = |batch: &[Example]| classify(pipeline, batch);
-                let results =
-                    in_place(&data.examples[range], read, |example, e| data.error(example, e.to_string()))?;
+                let (results, error) =
+                    in_place(&data.examples[range], read, |example, e| data.error(example, e.to_string()));
                 let prediction = |result| prediction(&result, pipeline, data, classes);
-                Ok(results.into_iter().map(prediction).collect())
+                Ok((results.into_iter().map(prediction).collect(), error))
             }
             (Pipeline::Tags(pipeline), Dataset::Tagged(data)) => {
                 let at = |sentence: &Sentence, e: Error| {
                     let place = format!("{}, line {}", data.file, sentence.line);
                     ErrorKind::Input { place, problem: e.to_string() }.into()
                 };
-                in_place(&data.sentences[range], |batch| tags(pipeline, batch), at)
+                Ok(in_place(&data.sentences[range], |batch| tags(pipeline, batch), at))
             }
             _ => Err(wrong_data(self.task, data)),
         }
@@ -168,6 +168,8 @@ pub struct Predictions<'a> {
     range: Range<usize>,
     classes: Option<Vec<Option<usize>>>,
     ready: VecDeque<Prediction>,
+    /// What comes behind the ready ones.
+    failed: Option<Error>,
 }
 
 impl Predictions<'_> {
@@ -179,8 +181,10 @@ impl Predictions<'_> {
             };
             let end = self.data.chunk_end(self.range.start + CHUNK).min(self.range.end);
             let chunk = self.range.start..end;
-            self.ready.extend(self.evaluator.chunk(self.data, chunk, &classes)?);
-            self.range.start = end;
+            let (results, error) = self.evaluator.chunk(self.data, chunk, &classes)?;
+            self.ready.extend(results);
+            self.failed = error;
+            self.range.start = if self.failed.is_some() { self.range.end } else { end };
             self.classes = Some(classes);
         }
         Ok(())
@@ -195,7 +199,7 @@ impl Iterator for Predictions<'_> {
             self.range.start = self.range.end;
             return Some(Err(error));
         }
-        self.ready.pop_front().map(Ok)
+        self.ready.pop_front().map(Ok).or_else(|| self.failed.take().map(Err))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -203,22 +207,29 @@ impl Iterator for Predictions<'_> {
     }
 }
 
-/// Runs examples together, or one by one if that fails, to find the one at fault.
+/// Results, and the error that ended them.
+type Chunk<T> = (Vec<T>, Option<Error>);
+
+/// Runs examples together, or one by one if that fails, up to the one at fault.
 fn in_place<E, T>(
     examples: &[E],
     run: impl Fn(&[E]) -> Result<Vec<T>>,
     at: impl Fn(&E, Error) -> Error,
-) -> Result<Vec<T>> {
-    run(examples).or_else(|_| {
-        let mut results = Vec::with_capacity(examples.len());
-        for example in examples {
-            results.extend(run(std::slice::from_ref(example)).map_err(|e| at(example, e))?);
+) -> Chunk<T> {
+    if let Ok(results) = run(examples) {
+        return (results, None);
+    }
+    let mut results = Vec::with_capacity(examples.len());
+    for example in examples {
+        match run(std::slice::from_ref(example)) {
+            Ok(one) => results.extend(one),
+            Err(error) => return (results, Some(at(example, error))),
         }
-        Ok(results)
-    })
+    }
+    (results, None)
 }
 
-fn answers(qa: &QuestionAnswering, data: &Squad, range: Range<usize>) -> Result<Vec<Prediction>> {
+fn answers(qa: &QuestionAnswering, data: &Squad, range: Range<usize>) -> Result<Chunk<Prediction>> {
     let questions = &data.questions[range];
     let at = |id: &str, e: Error| -> Error {
         ErrorKind::Input { place: format!("{}, question `{id}`", data.file), problem: e.to_string() }.into()
@@ -241,8 +252,8 @@ fn answers(qa: &QuestionAnswering, data: &Squad, range: Range<usize>) -> Result<
     let rank = |batch: &[(&str, &str, &PreparedContext<'_>)]| {
         qa.rank(&batch.iter().map(|&(_, question, context)| (question, context)).collect::<Vec<_>>())
     };
-    let rankings = in_place(&pairs, rank, |&(id, ..), e| at(id, e))?;
-    Ok(rankings.into_iter().map(Prediction::from).collect())
+    let (rankings, error) = in_place(&pairs, rank, |&(id, ..), e| at(id, e));
+    Ok((rankings.into_iter().map(Prediction::from).collect(), error))
 }
 
 impl From<Ranking> for Prediction {
