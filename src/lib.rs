@@ -18,6 +18,8 @@
 //! 3. [`backend`]: runs graphs. An [`Engine`] is configuration, weights and backend together: batches in, logits out.
 //! 4. [`pipeline`]: [`QuestionAnswering`], [`TextClassification`], [`TokenClassification`], [`FillMask`] and [`Embedder`]
 //!    compose all of it. Most programs need nothing else.
+//! 5. [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] scores as the official scripts do, and [`task`] runs a
+//!    pipeline over a dataset: how good a model is.
 //!
 //! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`) or a hub id; see
 //! [`ModelFiles::resolve`]. Every function that can fail returns an [`Error`] that says what, where, what was expected
@@ -30,6 +32,7 @@ pub mod backend;
 pub mod compare;
 mod config;
 pub mod convert;
+pub mod dataset;
 mod engine;
 mod error;
 pub mod format;
@@ -37,11 +40,13 @@ pub mod graph;
 mod head;
 mod hub;
 pub mod kernels;
+pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod profile;
 pub mod quant;
 mod source;
+pub mod task;
 pub mod text;
 
 pub use backend::Precision;
@@ -53,8 +58,8 @@ pub use error::{Error, ErrorKind, Result, TensorProblem};
 pub use pipeline::{
     AggregationStrategy, Answer, Classification, Embedder, EmbedderOptions, Embedding, Entity, Fill,
     FillMask, FillMaskOptions, FunctionToApply, LabelScore, LongText, Pooling, PreparedContext,
-    QuestionAnswering, QuestionAnsweringOptions, TextClassification, TextClassificationOptions,
-    TokenClassification, TokenClassificationOptions,
+    QuestionAnswering, QuestionAnsweringOptions, RankedAnswer, Ranking, TextClassification,
+    TextClassificationOptions, TokenClassification, TokenClassificationOptions,
 };
 pub use source::{BUILT_IN, ModelFiles};
 pub use text::{

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint};
 pub(crate) use crate::text::TOKENIZER_FILES;
@@ -136,6 +138,17 @@ impl ModelFiles {
                 Ok(checkpoint)
             }
         }
+    }
+
+    /// SHA-256 of the weight files, one after another, in hexadecimal: what a measurement is of.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::checkpoint`].
+    pub fn weights_sha256(&self) -> Result<String> {
+        let checkpoint = self.checkpoint()?;
+        let mut hasher = Sha256::new();
+        checkpoint.files().for_each(|(_, bytes)| hasher.update(bytes));
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use; `error`, the ground floor, is open to all.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("graph", &[]),
     ("config", &["graph"]),
@@ -21,13 +21,16 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("source", &["format", "hub", "text"]),
     ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
     ("pipeline", &["config", "engine", "source", "text"]),
+    ("metrics", &[]),
+    ("dataset", &["metrics"]),
+    ("task", &["dataset", "engine", "metrics", "pipeline", "text"]),
     ("compare", &["backend", "engine", "graph", "quant", "text"]),
     ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
     (
         "cli",
         &[
-            "backend", "compare", "config", "convert", "engine", "format", "graph", "kernels", "model",
-            "pipeline", "profile", "source", "text",
+            "backend", "compare", "config", "convert", "dataset", "engine", "format", "graph", "kernels",
+            "metrics", "model", "pipeline", "profile", "source", "task", "text",
         ],
     ),
     ("main", &["cli"]),

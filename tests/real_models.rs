@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use mobilebert::{
-    EngineOptions, Precision, QuestionAnswering, QuestionAnsweringOptions, TextClassification, TextIndex,
-};
+use mobilebert::task::{Prediction, Task, TaskOptions};
+use mobilebert::{EngineOptions, Precision, QuestionAnswering, QuestionAnsweringOptions, TextIndex};
 use serde_json::Value;
 
 /// Sums in another order move a score by 2e-6 at most (measured on these questions).
@@ -129,17 +128,16 @@ fn sst2_accuracy_of_the_committed_model_is_that_of_f32() {
     let Some(data) = shared("data", "MOBILEBERT_DATA") else { return };
     let recorded = read_json(&root().join("tests/golden/answers/sst2.json"));
     let recorded = &recorded["sst2-mobilebert-6l"];
-    let dev = std::fs::read_to_string(data.join("glue/sst2/dev.tsv")).unwrap();
-    let rows: Vec<(&str, &str)> = dev.lines().skip(1).map(|line| line.rsplit_once('\t').unwrap()).collect();
-    let sentiment = TextClassification::open("sentiment").unwrap();
-    let texts: Vec<&str> = rows.iter().map(|(text, _)| *text).collect();
-    let results = sentiment.classify_batch(&texts).unwrap();
-    let label = |r: &mobilebert::Classification| usize::from(r.best().unwrap().label == "positive");
-    let right = results.iter().zip(&rows).filter(|(r, (_, gold))| label(r).to_string() == *gold).count();
-    let changed = results.iter().enumerate().filter(|(i, r)| recorded["labels"][i] != label(r)).count();
-    let accuracy = 100.0 * right as f64 / rows.len() as f64;
+    let task: Task = "sst2".parse().unwrap();
+    let dev = task.read(&data.join("glue/sst2/dev.tsv")).unwrap();
+    let sentiment = TaskOptions::new(task).open("sentiment").unwrap();
+    let results: Vec<Prediction> = sentiment.predictions(&dev, 0..dev.len()).map(Result::unwrap).collect();
+    let is = |result: &Prediction, label: u64| matches!(result, Prediction::Class { class, .. } if *class as u64 == label);
+    let changed =
+        results.iter().enumerate().filter(|(i, r)| !is(r, recorded["labels"][i].as_u64().unwrap())).count();
+    let accuracy = task.score(&dev, &results).unwrap().main();
     let reference = 100.0 * recorded["accuracy"].as_f64().unwrap();
-    println!("SST-2 dev: {accuracy:.2}, f32 {reference:.2}; {changed} of {} labels differ", rows.len());
-    assert_eq!(rows.len(), 872);
+    println!("SST-2 dev: {accuracy:.2}, f32 {reference:.2}; {changed} of {} labels differ", dev.len());
+    assert_eq!(dev.len(), 872);
     assert!(accuracy >= reference - MAX_SST2_DROP, "{accuracy:.2} against {reference:.2} in f32");
 }

@@ -10,7 +10,9 @@ mod token_classification;
 
 pub use embedder::{Embedder, EmbedderOptions, Embedding, Pooling};
 pub use fill_mask::{Fill, FillMask, FillMaskOptions};
-pub use question_answering::{Answer, PreparedContext, QuestionAnswering, QuestionAnsweringOptions};
+pub use question_answering::{
+    Answer, PreparedContext, QuestionAnswering, QuestionAnsweringOptions, RankedAnswer, Ranking,
+};
 pub use scores::FunctionToApply;
 pub use text_classification::{
     Classification, LabelScore, LongText, TextClassification, TextClassificationOptions,

@@ -227,12 +227,11 @@ impl QuestionAnswering {
     /// # Errors
     /// As [`QuestionAnswering::answer`], for the first question that fails.
     pub fn answer_many<Q: AsRef<str>>(&self, questions: &[Q], context: &str) -> Result<Vec<Vec<Answer>>> {
-        let tokens = self.tokenize_context(context)?;
-        let each = questions.iter().enumerate().map(|(i, question)| {
-            self.search(question.as_ref(), context, &tokens, self.options.top_k)
-                .context(|| format!("question {}", i + 1))
-        });
-        each.collect()
+        let context = self.prepare(context)?;
+        let pairs: Vec<(&str, &PreparedContext<'_>)> =
+            questions.iter().map(|q| (q.as_ref(), &context)).collect();
+        let searches = self.search_all(&pairs, self.options.top_k, "question")?;
+        Ok(searches.into_iter().map(|search| self.finish(search, &context)).collect())
     }
 
     /// Pairs of question and context: the best `top_k` answers to each.
@@ -244,6 +243,29 @@ impl QuestionAnswering {
             self.answers(question.as_ref(), context.as_ref()).context(|| format!("pair {}", i + 1))
         });
         each.collect()
+    }
+
+    /// What n-best and null-odds files are made from: for each pair the best `top_k` places with their logits, and how
+    /// likely it is that the context does not say. Pairs share forward passes, so many at once are faster.
+    ///
+    /// ```
+    /// # fn main() -> mobilebert::Result<()> {
+    /// let qa = mobilebert::QuestionAnswering::open("qa")?;
+    /// let context = qa.prepare("The engine was built by Ada in London.")?;
+    /// let rankings = qa.rank(&[("Who built the engine?", &context), ("Where?", &context)])?;
+    /// assert_eq!(rankings[0].answers[0].answer.answer, "Ada");
+    /// assert!(rankings[0].null_odds() < 0.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`QuestionAnswering::answer`], for the first pair that fails.
+    pub fn rank<Q: AsRef<str>>(&self, pairs: &[(Q, &PreparedContext<'_>)]) -> Result<Vec<Ranking>> {
+        let searches = self.search_all(pairs, self.options.top_k, "pair")?;
+        let ranking =
+            |(search, (_, context)): (Search, &(Q, &PreparedContext<'_>))| search.ranking(context.text);
+        Ok(searches.into_iter().zip(pairs).map(ranking).collect())
     }
 
     fn tokenize_context(&self, context: &str) -> Result<TokenizedText> {
@@ -262,7 +284,80 @@ impl QuestionAnswering {
         let mut search = Search::new(top_k, self.options.max_answer_len);
         self.runner.run(windows, |window, logits, _| search.add(&window, logits))?;
         let null = self.options.handle_impossible_answer;
-        Ok(search.finish(null).into_iter().map(|(score, span)| answer(context, score, span)).collect())
+        Ok(search.finish(null).into_iter().map(|(score, c)| answer(context, score, c.span)).collect())
+    }
+
+    /// One search for each pair; the windows of all share forward passes. `unit` names a pair in errors.
+    fn search_all<Q: AsRef<str>>(
+        &self,
+        pairs: &[(Q, &PreparedContext<'_>)],
+        top_k: usize,
+        unit: &str,
+    ) -> Result<Vec<Search>> {
+        let place = |i: usize| move || format!("{unit} {}", i + 1);
+        let tokenize = |(i, (question, _)): (usize, &(Q, &PreparedContext<'_>))| {
+            self.runner.tokenize(question.as_ref(), "question").context(place(i))
+        };
+        let questions = pairs.iter().enumerate().map(tokenize).collect::<Result<Vec<_>>>()?;
+        let windows = pairs.iter().zip(&questions).enumerate().map(|(i, ((_, context), question))| {
+            context.tokens.windows_with_question(question, &self.windows).context(place(i))
+        });
+        let windows = windows.collect::<Result<Vec<_>>>()?.into_iter().enumerate();
+        let windows = windows.flat_map(|(pair, windows)| windows.map(move |window| OfPair { pair, window }));
+        let mut searches: Vec<Search> =
+            pairs.iter().map(|_| Search::new(top_k, self.options.max_answer_len)).collect();
+        self.runner.run(windows, |of, logits, _| searches[of.pair].add(&of.window, logits))?;
+        Ok(searches)
+    }
+
+    fn finish(&self, search: Search, context: &PreparedContext<'_>) -> Vec<Answer> {
+        let found = search.finish(self.options.handle_impossible_answer).into_iter();
+        found.map(|(score, c)| answer(context.text, score, c.span)).collect()
+    }
+}
+
+/// A window and the pair that it belongs to.
+struct OfPair {
+    pair: usize,
+    window: Window,
+}
+
+impl AsRef<Encoding> for OfPair {
+    fn as_ref(&self) -> &Encoding {
+        self.window.encoding()
+    }
+}
+
+/// An answer and the logits behind its score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RankedAnswer {
+    /// The answer; never the empty one.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// Logit of its first token as a start.
+    pub start_logit: f32,
+    /// Logit of its last token as an end.
+    pub end_logit: f32,
+}
+
+/// What a search for one question found; see [`QuestionAnswering::rank`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Ranking {
+    /// The best places, best first.
+    pub answers: Vec<RankedAnswer>,
+    /// Start and end logit of `[CLS]`, summed, in the window where the sum is least: the score of "the context does not
+    /// say".
+    pub null_logit: f32,
+}
+
+impl Ranking {
+    /// The score of "the context does not say" less that of the best answer: SQuAD's null odds, which grow with the
+    /// certainty that there is no answer.
+    pub fn null_odds(&self) -> f32 {
+        self.null_logit
+            - self.answers.first().map_or(f32::NEG_INFINITY, |best| best.start_logit + best.end_logit)
     }
 }
 
@@ -357,7 +452,18 @@ impl Search {
         self.spans = kept;
     }
 
-    fn finish(mut self, null_allowed: bool) -> Vec<(f32, Span)> {
+    /// The best places without "the context does not say", with their logits.
+    fn ranking(self, context: &str) -> Ranking {
+        let null_logit = self.null.map_or(f32::NEG_INFINITY, |(start, end)| start + end);
+        let ranked = |(score, c): (f32, Candidate)| RankedAnswer {
+            answer: answer(context, score, c.span),
+            start_logit: c.start,
+            end_logit: c.end,
+        };
+        Ranking { answers: self.finish(false).into_iter().map(ranked).collect(), null_logit }
+    }
+
+    fn finish(mut self, null_allowed: bool) -> Vec<(f32, Candidate)> {
         if let (true, Some((start, end))) = (null_allowed, self.null) {
             self.starts.add(start);
             self.ends.add(end);
@@ -365,7 +471,7 @@ impl Search {
             self.keep_best();
         }
         let normaliser = self.starts.value() + self.ends.value();
-        self.spans.iter().map(|c| ((c.logit() as f64 - normaliser).exp() as f32, c.span)).collect()
+        self.spans.iter().map(|c| ((c.logit() as f64 - normaliser).exp() as f32, *c)).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use super::scores::{softmax, top_k};
 use crate::config::Head;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Context as _, Error, Result};
-use crate::text::{Encoding, Span, TokenizedText, Tokenizer, WindowOptions};
+use crate::text::{Encoding, Span, TokenizedText, Tokenizer, Window, WindowOptions};
 
 /// How the labels of tokens become entities; the names are Hugging Face's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -169,6 +169,18 @@ struct Part {
     label: usize,
 }
 
+/// A window and the text that it belongs to.
+struct OfText {
+    text: usize,
+    window: Window,
+}
+
+impl AsRef<Encoding> for OfText {
+    fn as_ref(&self) -> &Encoding {
+        self.window.encoding()
+    }
+}
+
 impl TokenClassification {
     /// Opens a model with default options.
     ///
@@ -193,43 +205,64 @@ impl TokenClassification {
     /// # Errors
     /// [`crate::ErrorKind::EmptyText`] for a text without words.
     pub fn tag(&self, text: &str) -> Result<Vec<Entity>> {
-        let tokens = self.runner.tokenize(text, "text")?;
-        let parts = self.parts(&tokens)?;
+        let tokens = [self.runner.tokenize(text, "text")?];
+        let parts = self.parts(&tokens)?.pop().unwrap_or_default();
+        Ok(self.entities(text, &tokens[0], parts))
+    }
+
+    fn entities(&self, text: &str, tokens: &TokenizedText, parts: Vec<Part>) -> Vec<Entity> {
         let entities = match self.options.aggregation_strategy {
             AggregationStrategy::None => parts
                 .iter()
                 .map(|part| self.entity(text, self.label(part.label), std::slice::from_ref(part)))
                 .collect(),
             AggregationStrategy::Simple => self.join(text, &parts),
-            strategy => self.join(text, &words(&tokens, parts, strategy)),
+            strategy => self.join(text, &words(tokens, parts, strategy)),
         };
-        Ok(entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect())
+        entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect()
     }
 
-    /// Entities of each text.
+    /// Entities of each text. Texts share forward passes; no result depends on the others.
     ///
     /// # Errors
     /// As [`TokenClassification::tag`], for the first text that fails.
     pub fn tag_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Entity>>> {
-        let each = texts.iter().enumerate();
-        each.map(|(i, text)| self.tag(text.as_ref()).context(|| format!("text {}", i + 1))).collect()
+        let tokenize = |(i, text): (usize, &T)| {
+            self.runner.tokenize(text.as_ref(), "text").context(|| format!("text {}", i + 1))
+        };
+        let tokens = texts.iter().enumerate().map(tokenize).collect::<Result<Vec<_>>>()?;
+        let parts = self.parts(&tokens)?.into_iter();
+        let each = parts.zip(texts).zip(&tokens);
+        Ok(each.map(|((parts, text), tokens)| self.entities(text.as_ref(), tokens, parts)).collect())
     }
 
-    fn parts(&self, tokens: &TokenizedText) -> Result<Vec<Part>> {
-        let windows = tokens.windows(&self.windows)?;
-        let mut scores: Vec<(usize, Vec<f32>)> = vec![(0, Vec::new()); tokens.len()];
-        self.runner.run(windows, |window, logits, width| {
+    /// The tokens of each text with their scores.
+    fn parts(&self, texts: &[TokenizedText]) -> Result<Vec<Vec<Part>>> {
+        let windows = texts.iter().map(|text| text.windows(&self.windows)).collect::<Result<Vec<_>>>()?;
+        let windows = windows.into_iter().enumerate();
+        let windows = windows.flat_map(|(text, windows)| windows.map(move |window| OfText { text, window }));
+        let mut scores: Vec<Vec<(usize, Vec<f32>)>> =
+            texts.iter().map(|text| vec![(0, Vec::new()); text.len()]).collect();
+        self.runner.run(windows, |OfText { text, window }, logits, width| {
             let range = window.tokens();
             for (position, token) in window.positions().zip(range.clone()) {
                 // Neighbours on the poorer side, counted from 1; the first of equal windows wins.
                 let context = 1 + (token - range.start).min(range.end - 1 - token);
-                if context > scores[token].0 {
-                    scores[token] = (context, softmax(&logits[position * width..(position + 1) * width]));
+                let kept = &mut scores[text][token];
+                if context > kept.0 {
+                    *kept = (context, softmax(&logits[position * width..(position + 1) * width]));
                 }
             }
         })?;
-        let parts = scores.into_iter().zip(tokens.spans());
-        Ok(parts.map(|((_, scores), &span)| Part { label: best(&scores), span, scores }).collect())
+        let parts = scores.into_iter().zip(texts).map(|(scores, text)| {
+            let part = |((_, scores), &span): ((usize, Vec<f32>), &Span)| Part {
+                label: best(&scores),
+                span,
+                scores,
+            };
+            scores.into_iter().zip(text.spans()).map(part).collect()
+        });
+        Ok(parts.collect())
     }
 
     /// Joins neighbouring parts of one label; `B-` begins a new entity, as Hugging Face's pipeline does.

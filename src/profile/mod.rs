@@ -4,6 +4,7 @@
 //! [`diff`]). A backend that is not given a profiler pays one branch per operation.
 
 mod diff;
+pub mod machine;
 mod recorder;
 mod report;
 mod statistics;

@@ -64,6 +64,7 @@ fn every_flag_is_in_the_help() {
         "tokenize",
         "inspect",
         "infer",
+        "convert",
         "quantize",
         "sqnr",
     ] {

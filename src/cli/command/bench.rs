@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use mobilebert::profile::{Summary, summarize};
+use mobilebert::profile::{Summary, machine, summarize};
 use mobilebert::{Batch, Engine, Result};
 use serde::Serialize;
 
-use super::{machine, model_hash};
+use super::model_hash;
 use crate::cli::args::{self, Global};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};

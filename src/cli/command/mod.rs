@@ -9,7 +9,6 @@ mod fill_mask;
 mod infer;
 mod inspect;
 mod kernels;
-mod machine;
 mod profile;
 mod quantize;
 mod sqnr;
@@ -19,7 +18,6 @@ mod tokenize;
 use std::path::Path;
 
 use mobilebert::{EngineOptions, ModelFiles};
-use sha2::{Digest as _, Sha256};
 
 use super::args::{Args, Batch, Command, Global};
 use super::batch::Task;
@@ -103,10 +101,5 @@ fn model_hash(source: &str) -> mobilebert::Result<Option<String>> {
     if source.starts_with("synthetic:") {
         return Ok(None);
     }
-    let checkpoint = ModelFiles::resolve(source)?.checkpoint()?;
-    let mut hasher = Sha256::new();
-    for (_, bytes) in checkpoint.files() {
-        hasher.update(bytes);
-    }
-    Ok(Some(infer::hex(&hasher.finalize())))
+    ModelFiles::resolve(source)?.weights_sha256().map(Some)
 }

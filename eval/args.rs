@@ -1,0 +1,300 @@
+//! Arguments as the user writes them.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use mobilebert::dataset::GlueTask;
+use mobilebert::task::Task;
+use mobilebert::{BackendKind, Precision};
+
+const ABOUT: &str = "Measures models: accuracy as the official scripts compute it, latency, size";
+
+const AFTER_HELP: &str = "\
+Examples:
+  mobilebert-eval squad --model models/qa --data dev-v1.1.json --json
+  mobilebert-eval sst2 --model models/sentiment --data dev.tsv --report report.html
+  mobilebert-eval certify --reference predictions.json --model models/qa \\
+      --data dev-v1.1.json --precision f32
+  mobilebert-eval latency --model models/qa --task squad --data dev-v1.1.json
+
+A model is a folder in Hugging Face's layout, a built-in name (qa, sentiment)
+or a hub id. --data is a file, or a folder that is laid out as
+`mobilebert-eval tasks` says.
+
+Scores are in points, 0 to 100; correlations are multiplied by 100.
+
+A run that is stopped goes on where it was when the same command is given
+again: predictions are kept in a log (see --log) until they are complete.
+
+Exit codes:
+  0  all well
+  1  an input or the model failed, or a target was missed
+  2  wrong usage";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "mobilebert-eval", version, about = ABOUT, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// SQuAD v1.1 or v2.0, as the file says: exact and f1
+    #[command(visible_alias = "squad2")]
+    Squad(Squad),
+    /// GLUE SST-2: accuracy
+    Sst2(Common),
+    /// GLUE MRPC: f1 and accuracy
+    Mrpc(Common),
+    /// GLUE QQP: f1 and accuracy
+    Qqp(Common),
+    /// GLUE QNLI: accuracy
+    Qnli(Common),
+    /// GLUE RTE: accuracy
+    Rte(Common),
+    /// GLUE CoLA: Matthews' correlation
+    Cola(Common),
+    /// GLUE STS-B: Pearson's and Spearman's correlations
+    Stsb(Common),
+    /// GLUE MNLI, matched or mismatched: accuracy
+    Mnli(Common),
+    /// Named entities in a CoNLL file: f1 of entities, as seqeval
+    Ner(Common),
+    /// Any .csv, .tsv or .jsonl with texts and labels: accuracy and macro_f1
+    Classify(Classify),
+    /// Compare answers, span by span, with those that another implementation recorded
+    Certify(Certify),
+    /// Measure latency and throughput in LoadGen-style scenarios
+    Latency(Latency),
+    /// Join results (.json of --report) into one page
+    Report(Report),
+    /// Find the layer, tensor and channel that change an answer
+    Debug(Debug),
+    /// List tasks: files, sources, licences
+    Tasks,
+}
+
+impl Command {
+    /// The task and the common flags of the commands that score a dataset.
+    pub(crate) fn task(&self) -> Option<(Task, &Common)> {
+        Some(match self {
+            Command::Squad(args) => (Task::Squad, &args.common),
+            Command::Sst2(args) => (Task::Glue(GlueTask::Sst2), args),
+            Command::Mrpc(args) => (Task::Glue(GlueTask::Mrpc), args),
+            Command::Qqp(args) => (Task::Glue(GlueTask::Qqp), args),
+            Command::Qnli(args) => (Task::Glue(GlueTask::Qnli), args),
+            Command::Rte(args) => (Task::Glue(GlueTask::Rte), args),
+            Command::Cola(args) => (Task::Glue(GlueTask::Cola), args),
+            Command::Stsb(args) => (Task::Glue(GlueTask::StsB), args),
+            Command::Mnli(args) => (Task::Glue(GlueTask::Mnli), args),
+            Command::Ner(args) => (Task::Entities, args),
+            Command::Classify(args) => (Task::Labels, &args.common),
+            _ => return None,
+        })
+    }
+}
+
+/// Which model, and how it is run.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Model {
+    /// Model: folder, built-in name (qa, sentiment) or hub id
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) model: String,
+    /// Arithmetic: int8 or f32. Default: int8 if the weights are int8, else f32
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
+    /// Who computes: native or candle
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<BackendKind>,
+    /// Number of threads. Default: one for each processor
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Longest sequence in tokens. Default: the pipeline's
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_seq_len: Option<usize>,
+}
+
+/// Flags of all tasks.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) model: Model,
+    /// The examples: a file, or a folder of data sets
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// Only the first examples
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Write the predictions in the official format: JSON for SQuAD, TSV for GLUE, CoNLL for entities
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predictions: Option<PathBuf>,
+    /// Write a report: .html, .md or .json; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Vec<PathBuf>,
+    /// Keep predictions in this file while they are made, and after. Default: a file in the user's cache, removed when
+    /// all are made
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Start anew, and keep no log
+    #[arg(long, conflicts_with = "log")]
+    pub(crate) no_resume: bool,
+}
+
+/// `mobilebert-eval squad`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Squad {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Write n-best answers in the official format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) n_best: Option<PathBuf>,
+    /// Answers of each question in --n-best
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) n_best_size: usize,
+    /// Write null odds in the official format (v2.0: how sure the model is that there is no answer)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) null_odds: Option<PathBuf>,
+    /// v2.0: null odds above this are the empty answer
+    #[arg(long, value_name = "ODDS", default_value_t = 0.0, allow_hyphen_values = true)]
+    pub(crate) null_threshold: f32,
+    /// Tokens that neighbouring windows share. Default: 128
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) doc_stride: Option<usize>,
+    /// Longest question in tokens; a longer one is an error. Default: 64
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_question_len: Option<usize>,
+    /// Longest answer in tokens. Default: 30
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_answer_len: Option<usize>,
+}
+
+/// `mobilebert-eval classify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Classify {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Column of the text
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    pub(crate) text_column: String,
+    /// Column of a second text, for pairs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pair_column: Option<String>,
+    /// Column of the label
+    #[arg(long, value_name = "NAME", default_value = "label")]
+    pub(crate) label_column: String,
+}
+
+/// `mobilebert-eval certify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Certify {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Recorded answers: JSON of ids to texts, or JSON lines with id, answer, start_char, end_char and logits
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: PathBuf,
+    /// Fail if fewer answers are equal, in percent
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) min_equal: Option<f64>,
+    /// Logits closer than this, relative to their size, are a tie
+    #[arg(long, value_name = "X", default_value_t = 1e-5)]
+    pub(crate) tie: f32,
+    /// List every disagreement, not the first 20
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// The scenarios of MLPerf's LoadGen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// One query after another: 90th percentile of latency
+    SingleStream,
+    /// Eight sequences in a query: 99th percentile of latency
+    MultiStream,
+    /// Queries at random times: 99th percentile of latency under a bound
+    Server,
+    /// All at once: throughput
+    Offline,
+}
+
+/// `mobilebert-eval latency`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Latency {
+    #[command(flatten)]
+    pub(crate) model: Model,
+    /// Task of --data: squad, sst2, ..., ner, classify
+    #[arg(long, value_name = "TASK", requires = "data")]
+    pub(crate) task: Option<Task>,
+    /// Real inputs: a file of the task
+    #[arg(long, value_name = "PATH", requires = "task")]
+    pub(crate) data: Option<PathBuf>,
+    /// Sequences of this many tokens instead of real inputs
+    #[arg(long, value_name = "TOKENS", conflicts_with = "data", default_value_t = 128)]
+    pub(crate) seq_len: usize,
+    /// Scenarios; may be repeated. Default: all
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Vec<Scenario>,
+    /// Seconds of each scenario, at least
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    pub(crate) duration: f64,
+    /// Server: queries a second. Default: 60 % of what SingleStream could do
+    #[arg(long, value_name = "N")]
+    pub(crate) qps: Option<f64>,
+    /// Server: bound of the 99th percentile in milliseconds. Default: 10 times the median of SingleStream
+    #[arg(long, value_name = "MS")]
+    pub(crate) latency_bound: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a report: .html, .md or .json; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Vec<PathBuf>,
+}
+
+/// `mobilebert-eval report`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// Results: .json files that --report wrote
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) results: Vec<PathBuf>,
+    /// What to write: .html, .md or .json; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) out: Vec<PathBuf>,
+    /// Numbers of others: JSON array of objects with `name` and any of `f1`, `exact`, `accuracy`, `latency_ms`, `bytes`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peers: Option<PathBuf>,
+}
+
+/// `mobilebert-eval debug`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Debug {
+    /// The model whose answer is in question
+    #[command(flatten)]
+    pub(crate) model: Model,
+    /// The model whose answer is right, run in f32. Default: the same model
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) reference: Option<String>,
+    /// The question
+    #[arg(long, value_name = "TEXT", requires = "context", conflicts_with = "data")]
+    pub(crate) question: Option<String>,
+    /// The context
+    #[arg(long, value_name = "TEXT", requires = "question")]
+    pub(crate) context: Option<String>,
+    /// A SQuAD file
+    #[arg(long, value_name = "FILE", required_unless_present = "question")]
+    pub(crate) data: Option<PathBuf>,
+    /// A question of --data. Default: the first whose answer differs
+    #[arg(long, value_name = "ID", requires = "data")]
+    pub(crate) id: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

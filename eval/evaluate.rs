@@ -1,0 +1,238 @@
+//! The tasks: predictions, scores, files.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mobilebert::dataset::TableOptions;
+use mobilebert::profile::machine;
+use mobilebert::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Command, Common, Squad};
+use crate::failure::{Failure, print, write};
+use crate::log::{Log, sha256};
+use crate::report::{self, Run, breakdown};
+use crate::{latency, predictions, tasks};
+
+/// Seed of all intervals.
+pub(crate) const SEED: u64 = 20_261_122;
+
+/// A finished run.
+pub(crate) struct Evaluation {
+    pub(crate) evaluator: Evaluator,
+    pub(crate) data: Dataset,
+    pub(crate) predictions: Vec<Prediction>,
+    /// `None` if the data has no labels.
+    pub(crate) scores: Option<Scores>,
+    pub(crate) run: Run,
+}
+
+pub(crate) fn run(command: &Command) -> Result<(), Failure> {
+    let Some((task, common)) = command.task() else { return Ok(()) };
+    report::check(&common.report)?;
+    let data = read(command, task, common)?;
+    let mut options = TaskOptions::new(task);
+    let mut null_threshold = 0.0;
+    let mut outputs: Vec<&Path> =
+        common.predictions.iter().chain(&common.report).map(AsRef::as_ref).collect();
+    if let Command::Squad(args) = command {
+        options = squad_options(args, options);
+        null_threshold = args.null_threshold;
+        outputs.extend(args.n_best.iter().chain(&args.null_odds).map(std::path::PathBuf::as_path));
+    }
+    // What cannot be written should be known before hours of work, not after.
+    for path in outputs {
+        OpenOptions::new().append(true).create(true).open(path).map_err(|e| Failure::output(path, e))?;
+    }
+    let mut evaluation = evaluate(task, common, options, data, null_threshold)?;
+    if let Some(path) = &common.predictions {
+        write(path, &predictions::official(task, &evaluation.data, &evaluation.predictions, null_threshold))?;
+    }
+    if let (Command::Squad(args), Dataset::Squad(data)) = (command, &evaluation.data) {
+        if let Some(path) = &args.n_best {
+            write(path, &predictions::n_best(data, &evaluation.predictions))?;
+        }
+        if let Some(path) = &args.null_odds {
+            write(path, &predictions::null_odds(data, &evaluation.predictions))?;
+        }
+    }
+    if !common.report.is_empty() {
+        breakdown::add(&mut evaluation)?;
+        latency::add(&mut evaluation, &common.model)?;
+        report::write_all(&common.report, &[evaluation.run.clone()], &[])?;
+    }
+    print(&text(&evaluation, common.json))
+}
+
+fn read(command: &Command, task: Task, common: &Common) -> Result<Dataset, Failure> {
+    let path = tasks::find(task.name(), &common.data)?;
+    let mut data = match command {
+        Command::Classify(args) => {
+            let mut options = TableOptions::new().text(&args.text_column).label(&args.label_column);
+            if let Some(column) = &args.pair_column {
+                options = options.pair(column);
+            }
+            Dataset::Labelled(options.read(&path)?)
+        }
+        _ => task.read(&path)?,
+    };
+    if common.limit == Some(0) {
+        return Err(Failure::Usage("--limit 0 leaves no examples".to_owned()));
+    }
+    data.truncate(common.limit.unwrap_or(usize::MAX));
+    Ok(data)
+}
+
+fn squad_options(args: &Squad, mut options: TaskOptions) -> TaskOptions {
+    if args.n_best.is_some() {
+        options = options.n_best(args.n_best_size);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
+    if let Some(tokens) = args.max_question_len {
+        options = options.max_question_len(tokens);
+    }
+    if let Some(tokens) = args.max_answer_len {
+        options = options.max_answer_len(tokens);
+    }
+    options
+}
+
+/// Predicts what is not in the log yet, and scores all of it.
+pub(crate) fn evaluate(
+    task: Task,
+    common: &Common,
+    mut options: TaskOptions,
+    data: Dataset,
+    null_threshold: f32,
+) -> Result<Evaluation, Failure> {
+    if let Some(tokens) = common.model.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    let evaluator = options.clone().engine(common.model.engine()).open(&common.model.model)?;
+    let weights = common.model.weights()?;
+    let bytes = fs::read(data.file()).map_err(|e| Failure::Input(format!("{}: {e}", data.file())))?;
+    let data_sha256 = sha256(&bytes);
+    drop(bytes);
+    let engine = evaluator.engine();
+    let key = json!({
+        "task": task.name(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "model_sha256": weights.as_ref().map(|(hash, _)| hash),
+        "backend": engine.backend().name(),
+        "kernel": engine.backend().kernel(),
+        "precision": engine.backend().precision().to_string(),
+        "data_sha256": data_sha256,
+        "options": format!("{options:?}"),
+    });
+    let mut log = if common.no_resume { Log::none() } else { Log::open(common.log.as_deref(), &key)? };
+    // A log may hold more than is asked for now, and is then not done with.
+    let is_done = log.predictions.len() <= data.len();
+    log.predictions.truncate(data.len());
+    let resumed = log.predictions.len();
+    let progress = progress(&data, resumed, common.quiet);
+    let (start, before) = (Instant::now(), log.seconds);
+    let mut seconds = before;
+    for prediction in evaluator.predictions(&data, resumed..data.len()) {
+        let prediction = prediction?;
+        seconds = before + start.elapsed().as_secs_f64();
+        log.push(&prediction, seconds)?;
+        log.predictions.push(prediction);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let predictions = std::mem::take(&mut log.predictions);
+    let labelled = !matches!(&data, Dataset::Labelled(l) if l.examples.iter().any(|e| e.gold.is_none()));
+    let scores = labelled.then(|| Scores::new(task, &data, &predictions, null_threshold)).transpose()?;
+    if is_done {
+        log.finish();
+    }
+    let (model_sha256, model_bytes) = weights.unzip();
+    let run = Run {
+        scores: scores.as_ref().map_or_else(Map::new, named),
+        total: data.len(),
+        seconds,
+        model: common.model.model.clone(),
+        precision: engine.backend().precision().to_string(),
+        task: task.name().to_owned(),
+        metric: task.metrics()[0].to_owned(),
+        interval: scores.as_ref().and_then(|s| s.items.interval(SEED)).map(|i| [i.low, i.high]),
+        model_sha256,
+        model_bytes,
+        backend: engine.backend().name().to_owned(),
+        kernel: engine.backend().kernel().to_owned(),
+        threads: engine.threads(),
+        cpu: machine::cpu(),
+        data: data.file().to_owned(),
+        data_official: tasks::is_official(task.name(), &data_sha256),
+        data_sha256,
+        resumed,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Run::default()
+    };
+    Ok(Evaluation { evaluator, data, predictions, scores, run })
+}
+
+/// The scores under their official names.
+fn named(scores: &Scores) -> Map<String, Value> {
+    let mut map = Map::new();
+    // SQuAD's script prints `exact` first.
+    let mut values = scores.values.clone();
+    values.sort_by_key(|(name, _)| *name != "exact");
+    for (name, value) in values {
+        map.insert(name.to_owned(), json!(value));
+    }
+    if let Some(Value::Object(parts)) =
+        scores.parts.as_ref().and_then(|parts| serde_json::to_value(parts).ok())
+    {
+        map.extend(parts.into_iter().filter(|(name, _)| name.contains("Ans_")));
+    }
+    if let Some((exact, f1)) = &scores.best {
+        map.insert("best_exact".to_owned(), json!(exact.score));
+        map.insert("best_exact_thresh".to_owned(), json!(exact.threshold));
+        map.insert("best_f1".to_owned(), json!(f1.score));
+        map.insert("best_f1_thresh".to_owned(), json!(f1.threshold));
+    }
+    if let Some(entities) = &scores.entities {
+        map.insert("types".to_owned(), json!(entities.types));
+    }
+    map
+}
+
+fn progress(data: &Dataset, done: usize, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len}, {per_sec}, {eta} left");
+    let bar = ProgressBar::with_draw_target(Some(data.len() as u64), ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_position(done as u64);
+    bar.reset_eta();
+    bar
+}
+
+fn text(evaluation: &Evaluation, json: bool) -> String {
+    let run = evaluation.run.without_details();
+    if json {
+        return format!("{}\n", serde_json::to_string(&run).unwrap_or_default());
+    }
+    let mut text = format!("{} on {}, {} examples\n", run.model, run.data, run.total);
+    for (name, value) in &run.scores {
+        if let Some(value) = value.as_f64() {
+            let interval = run.interval.filter(|_| *name == run.metric);
+            let interval =
+                interval.map_or_else(String::new, |[low, high]| format!("  ({low:.2} to {high:.2})"));
+            text += &format!("{name:<18} {value:>8.2}{interval}\n");
+        }
+    }
+    if evaluation.scores.is_none() {
+        text += "no scores: the data has no labels\n";
+    }
+    text + &format!(
+        "{:.1} s, {}, {} {}, {} threads, {}\n",
+        run.seconds, run.precision, run.backend, run.kernel, run.threads, run.cpu
+    )
+}

@@ -1,0 +1,85 @@
+//! Why a command ended early, and the exit code that says so.
+
+use std::error::Error as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use mobilebert::{Error, ErrorKind};
+
+/// Exit code: some input, the model or a target failed.
+pub(crate) const FAILED: u8 = 1;
+/// Exit code: wrong usage. The same number as clap's.
+pub(crate) const USAGE: u8 = 2;
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library said no.
+    Library(Error),
+    /// Flags that do not go together, found after parsing.
+    Usage(String),
+    /// A file that is not what it should be.
+    Input(String),
+    /// Standard output or an output file.
+    Output { place: String, source: io::Error },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Library(error)
+    }
+}
+
+impl Failure {
+    /// A file that cannot be written.
+    pub(crate) fn output(path: &Path, source: io::Error) -> Self {
+        Failure::Output { place: path.display().to_string(), source }
+    }
+
+    /// Tells the user, and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Failure::Output { source, .. } = self
+            && source.kind() == io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::SUCCESS;
+        }
+        let (message, code) = match self {
+            Failure::Library(error) => {
+                let usage = matches!(error.kind(), ErrorKind::Option { .. });
+                (describe(error), if usage { USAGE } else { FAILED })
+            }
+            Failure::Usage(message) => (message.clone(), USAGE),
+            Failure::Input(message) => (message.clone(), FAILED),
+            Failure::Output { place, source } => (format!("{place}: {source}"), FAILED),
+        };
+        let _ = writeln!(io::stderr().lock(), "mobilebert-eval: {message}");
+        ExitCode::from(code)
+    }
+}
+
+/// The error and those of its sources that add something.
+fn describe(error: &Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    message
+}
+
+/// Writes to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|source| Failure::Output { place: "stdout".to_owned(), source })
+}
+
+/// Writes a file.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|source| Failure::output(path, source))
+}

@@ -1,0 +1,80 @@
+//! Opening models, and the token sequences of a dataset.
+
+use mobilebert::metrics::interval::Random;
+use mobilebert::task::{Dataset, Evaluator};
+use mobilebert::{Encoding, Engine, EngineOptions, ModelFiles, Result};
+
+use crate::args::Model;
+
+impl Model {
+    /// How its engine is run.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        let mut options = EngineOptions::new();
+        if let Some(backend) = self.backend {
+            options = options.backend(backend);
+        }
+        if let Some(threads) = self.threads {
+            options = options.threads(threads);
+        }
+        if let Some(precision) = self.precision {
+            options = options.precision(precision);
+        }
+        options
+    }
+
+    /// SHA-256 and bytes of its weight files; `None` for a synthetic model.
+    pub(crate) fn weights(&self) -> Result<Option<(String, usize)>> {
+        if self.model.starts_with("synthetic:") {
+            return Ok(None);
+        }
+        let files = ModelFiles::resolve(&self.model)?;
+        let bytes = files.checkpoint()?.files().map(|(_, bytes)| bytes.len()).sum();
+        Ok(Some((files.weights_sha256()?, bytes)))
+    }
+}
+
+/// A sequence for the model.
+pub(crate) struct Input {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) type_ids: Vec<u32>,
+}
+
+impl From<Encoding> for Input {
+    fn from(encoding: Encoding) -> Self {
+        Self { ids: encoding.ids().to_vec(), type_ids: encoding.type_ids().to_vec() }
+    }
+}
+
+/// Sequences of one length, of any tokens.
+pub(crate) fn fixed(engine: &Engine, tokens: usize) -> Vec<Input> {
+    const DIFFERENT: u64 = 16;
+    let input = |seed| {
+        let mut random = Random::new(seed);
+        let ids = (0..tokens).map(|_| random.below(engine.config().vocab_size) as u32).collect();
+        Input { ids, type_ids: vec![0; tokens] }
+    };
+    (0..DIFFERENT).map(input).collect()
+}
+
+/// The first sequences of a dataset, one for each example, cut to the model's length: what a forward pass is given.
+pub(crate) fn encodings(evaluator: &Evaluator, data: &Dataset, most: usize) -> Result<Vec<Input>> {
+    const WINDOW: usize = 384;
+    let tokenizer = evaluator.tokenizer();
+    let limit = evaluator.engine().config().max_position_embeddings;
+    let limit = tokenizer.model_max_length().map_or(limit, |most| most.min(limit)).min(WINDOW);
+    let encode = |text: &str, pair: Option<&str>| {
+        let pair = pair.map(|pair| tokenizer.tokenize(pair)).transpose()?;
+        Ok(tokenizer.tokenize(text)?.encode_truncated(pair.as_ref(), limit)?.0.into())
+    };
+    match data {
+        Dataset::Squad(data) => {
+            data.questions.iter().take(most).map(|q| encode(&q.question, Some(data.context(q)))).collect()
+        }
+        Dataset::Labelled(data) => {
+            data.examples.iter().take(most).map(|e| encode(&e.text, e.pair.as_deref())).collect()
+        }
+        Dataset::Tagged(data) => {
+            data.sentences.iter().take(most).map(|s| encode(&s.words.join(" "), None)).collect()
+        }
+    }
+}

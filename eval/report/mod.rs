@@ -1,0 +1,171 @@
+//! Results on disk and on one page.
+
+pub(crate) mod breakdown;
+mod html;
+mod markdown;
+mod svg;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use self::breakdown::{Calibration, Group};
+use crate::args;
+use crate::failure::{Failure, write};
+use crate::latency::Latency;
+use crate::layers::LayerError;
+
+/// One model at one precision on one data set: what `--json` prints, and more in a report.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// The task's scores by their official names.
+    #[serde(flatten)]
+    pub(crate) scores: Map<String, Value>,
+    pub(crate) total: usize,
+    /// Predicting all of it, earlier parts of a run that was stopped included.
+    pub(crate) seconds: f64,
+    pub(crate) model: String,
+    pub(crate) precision: String,
+    pub(crate) task: String,
+    /// Name of the main score.
+    pub(crate) metric: String,
+    /// 95 % interval of the main score.
+    pub(crate) interval: Option<[f64; 2]>,
+    pub(crate) model_sha256: Option<String>,
+    pub(crate) model_bytes: Option<usize>,
+    pub(crate) backend: String,
+    pub(crate) kernel: String,
+    pub(crate) threads: usize,
+    pub(crate) cpu: String,
+    pub(crate) data: String,
+    pub(crate) data_sha256: String,
+    /// Whether the data is the official file; `None` where its sum is not known.
+    pub(crate) data_official: Option<bool>,
+    /// Predictions that an earlier run made.
+    pub(crate) resumed: usize,
+    pub(crate) version: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<Group>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) calibration: Option<Calibration>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<LayerError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latency: Option<Latency>,
+}
+
+impl Run {
+    /// Without what only reports show.
+    pub(crate) fn without_details(&self) -> Self {
+        Self { groups: Vec::new(), calibration: None, layers: Vec::new(), latency: None, ..self.clone() }
+    }
+
+    /// The main score.
+    pub(crate) fn main(&self) -> Option<f64> {
+        self.scores.get(&self.metric).and_then(Value::as_f64)
+    }
+
+    /// A short name: the model's folder and the precision.
+    pub(crate) fn name(&self) -> String {
+        let folder = self.model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&self.model);
+        format!("{folder} {}", self.precision)
+    }
+
+    /// Median latency of SingleStream in milliseconds.
+    pub(crate) fn latency_ms(&self) -> Option<f64> {
+        self.latency.as_ref()?.scenarios.iter().find(|s| s.scenario == "SingleStream").map(|s| s.p50_ms)
+    }
+}
+
+/// Numbers of somebody else's engine or model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) latency_ms: Option<f64>,
+    pub(crate) bytes: Option<usize>,
+    /// `f1`, `exact`, `accuracy`, ...
+    #[serde(flatten)]
+    pub(crate) scores: Map<String, Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    runs: Vec<Run>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<Peer>,
+}
+
+enum Form {
+    Html,
+    Markdown,
+    Json,
+}
+
+fn form(path: &Path) -> Result<Form, Failure> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("html" | "htm") => Ok(Form::Html),
+        Some("md") => Ok(Form::Markdown),
+        Some("json") => Ok(Form::Json),
+        _ => Err(Failure::Usage(format!("{}: a report is .html, .md or .json", path.display()))),
+    }
+}
+
+/// Refuses what is no report before work begins.
+pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
+    paths.iter().try_for_each(|path| form(path).map(drop))
+}
+
+/// Writes the runs in the form that each file name asks for.
+pub(crate) fn write_all(paths: &[PathBuf], runs: &[Run], peers: &[Peer]) -> Result<(), Failure> {
+    for path in paths {
+        let text = match form(path)? {
+            Form::Html => html::page(runs, peers),
+            Form::Markdown => markdown::page(runs, peers),
+            Form::Json => {
+                let document = Document { runs: runs.to_vec(), peers: peers.to_vec() };
+                format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default())
+            }
+        };
+        write(path, &text)?;
+    }
+    Ok(())
+}
+
+/// `mobilebert-eval report`
+pub(crate) fn run(args: &args::Report) -> Result<(), Failure> {
+    check(&args.out)?;
+    let mut runs: Vec<Run> = Vec::new();
+    let mut peers = Vec::new();
+    for path in &args.results {
+        let document: Document = read(path)?;
+        peers.extend(document.peers);
+        for run in document.runs {
+            // A result of `latency` belongs to the accuracy of the same weights at the same precision.
+            let same = |known: &&mut Run| {
+                known.model_sha256.is_some()
+                    && (&known.model_sha256, &known.precision) == (&run.model_sha256, &run.precision)
+            };
+            match runs.iter_mut().find(same) {
+                Some(known) if run.task.is_empty() => known.latency = run.latency,
+                _ => runs.push(run),
+            }
+        }
+    }
+    if let Some(path) = &args.peers {
+        peers.extend(read::<Vec<Peer>>(path)?);
+    }
+    write_all(&args.out, &runs, &peers)
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let bad = |e: String| Failure::Input(format!("{}: {e}", path.display()));
+    let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| bad(format!("expected a .json of --report: {e}")))
+}
+
+/// Bytes as people read them.
+fn megabytes(bytes: usize) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}

@@ -1,0 +1,69 @@
+//! `tasks.toml`: where the data of each task is found.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::failure::{Failure, print};
+
+#[derive(Deserialize)]
+struct Tasks {
+    task: Vec<Entry>,
+}
+
+/// A task's files.
+#[derive(Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) metrics: String,
+    pub(crate) licence: String,
+    pub(crate) url: String,
+    /// Below `--data`, the first that exists is taken.
+    pub(crate) files: Vec<String>,
+    /// SHA-256 of official files.
+    #[serde(default)]
+    pub(crate) sha256: Vec<String>,
+    pub(crate) sample: String,
+}
+
+fn all() -> Result<Vec<Entry>, Failure> {
+    let tasks: Result<Tasks, _> = toml::from_str(include_str!("tasks.toml"));
+    tasks.map(|tasks| tasks.task).map_err(|e| Failure::Input(format!("tasks.toml: {e}")))
+}
+
+/// The entries for a task; two for SQuAD.
+fn of(task: &str) -> Result<Vec<Entry>, Failure> {
+    Ok(all()?.into_iter().filter(|entry| entry.name.trim_end_matches("-v2") == task).collect())
+}
+
+/// The file that `--data` means.
+pub(crate) fn find(task: &str, data: &Path) -> Result<PathBuf, Failure> {
+    if !data.is_dir() {
+        return Ok(data.to_owned());
+    }
+    let files: Vec<String> = of(task)?.into_iter().flat_map(|entry| entry.files).collect();
+    let found = files.iter().map(|file| data.join(file)).find(|path| path.is_file());
+    let expected = || match files.is_empty() {
+        true => "give a file".to_owned(),
+        false => format!("expected one of {}, or give a file", files.join(", ")),
+    };
+    found.ok_or_else(|| Failure::Input(format!("{}: no file for {task}; {}", data.display(), expected())))
+}
+
+/// Whether a file is an official one; `None` if no official sum is known for the task.
+pub(crate) fn is_official(task: &str, sha256: &str) -> Option<bool> {
+    let sums: Vec<String> = of(task).ok()?.into_iter().flat_map(|entry| entry.sha256).collect();
+    (!sums.is_empty()).then(|| sums.iter().any(|sum| sum == sha256))
+}
+
+/// `mobilebert-eval tasks`
+pub(crate) fn run() -> Result<(), Failure> {
+    let mut text = String::new();
+    for entry in all()? {
+        text += &format!("{:<10} {}\n", entry.name, entry.metrics);
+        text += &format!("{:<10} files    {}\n", "", entry.files.join(", "));
+        text += &format!("{:<10} source   {}\n{:<10} licence  {}\n", "", entry.url, "", entry.licence);
+        text += &format!("{:<10} sample   eval/{}\n", "", entry.sample);
+    }
+    print(&text)
+}

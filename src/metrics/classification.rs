@@ -1,0 +1,160 @@
+//! Accuracy, F1, Matthews', Pearson's and Spearman's correlations, as scikit-learn and SciPy define them for GLUE
+//! (Wang et al. 2019).
+
+/// Share of predictions that are right; 0 without any.
+///
+/// ```
+/// assert_eq!(mobilebert::metrics::classification::accuracy(&[1, 0, 1, 1], &[1, 1, 1, 0]), 0.5);
+/// ```
+///
+/// # Panics
+/// As all functions here: if the lists differ in length.
+pub fn accuracy<T: PartialEq>(predictions: &[T], references: &[T]) -> f64 {
+    assert_eq!(predictions.len(), references.len());
+    let right = predictions.iter().zip(references).filter(|(p, r)| p == r).count();
+    ratio(right as f64, predictions.len() as f64)
+}
+
+/// Precision, recall and F1 of one class.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct ClassScore {
+    /// Of those predicted, the share that is right; 0 if none is.
+    pub precision: f64,
+    /// Of those there are, the share that is found; 0 if there is none.
+    pub recall: f64,
+    /// Harmonic mean of both; 0 if the class is neither there nor predicted.
+    pub f1: f64,
+    /// How many there are.
+    pub support: usize,
+}
+
+/// The scores of `class` against all others.
+///
+/// ```
+/// let score = mobilebert::metrics::classification::class_score(&[1, 0, 1, 1], &[1, 1, 1, 0], 1);
+/// assert_eq!((score.precision, score.recall, score.support), (2.0 / 3.0, 2.0 / 3.0, 3));
+/// ```
+pub fn class_score(predictions: &[usize], references: &[usize], class: usize) -> ClassScore {
+    assert_eq!(predictions.len(), references.len());
+    let predicted = predictions.iter().filter(|&&p| p == class).count();
+    let support = references.iter().filter(|&&r| r == class).count();
+    let found =
+        predictions.iter().zip(references).filter(|&(&p, &r)| p == class && r == class).count() as f64;
+    ClassScore {
+        precision: ratio(found, predicted as f64),
+        recall: ratio(found, support as f64),
+        f1: ratio(2.0 * found, (support + predicted) as f64),
+        support,
+    }
+}
+
+/// F1 of class 1: the one that MRPC and QQP are about.
+pub fn f1(predictions: &[usize], references: &[usize]) -> f64 {
+    class_score(predictions, references, 1).f1
+}
+
+/// Mean F1 over the classes that occur in either list; 0 without any.
+pub fn macro_f1(predictions: &[usize], references: &[usize]) -> f64 {
+    let mut classes: Vec<usize> = predictions.iter().chain(references).copied().collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let sum: f64 = classes.iter().map(|&class| class_score(predictions, references, class).f1).sum();
+    ratio(sum, classes.len() as f64)
+}
+
+/// Matthews' correlation coefficient of two or more classes, -1 to 1; 0 if either list has one class only.
+///
+/// ```
+/// assert_eq!(mobilebert::metrics::classification::matthews(&[1, 0, 1, 0], &[1, 0, 0, 1]), 0.0);
+/// ```
+pub fn matthews(predictions: &[usize], references: &[usize]) -> f64 {
+    assert_eq!(predictions.len(), references.len());
+    let classes = predictions.iter().chain(references).max().map_or(0, |most| most + 1);
+    let counts = |list: &[usize]| {
+        let mut counts = vec![0i128; classes];
+        list.iter().for_each(|&class| counts[class] += 1);
+        counts
+    };
+    let (predicted, actual) = (counts(predictions), counts(references));
+    let right = predictions.iter().zip(references).filter(|(p, r)| p == r).count() as i128;
+    let n = predictions.len() as i128;
+    let dot = |a: &[i128], b: &[i128]| a.iter().zip(b).map(|(a, b)| a * b).sum::<i128>();
+    let covariance = right * n - dot(&actual, &predicted);
+    let spread = (n * n - dot(&predicted, &predicted)) as f64 * (n * n - dot(&actual, &actual)) as f64;
+    ratio(covariance as f64, spread.sqrt())
+}
+
+/// Pearson's correlation coefficient, -1 to 1; NaN if either list is constant or has less than two numbers.
+pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    assert_eq!(x.len(), y.len());
+    let centred = |list: &[f64]| {
+        let mean = list.iter().sum::<f64>() / list.len() as f64;
+        list.iter().map(|v| v - mean).collect::<Vec<f64>>()
+    };
+    let (x, y) = (centred(x), centred(y));
+    let norm = |list: &[f64]| list.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let (norm_x, norm_y) = (norm(&x), norm(&y));
+    let correlation: f64 = x.iter().zip(&y).map(|(x, y)| (x / norm_x) * (y / norm_y)).sum();
+    // `max` and `min` would turn NaN into a number.
+    if correlation.is_nan() || x.len() < 2 { f64::NAN } else { correlation.clamp(-1.0, 1.0) }
+}
+
+/// Pearson's correlation of the ranks; equal numbers share the mean of their ranks.
+///
+/// ```
+/// let correlation = mobilebert::metrics::classification::spearman(&[1.0, 2.0, 30.0], &[-1.0, 5.0, 5.5]);
+/// assert!((correlation - 1.0).abs() < 1e-12);
+/// ```
+pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
+    pearson(&ranks(x), &ranks(y))
+}
+
+fn ranks(list: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..list.len()).collect();
+    order.sort_by(|&a, &b| list[a].total_cmp(&list[b]));
+    let mut ranks = vec![0.0; list.len()];
+    let mut start = 0;
+    for end in 1..=order.len() {
+        if end == order.len() || list[order[end]] != list[order[start]] {
+            let mean = (start + 1 + end) as f64 / 2.0;
+            order[start..end].iter().for_each(|&i| ranks[i] = mean);
+            start = end;
+        }
+    }
+    ranks
+}
+
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { part / whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_classes_by_hand() {
+        let (predictions, references) = ([1, 1, 1, 0, 0, 1], [1, 1, 0, 0, 1, 1]);
+        assert_eq!(accuracy(&predictions, &references), 4.0 / 6.0);
+        assert_eq!(f1(&predictions, &references), 6.0 / 8.0);
+        // tp 3, tn 1, fp 1, fn 1: (3*1 - 1*1) / sqrt(4*4*2*2)
+        assert_eq!(matthews(&predictions, &references), 0.25);
+        assert_eq!(macro_f1(&predictions, &references), (0.75 + 0.5) / 2.0);
+    }
+
+    #[test]
+    fn what_has_no_value_is_zero_or_nan() {
+        assert_eq!((accuracy::<usize>(&[], &[]), f1(&[], &[]), macro_f1(&[], &[])), (0.0, 0.0, 0.0));
+        assert_eq!((matthews(&[], &[]), matthews(&[1, 1], &[0, 1])), (0.0, 0.0));
+        assert_eq!(f1(&[0, 0], &[0, 0]), 0.0);
+        assert!(pearson(&[1.0, 1.0], &[1.0, 2.0]).is_nan() && pearson(&[], &[]).is_nan());
+        assert!(pearson(&[1.0], &[1.0]).is_nan());
+    }
+
+    #[test]
+    fn ties_share_their_rank() {
+        assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
+        assert!((spearman(&[1.0, 2.0, 3.0], &[9.0, 4.0, 1.0]) + 1.0).abs() < 1e-12);
+        assert!((pearson(&[1.0, 2.0, 3.0], &[2.0, 4.0, 6.0]) - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,9 @@
+//! PREDICTIONS -> SCORES, by the definitions of the official scripts. Numbers only: no files, no models.
+//!
+//! Scores agree with the official implementations to the last bit, or to 1e-12 where those add in another order;
+//! `eval/reference/make_metric_goldens.py` records what they say.
+
+pub mod classification;
+pub mod entities;
+pub mod interval;
+pub mod squad;
