@@ -27,6 +27,9 @@ const LONGEST_ANSWER: usize = 30;
 /// First and last position of an answer in its sequence.
 pub(super) type Place = (usize, usize);
 
+/// Rows of a parameter: output channels.
+type Rows = (ParameterId, Range<usize>);
+
 /// Two sources of weights for one graph.
 pub(super) struct Models<'a> {
     pub(super) config: &'a ModelConfig,
@@ -44,7 +47,7 @@ pub(super) struct Swap {
     /// Operations with all their weights, in f32.
     nodes: BTreeSet<usize>,
     /// An operation in f32, with its own weights but for these rows of one.
-    partly: Option<(usize, Option<(ParameterId, Range<usize>)>)>,
+    partly: Option<(usize, Option<Rows>)>,
 }
 
 /// What flips the answer.
@@ -92,7 +95,7 @@ impl fmt::Display for Found {
 struct Mixed<'a> {
     models: &'a Models<'a>,
     parameters: BTreeSet<ParameterId>,
-    rows: Option<(ParameterId, Range<usize>)>,
+    rows: Option<Rows>,
 }
 
 impl WeightSource for Mixed<'_> {
@@ -200,9 +203,7 @@ impl<'a> Replay<'a> {
             .extend(nodes[..operation.before].iter().flatten().map(|&node| graph.nodes[node].name.clone()));
         let node = nodes[operation.chosen][0];
 
-        let with = |rows: Option<(ParameterId, Range<usize>)>| {
-            flips(&Swap { nodes: base.clone(), partly: Some((node, rows)) })
-        };
+        let with = |rows: Option<Rows>| flips(&Swap { nodes: base.clone(), partly: Some((node, rows)) });
         let arithmetic = with(None)?;
         let mut found = Found {
             layer: parts[part.chosen].0.clone(),
