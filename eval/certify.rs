@@ -45,7 +45,7 @@ enum Cause {
     Window,
     /// Both places have the same logit, as far as f32 can tell.
     Tie,
-    /// Both places have logits that rounding can swap.
+    /// Both places have logits that rounding can swap; in int8 whatever has no other cause.
     Numeric,
     /// None of these.
     Unexplained,
@@ -166,6 +166,8 @@ fn certify(
     recorded: &HashMap<String, Recorded>,
 ) -> Certificate {
     let Evaluation { predictions, run, evaluator, .. } = evaluation;
+    // Rounding to int8 moves the scores themselves, not their last bits.
+    let int8 = run.precision == mobilebert::Precision::Int8.to_string();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut disagreements = Vec::new();
     for (question, prediction) in squad.questions.iter().zip(predictions) {
@@ -187,7 +189,7 @@ fn certify(
         let tokenizer = evaluator.tokenizer();
         disagreements.push(Disagreement {
             id: question.id.clone(),
-            cause: cause(best, known, recorded, (question, context), tokenizer, args.tie),
+            cause: cause(best, known, recorded, (question, context), tokenizer, (args.tie, int8)),
             ours: best.text.clone(),
             ours_logit: logit(best),
             recorded: recorded.text.clone(),
@@ -249,21 +251,14 @@ fn cause(
     recorded: &Recorded,
     (question, context): (&Question, &str),
     tokenizer: &Tokenizer,
-    tie: f32,
+    (tie, int8): (f32, bool),
 ) -> Cause {
     if let Some(known) = known {
         let (ours, theirs) = (logit(best), logit(known));
         let gap = (ours - theirs).abs();
         return match () {
             () if gap <= tie * ours.abs().max(theirs.abs()) => Cause::Tie,
-            () if gap <= NUMERIC => Cause::Numeric,
-            // With int8 inputs the scores themselves move, not their last bits.
-            () if recorded
-                .logit
-                .is_none_or(|logit| (logit - f64::from(theirs)).abs() > f64::from(NUMERIC)) =>
-            {
-                Cause::Numeric
-            }
+            () if gap <= NUMERIC || int8 => Cause::Numeric,
             () => Cause::Unexplained,
         };
     }
@@ -284,7 +279,11 @@ fn cause(
     const LONGEST_ANSWER: usize = 30;
     const WINDOW: usize = 384;
     let several = tokens.len() + asked.len() + mobilebert::Encoding::SPECIAL_PAIR > WINDOW;
-    if last + 1 > first + LONGEST_ANSWER || several { Cause::Window } else { Cause::Numeric }
+    match () {
+        () if last + 1 > first + LONGEST_ANSWER || several => Cause::Window,
+        () if int8 => Cause::Numeric,
+        () => Cause::Unexplained,
+    }
 }
 
 fn human(c: &Certificate) -> String {
