@@ -238,8 +238,9 @@ fn linear_of_extreme_bytes_is_exact() {
     for inputs in [1, 4, 5, 16, 17, 64, 65, 1000, 3072] {
         let (rows, outputs) = (17, 33);
         let stride = row_bytes(inputs);
-        let q = |i: usize| if i / stride % 2 == 0 { 255 } else { [0, 255, 128][i % 3] };
-        let w = |i: usize| if i / inputs % 2 == 0 { i8::MIN } else { [i8::MAX, i8::MIN, -1][i % 3] };
+        let q = |i: usize| if (i / stride).is_multiple_of(2) { 255 } else { [0, 255, 128][i % 3] };
+        let w =
+            |i: usize| if (i / inputs).is_multiple_of(2) { i8::MIN } else { [i8::MAX, i8::MIN, -1][i % 3] };
         let q: Vec<u8> = (0..rows * stride).map(q).collect();
         let w: Vec<i8> = (0..inputs * outputs).map(w).collect();
         let scales: Vec<f32> = (0..outputs).map(|i| 1.0 + i as f32).collect();
