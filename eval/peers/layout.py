@@ -18,6 +18,7 @@ def model_file(model: str, engine: str, precision: str, seq_len: int) -> Path:
         "litert": f"{precision}-{seq_len}.tflite",
         "onnxruntime": f"{precision}.onnx",
         "openvino": f"{precision}.xml",
+        "ours": precision,
     }[engine]
     return PEERS_DIR / "models" / model / name
 

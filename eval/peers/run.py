@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import report
+from layout import MODELS, SEQ_LENS, model_file
 from report import Config
 
 HERE = Path(__file__).parent
@@ -43,9 +45,18 @@ def command(config: Config, ours: str, seconds: float, without_amx: bool) -> lis
     prefix = [sys.executable, str(HERE / "without_amx.py")] if without_amx else []
     options = [f"--precision={config.precision}", f"--seq-len={config.seq_len}", f"--threads={config.threads}"]
     if config.engine == "ours":
-        return [*prefix, ours, "bench", f"--model=synthetic:{config.model}", *options, "--json"]
+        folder = model_file(config.model, "ours", config.precision, config.seq_len)
+        return [*prefix, ours, "bench", f"--model={folder}", *options, "--json"]
     script = str(HERE / "measure.py")
     return [*prefix, sys.executable, script, config.engine, f"--model={config.model}", *options, f"--seconds={seconds}"]
+
+
+def quantize(ours: str) -> None:
+    """Our int8 folders, written anew by the version that is measured."""
+    for model in MODELS:
+        source, target = (model_file(model, "ours", precision, SEQ_LENS[0]) for precision in ("f32", "int8"))
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run([ours, "quantize", source, target, "--quiet"], check=True, stdout=subprocess.DEVNULL)
 
 
 def busy_s() -> float:
@@ -133,6 +144,7 @@ def main() -> None:
         "seconds": args.seconds,
     }
     if ours != "none":
+        quantize(ours)
         record["ours"] = {
             "version": output(ours, "--version").split()[-1],
             "commit": output("git", "describe", "--always", "--dirty"),
