@@ -5,11 +5,13 @@
 //! rayon pool offers (`threads`).
 
 mod arena;
+mod homes;
 mod layout;
 mod ops;
 mod pages;
 mod pass;
 mod plan;
+mod planner;
 #[cfg(test)]
 mod tests;
 mod threads;
