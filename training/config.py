@@ -53,11 +53,11 @@ class Settings:
 
 
 TINY = Settings(
-    student=Student(layers=4, hidden=64, bottleneck=32, embedding=32, heads=2, feedforward=64, ffns=2),
-    transfer=Phase(steps=40, batch=8, length=32, rate=3e-3),
-    pretrain=Phase(steps=30, batch=8, length=32, rate=3e-3),
+    student=Student(layers=2, hidden=64, bottleneck=32, embedding=32, heads=2, feedforward=64, ffns=2),
+    transfer=Phase(steps=30, batch=8, length=32, rate=3e-3),
+    pretrain=Phase(steps=25, batch=8, length=32, rate=3e-3),
     qa=Phase(steps=40, batch=8, length=96, rate=2e-3),
-    sst2=Phase(steps=60, batch=16, length=32, rate=3e-3),
+    sst2=Phase(steps=80, batch=16, length=32, rate=5e-3),
     checkpoint_seconds=0.0,
     log_steps=5,
 )

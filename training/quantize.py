@@ -13,6 +13,11 @@ from torch import Tensor, nn
 SMALLEST_RANGE = 1e-30
 
 
+def constant(value: float, like: Tensor) -> Tensor:
+    """For divisions: PyTorch divides by a Python number, or such a number by a tensor, through a rounded inverse."""
+    return like.new_full((1,), value)
+
+
 def fma(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
     """`x * factor + summand` rounded once. Kernels of a GPU contract it; a CPU's do not, so it goes through f64."""
     if x.is_cuda:
@@ -26,23 +31,23 @@ def row_levels(x: Tensor, unsigned: bool) -> tuple[Tensor, Tensor, Tensor]:
     offset = torch.zeros_like(high) if unsigned else x.amin(-1, keepdim=True) + 0.0
     width = high - offset
     spread = width >= SMALLEST_RANGE
-    inverse = torch.where(spread, 255.0 / width, 0.0)
+    inverse = torch.where(spread, constant(255.0, width) / width, 0.0)
     levels = fma(x, inverse, -offset * inverse).round().clamp(0, 255)
-    return levels, torch.where(spread, width / 255.0, 0.0), offset
+    return levels, torch.where(spread, width / constant(255.0, width), 0.0), offset
 
 
 def symmetric_levels(x: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values: levels -127..127 and the scale, over the last dimension."""
     largest = x.abs().amax(-1, keepdim=True)
-    scale = torch.where(largest >= SMALLEST_RANGE, largest / 127.0, 0.0)
-    inverse = torch.where(scale == 0, 0.0, 1.0 / scale)
+    scale = torch.where(largest >= SMALLEST_RANGE, largest / constant(127.0, largest), 0.0)
+    inverse = torch.where(scale == 0, 0.0, constant(1.0, scale) / scale)
     return (x * inverse).clamp(-127, 127).round(), scale
 
 
 def weight_levels(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weights: levels -127..127 and the scale of each row, as `mobilebert quantize` computes them from f16."""
     rows = weight.half().float()
-    scale = rows.abs().amax(-1, keepdim=True) / 127.0
+    scale = rows.abs().amax(-1, keepdim=True) / constant(127.0, rows)
     scale = torch.where(scale < torch.finfo(torch.float32).tiny, 1.0, scale)
     return (rows / scale).round().clamp(-127, 127), scale
 

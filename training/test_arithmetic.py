@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,13 @@ f32 = np.float32
 fmaf = ctypes.CDLL(ctypes.util.find_library("m")).fmaf
 fmaf.restype, fmaf.argtypes = ctypes.c_float, [ctypes.c_float] * 3
 
-ENGINE_TOLERANCE = 0.02
-"""Of the spread of the logits. The engine's exp and f32 sums differ in the last bits, which moves a few roundings by one
-level; float arithmetic is off by more than five times this, or the test fails."""
+ENGINE_TOLERANCE = 0.005
+"""Of the spread of the logits, for one layer of random weights (measured: 0.0005). The engine's exp and f32 sums differ in
+the last bits, which moves a few roundings by one level; more layers multiply that. Leaving out the rounding of attention
+alone, or of the embeddings alone, costs 0.04."""
+
+FORWARD_TOLERANCE = 2e-5
+"""Of the largest number: f32 sums in another order, through four layers."""
 
 
 def activation_levels(x: np.ndarray, unsigned: bool) -> tuple[list[int], f32, f32]:
@@ -122,9 +127,9 @@ class Rounding(unittest.TestCase):
         torch.testing.assert_close(layer.bias.grad, towards.sum((0, 1)))
 
 
-def tiny_classifier() -> MobileBertForSequenceClassification:
+def tiny_classifier(layers: int) -> MobileBertForSequenceClassification:
     torch.manual_seed(6)
-    config = student(TINY.student, 1000).config
+    config = student(replace(TINY.student, layers=layers), 1000).config
     config.num_labels, config.id2label, config.label2id = 2, LABELS, {v: k for k, v in LABELS.items()}
     model = MobileBertForSequenceClassification(config).eval()
     with torch.no_grad():
@@ -145,12 +150,14 @@ class Forward(unittest.TestCase):
     sequences = [np.random.default_rng(7 + n).integers(103, 1000, n).tolist() for n in (5, 17, 40)]
 
     def test_mobilebert_is_that_of_transformers(self) -> None:
-        model = tiny_classifier().mobilebert
+        model = tiny_classifier(4).mobilebert
         self.assert_like_transformers(model)
 
     def test_bert_is_that_of_transformers(self) -> None:
         torch.manual_seed(8)
-        config = BertConfig(1000, 48, 3, 4, 96, attn_implementation="eager")
+        config = BertConfig(
+            vocab_size=1000, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96
+        )
         self.assert_like_transformers(BertModel(config, add_pooling_layer=False).eval())
 
     @torch.no_grad()
@@ -161,7 +168,8 @@ class Forward(unittest.TestCase):
         trace = encode(model, ids, types, mask, Float())
         theirs = model(ids, mask, types, output_hidden_states=True, output_attentions=True)
         for ours, expected in zip(trace.hidden, theirs.hidden_states, strict=True):
-            torch.testing.assert_close(ours[mask], expected[mask], rtol=1e-4, atol=1e-4)
+            largest = expected[mask].abs().max().item()
+            torch.testing.assert_close(ours[mask], expected[mask], rtol=0, atol=FORWARD_TOLERANCE * largest)
         count = model.config.num_attention_heads
         for q, k, expected in zip(trace.query, trace.key, theirs.attentions, strict=True):
             q, k = heads(q[2:], count), heads(k[2:], count)
@@ -170,7 +178,7 @@ class Forward(unittest.TestCase):
 
     @torch.no_grad()
     def test_int8_does_not_see_padding(self) -> None:
-        model = tiny_classifier()
+        model = tiny_classifier(1)
         together = self.logits(model, Int8())
         for i, sequence in enumerate(self.sequences):
             ids, mask = padded([sequence])
@@ -187,7 +195,7 @@ class Forward(unittest.TestCase):
         binary = os.environ.get("MOBILEBERT_BIN")
         if not binary:
             self.skipTest("SKIPPED: MOBILEBERT_BIN is not set")
-        model = tiny_classifier()
+        model = tiny_classifier(1)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             words = ["[PAD]", *(f"w{i}" for i in range(1, 1000))]
@@ -205,7 +213,7 @@ class Forward(unittest.TestCase):
         error = {how: (self.logits(model, how()) - engine).abs().max() / spread for how in (Int8, Float)}
         print(f"against the engine's int8, of the logits' spread: {error[Int8]:.5f} int8, {error[Float]:.5f} float")
         self.assertLess(error[Int8], ENGINE_TOLERANCE)
-        self.assertGreater(error[Float], 5 * error[Int8])
+        self.assertGreater(error[Float], 5 * ENGINE_TOLERANCE)
 
 
 if __name__ == "__main__":
