@@ -18,7 +18,7 @@ base=$prepared/teachers/base
 [ -d "$base" ] || base=$prepared/teachers/qa
 
 share() { awk "BEGIN { print $minutes * $1 }"; }
-left() { awk "BEGIN { left = $call - $SECONDS / 60; print left > 0 ? left : 0 }"; }
+left() { awk "BEGIN { left = $call - $SECONDS / 60; print (left > 0 ? left : 0) }"; }
 common() { echo --preset "${PRESET:-gpu}" --prepared "$prepared" --call-minutes "$(left)" ${COMPILE---compile}; }
 keep() { if [ -n "${OUT:-}" ]; then mkdir -p "$OUT/$1" && cp "$run/$1/model/"* "$run/$1/log.jsonl" "$OUT/$1/"; fi; }
 
