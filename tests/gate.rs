@@ -1,6 +1,8 @@
 //! int8 models that hold a gate, or are not written; and models side by side.
 
-use std::collections::BTreeMap;
+#[path = "support/hard.rs"]
+mod hard;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,55 +13,12 @@ use mobilebert::quant::Scales;
 use mobilebert::task::{Task, TaskOptions};
 use mobilebert::{Batch, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Precision};
 use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 use serde_json::Value;
+
+use hard::{copy, edit, hard_model};
 
 const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/checkpoints/bert-f32");
 const HARD: &str = "encoder.layer.1.";
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
-}
-
-fn edit(folder: &Path, change: impl Fn(&mut BTreeMap<String, Vec<f32>>)) {
-    let path = folder.join("model.safetensors");
-    let bytes = fs::read(&path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |data: &[u8]| {
-        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect::<Vec<f32>>()
-    };
-    let mut tensors: BTreeMap<String, Vec<f32>> =
-        file.tensors().into_iter().map(|(name, view)| (name, floats(view.data()))).collect();
-    change(&mut tensors);
-    let data: BTreeMap<String, Vec<u8>> = tensors
-        .into_iter()
-        .map(|(name, values)| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let views = data.iter().map(|(name, data)| {
-        let view = file.tensor(name).unwrap();
-        (name, TensorView::new(view.dtype(), view.shape().to_vec(), data).unwrap())
-    });
-    let written = safetensors::serialize(views, None).unwrap();
-    fs::write(&path, written).unwrap();
-}
-
-/// A model of which f32 makes the same as of the original, but one layer is hard for int8: a neuron that nothing reads is
-/// so large that its token's scale leaves no bits for the others.
-fn hard_model(folder: &Path) -> String {
-    let to = folder.join("hard");
-    copy(Path::new(BERT), &to);
-    edit(&to, |tensors| {
-        let (columns, neuron) = (24, 5);
-        tensors.get_mut("bert.encoder.layer.1.intermediate.dense.bias").unwrap()[neuron] = 1e4;
-        let read = tensors.get_mut("bert.encoder.layer.1.output.dense.weight").unwrap();
-        read.iter_mut().skip(neuron).step_by(columns).for_each(|weight| *weight = 0.0);
-    });
-    to.display().to_string()
-}
 
 /// Texts labelled with what a model says in f32, so that each answer that int8 changes is a wrong one.
 fn data(folder: &Path, model: &str) -> PathBuf {

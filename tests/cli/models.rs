@@ -144,7 +144,6 @@ fn quantize_holds_a_gate_or_exits_with_3() {
     }
     run(&args).failed(1, "already exists");
 
-    // Labels that the model does not give in f32 either: a drop cannot be negative, so no gate of a wrong sign holds.
     let none = folder.path().join("none").display().to_string();
     let args = ["quantize", &model, &none, "--task", "classify", "--data", &data];
     run(&[&args[..], &["--max-drop=-1"]].concat()).failed(2, "--max-drop is -1");
@@ -157,25 +156,21 @@ fn quantize_holds_a_gate_or_exits_with_3() {
 #[test]
 fn a_gate_that_fails_is_exit_code_3_and_no_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let data = "eval/samples/sst2.tsv";
-    // A model without a word of sense in int8: one neuron that nothing reads is so large that the rest of its token
-    // rounds to zero, in every layer.
-    let model = folder.path().join("hard");
-    let destination = folder.path().join("int8").display().to_string();
-    crate::support::hard_for_int8(&model);
-    let (model, labelled) = (model.display().to_string(), folder.path().join("labelled.tsv"));
-    let texts = std::fs::read_to_string(data).unwrap();
-    let row = |line: &str| {
-        let text = line.split('\t').next().unwrap();
-        let found = run(&["classify", "--model", &model, text, "--json"]).line();
+    let model = crate::support::hard_model(folder.path());
+    let (destination, labelled) = (folder.path().join("int8"), folder.path().join("labelled.tsv"));
+    let words = ["good", "bad", "film", "not", "very", "time", "king", "anna", "paris", "book"];
+    let texts: Vec<String> =
+        words.iter().flat_map(|a| words.map(|b| format!("{a} {b}"))).step_by(3).collect();
+    let label = |text: &String| {
+        let found = run(&["classify", "--model", &model, text, "--precision", "f32", "--json"]).line();
         format!("{text}\t{}\n", found["label"].as_str().unwrap())
     };
-    let rows: String = texts.lines().skip(1).map(row).collect();
+    let rows: String = texts.iter().map(label).collect();
     std::fs::write(&labelled, format!("text\tlabel\n{rows}")).unwrap();
     let failed = run(&[
         "quantize",
         &model,
-        &destination,
+        &destination.display().to_string(),
         "--task",
         "classify",
         "--data",
