@@ -583,7 +583,7 @@ pub(super) struct Quantize {
     /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them
     #[arg(long, value_name = "N", requires = "task")]
     pub(super) max_f32_modules: Option<usize>,
-    /// Scales of weights: max (nothing is clipped) or error (the least squared error of 31 clips for each row)
+    /// Scales of weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
     #[arg(long, value_name = "RULE", default_value = "max")]
     pub(super) scales: Scales,
 }

@@ -130,7 +130,7 @@ fn measured(m: &Measured) -> Result<Value> {
 
 fn scales(scales: Scales) -> &'static str {
     match scales {
-        Scales::LeastError => "least squared error of the row among 31 clips, 1.00 to 0.70",
+        Scales::LeastError => "least squared error of the row among 49, 1 to 0.7 of the largest magnitude",
         _ => "largest magnitude of the row",
     }
 }

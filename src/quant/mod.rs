@@ -18,7 +18,8 @@ pub enum Scales {
     /// `max|row| / 127`: no value is clipped.
     #[default]
     Max,
-    /// Of 31 scales, 1.00 to 0.70 of that, the one with the least squared error; of equals, the largest.
+    /// Of 49 scales, that one times 1 to 0.98 in steps of 0.001 and on to 0.7 in steps of 0.01, the one with the least
+    /// squared error; of equals, the largest.
     LeastError,
 }
 
@@ -74,11 +75,13 @@ fn scale(row: &[f32]) -> f32 {
 }
 
 fn least_error(row: &[f32]) -> f32 {
-    const RATIOS: std::ops::RangeInclusive<u8> = 70..=99;
+    // Clipping seldom pays with 8 bits. Most of the gain is in how the values happen to fall on the grid, which the fine
+    // steps try out.
+    let thousandths = (980u16..1000).rev().chain((700..=970).rev().step_by(10));
     let max = scale(row);
     let mut best = (max, squared_error(row, max));
-    for ratio in RATIOS.rev() {
-        let scale = max * f32::from(ratio) / 100.0;
+    for ratio in thousandths {
+        let scale = max * f32::from(ratio) / 1000.0;
         let error = squared_error(row, scale);
         if scale >= f32::MIN_POSITIVE && error < best.1 {
             best = (scale, error);
@@ -132,9 +135,10 @@ mod tests {
         assert!(max.iter().zip(&least).all(|(max, least)| least <= max));
         let better = max.iter().zip(&least).filter(|(max, least)| least < max).count();
         assert!(better > 40, "{better} of 64 rows are better");
-        let db = 10.0 * (max.iter().sum::<f64>() / least.iter().sum::<f64>()).log10();
-        // Measured 0.1: the gain is in the odd outlier that a row is better off without.
-        assert!(db > 0.0, "{db}");
+        let (max, least): (f64, f64) = (max.iter().sum(), least.iter().sum());
+        // The tiny rows add nothing here; the others gain about 0.4 dB, 1.9 standard deviations of the error of a row.
+        let db = 10.0 * (max / least).log10();
+        assert!(db > 0.2, "{db}");
     }
 
     #[test]
