@@ -449,7 +449,9 @@ fn quantization(fields: &Fields<'_>) -> Result<Option<QuantizationConfig>> {
     }
     let scale_suffix = match field("scale_suffix").as_str() {
         Some(suffix) if !suffix.is_empty() => suffix.to_owned(),
-        _ => return Err(bad("quantization_config.scale_suffix", "a non-empty string", field("scale_suffix"))),
+        _ => {
+            return Err(bad("quantization_config.scale_suffix", "a non-empty string", field("scale_suffix")));
+        }
     };
     Ok(Some(QuantizationConfig { scale_suffix, keep_f32: keep_f32(field("keep_f32"))? }))
 }

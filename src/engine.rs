@@ -319,9 +319,8 @@ fn load(
     match options.backend {
         BackendKind::Native => {
             let kept = config.quantization.iter().flat_map(|q| &q.keep_f32).chain(&options.keep_f32);
-            let native = NativeOptions::new()
-                .precision(options.precision.unwrap_or(stored))
-                .keep_f32(kept.cloned());
+            let native =
+                NativeOptions::new().precision(options.precision.unwrap_or(stored)).keep_f32(kept.cloned());
             Ok(Box::new(NativeBackend::load(graph, weights, native)?))
         }
         BackendKind::Candle if options.precision == Some(Precision::Int8) => {

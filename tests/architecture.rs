@@ -32,15 +32,12 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         ],
     ),
     ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
-    (
-        "gate",
-        &["backend", "compare", "convert", "engine", "graph", "quant", "source", "task", "text"],
-    ),
+    ("gate", &["backend", "compare", "convert", "engine", "graph", "quant", "source", "task", "text"]),
     (
         "cli",
         &[
-            "backend", "compare", "config", "convert", "dataset", "engine", "format", "gate", "graph", "kernels",
-            "metrics", "model", "pipeline", "profile", "quant", "source", "task", "text",
+            "backend", "compare", "config", "convert", "dataset", "engine", "format", "gate", "graph",
+            "kernels", "metrics", "model", "pipeline", "profile", "quant", "source", "task", "text",
         ],
     ),
     ("main", &["cli"]),

@@ -38,7 +38,8 @@ fn data(folder: &Path, model: &str) -> PathBuf {
         .open(model)
         .unwrap();
     let labels = classifier.classify_batch(&texts).unwrap();
-    let rows = texts.iter().zip(&labels).map(|(text, found)| format!("{text}\t{}\n", found.best().unwrap().label));
+    let rows =
+        texts.iter().zip(&labels).map(|(text, found)| format!("{text}\t{}\n", found.best().unwrap().label));
     let path = folder.join("data.tsv");
     fs::write(&path, format!("text\tlabel\n{}", rows.collect::<String>())).unwrap();
     path
@@ -78,10 +79,7 @@ fn the_worst_layer_goes_back_to_f32() {
     assert_eq!(report.keep_f32(), [HARD]);
     let costs: Vec<(&str, bool)> =
         report.modules.iter().map(|module| (module.module.as_str(), module.kept_f32)).collect();
-    assert_eq!(
-        costs,
-        [("embeddings", false), ("encoder.layer.0.", false), (HARD, true), ("pooler", false)]
-    );
+    assert_eq!(costs, [("embeddings", false), ("encoder.layer.0.", false), (HARD, true), ("pooler", false)]);
     let hard = &report.modules[2];
     assert!(report.modules.iter().all(|m| m.module == HARD || m.alone_sqnr_db > hard.alone_sqnr_db + 6.0));
 
@@ -232,8 +230,9 @@ fn answers_that_differ_are_listed_with_the_layer_that_flips_them() {
     let answered = |evaluator| Answered::new(evaluator, &data, &|_| {}).unwrap();
     let (of_a, of_b) = (answered(&a), answered(&b));
     let mut found = item_by_item(&data, &of_a, &of_b);
-    let expected: Vec<usize> =
-        (0..data.len()).filter(|&i| of_a.predictions[i].text(&data) != of_b.predictions[i].text(&data)).collect();
+    let expected: Vec<usize> = (0..data.len())
+        .filter(|&i| of_a.predictions[i].text(&data) != of_b.predictions[i].text(&data))
+        .collect();
     assert_eq!(found.differing.iter().map(|d| d.index).collect::<Vec<_>>(), expected);
     assert!(!expected.is_empty() && expected.len() < data.len(), "{} differ", expected.len());
     assert_eq!(found.a.scores.main(), 100.0);

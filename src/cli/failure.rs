@@ -49,7 +49,9 @@ impl Failure {
         }
         let (message, code) = match self {
             Failure::Model(error) if is_usage(error) => (describe(error), USAGE),
-            Failure::Model(error) if matches!(error.kind(), ErrorKind::Gate { .. }) => (describe(error), GATE),
+            Failure::Model(error) if matches!(error.kind(), ErrorKind::Gate { .. }) => {
+                (describe(error), GATE)
+            }
             Failure::Model(error) => (describe(error), FAILED),
             Failure::Usage(message) => (message.clone(), USAGE),
             Failure::Input(message) => (message.clone(), FAILED),

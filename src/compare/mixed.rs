@@ -79,7 +79,8 @@ impl Pair {
                 // What is kept may be less than the module, or more.
                 Precision::Int8 => keep_f32.extend(kept.filter_map(|path| {
                     let all = module.starts_with(path.as_str());
-                    (all || path.starts_with(&module)).then(|| if all { module.clone() } else { path.clone() })
+                    (all || path.starts_with(&module))
+                        .then(|| if all { module.clone() } else { path.clone() })
                 })),
             }
         }

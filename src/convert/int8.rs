@@ -139,7 +139,8 @@ pub(crate) fn write_int8(
                 let columns = shape[1];
                 let (values, scales) = quant::quantize_rows_with(&floats, columns, options.scales);
                 let clipped = clipped_rows(&floats, columns, &scales);
-                let stored = Tensor::Int8 { values: values.as_slice().into(), scales: scales.as_slice().into() };
+                let stored =
+                    Tensor::Int8 { values: values.as_slice().into(), scales: scales.as_slice().into() };
                 let mut deviation = Deviation::default();
                 deviation.add(&floats, &stored.into_f32());
                 tensors.push(report("int8", values.len() + 4 * scales.len(), clipped, deviation));

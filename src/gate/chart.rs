@@ -14,7 +14,8 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1c2430}.note{fill
 /// Bars of the relative error in percent; modules in f32 are grey.
 pub(super) fn error_by_module(title: &str, modules: &[Sensitivity]) -> String {
     let height = TOP + ROW * modules.len() as f64 + 16.0;
-    let most = modules.iter().map(|module| module.relative_error).filter(|e| e.is_finite()).fold(0.0, f64::max);
+    let most =
+        modules.iter().map(|module| module.relative_error).filter(|e| e.is_finite()).fold(0.0, f64::max);
     let scale = if most > 0.0 { (WIDTH - LEFT - RIGHT) / most } else { 0.0 };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{0}\">\n\

@@ -170,7 +170,13 @@ fn markdown(r: &GateReport) -> String {
     };
     line(format_args!(
         "Measured on {} examples of `{}` (SHA-256 `{}`), task `{}`. The gate: {} may drop by {}; it drops by {:.2}.\n",
-        items.total, r.data, r.data_sha256, r.task, items.metric, r.max_drop, r.drop()
+        items.total,
+        r.data,
+        r.data_sha256,
+        r.task,
+        items.metric,
+        r.max_drop,
+        r.drop()
     ));
     line(format_args!("| | {} | 95 % interval |\n|---|---|---|", items.metric));
     for (name, measured) in [("f32", &items.a), ("int8", &items.b)] {
@@ -178,7 +184,10 @@ fn markdown(r: &GateReport) -> String {
         line(format_args!("| {name} | {:.2} | {interval} |", measured.scores.main()));
     }
     if let Some(i) = items.difference_interval {
-        line(format_args!("| int8 - f32, paired | {:.2} | {:.2} to {:.2} |", items.difference, i.low, i.high));
+        line(format_args!(
+            "| int8 - f32, paired | {:.2} | {:.2} to {:.2} |",
+            items.difference, i.low, i.high
+        ));
     }
     if let Some(m) = items.mcnemar {
         line(format_args!(
@@ -198,7 +207,8 @@ fn markdown(r: &GateReport) -> String {
     if r.attempts.len() > 1 {
         line(format_args!("\n| in f32 | {} | drop |\n|---|---|---|", items.metric));
         for attempt in &r.attempts {
-            let kept = if attempt.keep_f32.is_empty() { "nothing".to_owned() } else { attempt.keep_f32.join(", ") };
+            let kept =
+                if attempt.keep_f32.is_empty() { "nothing".to_owned() } else { attempt.keep_f32.join(", ") };
             line(format_args!("| {kept} | {:.2} | {:.2} |", attempt.score, attempt.drop));
         }
     }

@@ -166,9 +166,8 @@ pub fn quantize(
 
     let mut reference = options.open(source, Precision::F32)?;
     let f32 = answered(&reference, &data, "f32", progress)?;
-    let int8_options = |keep_f32: &[String]| {
-        Int8Options::new().scales(options.scales).keep_f32(keep_f32.iter().cloned())
-    };
+    let int8_options =
+        |keep_f32: &[String]| Int8Options::new().scales(options.scales).keep_f32(keep_f32.iter().cloned());
     let mut keep_f32: Vec<String> = Vec::new();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut ranked: Option<sensitivity::Ranking> = None;
@@ -240,12 +239,7 @@ fn failed(f32: &Answered, options: &GateOptions, attempts: &[Attempt]) -> Error 
     .into()
 }
 
-fn answered(
-    evaluator: &Evaluator,
-    data: &Dataset,
-    what: &str,
-    progress: Progress<'_>,
-) -> Result<Answered> {
+fn answered(evaluator: &Evaluator, data: &Dataset, what: &str, progress: Progress<'_>) -> Result<Answered> {
     Answered::new(evaluator, data, &|done| progress(what, done, data.len()))
 }
 

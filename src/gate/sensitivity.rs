@@ -56,7 +56,8 @@ pub(super) fn rank(
     let Some(pair) = pair else { return Ok(ranking) };
     let batches = batches(reference, data)?;
     let score = reference.task().score(&some, &f32.predictions[..some.len()])?.main();
-    let modules: Vec<String> = pair.modules().into_iter().filter(|module| pair.is_quantized(module)).collect();
+    let modules: Vec<String> =
+        pair.modules().into_iter().filter(|module| pair.is_quantized(module)).collect();
     let exact = pair.engine(&[], options)?;
     for (done, module) in modules.iter().enumerate() {
         progress("modules", done, modules.len());

@@ -186,7 +186,11 @@ mod tests {
         assert_eq!(mcnemar(2, 11), mcnemar(11, 2));
         assert!((mcnemar(0, 6) - 2.0 / 64.0).abs() < 1e-15);
         // The same sum in rational numbers.
-        assert!((mcnemar(4600, 5400) / 1.304_245_212_740_020_3e-15 - 1.0).abs() < 1e-9, "{:e}", mcnemar(4600, 5400));
+        assert!(
+            (mcnemar(4600, 5400) / 1.304_245_212_740_020_3e-15 - 1.0).abs() < 1e-9,
+            "{:e}",
+            mcnemar(4600, 5400)
+        );
     }
 
     #[test]

@@ -107,10 +107,8 @@ mod tests {
         let (q, scales) = quantize_rows_with(values, columns, scales);
         assert!(q.iter().all(|&q| q != i8::MIN) && scales.iter().all(|&s| s > 0.0));
         let rows = values.chunks_exact(columns).zip(q.chunks_exact(columns)).zip(scales);
-        rows.map(|((v, q), s)| {
-            v.iter().zip(q).map(|(v, &q)| f64::from(v - f32::from(q) * s).powi(2)).sum()
-        })
-        .collect()
+        rows.map(|((v, q), s)| v.iter().zip(q).map(|(v, &q)| f64::from(v - f32::from(q) * s).powi(2)).sum())
+            .collect()
     }
 
     #[test]
@@ -131,7 +129,8 @@ mod tests {
                 _ => {}
             }
         }
-        let (max, least) = (error(&values, columns, Scales::Max), error(&values, columns, Scales::LeastError));
+        let (max, least) =
+            (error(&values, columns, Scales::Max), error(&values, columns, Scales::LeastError));
         assert!(max.iter().zip(&least).all(|(max, least)| least <= max));
         let better = max.iter().zip(&least).filter(|(max, least)| least < max).count();
         assert!(better > 40, "{better} of 64 rows are better");

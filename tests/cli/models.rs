@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{keys, piped, run, tiny};
+use crate::support::{keys, piped, run, tiny, write};
 
 #[test]
 fn infer_shows_logits_of_each_head() {
@@ -139,7 +139,9 @@ fn quantize_holds_a_gate_or_exits_with_3() {
     let report = run(&[&args[..], &["--max-drop", "100", "--limit", "3", "--json"]].concat()).line();
     assert_eq!((&report["f32"]["accuracy"], &report["f32"]["total"]), (&json!(100.0), &json!(3)));
     assert_eq!((&report["task"], &report["keep_f32"]), (&json!("classify"), &json!([])));
-    for name in ["config.json", "model.safetensors", "quantization.json", "quantization.md", "quantization.svg"] {
+    for name in
+        ["config.json", "model.safetensors", "quantization.json", "quantization.md", "quantization.svg"]
+    {
         assert!(good.join(name).is_file(), "{name}");
     }
     run(&args).failed(1, "already exists");
@@ -192,8 +194,12 @@ fn compare_lists_the_answers_that_differ() {
     assert_eq!((&same["difference"], &same["differing"]), (&json!(0.0), &json!([])));
     assert_eq!(same["mcnemar"], json!({ "only_a": 0, "only_b": 0, "p": 1.0 }));
     assert_eq!(same["a"]["total"], 4);
-    let text = run(&["compare", &model, &model, "--task", "classify", "--data", &data, "--limit", "2"]).stdout;
-    assert!(text.contains("classify, 2 examples, accuracy\n") && text.contains("\n0 answers differ\n"), "{text}");
+    let text =
+        run(&["compare", &model, &model, "--task", "classify", "--data", &data, "--limit", "2"]).stdout;
+    assert!(
+        text.contains("classify, 2 examples, accuracy\n") && text.contains("\n0 answers differ\n"),
+        "{text}"
+    );
     run(&["compare", &model, &tiny("mobilebert-f32"), "--task", "classify", "--data", &data])
         .failed(1, "text classification needs a");
     run(&["compare", &model, &model, "--task", "sst3", "--data", &data]).failed(2, "sst3");

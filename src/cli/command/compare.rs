@@ -61,11 +61,15 @@ fn human(args: &args::Compare, found: &ItemComparison, output: &mut Output) -> R
     }
     output.line(format_args!("{} answers differ", found.differing.len()))?;
     for d in &found.differing {
-        let flipped = d.flipped_by.as_ref().map_or(String::new(), |module| {
-            format!("  flipped by {}", module.trim_end_matches('.'))
-        });
+        let flipped = d
+            .flipped_by
+            .as_ref()
+            .map_or(String::new(), |module| format!("  flipped by {}", module.trim_end_matches('.')));
         let right = if d.references.is_empty() { "nothing".to_owned() } else { d.references.join(" | ") };
-        output.line(format_args!("\n{}{flipped}\n  A      {}\n  B      {}\n  right  {right}", d.id, d.a, d.b))?;
+        output.line(format_args!(
+            "\n{}{flipped}\n  A      {}\n  B      {}\n  right  {right}",
+            d.id, d.a, d.b
+        ))?;
     }
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use mobilebert::ModelFiles;
 use mobilebert::compare::Measured;
 use mobilebert::convert::{self, Int8Options, Int8Report};
 use mobilebert::gate::{self, GateOptions, GateReport};
 use mobilebert::task::Task;
-use mobilebert::ModelFiles;
 use serde::Serialize;
 
 use super::progress;
