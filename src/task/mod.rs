@@ -175,7 +175,7 @@ impl Dataset {
                 answers
             }
             Dataset::Labelled(data) => match data.examples[example].gold {
-                Some(Gold::Class(class)) => vec![data.classes[class][0].clone()],
+                Some(Gold::Class(class)) => data.classes[class].last().cloned().into_iter().collect(),
                 Some(Gold::Value(value)) => vec![format!("{value:.2}")],
                 None => Vec::new(),
             },

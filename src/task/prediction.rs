@@ -53,8 +53,8 @@ pub enum Prediction {
 }
 
 impl Prediction {
-    /// The answer in words: a piece of the context (none if v2.0's null odds are above 0), the first name of a class, a
-    /// number with two decimals, or the tags.
+    /// The answer in words: a piece of the context (none if v2.0's null odds are above 0), the last name of a class (of
+    /// several it is a word), a number with two decimals, or the tags.
     pub fn text(&self, data: &Dataset) -> String {
         let classes = match data {
             Dataset::Labelled(data) => data.classes.as_slice(),
@@ -63,7 +63,7 @@ impl Prediction {
         let null = matches!(data, Dataset::Squad(squad) if squad.version == Version::V2).then_some(0.0);
         match self {
             Prediction::Answers { .. } => self.answer(null).unwrap_or_default().to_owned(),
-            Prediction::Class { class, .. } => match classes.get(*class).and_then(|names| names.first()) {
+            Prediction::Class { class, .. } => match classes.get(*class).and_then(|names| names.last()) {
                 Some(name) => name.clone(),
                 None => "none of the classes".to_owned(),
             },
