@@ -56,25 +56,7 @@ pub(crate) fn fixed(engine: &Engine, tokens: usize) -> Vec<Input> {
     (0..DIFFERENT).map(input).collect()
 }
 
-/// The first sequences of a dataset, one for each example, cut to the model's length: what a forward pass is given.
+/// The first sequences of a dataset; see [`Evaluator::sequences`].
 pub(crate) fn encodings(evaluator: &Evaluator, data: &Dataset, most: usize) -> Result<Vec<Input>> {
-    const WINDOW: usize = 384;
-    let tokenizer = evaluator.tokenizer();
-    let limit = evaluator.engine().config().max_position_embeddings;
-    let limit = tokenizer.model_max_length().map_or(limit, |most| most.min(limit)).min(WINDOW);
-    let encode = |text: &str, pair: Option<&str>| {
-        let pair = pair.map(|pair| tokenizer.tokenize(pair)).transpose()?;
-        Ok(tokenizer.tokenize(text)?.encode_truncated(pair.as_ref(), limit)?.0.into())
-    };
-    match data {
-        Dataset::Squad(data) => {
-            data.questions.iter().take(most).map(|q| encode(&q.question, Some(data.context(q)))).collect()
-        }
-        Dataset::Labelled(data) => {
-            data.examples.iter().take(most).map(|e| encode(&e.text, e.pair.as_deref())).collect()
-        }
-        Dataset::Tagged(data) => {
-            data.sentences.iter().take(most).map(|s| encode(&s.words.join(" "), None)).collect()
-        }
-    }
+    Ok(evaluator.sequences(data, most)?.into_iter().map(Input::from).collect())
 }

@@ -117,6 +117,8 @@ pub enum ProblemType {
 pub struct QuantizationConfig {
     /// Appended to a tensor's name to find its scales.
     pub scale_suffix: String,
+    /// Modules that stay in f32, weights and arithmetic: prefixes of module paths, such as `encoder.layer.7.`.
+    pub keep_f32: Vec<String>,
 }
 
 impl QuantizationConfig {
@@ -445,10 +447,29 @@ fn quantization(fields: &Fields<'_>) -> Result<Option<QuantizationConfig>> {
     if field("bits").as_u64() != Some(8) {
         return Err(bad("quantization_config.bits", "8", field("bits")));
     }
-    match field("scale_suffix").as_str() {
-        Some(suffix) if !suffix.is_empty() => {
-            Ok(Some(QuantizationConfig { scale_suffix: suffix.to_owned() }))
+    let scale_suffix = match field("scale_suffix").as_str() {
+        Some(suffix) if !suffix.is_empty() => suffix.to_owned(),
+        _ => {
+            return Err(bad("quantization_config.scale_suffix", "a non-empty string", field("scale_suffix")));
         }
-        _ => Err(bad("quantization_config.scale_suffix", "a non-empty string", field("scale_suffix"))),
-    }
+    };
+    Ok(Some(QuantizationConfig { scale_suffix, keep_f32: keep_f32(field("keep_f32"))? }))
+}
+
+/// Absent, or a list of prefixes. The empty one would be all modules.
+fn keep_f32(value: &Value) -> Result<Vec<String>> {
+    let invalid = |found: &Value| {
+        let expected = "a list of module paths, such as [\"encoder.layer.0.\"]";
+        bad("quantization_config.keep_f32", expected, found)
+    };
+    let list = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(list) => list,
+        other => return Err(invalid(other)),
+    };
+    let prefix = |value: &Value| match value.as_str() {
+        Some(prefix) if !prefix.is_empty() => Ok(prefix.to_owned()),
+        _ => Err(invalid(value)),
+    };
+    list.iter().map(prefix).collect()
 }

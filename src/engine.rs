@@ -68,7 +68,8 @@ impl EngineOptions {
         self
     }
 
-    /// Leaves the linears whose module path begins with one of these in f32, such as `encoder.layer.0.`.
+    /// Leaves the linears, attentions and embeddings whose module path begins with one of these in f32, such as
+    /// `encoder.layer.0.`: besides those that the model itself keeps ([`crate::QuantizationConfig::keep_f32`]).
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
@@ -317,9 +318,9 @@ fn load(
     let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
     match options.backend {
         BackendKind::Native => {
-            let native = NativeOptions::new()
-                .precision(options.precision.unwrap_or(stored))
-                .keep_f32(options.keep_f32.iter().cloned());
+            let kept = config.quantization.iter().flat_map(|q| &q.keep_f32).chain(&options.keep_f32);
+            let native =
+                NativeOptions::new().precision(options.precision.unwrap_or(stored)).keep_f32(kept.cloned());
             Ok(Box::new(NativeBackend::load(graph, weights, native)?))
         }
         BackendKind::Candle if options.precision == Some(Precision::Int8) => {

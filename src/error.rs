@@ -231,6 +231,26 @@ pub enum ErrorKind {
         /// The largest difference allowed.
         limit: f32,
     },
+    /// A quantised model loses more than it may.
+    #[error(
+        "{metric} drops by {drop:.2} from {reference:.2} to {found:.2}, more than {max_drop}, with {} in f32; allow a larger \
+         drop or more modules in f32",
+        if keep_f32.is_empty() { "nothing".to_owned() } else { keep_f32.join(", ") }
+    )]
+    Gate {
+        /// The score that counts.
+        metric: &'static str,
+        /// That of the source in f32.
+        reference: f64,
+        /// That of the best model found.
+        found: f64,
+        /// The difference.
+        drop: f64,
+        /// The most that it may be.
+        max_drop: f64,
+        /// Modules that were left in f32.
+        keep_f32: Vec<String>,
+    },
     /// This build lacks what was asked for.
     #[error("{what} is not part of this build; rebuild with `--features {feature}`")]
     NotBuilt {

@@ -145,6 +145,24 @@ pub enum Op {
 }
 
 impl Op {
+    /// The weights it reads.
+    pub fn parameters(&self) -> Vec<ParameterId> {
+        match *self {
+            Op::WordEmbedding { table, .. } => vec![table],
+            Op::PositionAndType { position, token_type, norm, .. } => {
+                vec![position, token_type, norm.weight, norm.bias]
+            }
+            Op::Linear { weight, bias, norm, .. } => {
+                let norm = norm.into_iter().flat_map(|norm| [norm.weight, norm.bias]);
+                [weight, bias].into_iter().chain(norm).collect()
+            }
+            Op::Vocabulary { decoder, extra, bias, .. } => {
+                [Some(decoder), extra, Some(bias)].into_iter().flatten().collect()
+            }
+            Op::Attention { .. } | Op::Select { .. } => Vec::new(),
+        }
+    }
+
     /// The values it reads.
     pub fn inputs(&self) -> impl Iterator<Item = ValueId> {
         let inputs = match *self {
@@ -174,6 +192,17 @@ impl Node {
     /// The encoder layer, the 7 in `encoder.layer.7.attention`; `None` for embeddings and heads.
     pub fn layer(&self) -> Option<usize> {
         self.name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
+    }
+
+    /// The prefix of all nodes of its module: `embeddings`, `encoder.layer.7.`, `pooler`, `classifier` and the like. It is
+    /// what [`crate::EngineOptions::keep_f32`] takes, so a layer's ends with a dot: layer 1 is not layer 10.
+    pub fn module(&self) -> &str {
+        let parts = if self.layer().is_some() { 3 } else { 1 };
+        match self.name.match_indices('.').nth(parts - 1) {
+            Some((dot, _)) if parts == 3 => &self.name[..=dot],
+            Some((dot, _)) => &self.name[..dot],
+            None => &self.name,
+        }
     }
 }
 

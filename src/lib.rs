@@ -36,6 +36,7 @@ pub mod dataset;
 mod engine;
 mod error;
 pub mod format;
+pub mod gate;
 pub mod graph;
 mod head;
 mod hub;

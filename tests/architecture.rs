@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use; `error`, the ground floor, is open to all.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("graph", &[]),
     ("config", &["graph"]),
@@ -24,13 +24,20 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("metrics", &[]),
     ("dataset", &["metrics"]),
     ("task", &["dataset", "engine", "metrics", "pipeline", "text"]),
-    ("compare", &["backend", "engine", "graph", "quant", "text"]),
+    (
+        "compare",
+        &[
+            "backend", "config", "engine", "format", "graph", "metrics", "model", "quant", "source", "task",
+            "text",
+        ],
+    ),
     ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
+    ("gate", &["backend", "compare", "convert", "engine", "graph", "quant", "source", "task", "text"]),
     (
         "cli",
         &[
-            "backend", "compare", "config", "convert", "dataset", "engine", "format", "graph", "kernels",
-            "metrics", "model", "pipeline", "profile", "source", "task", "text",
+            "backend", "compare", "config", "convert", "dataset", "engine", "format", "gate", "graph",
+            "kernels", "metrics", "model", "pipeline", "profile", "quant", "source", "task", "text",
         ],
     ),
     ("main", &["cli"]),

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use mobilebert::convert::{Int8Options, to_int8_with};
+use mobilebert::quant::Scales;
 use mobilebert::task::{Prediction, Task, TaskOptions};
 use mobilebert::{EngineOptions, Precision, QuestionAnswering, QuestionAnsweringOptions, TextIndex};
 use serde_json::Value;
@@ -140,4 +142,27 @@ fn sst2_accuracy_of_the_committed_model_is_that_of_f32() {
     println!("SST-2 dev: {accuracy:.2}, f32 {reference:.2}; {changed} of {} labels differ", dev.len());
     assert_eq!(dev.len(), 872);
     assert!(accuracy >= reference - MAX_SST2_DROP, "{accuracy:.2} against {reference:.2} in f32");
+}
+
+/// Scales by least squared error cost no tensor anything, and gain this much over all weights.
+#[test]
+fn searched_scales_lower_the_error_of_every_tensor() {
+    let Some(weights) = shared("weights", "MOBILEBERT_WEIGHTS") else { return };
+    for (name, at_least_db) in [("sst2-mobilebert-6l", 0.3), ("squad-minilm-l6", 0.2)] {
+        let files = mobilebert::ModelFiles::Folder(weights.join(name));
+        let folder = tempfile::tempdir().unwrap();
+        let write = |scales: Scales| {
+            let to = folder.path().join(scales.name());
+            to_int8_with(&files, &to, &Int8Options::new().scales(scales)).unwrap().tensors
+        };
+        let (max, error) = (write(Scales::Max), write(Scales::LeastError));
+        let mut gain = 0.0;
+        for (max, error) in max.iter().zip(&error) {
+            let (max_db, error_db) = (max.deviation.sqnr_db(), error.deviation.sqnr_db());
+            assert!(error_db >= max_db, "{name} {}: {error_db} dB, {max_db} with max", max.name);
+            gain += error_db - max_db;
+        }
+        gain /= max.len() as f64;
+        assert!(gain >= at_least_db, "{name}: {gain} dB");
+    }
 }

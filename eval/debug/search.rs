@@ -14,7 +14,7 @@ use std::fmt;
 use std::ops::Range;
 
 use mobilebert::format::{Tensor, WeightSource};
-use mobilebert::graph::{Graph, Op, ParameterId};
+use mobilebert::graph::{Graph, ParameterId};
 use mobilebert::{Batch, Engine, EngineOptions, ModelConfig, Output, Precision, Result};
 use serde::Serialize;
 
@@ -118,24 +118,6 @@ impl WeightSource for Mixed<'_> {
     }
 }
 
-/// The parameters that an operation reads.
-fn parameters(op: &Op) -> Vec<ParameterId> {
-    match op {
-        Op::WordEmbedding { table, .. } => vec![*table],
-        Op::PositionAndType { position, token_type, norm, .. } => {
-            vec![*position, *token_type, norm.weight, norm.bias]
-        }
-        Op::Linear { weight, bias, norm, .. } => {
-            let norm = norm.iter().flat_map(|norm| [norm.weight, norm.bias]);
-            [*weight, *bias].into_iter().chain(norm).collect()
-        }
-        Op::Vocabulary { decoder, extra, bias, .. } => {
-            [Some(*decoder), *extra, Some(*bias)].into_iter().flatten().collect()
-        }
-        Op::Attention { .. } | Op::Select { .. } => Vec::new(),
-    }
-}
-
 impl Models<'_> {
     fn open(&self, swap: &Swap, precision: Precision) -> Result<Engine> {
         let node = |&index: &usize| &self.graph.nodes[index];
@@ -143,7 +125,7 @@ impl Models<'_> {
         let names = swap.nodes.iter().chain(partly).map(|index| node(index).name.clone());
         let mixed = Mixed {
             models: self,
-            parameters: swap.nodes.iter().flat_map(|index| parameters(&node(index).op)).collect(),
+            parameters: swap.nodes.iter().flat_map(|index| node(index).op.parameters()).collect(),
             rows: swap.partly.as_ref().and_then(|(_, rows)| rows.clone()),
         };
         let options = self.engine.clone().precision(precision).keep_f32(names);
@@ -217,7 +199,7 @@ impl<'a> Replay<'a> {
         // A tensor has to do better than arithmetic alone, which swaps it for itself where weights are equal.
         let mut least = arithmetic.map_or(f64::INFINITY, |distance| BETTER * distance);
         let mut tensor = None;
-        for parameter in parameters(&graph.nodes[node].op) {
+        for parameter in graph.nodes[node].op.parameters() {
             let rows = 0..graph.parameter(parameter).shape[0];
             if let Some(distance) =
                 with(Some((parameter, rows.clone())))?.filter(|&distance| distance < least)

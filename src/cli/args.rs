@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use mobilebert::quant::Scales;
+use mobilebert::task::Task;
 use mobilebert::{AggregationStrategy, BackendKind, FunctionToApply, LongText, Pooling, Precision};
 
 const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
@@ -50,7 +52,8 @@ Exit codes:
   0  all well (also if the reader of the output stopped reading)
   1  some input or the model failed; with several inputs each failure is in
      the output, in the place of its result
-  2  wrong usage";
+  2  wrong usage
+  3  quantize: the score drops too far, and nothing was written";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -184,6 +187,9 @@ pub(super) enum Command {
     /// Write the int8 form of a model
     #[command(after_help = EXAMPLE_QUANTIZE)]
     Quantize(Quantize),
+    /// Compare two models, answer by answer
+    #[command(after_help = EXAMPLE_COMPARE)]
+    Compare(Compare),
     /// Measure latency, throughput and memory
     #[command(after_help = EXAMPLE_BENCH)]
     Bench(Bench),
@@ -262,8 +268,26 @@ shows it too. --verify runs source and result and shows the largest
 difference of each layer; logits in an expected.json beside the source
 are compared as well. DEST appears only when it is complete.";
 const EXAMPLE_QUANTIZE: &str = "\
+Examples:
+  $ mobilebert quantize models/float models/int8
+  $ mobilebert quantize models/float models/int8 --task sst2 \\
+      --data dev.tsv --max-drop 0.3
+
+With --task the f32 model and the int8 folder are scored on the same
+examples. If the score drops by more than --max-drop, the modules that cost
+most go back to f32, one after another (config.json then lists them). DEST
+gets quantization.json, .md and .svg: scores with intervals, the error of
+each module and tensor, and every answer that differs.
+
+Exit code 3: the gate does not hold, and DEST was not written.";
+const EXAMPLE_COMPARE: &str = "\
 Example:
-  $ mobilebert quantize models/float models/int8";
+  $ mobilebert compare my-model my-int8 --task squad --data dev.json
+
+Intervals hold 95 %; that of the difference is by the paired bootstrap,
+McNemar's test is exact. \"flipped by\": A's modules are replaced by B's one
+after another, from the embeddings on; this is the first that changes A's
+answer. Models that differ in architecture have none.";
 
 const EXAMPLE_BENCH: &str = "\
 Example:
@@ -544,6 +568,44 @@ pub(super) struct Quantize {
     /// Folder to write; it must not exist
     #[arg(value_name = "DEST")]
     pub(super) destination: PathBuf,
+    /// Score f32 and int8 on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub(super) task: Option<Task>,
+    /// Examples of --task
+    #[arg(long, value_name = "FILE", requires = "task")]
+    pub(super) data: Option<PathBuf>,
+    /// Points that the task's main score may drop by. Default: 0.5
+    #[arg(long, value_name = "POINTS", requires = "task")]
+    pub(super) max_drop: Option<f64>,
+    /// Score only the first examples
+    #[arg(long, value_name = "N", requires = "task")]
+    pub(super) limit: Option<NonZeroUsize>,
+    /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them
+    #[arg(long, value_name = "N", requires = "task")]
+    pub(super) max_f32_modules: Option<usize>,
+    /// Scales of weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
+    #[arg(long, value_name = "RULE", default_value = "max")]
+    pub(super) scales: Scales,
+}
+
+/// `mobilebert compare`
+#[derive(Debug, clap::Args)]
+pub(super) struct Compare {
+    /// First model: folder, built-in name or hub id
+    #[arg(value_name = "A")]
+    pub(super) a: String,
+    /// Second model
+    #[arg(value_name = "B")]
+    pub(super) b: String,
+    /// What both are asked: squad, ner, classify or a task of GLUE
+    #[arg(long, value_name = "NAME")]
+    pub(super) task: Task,
+    /// Examples of the task
+    #[arg(long, value_name = "FILE")]
+    pub(super) data: PathBuf,
+    /// Ask only the first examples
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<NonZeroUsize>,
 }
 
 /// `mobilebert bench`

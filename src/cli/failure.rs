@@ -14,6 +14,9 @@ const FAILED: u8 = 1;
 /// Exit code: wrong usage. The same number as clap's.
 pub(super) const USAGE: u8 = 2;
 
+/// Exit code: a model does not hold its gate.
+const GATE: u8 = 3;
+
 /// Why a command could not do all of its work.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -46,6 +49,9 @@ impl Failure {
         }
         let (message, code) = match self {
             Failure::Model(error) if is_usage(error) => (describe(error), USAGE),
+            Failure::Model(error) if matches!(error.kind(), ErrorKind::Gate { .. }) => {
+                (describe(error), GATE)
+            }
             Failure::Model(error) => (describe(error), FAILED),
             Failure::Usage(message) => (message.clone(), USAGE),
             Failure::Input(message) => (message.clone(), FAILED),

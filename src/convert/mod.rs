@@ -25,11 +25,14 @@ use crate::error::Result;
 use crate::format::{Bytes, Tensor};
 use crate::graph::{Parameter, ParameterId};
 use canonical::ContentHash;
-use output::{Partial, Planned, TensorFile};
+pub(crate) use output::Partial;
+use output::{Planned, TensorFile};
 use source::Source;
 
 pub use canonical::content_hash;
-pub use int8::{Int8Report, to_int8};
+pub(crate) use int8::write_int8;
+pub use int8::{Int8Options, Int8Report, TensorError, to_int8, to_int8_with};
+pub(crate) use output::check_destination;
 pub use source::SourceFormat;
 pub use verify::{LayerDeviation, Verification};
 

@@ -10,27 +10,27 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A folder under construction beside its destination; gone again unless it is renamed.
-pub(super) struct Partial {
-    pub(super) folder: PathBuf,
+pub(crate) struct Partial {
+    pub(crate) folder: PathBuf,
     finished: bool,
 }
 
 impl Partial {
     /// Makes a folder that did not exist, so that what is removed on failure is nobody else's.
-    pub(super) fn create(destination: &Path) -> Result<Self> {
+    pub(crate) fn create(destination: &Path) -> Result<Self> {
         let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         let folder = unused(destination, "partial", |folder| fs::create_dir(folder))?;
         Ok(Self { folder, finished: false })
     }
 
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.folder.join(name);
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
     }
 
     /// Puts the folder in its place; one that stands there is replaced, and comes back if that fails.
-    pub(super) fn rename(mut self, destination: &Path) -> Result<()> {
+    pub(crate) fn rename(mut self, destination: &Path) -> Result<()> {
         let old = match destination.symlink_metadata() {
             Ok(_) => Some(unused(destination, "replaced", |path| fs::rename(destination, path))?),
             Err(_) => None,
@@ -78,7 +78,7 @@ fn unused(destination: &Path, ending: &str, make: impl Fn(&Path) -> std::io::Res
 }
 
 /// Refuses a destination that exists, unless `force` allows to replace it and it is a model folder without the source.
-pub(super) fn check_destination(destination: &Path, source: Option<&Path>, force: bool) -> Result<()> {
+pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force: bool) -> Result<()> {
     let refuse = |problem: &str| {
         let place = destination.display().to_string();
         Err(ErrorKind::Input { place, problem: problem.to_owned() }.into())

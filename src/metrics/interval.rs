@@ -93,6 +93,25 @@ pub fn paired_bootstrap(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> Op
     bootstrap_mean(&differences, resamples, seed)
 }
 
+/// McNemar's exact test (McNemar 1947) of two models on the same items: how likely it is, if both are equally good, that the
+/// items which only one of them gets right are shared out as unevenly as `only_a` to `only_b`. Two-sided, by the binomial
+/// distribution.
+///
+/// ```
+/// let p = mobilebert::metrics::interval::mcnemar(1, 9);
+/// assert!((p - 22.0 / 1024.0).abs() < 1e-12);
+/// ```
+pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
+    let n = (only_a + only_b) as f64;
+    let mut log = -n * std::f64::consts::LN_2;
+    let mut tail = log.exp();
+    for k in 0..only_a.min(only_b) {
+        log += ((n - k as f64) / (k as f64 + 1.0)).ln();
+        tail += log.exp();
+    }
+    (2.0 * tail).min(1.0)
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): deterministic numbers for resampling and arrival times.
 ///
 /// ```
@@ -159,6 +178,19 @@ mod tests {
         // Standard error of the mean of 1000 uniform numbers: sqrt(1 / 12 / 1000).
         let expected = 2.0 * Z95 * (1.0f64 / 12.0 / 1000.0).sqrt();
         assert!(((interval.high - interval.low) / expected - 1.0).abs() < 0.05, "{interval:?}");
+    }
+
+    #[test]
+    fn mcnemar_is_symmetric_and_knows_its_ends() {
+        assert_eq!((mcnemar(0, 0), mcnemar(5, 5), mcnemar(3, 4)), (1.0, 1.0, 1.0));
+        assert_eq!(mcnemar(2, 11), mcnemar(11, 2));
+        assert!((mcnemar(0, 6) - 2.0 / 64.0).abs() < 1e-15);
+        // The same sum in rational numbers.
+        assert!(
+            (mcnemar(4600, 5400) / 1.304_245_212_740_020_3e-15 - 1.0).abs() < 1e-9,
+            "{:e}",
+            mcnemar(4600, 5400)
+        );
     }
 
     #[test]

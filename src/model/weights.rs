@@ -162,7 +162,7 @@ fn bind(
     check_shape(checkpoint, name, &parameter.shape)?;
     let int8 = checkpoint.entry(name).is_some_and(|e| e.dtype == Ok(ElementType::I8));
     match &config.quantization {
-        Some(QuantizationConfig { scale_suffix }) if int8 => {
+        Some(QuantizationConfig { scale_suffix, .. }) if int8 => {
             let scale = format!("{name}{scale_suffix}");
             if checkpoint.entry(&scale).is_none() {
                 let problem = TensorProblem::Missing { expected: vec![parameter.shape[0]], nearest: None };

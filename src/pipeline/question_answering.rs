@@ -183,6 +183,10 @@ impl QuestionAnswering {
         &self.runner.engine
     }
 
+    pub(crate) fn set_engine(&mut self, engine: Engine) {
+        self.runner.engine = engine;
+    }
+
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.runner.tokenizer

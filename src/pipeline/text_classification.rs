@@ -235,6 +235,10 @@ impl TextClassification {
         &self.runner.engine
     }
 
+    pub(crate) fn set_engine(&mut self, engine: Engine) {
+        self.runner.engine = engine;
+    }
+
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.runner.tokenizer

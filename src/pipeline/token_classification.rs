@@ -195,6 +195,10 @@ impl TokenClassification {
         &self.runner.engine
     }
 
+    pub(crate) fn set_engine(&mut self, engine: Engine) {
+        self.runner.engine = engine;
+    }
+
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.runner.tokenizer

@@ -12,7 +12,7 @@ use crate::pipeline::{
     QuestionAnsweringOptions, Ranking, TextClassification, TextClassificationOptions, TokenClassification,
     TokenClassificationOptions,
 };
-use crate::text::Tokenizer;
+use crate::text::{Encoding, Tokenizer};
 
 /// Examples that are predicted together: enough to fill forward passes, few enough to lose little when stopped.
 const CHUNK: usize = 32;
@@ -103,6 +103,41 @@ impl Evaluator {
             Pipeline::Answers(pipeline) => pipeline.tokenizer(),
             Pipeline::Labels(pipeline) => pipeline.tokenizer(),
             Pipeline::Tags(pipeline) => pipeline.tokenizer(),
+        }
+    }
+
+    /// Runs another model of the same kind instead, with the same tokenizer and options.
+    pub(crate) fn set_engine(&mut self, engine: Engine) {
+        match &mut self.pipeline {
+            Pipeline::Answers(pipeline) => pipeline.set_engine(engine),
+            Pipeline::Labels(pipeline) => pipeline.set_engine(engine),
+            Pipeline::Tags(pipeline) => pipeline.set_engine(engine),
+        }
+    }
+
+    /// What a forward pass is given for the first examples: one sequence each, cut at 384 tokens or the model's limit.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn sequences(&self, data: &Dataset, most: usize) -> Result<Vec<Encoding>> {
+        const LONGEST: usize = 384;
+        let tokenizer = self.tokenizer();
+        let limit = self.engine().config().max_position_embeddings;
+        let limit = tokenizer.model_max_length().map_or(limit, |most| most.min(limit)).min(LONGEST);
+        let encode = |text: &str, pair: Option<&str>| {
+            let pair = pair.map(|pair| tokenizer.tokenize(pair)).transpose()?;
+            Ok(tokenizer.tokenize(text)?.encode_truncated(pair.as_ref(), limit)?.0)
+        };
+        match data {
+            Dataset::Squad(data) => {
+                data.questions.iter().take(most).map(|q| encode(&q.question, Some(data.context(q)))).collect()
+            }
+            Dataset::Labelled(data) => {
+                data.examples.iter().take(most).map(|e| encode(&e.text, e.pair.as_deref())).collect()
+            }
+            Dataset::Tagged(data) => {
+                data.sentences.iter().take(most).map(|s| encode(&s.words.join(" "), None)).collect()
+            }
         }
     }
 

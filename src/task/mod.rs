@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::dataset::{GlueTask, Labelled, Squad, TableOptions, Tagged};
+use crate::dataset::{GlueTask, Gold, Labelled, Squad, TableOptions, Tagged};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 
@@ -149,6 +149,38 @@ impl Dataset {
     /// Whether there is no example.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What to call an example: the id of a question, or the line of a row or sentence.
+    ///
+    /// # Panics
+    /// If there is no such example, as [`Dataset::references`].
+    pub fn id(&self, example: usize) -> String {
+        match self {
+            Dataset::Squad(data) => data.questions[example].id.clone(),
+            Dataset::Labelled(data) => format!("line {}", data.examples[example].line),
+            Dataset::Tagged(data) => format!("line {}", data.sentences[example].line),
+        }
+    }
+
+    /// The right answers of an example, as [`Prediction::text`] writes them; none if it has no label, or if the context
+    /// does not say.
+    pub fn references(&self, example: usize) -> Vec<String> {
+        match self {
+            Dataset::Squad(data) => {
+                let mut answers: Vec<String> =
+                    data.questions[example].answers.iter().map(|answer| answer.text.clone()).collect();
+                answers.sort_unstable();
+                answers.dedup();
+                answers
+            }
+            Dataset::Labelled(data) => match data.examples[example].gold {
+                Some(Gold::Class(class)) => data.classes[class].last().cloned().into_iter().collect(),
+                Some(Gold::Value(value)) => vec![format!("{value:.2}")],
+                None => Vec::new(),
+            },
+            Dataset::Tagged(data) => vec![data.sentences[example].tags.join(" ")],
+        }
     }
 
     /// Keeps the first examples.

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Dataset;
+use crate::metrics::squad::Version;
+
 /// An answer and the logits behind it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
@@ -50,6 +53,25 @@ pub enum Prediction {
 }
 
 impl Prediction {
+    /// The answer in words: a piece of the context (none if v2.0's null odds are above 0), the last name of a class (of
+    /// several it is a word), a number with two decimals, or the tags.
+    pub fn text(&self, data: &Dataset) -> String {
+        let classes = match data {
+            Dataset::Labelled(data) => data.classes.as_slice(),
+            _ => &[],
+        };
+        let null = matches!(data, Dataset::Squad(squad) if squad.version == Version::V2).then_some(0.0);
+        match self {
+            Prediction::Answers { .. } => self.answer(null).unwrap_or_default().to_owned(),
+            Prediction::Class { class, .. } => match classes.get(*class).and_then(|names| names.last()) {
+                Some(name) => name.clone(),
+                None => "none of the classes".to_owned(),
+            },
+            Prediction::Value { value } => format!("{value:.2}"),
+            Prediction::Tags { tags } => tags.join(" "),
+        }
+    }
+
     /// The answer to a question: the empty one if `null_odds` are above the threshold, which is ignored in v1.1
     /// (`None`).
     pub fn answer(&self, null_threshold: Option<f32>) -> Option<&str> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{keys, piped, run, tiny};
+use crate::support::{keys, piped, run, tiny, write};
 
 #[test]
 fn infer_shows_logits_of_each_head() {
@@ -117,6 +117,92 @@ fn quantize_writes_a_model_that_answers_alike() {
     assert!(report["quantized_tensors"].as_u64().unwrap() > 0);
     assert_eq!(run(&["classify", "--model", &destination, "good film", "--json"]).code, 0);
     run(&["quantize", &tiny("bert-f32"), &destination]).failed(1, "already exists");
+}
+
+/// Four texts with what the model says about them, in f32.
+fn labelled(folder: &Path) -> String {
+    let texts = ["good film", "what a bad book", "anna works in paris", "not very good"];
+    let row = |text: &&str| {
+        let found = run(&["classify", "--model", &tiny("bert-f32"), text, "--json"]).line();
+        format!("{text}\t{}\n", found["label"].as_str().unwrap())
+    };
+    write(folder, "data.tsv", format!("text\tlabel\n{}", texts.iter().map(row).collect::<String>()))
+}
+
+#[test]
+fn quantize_holds_a_gate_or_exits_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, good) = (labelled(folder.path()), folder.path().join("int8"));
+    let destination = good.display().to_string();
+    let model = tiny("bert-f32");
+    let args = ["quantize", &model, &destination, "--task", "classify", "--data", &data];
+    let report = run(&[&args[..], &["--max-drop", "100", "--limit", "3", "--json"]].concat()).line();
+    assert_eq!((&report["f32"]["accuracy"], &report["f32"]["total"]), (&json!(100.0), &json!(3)));
+    assert_eq!((&report["task"], &report["keep_f32"]), (&json!("classify"), &json!([])));
+    for name in
+        ["config.json", "model.safetensors", "quantization.json", "quantization.md", "quantization.svg"]
+    {
+        assert!(good.join(name).is_file(), "{name}");
+    }
+    run(&args).failed(1, "already exists");
+
+    let none = folder.path().join("none").display().to_string();
+    let args = ["quantize", &model, &none, "--task", "classify", "--data", &data];
+    run(&[&args[..], &["--max-drop=-1"]].concat()).failed(2, "--max-drop is -1");
+    run(&["quantize", &model, &none, "--task", "classify"]).failed(2, "--data <FILE>");
+    run(&["quantize", &model, &none, "--max-drop", "1"]).failed(2, "--task <NAME>");
+    run(&[&args[..], &["--precision", "f32"]].concat()).failed(2, "--precision does not go with quantize");
+    assert!(!Path::new(&none).exists());
+}
+
+#[test]
+fn a_gate_that_fails_is_exit_code_3_and_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = crate::support::hard_model(folder.path());
+    let (destination, labelled) = (folder.path().join("int8"), folder.path().join("labelled.tsv"));
+    let words = ["good", "bad", "film", "not", "very", "time", "king", "anna", "paris", "book"];
+    let texts: Vec<String> =
+        words.iter().flat_map(|a| words.map(|b| format!("{a} {b}"))).step_by(3).collect();
+    let label = |text: &String| {
+        let found = run(&["classify", "--model", &model, text, "--precision", "f32", "--json"]).line();
+        format!("{text}\t{}\n", found["label"].as_str().unwrap())
+    };
+    let rows: String = texts.iter().map(label).collect();
+    std::fs::write(&labelled, format!("text\tlabel\n{rows}")).unwrap();
+    let failed = run(&[
+        "quantize",
+        &model,
+        &destination.display().to_string(),
+        "--task",
+        "classify",
+        "--data",
+        &labelled.display().to_string(),
+        "--max-drop",
+        "0",
+        "--max-f32-modules",
+        "0",
+    ]);
+    failed.failed(3, "accuracy drops by ");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the model and its data");
+}
+
+#[test]
+fn compare_lists_the_answers_that_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (labelled(folder.path()), tiny("bert-f32"));
+    let same = run(&["compare", &model, &model, "--task", "classify", "--data", &data, "--json"]).line();
+    assert_eq!((&same["difference"], &same["differing"]), (&json!(0.0), &json!([])));
+    assert_eq!(same["mcnemar"], json!({ "only_a": 0, "only_b": 0, "p": 1.0 }));
+    assert_eq!(same["a"]["total"], 4);
+    let text =
+        run(&["compare", &model, &model, "--task", "classify", "--data", &data, "--limit", "2"]).stdout;
+    assert!(
+        text.contains("classify, 2 examples, accuracy\n") && text.contains("\n0 answers differ\n"),
+        "{text}"
+    );
+    run(&["compare", &model, &tiny("mobilebert-f32"), "--task", "classify", "--data", &data])
+        .failed(1, "text classification needs a");
+    run(&["compare", &model, &model, "--task", "sst3", "--data", &data]).failed(2, "sst3");
 }
 
 #[test]

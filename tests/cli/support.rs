@@ -1,5 +1,10 @@
 //! Runs the command, and reads what it wrote.
 
+#[path = "../support/hard.rs"]
+mod hard;
+
+pub(crate) use hard::hard_model;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -27,7 +27,7 @@ use self::weights::Weights;
 use super::{Backend, Precision, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
-use crate::graph::{Graph, Node, Op};
+use crate::graph::{Graph, Node, Op, ParameterId};
 use crate::kernels::{self, Isa, Kernels};
 use crate::profile::OpInfo;
 
@@ -60,7 +60,7 @@ impl NativeOptions {
         self
     }
 
-    /// Leaves linears and attentions in f32 whose module path begins with one of these, such as `encoder.layer.0.`.
+    /// Leaves linears, attentions and embeddings in f32 whose module path begins with one of these, such as `encoder.layer.0.`.
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
@@ -70,6 +70,11 @@ impl NativeOptions {
     pub fn kernels(mut self, name: impl Into<String>) -> Self {
         self.kernels = Some(name.into());
         self
+    }
+
+    fn allows_int8(&self, node: &Node) -> bool {
+        let kept = self.keep_f32.iter().any(|prefix| node.name.starts_with(prefix.as_str()));
+        self.precision == Precision::Int8 && !kept
     }
 
     fn find_kernels(&self) -> Result<&'static dyn Kernels> {
@@ -95,15 +100,26 @@ struct ByName<'a> {
 
 impl plan::Precision for ByName<'_> {
     fn is_int8(&self, node: &Node) -> bool {
-        let under = |prefix: &String| node.name.starts_with(prefix.as_str());
         let quantizable = match &node.op {
             Op::Linear { weight, .. } => self.graph.parameter(*weight).quantizable,
             Op::Vocabulary { decoder, .. } => self.graph.parameter(*decoder).quantizable,
             Op::Attention { .. } => true,
             _ => false,
         };
-        self.options.precision == Precision::Int8 && quantizable && !self.options.keep_f32.iter().any(under)
+        quantizable && self.options.allows_int8(node)
     }
+}
+
+/// The embedding tables that are in int8.
+fn int8_tables(graph: &Graph, options: &NativeOptions) -> Vec<ParameterId> {
+    let of_node = |node: &Node| match node.op {
+        Op::WordEmbedding { .. } | Op::PositionAndType { .. } if options.allows_int8(node) => {
+            node.op.parameters()
+        }
+        _ => Vec::new(),
+    };
+    let tables = graph.nodes.iter().flat_map(of_node);
+    tables.filter(|&table| graph.parameter(table).quantizable).collect()
 }
 
 /// The CPU engine.
@@ -137,8 +153,8 @@ impl NativeBackend {
     pub fn load(graph: Graph, weights: &dyn WeightSource, options: NativeOptions) -> Result<Self> {
         let kernels = options.find_kernels()?;
         let plan = plan_for(&graph, &options, false)?;
-        let int8_tables = options.precision == Precision::Int8;
-        let weights = Weights::load(&graph, &plan, weights, int8_tables)?;
+        let tables = int8_tables(&graph, &options);
+        let weights = Weights::load(&graph, &plan, weights, &tables)?;
         let widest = weights.widest();
         let ops = ops::ops(&graph, &plan, &weights, kernels.isa());
         Ok(Self { graph, plan, weights, kernels, options, ops, widest, arenas: Mutex::new(Vec::new()) })

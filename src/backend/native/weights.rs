@@ -43,7 +43,7 @@ impl Weights {
         graph: &Graph,
         plan: &Plan,
         source: &dyn WeightSource,
-        int8_tables: bool,
+        int8_tables: &[ParameterId],
     ) -> Result<Self> {
         let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| pack_int8(graph, parts, source, to);
         let int8 = pack_all(graph, &plan.int8, PackedI8::lines_of, pack, UnplacedI8::at)?;
@@ -61,12 +61,12 @@ impl Weights {
         for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
             match step {
                 Step::Embed { table, .. } => {
-                    let int8 = int8_tables && graph.parameter(*table).quantizable;
+                    let int8 = int8_tables.contains(table);
                     weights.tables.insert(*table, load_table(graph, *table, source, int8)?);
                 }
                 Step::PositionAndType { position, token_type, norm, .. } => {
                     for id in [*position, *token_type] {
-                        let int8 = int8_tables && graph.parameter(id).quantizable;
+                        let int8 = int8_tables.contains(&id);
                         let table =
                             load_table(graph, id, source, int8)?.into_f32(graph.parameter(id).shape[1]);
                         weights.small_tables.insert(id, table);

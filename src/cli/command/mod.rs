@@ -3,6 +3,7 @@
 mod answer;
 mod bench;
 mod classify;
+mod compare;
 mod convert;
 mod embed;
 mod fill_mask;
@@ -10,6 +11,7 @@ mod infer;
 mod inspect;
 mod kernels;
 mod profile;
+mod progress;
 mod quantize;
 mod sqnr;
 mod tag;
@@ -39,6 +41,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Infer(args) => infer::run(args, global),
         Command::Convert(args) => convert::run(args, global),
         Command::Quantize(args) => quantize::run(args, global),
+        Command::Compare(args) => compare::run(args, global),
         Command::Bench(args) => bench::run(args, global),
         Command::Profile(args) => profile::run(args, global),
         Command::Sqnr(args) => sqnr::run(args, global),

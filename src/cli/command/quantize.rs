@@ -1,23 +1,115 @@
 //! `mobilebert quantize`
 
-use mobilebert::{ModelFiles, convert};
+use std::path::Path;
 
+use mobilebert::ModelFiles;
+use mobilebert::compare::Measured;
+use mobilebert::convert::{self, Int8Options, Int8Report};
+use mobilebert::gate::{self, GateOptions, GateReport};
+use mobilebert::task::Task;
+use serde::Serialize;
+
+use super::progress;
 use crate::cli::args::{self, Global};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Format, Output};
 
+/// One line of JSON.
+#[derive(Serialize)]
+struct Gated<'r> {
+    #[serde(flatten)]
+    written: &'r Int8Report,
+    task: &'static str,
+    metric: &'static str,
+    f32: &'r Measured,
+    int8: &'r Measured,
+    drop: f64,
+    max_drop: f64,
+    keep_f32: &'r [String],
+    differing: usize,
+}
+
 pub(super) fn run(args: &args::Quantize, global: &Global) -> Result<(), Failure> {
-    let report = convert::to_int8(&ModelFiles::resolve(&args.source)?, &args.destination)?;
+    match (args.task, &args.data) {
+        (Some(task), Some(data)) => gated(args, task, data, global),
+        _ => plain(args, global),
+    }
+}
+
+fn plain(args: &args::Quantize, global: &Global) -> Result<(), Failure> {
+    let options = Int8Options::new().scales(args.scales);
+    let report = convert::to_int8_with(&ModelFiles::resolve(&args.source)?, &args.destination, &options)?;
     let mut output = Output::stdout(global);
     match output.format() {
         Format::Json => output.json(&report)?,
-        Format::Human | Format::Table => output.line(format_args!(
-            "{}: {} tensors in int8, {} in f32, {} bytes",
-            args.destination.display(),
-            report.quantized_tensors,
-            report.f32_tensors,
-            report.bytes
-        ))?,
+        Format::Human | Format::Table => show(&report, args, &mut output)?,
     }
     output.flush()
+}
+
+fn gated(args: &args::Quantize, task: Task, data: &Path, global: &Global) -> Result<(), Failure> {
+    if global.precision.is_some() {
+        return Err(Failure::Usage("--precision does not go with quantize: it runs f32 and int8".to_owned()));
+    }
+    let mut options = GateOptions::new(task).scales(args.scales).engine(global.engine());
+    if let Some(points) = args.max_drop {
+        options = options.max_drop(points);
+    }
+    if let Some(examples) = args.limit {
+        options = options.limit(examples.get());
+    }
+    if let Some(modules) = args.max_f32_modules {
+        options = options.max_f32_modules(modules);
+    }
+    let bar = progress::bar(global);
+    let show_progress = |what: &str, done: usize, total: usize| progress::show(&bar, what, done, total);
+    let report = gate::quantize(&args.source, &args.destination, data, &options, &show_progress);
+    bar.finish_and_clear();
+    let report: GateReport = report?;
+    let items = &report.items;
+    let mut output = Output::stdout(global);
+    match output.format() {
+        Format::Json => output.json(&Gated {
+            written: &report.int8,
+            task: report.task.name(),
+            metric: items.metric,
+            f32: &items.a,
+            int8: &items.b,
+            drop: report.drop(),
+            max_drop: report.max_drop,
+            keep_f32: report.keep_f32(),
+            differing: items.differing.len(),
+        })?,
+        Format::Human | Format::Table => {
+            show(&report.int8, args, &mut output)?;
+            output.line(format_args!(
+                "{} of {} on {} examples: f32 {:.2}, int8 {:.2}; the gate allows a drop of {}",
+                items.metric,
+                report.task,
+                items.total,
+                items.a.scores.main(),
+                items.b.scores.main(),
+                report.max_drop
+            ))?;
+            if !report.keep_f32().is_empty() {
+                output.line(format_args!("in f32: {}", report.keep_f32().join(", ")))?;
+            }
+            output.line(format_args!(
+                "{} answers differ; see {}",
+                items.differing.len(),
+                args.destination.join("quantization.md").display()
+            ))?;
+        }
+    }
+    output.flush()
+}
+
+fn show(report: &Int8Report, args: &args::Quantize, output: &mut Output) -> Result<(), Failure> {
+    output.line(format_args!(
+        "{}: {} tensors in int8, {} in f32, {} bytes",
+        args.destination.display(),
+        report.quantized_tensors,
+        report.f32_tensors,
+        report.bytes
+    ))
 }
