@@ -41,7 +41,7 @@ pub(super) fn open(
     let inferred = config.is_none();
     let candidates = match config {
         Some(config) => vec![config],
-        None => infer::configurations(&flow)?,
+        None => infer::configurations(&flow, notes)?,
     };
     let mut first_error = None;
     for original in candidates {

@@ -10,16 +10,21 @@ use crate::error::Result;
 
 /// Everything that can be read off, as fields of `config.json`; where the structure leaves a choice, all possibilities in
 /// the order to try them.
-pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
+pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>> {
     let tables = tables(flow);
     let words = tables.iter().filter(|t| t.by_input).max_by_key(|t| t.rows);
     let words =
         words.ok_or_else(|| flow.missing("the word embeddings", "a lookup of token ids in a table"))?;
     let (layers, attention, head_size) = attentions(flow)
         .ok_or_else(|| flow.missing("encoder.layer.0.attention.self", "a softmax of scaled products"))?;
-    let positions = positions(flow, &tables, words.rows)
+    let (positions, hidden, all_positions) = positions(flow, &tables, words.rows)
         .ok_or_else(|| flow.missing("embeddings.position_embeddings", "a table of positions"))?;
-    let hidden = positions.1;
+    if !all_positions {
+        notes.push(format!(
+            "the graph was exported for sequences of {positions} tokens and holds no further positions: \
+             max_position_embeddings is {positions}"
+        ));
+    }
     let types = tables.iter().filter(|t| t.by_input && t.columns == hidden && t.rows < words.rows);
     let types = types.map(|t| t.rows).min().unwrap_or(1);
     let trigram = flow.nodes.iter().any(|node| node.op == Op::Concat && is_trigram(flow, node));
@@ -43,7 +48,7 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
         "num_attention_heads": attention / head_size.max(1),
         "intermediate_size": intermediate,
         "hidden_act": activation,
-        "max_position_embeddings": positions.0,
+        "max_position_embeddings": positions,
         "type_vocab_size": types,
         "architectures": [format!("{}{}", if mobile { "MobileBert" } else { "Bert" }, head.class)],
         "num_labels": head.labels,
@@ -106,23 +111,16 @@ fn tables(flow: &Flow) -> Vec<Table> {
         .collect()
 }
 
-/// Rows and columns of the position table, which may have been looked up by the exporter.
-fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize)> {
-    let looked_up = tables.iter().find(|t| !t.by_input && t.rows != vocabulary).map(|t| (t.rows, t.columns));
-    let added = || {
-        flow.nodes.iter().filter(|node| node.op == Op::Add).find_map(|node| {
-            let view = node
-                .inputs
-                .iter()
-                .flatten()
-                .find_map(|&v| flow.matrix(v).filter(|view| view.shape[0] > 1))?;
-            match *view.shape().as_slice() {
-                [rows, columns] => Some((rows, columns)),
-                _ => None,
-            }
-        })
-    };
-    looked_up.or_else(added)
+/// The position table, and whether the graph has all of it: an exporter for a fixed length looks up what it needs.
+fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize, bool)> {
+    if let Some(table) = tables.iter().find(|t| !t.by_input && t.rows != vocabulary) {
+        return Some((table.rows, table.columns, true));
+    }
+    let mut added = flow.nodes.iter().filter(|node| node.op == Op::Add).flat_map(|node| node.inputs.iter());
+    added.find_map(|input| match *flow.matrix((*input)?)?.shape().as_slice() {
+        [rows, columns] if rows > 1 => Some((rows, columns, false)),
+        _ => None,
+    })
 }
 
 /// Number of attentions, width of the first one, and of one of its heads.
