@@ -110,6 +110,11 @@ def main() -> None:
     write(out, "onnx-mobilebert-masked", masked, lambda target: export(masked, target, False, 17))
     write(out, "onnx-mobilebert-ner", entities, lambda target: export(entities, target, False, 17))
 
+    def external(target: Path) -> None:
+        # Shape inference wants the small integers in the file itself.
+        model = onnx.load(out / "onnx-mobilebert-qa-dynamo" / "model.onnx")
+        onnx.save(model, target, save_as_external_data=True, location="model.onnx.data", size_threshold=128)
+
     def dynamic(target: Path) -> None:
         quantization.quantize_dynamic(
             out / "onnx-mobilebert-qa" / "model.onnx", target, weight_type=quantization.QuantType.QUInt8
@@ -126,6 +131,7 @@ def main() -> None:
             weight_type=quantization.QuantType.QInt8,
         )
 
+    write(out, "onnx-mobilebert-qa-external", qa, external)
     write(out, "onnx-mobilebert-qa-dynamic", qa, dynamic, anonymous=True)
     write(out, "onnx-mobilebert-qa-qdq", qa, static, anonymous=True)
 
