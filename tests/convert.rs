@@ -216,6 +216,7 @@ fn every_form_of_a_bert_classifier_has_one_hash() {
             ("convert/tf-bert-classifier", TensorFlow),
             ("convert/onnx-bert-classifier", Onnx),
             ("convert/onnx-bert-classifier-dynamo", Onnx),
+            ("convert/onnx-bert-classifier-sdpa", Onnx),
         ],
     );
 }

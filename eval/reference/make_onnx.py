@@ -19,8 +19,8 @@ def output_names(model) -> tuple[str, ...]:
     return ("start_logits", "end_logits") if "QuestionAnswering" in type(model.model).__name__ else ("logits",)
 
 
-def export(source: Path, target: Path, dynamo: bool, opset: int) -> None:
-    model = load(source)
+def export(source: Path, target: Path, dynamo: bool, opset: int, attention: str = "eager") -> None:
+    model = load(source, attention)
     axes = {0: "batch", 1: "tokens"}
     options = {"dynamic_axes": {name: axes for name in INPUT_NAMES}}
     if dynamo:
@@ -107,6 +107,9 @@ def main() -> None:
     write(out, "onnx-mobilebert-qa-dynamo", qa, lambda target: export(qa, target, True, 18), anonymous=True)
     write(out, "onnx-bert-classifier", bert, lambda target: export(bert, target, False, 17))
     write(out, "onnx-bert-classifier-dynamo", bert, lambda target: export(bert, target, True, 20), anonymous=True)
+    # From opset 23 on, attention is one operator.
+    fused = "onnx-bert-classifier-sdpa"
+    write(out, fused, bert, lambda target: export(bert, target, True, 23, "sdpa"), anonymous=True)
     write(out, "onnx-mobilebert-masked", masked, lambda target: export(masked, target, False, 17))
     write(out, "onnx-mobilebert-ner", entities, lambda target: export(entities, target, False, 17))
 
