@@ -57,7 +57,7 @@ TINY = Settings(
     transfer=Phase(steps=30, batch=8, length=32, rate=3e-3),
     pretrain=Phase(steps=25, batch=8, length=32, rate=3e-3),
     qa=Phase(steps=40, batch=8, length=96, rate=2e-3),
-    sst2=Phase(steps=80, batch=16, length=32, rate=5e-3),
+    sst2=Phase(steps=60, batch=16, length=32, rate=5e-3),
     checkpoint_seconds=0.0,
     log_steps=5,
 )

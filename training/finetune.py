@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from config import PRESETS, add_arguments, overridden
 from data import Examples
 from export import write_folder
-from forward import encode
+from forward import compiled
 from model import frozen, open_model
 from quantize import Float, Int8
 from tasks import TASKS, Reader, Task
@@ -50,7 +50,7 @@ def main() -> None:
     examples = Examples(args.prepared / f"{args.task}.npz", device, phase.length)
     task: Task = TASKS[args.task](examples, teacher, transfer)
     if args.compile:
-        teacher.run = torch.compile(encode)
+        teacher.run = compiled()
     in_float = Reader(model, Float(), teacher.run)
     in_int8 = Reader(model, Int8())
 

@@ -4,8 +4,10 @@ The modules and their names are Hugging Face's, so checkpoints are too; only the
 it exposes hidden states, queries and keys without hooks, compiles as one graph, and lets the arithmetic be swapped.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, cat
 from torch.nn import Module
@@ -30,6 +32,12 @@ def encode(encoder: PreTrainedModel, ids: Tensor, types: Tensor, mask: Tensor | 
     keys = None if mask is None else mask[:, None, None, :]
     run = _mobilebert if encoder.config.model_type == "mobilebert" else _bert
     return run(encoder, ids, types, keys, how)
+
+
+def compiled() -> Callable[..., Trace]:
+    """`encode` through torch.compile: once for each model and each shape, of which training has few."""
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(encode, dynamic=False)
 
 
 def pooled(encoder: PreTrainedModel, hidden: Tensor, how: Arithmetic) -> Tensor:

@@ -17,7 +17,7 @@ from transformers import MobileBertForMaskedLM, PreTrainedModel
 from config import PRESETS, add_arguments, overridden
 from data import Text, masked
 from export import write_folder
-from forward import Trace, encode, heads
+from forward import Trace, compiled, encode, heads
 from model import frozen, has_masked_lm_head, initialise, open_model, student
 from quantize import Float
 from trainer import NOT_FINISHED, Trainer, generator, pick_device, seed_everything
@@ -109,7 +109,7 @@ def main() -> None:
     transfer = Transfer(model.mobilebert, teacher_encoder).to(device)
     text = Text(args.prepared, device)
     how = Float()
-    run_encoder = torch.compile(encode) if args.compile else encode
+    run_encoder = compiled() if args.compile else encode
 
     def knowledge(step: int, _progress: float) -> dict[str, Tensor]:
         batch = text.batch(step, phase.batch, phase.length, args.seed)
