@@ -92,7 +92,7 @@ fn the_worst_layer_goes_back_to_f32() {
     let original = SafeTensors::deserialize(&original).unwrap();
     let name = "bert.encoder.layer.1.output.dense.weight";
     assert_eq!(written.tensor(name).unwrap().data(), original.tensor(name).unwrap().data());
-    assert!(written.names().iter().any(|n| *n == "bert.encoder.layer.0.output.dense.weight_scale"));
+    assert!(written.names().contains(&"bert.encoder.layer.0.output.dense.weight_scale"));
     let kept = logits(&to, EngineOptions::new());
     let at_load = EngineOptions::new().precision(Precision::Int8);
     assert_eq!(kept, logits(Path::new(&source), at_load.clone().keep_f32([HARD])));
@@ -244,6 +244,6 @@ fn answers_that_differ_are_listed_with_the_layer_that_flips_them() {
     first_to_flip(files, &mut a, &EngineOptions::new(), None, &data, &mut found).unwrap();
     for difference in &found.differing {
         assert_eq!(difference.flipped_by.as_deref(), Some(HARD), "{difference:?}");
-        assert_eq!(difference.references, [difference.a.clone()]);
+        assert_eq!(difference.references, std::slice::from_ref(&difference.a));
     }
 }
