@@ -57,6 +57,7 @@ fn every_form_of_a_question_answering_mobilebert_has_one_hash() {
             ("convert/onnx-mobilebert-qa", Onnx),
             ("convert/onnx-mobilebert-qa/model.onnx", Onnx),
             ("convert/onnx-mobilebert-qa-dynamo", Onnx),
+            ("convert/onnx-mobilebert-qa-external", Onnx),
             ("convert/tflite-mobilebert-qa", LiteRt),
             ("convert/tf-mobilebert-qa", TensorFlow),
             ("convert/tf-mobilebert-qa/bert_model.ckpt", TensorFlow),
@@ -132,6 +133,45 @@ fn folded_norms_are_unfolded() {
     assert!(inexact > 0, "nothing was folded");
 }
 
+/// Weights outside the ONNX file are read from beside it, and from nowhere else.
+#[test]
+fn external_data_has_to_lie_beside_the_graph() {
+    const DATA: &str = "model.onnx.data";
+    let folder = copy("convert/onnx-mobilebert-qa-external");
+    let (graph, data) = (folder.path().join("model.onnx"), folder.path().join(DATA));
+    let whole = fs::read(&data).unwrap();
+
+    fs::write(&data, &whole[..whole.len() - 4]).unwrap();
+    let error = failure(&graph);
+    assert!(error.to_string().contains(DATA), "{error}");
+    assert!(!matches!(error.kind(), ErrorKind::MissingFile { .. }), "{error}");
+
+    fs::remove_file(&data).unwrap();
+    let error = failure(&graph);
+    let ErrorKind::MissingFile { expected, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!(*expected, [DATA]);
+
+    // A name of the same length that leaves the folder.
+    let mut bytes = fs::read(&graph).unwrap();
+    for at in 0..bytes.len() - DATA.len() {
+        if bytes[at..].starts_with(DATA.as_bytes()) {
+            bytes[at..at + 3].copy_from_slice(b"../");
+        }
+    }
+    fs::write(&graph, &bytes).unwrap();
+    let error = failure(&graph);
+    let ErrorKind::Format { expected, found, .. } = error.kind() else { panic!("{error}") };
+    assert!(expected.contains("beside") && found.contains("../"), "{error}");
+}
+
+/// An exporter for one length keeps only the positions that it needs.
+#[test]
+fn a_fixed_length_is_said_to_bound_the_positions() {
+    let of_length = |report: &ConvertReport| report.notes.iter().any(|note| note.contains("of 24 tokens"));
+    assert!(of_length(&convert("convert/tflite-mobilebert-qa").1));
+    assert!(!of_length(&convert("convert/onnx-mobilebert-qa").1));
+}
+
 /// What a graph cannot say comes from the file beside it; what it says has to agree.
 #[test]
 fn a_configuration_beside_a_graph_is_held_against_it() {
@@ -176,6 +216,7 @@ fn every_form_of_a_bert_classifier_has_one_hash() {
             ("convert/tf-bert-classifier", TensorFlow),
             ("convert/onnx-bert-classifier", Onnx),
             ("convert/onnx-bert-classifier-dynamo", Onnx),
+            ("convert/onnx-bert-classifier-sdpa", Onnx),
         ],
     );
 }

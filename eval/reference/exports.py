@@ -25,10 +25,10 @@ class Logits(torch.nn.Module):
         return output[0]
 
 
-def load(folder: Path) -> Logits:
+def load(folder: Path, attention: str = "eager") -> Logits:
     config = json.loads((folder / "config.json").read_text())
     architecture = getattr(transformers, config["architectures"][0])
-    return Logits(architecture.from_pretrained(folder, attn_implementation="eager").eval())
+    return Logits(architecture.from_pretrained(folder, attn_implementation=attention).eval())
 
 
 def tensors(dtype: torch.dtype, length: int = len(IDS)) -> tuple[torch.Tensor, ...]:

@@ -19,8 +19,8 @@ def output_names(model) -> tuple[str, ...]:
     return ("start_logits", "end_logits") if "QuestionAnswering" in type(model.model).__name__ else ("logits",)
 
 
-def export(source: Path, target: Path, dynamo: bool, opset: int) -> None:
-    model = load(source)
+def export(source: Path, target: Path, dynamo: bool, opset: int, attention: str = "eager") -> None:
+    model = load(source, attention)
     axes = {0: "batch", 1: "tokens"}
     options = {"dynamic_axes": {name: axes for name in INPUT_NAMES}}
     if dynamo:
@@ -107,8 +107,16 @@ def main() -> None:
     write(out, "onnx-mobilebert-qa-dynamo", qa, lambda target: export(qa, target, True, 18), anonymous=True)
     write(out, "onnx-bert-classifier", bert, lambda target: export(bert, target, False, 17))
     write(out, "onnx-bert-classifier-dynamo", bert, lambda target: export(bert, target, True, 20), anonymous=True)
+    # From opset 23 on, attention is one operator.
+    fused = "onnx-bert-classifier-sdpa"
+    write(out, fused, bert, lambda target: export(bert, target, True, 23, "sdpa"), anonymous=True)
     write(out, "onnx-mobilebert-masked", masked, lambda target: export(masked, target, False, 17))
     write(out, "onnx-mobilebert-ner", entities, lambda target: export(entities, target, False, 17))
+
+    def external(target: Path) -> None:
+        # Shape inference wants the small integers in the file itself.
+        model = onnx.load(out / "onnx-mobilebert-qa-dynamo" / "model.onnx")
+        onnx.save(model, target, save_as_external_data=True, location="model.onnx.data", size_threshold=128)
 
     def dynamic(target: Path) -> None:
         quantization.quantize_dynamic(
@@ -126,6 +134,7 @@ def main() -> None:
             weight_type=quantization.QuantType.QInt8,
         )
 
+    write(out, "onnx-mobilebert-qa-external", qa, external)
     write(out, "onnx-mobilebert-qa-dynamic", qa, dynamic, anonymous=True)
     write(out, "onnx-mobilebert-qa-qdq", qa, static, anonymous=True)
 

@@ -23,8 +23,7 @@ pub(super) type Missing = (ValueIndex, &'static str);
 /// The attention that computes a value.
 pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing> {
     if let Some(Node { op: Op::Attention { scale }, inputs, .. }) = flow.node(value) {
-        let [Some(query), Some(key), Some(values)] = [0, 1, 2].map(|i| inputs.get(i).copied().flatten())
-        else {
+        let [Some(query), Some(key), Some(values), ..] = *inputs.as_slice() else {
             return Err((value, "queries, keys and values"));
         };
         let [query, key, values] = [query, key, values].map(|v| flow.peel(v));

@@ -34,17 +34,14 @@ pub(super) fn open(
     notes: &mut Vec<String>,
 ) -> Result<Source> {
     if flow.nodes.len() > MAX_NODES {
-        return Err(flow.mismatch_of(
-            "the model",
-            0,
-            "at most 65536 operators",
-            &flow.nodes.len().to_string(),
-        ));
+        let (expected, found) = (format!("at most {MAX_NODES} operators"), flow.nodes.len().to_string());
+        let hint = "if the graph is of another architecture, it cannot be converted";
+        return Err(flow.error("the graph".to_owned(), "the model", &expected, &found, hint));
     }
     let inferred = config.is_none();
     let candidates = match config {
         Some(config) => vec![config],
-        None => infer::configurations(&flow)?,
+        None => infer::configurations(&flow, notes)?,
     };
     let mut first_error = None;
     for original in candidates {
@@ -81,10 +78,7 @@ pub(super) fn open(
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    match first_error {
-        Some(error) => Err(error),
-        None => Err(flow.mismatch("the model", 0, "a MobileBERT or BERT")),
-    }
+    Err(first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT")))
 }
 
 fn attempt(flow: &Flow, config: &Map<String, Value>) -> Result<(ModelConfig, crate::graph::Graph, Matched)> {

@@ -6,21 +6,25 @@ use serde_json::{Map, Value, json};
 
 use super::attention;
 use super::flow::{Flow, Node, Op, Origin, ValueIndex};
-use super::topology::gather;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 
 /// Everything that can be read off, as fields of `config.json`; where the structure leaves a choice, all possibilities in
 /// the order to try them.
-pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
+pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>> {
     let tables = tables(flow);
     let words = tables.iter().filter(|t| t.by_input).max_by_key(|t| t.rows);
     let words =
-        words.ok_or_else(|| missing(flow, "the word embeddings", "a lookup of token ids in a table"))?;
+        words.ok_or_else(|| flow.missing("the word embeddings", "a lookup of token ids in a table"))?;
     let (layers, attention, head_size) = attentions(flow)
-        .ok_or_else(|| missing(flow, "encoder.layer.0.attention.self", "a softmax of scaled products"))?;
-    let positions = positions(flow, &tables, words.rows)
-        .ok_or_else(|| missing(flow, "embeddings.position_embeddings", "a table of positions"))?;
-    let hidden = positions.1;
+        .ok_or_else(|| flow.missing("encoder.layer.0.attention.self", "a softmax of scaled products"))?;
+    let (positions, hidden, all_positions) = positions(flow, &tables, words.rows)
+        .ok_or_else(|| flow.missing("embeddings.position_embeddings", "a table of positions"))?;
+    if !all_positions {
+        notes.push(format!(
+            "the graph was exported for sequences of {positions} tokens and holds no further positions: \
+             max_position_embeddings is {positions}"
+        ));
+    }
     let types = tables.iter().filter(|t| t.by_input && t.columns == hidden && t.rows < words.rows);
     let types = types.map(|t| t.rows).min().unwrap_or(1);
     let trigram = flow.nodes.iter().any(|node| node.op == Op::Concat && is_trigram(flow, node));
@@ -29,9 +33,9 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
 
     let activations = activations(flow);
     let &(_, first_value, activation) =
-        activations.first().ok_or_else(|| missing(flow, "the feed-forward network", "an activation"))?;
+        activations.first().ok_or_else(|| flow.missing("the feed-forward network", "an activation"))?;
     let intermediate = width_of(flow, first_value)
-        .ok_or_else(|| missing(flow, "intermediate.dense", "a linear before the activation"))?;
+        .ok_or_else(|| flow.missing("intermediate.dense", "a linear before the activation"))?;
     // A masked-LM head has one more.
     let stacked = (activations.len() / layers).max(1);
     let head = head(flow, words.rows);
@@ -44,7 +48,7 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
         "num_attention_heads": attention / head_size.max(1),
         "intermediate_size": intermediate,
         "hidden_act": activation,
-        "max_position_embeddings": positions.0,
+        "max_position_embeddings": positions,
         "type_vocab_size": types,
         "architectures": [format!("{}{}", if mobile { "MobileBert" } else { "Bert" }, head.class)],
         "num_labels": head.labels,
@@ -82,20 +86,6 @@ pub(super) fn configurations(flow: &Flow) -> Result<Vec<Map<String, Value>>> {
     Ok(choices.map(choose).to_vec())
 }
 
-fn missing(flow: &Flow, module: &str, expected: &str) -> crate::Error {
-    ErrorKind::Conversion {
-        file: flow.file.clone(),
-        place: "the graph".into(),
-        module: module.into(),
-        expected: expected.to_owned(),
-        found: "none".to_owned(),
-        hint: "place the model's config.json beside the file, or pass --config FILE; if the graph is of another \
-               architecture, it cannot be converted"
-            .into(),
-    }
-    .into()
-}
-
 /// A table that rows are looked up in.
 struct Table {
     rows: usize,
@@ -109,7 +99,7 @@ fn tables(flow: &Flow) -> Vec<Table> {
         .filter(|&value| matches!(flow.node(value), Some(Node { op: Op::Gather { .. }, .. })));
     gathers
         .filter_map(|value| {
-            let (view, indices) = gather(flow, value)?;
+            let (view, indices) = flow.gather(value)?;
             let is_float = flow.checkpoint.entry(&view.name)?.dtype.as_ref().is_ok_and(|d| d.is_float());
             let [rows, columns] = *view.shape().as_slice() else { return None };
             (is_float || flow.is_integer(&view)).then(|| Table {
@@ -121,23 +111,16 @@ fn tables(flow: &Flow) -> Vec<Table> {
         .collect()
 }
 
-/// Rows and columns of the position table, which may have been looked up by the exporter.
-fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize)> {
-    let looked_up = tables.iter().find(|t| !t.by_input && t.rows != vocabulary).map(|t| (t.rows, t.columns));
-    let added = || {
-        flow.nodes.iter().filter(|node| node.op == Op::Add).find_map(|node| {
-            let view = node
-                .inputs
-                .iter()
-                .flatten()
-                .find_map(|&v| flow.matrix(v).filter(|view| view.shape[0] > 1))?;
-            match *view.shape().as_slice() {
-                [rows, columns] => Some((rows, columns)),
-                _ => None,
-            }
-        })
-    };
-    looked_up.or_else(added)
+/// The position table, and whether the graph has all of it: an exporter for a fixed length looks up what it needs.
+fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize, bool)> {
+    if let Some(table) = tables.iter().find(|t| !t.by_input && t.rows != vocabulary) {
+        return Some((table.rows, table.columns, true));
+    }
+    let mut added = flow.nodes.iter().filter(|node| node.op == Op::Add).flat_map(|node| node.inputs.iter());
+    added.find_map(|input| match *flow.matrix((*input)?)?.shape().as_slice() {
+        [rows, columns] if rows > 1 => Some((rows, columns, false)),
+        _ => None,
+    })
 }
 
 /// Number of attentions, width of the first one, and of one of its heads.
@@ -157,7 +140,7 @@ fn attentions(flow: &Flow) -> Option<(usize, usize, usize)> {
 /// The last number of the shape that splits a value's columns into heads, behind reshapes and transpositions.
 fn head_size(flow: &Flow, value: ValueIndex) -> Option<usize> {
     flow.nodes.iter().filter(|node| node.op == Op::View).find_map(|node| {
-        let [input, shape] = [0, 1].map(|i| node.inputs.get(i).copied().flatten());
+        let [input, shape] = [0, 1].map(|i| node.input(i));
         if flow.peel(input?) != value {
             return None;
         }
@@ -179,7 +162,7 @@ fn width_of(flow: &Flow, value: ValueIndex) -> Option<usize> {
     let mut value = flow.peel(value);
     for _ in 0..FAR {
         let node = flow.node(value)?;
-        if let Some(view) = node.inputs.get(1).copied().flatten().and_then(|w| flow.matrix(w)) {
+        if let Some(view) = node.input(1).and_then(|w| flow.matrix(w)) {
             match node.op {
                 Op::Linear { transposed: false } => return view.shape().first().copied(),
                 Op::MatMul | Op::MatMulInteger | Op::Linear { .. } => return view.shape().last().copied(),
@@ -194,7 +177,7 @@ fn width_of(flow: &Flow, value: ValueIndex) -> Option<usize> {
 
 fn is_trigram(flow: &Flow, node: &Node) -> bool {
     let inputs: Vec<ValueIndex> = node.inputs.iter().flatten().copied().collect();
-    inputs.len() == 3 && gather(flow, inputs[1]).is_some()
+    inputs.len() == 3 && flow.gather(inputs[1]).is_some()
 }
 
 /// Of the first layer norm of the encoder.
@@ -202,7 +185,7 @@ fn layer_norm_eps(flow: &Flow, hidden: usize) -> Option<f32> {
     (0..flow.values.len()).find_map(|value| match flow.node(value)? {
         Node { op: Op::LayerNorm { eps }, .. } => Some(*eps),
         Node { op: Op::Add, .. } => {
-            let (x, ..) = flow.scaled(value, hidden)?;
+            let (x, _) = flow.scaled(value, hidden)?;
             flow.normalized(x).map(|(_, eps)| eps)
         }
         _ => None,
@@ -216,7 +199,7 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
     for value in 0..flow.values.len() {
         let Origin::Node(index, 0) = flow.values[value].origin else { continue };
         let node = &flow.nodes[index];
-        let input = node.inputs.first().copied().flatten();
+        let input = node.input(0);
         let (input, name) = match node.op {
             Op::Relu => (input, "relu"),
             Op::Gelu => (input, "gelu"),
@@ -243,7 +226,7 @@ fn read_by_linears(flow: &Flow) -> HashSet<ValueIndex> {
     let linears = flow.nodes.iter().filter(|node| {
         matches!(node.op, Op::MatMul | Op::MatMulInteger | Op::Linear { .. } | Op::LayerNorm { .. })
     });
-    linears.filter_map(|node| node.inputs.first().copied().flatten()).map(|v| flow.peel(v)).collect()
+    linears.filter_map(|node| node.input(0)).map(|v| flow.peel(v)).collect()
 }
 
 /// What stands on the encoder.
@@ -281,7 +264,7 @@ fn head(flow: &Flow, vocabulary: usize) -> Head {
     if outputs == 2 && width == 2 {
         return Head { class: "ForQuestionAnswering", ..none };
     }
-    let Some(input) = flow.node(product).and_then(|node| node.inputs.first().copied().flatten()) else {
+    let Some(input) = flow.node(product).and_then(|node| node.input(0)) else {
         return none;
     };
     let input = flow.peel(input);

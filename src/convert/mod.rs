@@ -4,12 +4,16 @@
 
 mod attention;
 mod canonical;
+mod constants;
 mod flow;
+mod formulas;
 mod graph_file;
+mod hugging_face;
 mod infer;
 mod int8;
 mod onnx;
 mod output;
+mod recognise;
 mod source;
 mod stored;
 mod tensorflow;
@@ -124,7 +128,7 @@ pub fn convert(
     options: &ConvertOptions,
     progress: Progress<'_>,
 ) -> Result<ConvertReport> {
-    let found = source::find(source)?;
+    let found = recognise::find(source)?;
     output::check_destination(destination, found.path(), options.force)?;
     let mut notes = Vec::new();
     let tokenizer = source::tokenizer_files(&found, options, &mut notes)?;
@@ -185,7 +189,7 @@ fn write_weights(source: &Source, path: &Path, progress: Progress<'_>) -> Result
     for (i, parameter) in parameters.iter().enumerate() {
         let name = canonical::name(config, &parameter.name);
         let (shape, elements) = (parameter.shape.clone(), parameter.shape.iter().product::<usize>());
-        if source::is_int8(config)
+        if config.quantization.is_some()
             && let Tensor::Int8 { scales, .. } = weights.tensor(ParameterId(i))?
         {
             let scale = Planned {

@@ -1,6 +1,8 @@
 //! ONNX's operators under the names of [`Flow`].
 
-use super::flow::{Flow, Names, Node, Op, Origin, ValueIndex};
+use std::collections::HashMap;
+
+use super::flow::{Flow, Node, Op, Origin, Value, ValueIndex};
 use super::stored::View;
 use crate::format::onnx::{OnnxGraph, OnnxNode};
 use crate::format::{Checkpoint, ElementType};
@@ -22,10 +24,8 @@ pub(super) fn flow(file: &str, graph: OnnxGraph, checkpoint: Checkpoint) -> Flow
         if node.op == "Constant" {
             continue;
         }
-        let optional = |name: &String| (!name.is_empty()).then(|| name.clone());
-        let inputs: Vec<Option<String>> = node.inputs.iter().map(optional).collect();
-        let mut inputs: Vec<Option<ValueIndex>> =
-            inputs.into_iter().map(|name| name.map(|name| names.index(&name))).collect();
+        let input = |name: &String| (!name.is_empty()).then(|| names.index(name));
+        let mut inputs: Vec<Option<ValueIndex>> = node.inputs.iter().map(input).collect();
         if clips_below_zero(&checkpoint, &node)
             && let Some(input) = inputs.first().copied().flatten()
             && let Origin::Node(producer, _) = names.values[input].origin
@@ -44,11 +44,37 @@ pub(super) fn flow(file: &str, graph: OnnxGraph, checkpoint: Checkpoint) -> Flow
                 names.values[index].origin = Origin::Node(nodes.len(), port);
             }
         }
-        let name = if node.name.is_empty() { node.outputs.first().cloned() } else { Some(node.name.clone()) };
-        nodes.push(Node { op: op(&node), inputs, name: name.unwrap_or_default(), offset: node.offset });
+        let name = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
+        let name = name.cloned().unwrap_or_default();
+        nodes.push(Node { op: op(&node), inputs, name, offset: node.offset });
     }
     let outputs = graph.outputs.iter().map(|name| names.index(name)).collect();
     Flow { file: file.to_owned(), checkpoint, values: names.values, nodes, outputs }
+}
+
+/// Values by name.
+#[derive(Default)]
+struct Names {
+    values: Vec<Value>,
+    indices: HashMap<String, ValueIndex>,
+}
+
+impl Names {
+    /// The value of a name; one that is new comes from nowhere yet.
+    fn index(&mut self, name: &str) -> ValueIndex {
+        if let Some(&index) = self.indices.get(name) {
+            return index;
+        }
+        let index = self.values.len();
+        self.values.push(Value { name: name.to_owned(), origin: Origin::Nowhere });
+        self.indices.insert(name.to_owned(), index);
+        index
+    }
+
+    fn set(&mut self, name: &str, origin: Origin) {
+        let index = self.index(name);
+        self.values[index].origin = origin;
+    }
 }
 
 /// Whether a node quantises to integers of which the smallest stands for zero.

@@ -1,7 +1,7 @@
 //! Sorted string tables, LevelDB's immutable files: blocks of keys with shared prefixes, an index block, a footer.
 
 use super::checkpoint::format_error;
-use super::crc32c::masked;
+use super::crc32c;
 use super::protobuf::Message;
 use crate::error::Result;
 
@@ -67,8 +67,10 @@ fn block<'a>(label: &'a str, file: &'a [u8], (start, length): (u64, u64)) -> Res
             format!("{length} bytes at {start}"),
         ));
     };
-    let (checked, sum) = with_trailer.split_at(with_trailer.len() - 4);
-    if sum != masked(checked).to_le_bytes() {
+    let Some((checked, sum)) = with_trailer.split_last_chunk::<4>() else {
+        return Err(format_error(label, start, "a block and its checksum", "less"));
+    };
+    if !crc32c::verify(checked, u32::from_le_bytes(*sum)) {
         return Err(format_error(label, start, "a block that has its checksum", "another checksum"));
     }
     match checked.last() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{ElementType, Entry, format_error};
-use super::crc32c::masked;
+use super::crc32c;
 use super::protobuf::{Message, Value};
 use super::{Bytes, Checkpoint, sstable};
 use crate::error::{ErrorKind, Result};
@@ -99,7 +99,7 @@ impl Checkpoint {
             labels.push(file);
         }
         for (shard, name, range, sum) in sums {
-            if self.bytes(&name).is_some_and(|bytes| masked(bytes) != sum) {
+            if self.bytes(&name).is_some_and(|bytes| !crc32c::verify(bytes, sum)) {
                 let expected = format!("variable `{name}`, {} bytes with checksum {sum:08x}", range.len());
                 let found = "another checksum: the file is damaged or belongs to another index";
                 return Err(format_error(&labels[shard], range.start, &expected, found));

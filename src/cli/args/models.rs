@@ -1,0 +1,180 @@
+//! Flags of the commands that read and write models.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use mobilebert::quant::Scales;
+use mobilebert::task::Task;
+
+pub(super) const EXAMPLE_INSPECT: &str = "\
+Example:
+  $ mobilebert inspect --model sentiment";
+
+pub(super) const EXAMPLE_INFER: &str = "\
+Examples:
+  $ mobilebert infer --model qa --ids 101,7592,102 --json
+  {\"logits\":{\"start\":[-3.1,-5.2,-3.0],\"end\":[-2.8,-4.9,-3.3]}}
+  $ echo '{\"ids\":[101,7592,102],\"type_ids\":[0,0,0]}' |
+      mobilebert infer --model qa - --hash
+
+The hash is the SHA-256 of the logits as little-endian f32, row by row
+(question answering: start and end of the first token, then of the second).";
+
+pub(super) const EXAMPLE_CONVERT: &str = "\
+Examples:
+  $ mobilebert convert uncased_L-12/bert_model.ckpt my-model
+  $ mobilebert convert pytorch_model.bin my-model --verify
+  $ mobilebert convert org/name my-model --force --json
+
+Reads, recognised by content: folders in Hugging Face's layout
+(safetensors, PyTorch .bin, our int8) or one of their weight files,
+TensorFlow checkpoints, ONNX and LiteRT graphs of BERT and MobileBERT,
+float and int8.
+
+The content hash is the same for the same weights in any format; `inspect`
+shows it too. --verify runs source and result and shows the largest
+difference of each layer; logits in an expected.json beside the source
+are compared as well. DEST appears only when it is complete.";
+
+pub(super) const EXAMPLE_QUANTIZE: &str = "\
+Examples:
+  $ mobilebert quantize models/float models/int8
+  $ mobilebert quantize models/float models/int8 --task sst2 \\
+      --data dev.tsv --max-drop 0.3
+
+With --task the f32 model and the int8 folder are scored on the same
+examples. If the score drops by more than --max-drop, the modules that cost
+most go back to f32, one after another (config.json then lists them). DEST
+gets quantization.json, .md and .svg: scores with intervals, the error of
+each module and tensor, and every answer that differs.
+
+Exit code 3: the gate does not hold, and DEST was not written.";
+
+pub(super) const EXAMPLE_COMPARE: &str = "\
+Example:
+  $ mobilebert compare my-model my-int8 --task squad --data dev.json
+
+Intervals hold 95 %; that of the difference is by the paired bootstrap,
+McNemar's test is exact. \"flipped by\": A's modules are replaced by B's one
+after another, from the embeddings on; this is the first that changes A's
+answer. Models that differ in architecture have none.";
+
+pub(super) const EXAMPLE_SQNR: &str = "\
+Examples:
+  $ mobilebert sqnr --model sentiment
+  $ mobilebert sqnr --model my-int8 --reference my-model --by-node
+  $ mobilebert sqnr --model my-model --keep-f32 encoder.layer.0. --json
+
+SQNR is 10 log10(signal / noise): the sum of the squares of the f32 numbers
+over that of the differences. 6 dB are a bit. Errors are those that arrive
+at a node, inherited ones included. The f32 weights of an int8 model are its
+int8 weights; --reference names the model that they were made from.";
+
+/// `mobilebert infer`
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Infer {
+    /// JSON lines with "ids" and, optionally, "type_ids"; `-` for standard input
+    #[arg(value_name = "FILE", required_unless_present = "ids", conflicts_with = "ids")]
+    pub(in crate::cli) file: Option<PathBuf>,
+    /// Token ids, separated by commas
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub(in crate::cli) ids: Vec<u32>,
+    /// Segment of each token, separated by commas. Default: all 0
+    #[arg(long, value_name = "N,N", value_delimiter = ',', requires = "ids")]
+    pub(in crate::cli) type_ids: Vec<u32>,
+    /// Write only the SHA-256 of the logits
+    #[arg(long)]
+    pub(in crate::cli) hash: bool,
+}
+
+/// `mobilebert convert`
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Convert {
+    /// Model to read: a folder, a weight file, a checkpoint's prefix, a built-in name or a hub id
+    #[arg(value_name = "SRC")]
+    pub(in crate::cli) source: String,
+    /// Folder to write
+    #[arg(value_name = "DEST")]
+    pub(in crate::cli) destination: PathBuf,
+    /// Run the source and the result and compare them layer by layer
+    #[arg(long)]
+    pub(in crate::cli) verify: bool,
+    /// Replace DEST if it is a model folder
+    #[arg(long)]
+    pub(in crate::cli) force: bool,
+    /// Configuration, instead of the file beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) config: Option<PathBuf>,
+    /// Vocabulary, instead of the file beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) vocab: Option<PathBuf>,
+}
+
+/// `mobilebert quantize`
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Quantize {
+    /// Model to read: folder, built-in name or hub id
+    #[arg(value_name = "SRC")]
+    pub(in crate::cli) source: String,
+    /// Folder to write; it must not exist
+    #[arg(value_name = "DEST")]
+    pub(in crate::cli) destination: PathBuf,
+    /// Score f32 and int8 on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub(in crate::cli) task: Option<Task>,
+    /// Examples of --task
+    #[arg(long, value_name = "FILE", requires = "task")]
+    pub(in crate::cli) data: Option<PathBuf>,
+    /// Points that the task's main score may drop by. Default: 0.5
+    #[arg(long, value_name = "POINTS", requires = "task")]
+    pub(in crate::cli) max_drop: Option<f64>,
+    /// Score only the first examples
+    #[arg(long, value_name = "N", requires = "task")]
+    pub(in crate::cli) limit: Option<NonZeroUsize>,
+    /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them
+    #[arg(long, value_name = "N", requires = "task")]
+    pub(in crate::cli) max_f32_modules: Option<usize>,
+    /// Scales of weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
+    #[arg(long, value_name = "RULE", default_value = "max")]
+    pub(in crate::cli) scales: Scales,
+}
+
+/// `mobilebert compare`
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Compare {
+    /// First model: folder, built-in name or hub id
+    #[arg(value_name = "A")]
+    pub(in crate::cli) a: String,
+    /// Second model
+    #[arg(value_name = "B")]
+    pub(in crate::cli) b: String,
+    /// What both are asked: squad, ner, classify or a task of GLUE
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) task: Task,
+    /// Examples of the task
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) data: PathBuf,
+    /// Ask only the first examples
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) limit: Option<NonZeroUsize>,
+}
+
+/// `mobilebert sqnr`
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Sqnr {
+    /// Texts to run. Default: eight sentences; for synthetic models, --seq-len tokens
+    #[arg(value_name = "TEXT")]
+    pub(in crate::cli) texts: Vec<String>,
+    /// Model that is run in f32. Default: that of --model
+    #[arg(long, value_name = "SOURCE")]
+    pub(in crate::cli) reference: Option<String>,
+    /// Leave modules in f32 whose path begins with this; may be repeated
+    #[arg(long, value_name = "MODULE")]
+    pub(in crate::cli) keep_f32: Vec<String>,
+    /// Tokens of the sequence for synthetic models
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(in crate::cli) seq_len: usize,
+    /// List every node
+    #[arg(long)]
+    pub(in crate::cli) by_node: bool,
+}

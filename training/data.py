@@ -1,0 +1,133 @@
+"""Prepared data, as files without a tokenizer and as batches on a device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAD, CLS, SEP, MASK = 0, 101, 102, 103
+"""Ids of the uncased BERT vocabulary; `prepare.py` checks them."""
+
+FIRST_WORD = 999
+"""Ids below are special or unused."""
+
+IGNORED = -100
+
+
+@dataclass
+class Batch:
+    """`[sequences, tokens]` each."""
+
+    ids: Tensor
+    types: Tensor
+    mask: Tensor
+
+
+class Text:
+    """Uint16 token streams cut into blocks of one length: no padding anywhere."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        files = sorted(folder.glob("text-*.npy"))
+        if not files:
+            raise SystemExit(f"{folder}: no text-*.npy; make them with prepare.py")
+        tokens = np.concatenate([np.load(file) for file in files])
+        self.tokens = torch.from_numpy(tokens.astype(np.int32)).to(device)
+        self._turn: tuple[int, int, int] | None = None
+
+    def batch(self, step: int, size: int, length: int, seed: int) -> Batch:
+        """`[CLS] length - 2 tokens [SEP]`; each pass over the text has its own order and its own cuts."""
+        body = length - 2
+        blocks = len(self.tokens) // body - 1
+        if blocks < size:
+            raise SystemExit(f"{len(self.tokens)} tokens of text are too few for batches of {size} x {length}")
+        turn, at = divmod(step, blocks // size)
+        if self._turn != (seed, turn, blocks):
+            self._turn, self._blocks = (seed, turn, blocks), _order(seed, turn, blocks).to(self.tokens.device)
+        picked = self._blocks[at * size : (at + 1) * size]
+        shift = seed * 31 + 17 * turn
+        places = picked[:, None] * body + shift % body + torch.arange(body, device=self.tokens.device)
+        ids = torch.nn.functional.pad(self.tokens[places].long(), (1, 1), value=SEP)
+        ids[:, 0] = CLS
+        return Batch(ids, torch.zeros_like(ids), torch.ones_like(ids, dtype=torch.bool))
+
+
+def masked(batch: Batch, vocab_size: int, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """BERT's masking: 15 % of the tokens, of these 80 % `[MASK]`, 10 % random, 10 % kept.
+
+    The same number in each sequence, so that shapes are fixed. Returns the ids to read, the masked places
+    `[sequences, count]` and what stood there.
+    """
+    ids = batch.ids
+    count = max(1, round(0.15 * ids.shape[1]))
+    chance = torch.rand(ids.shape, generator=noise, device=ids.device)
+    places = chance.masked_fill(ids < FIRST_WORD, -1.0).topk(count, dim=1).indices
+    original = ids.gather(1, places)
+    fate = torch.rand(places.shape, generator=noise, device=ids.device)
+    random = torch.randint(FIRST_WORD, vocab_size, places.shape, generator=noise, device=ids.device)
+    new = torch.where(fate < 0.8, MASK, torch.where(fate < 0.9, random, original))
+    return ids.scatter(1, places, new), places, original
+
+
+class Examples:
+    """Ragged token sequences and columns of labels, on a device. One stretch in fifty is held out of training.
+
+    Stretches, because neighbours share a text.
+    """
+
+    def __init__(self, file: Path, device: torch.device, longest: int) -> None:
+        if not file.is_file():
+            raise SystemExit(f"{file} is missing; make it with prepare.py")
+        columns = {name: torch.from_numpy(a.astype(np.int64)) for name, a in np.load(file).items()}
+        self.continues = columns.pop("vocabulary_continues").bool().to(device)
+        """For each id of the vocabulary, whether it is a `##` piece."""
+        self.device = device
+        self.ids = columns.pop("ids").to(device)
+        ends = columns.pop("ends")
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
+        self.lengths = ends - starts
+        fits = self.lengths <= longest
+        self.lengths, self.starts = self.lengths[fits], starts[fits]
+        self.labels = {name: column[fits].to(device) for name, column in columns.items()}
+        numbers = torch.arange(len(self.lengths))
+        stretch = numbers // min(200, max(1, len(numbers) // 500))
+        self.held_out, self.train = numbers[stretch % 50 == 49], numbers[stretch % 50 != 49]
+        self._key: tuple[int, int, int] | None = None
+
+    def pick(self, step: int, size: int, seed: int) -> Tensor:
+        """Numbers of a batch's examples. Each pass has its own order; lengths are alike within a batch."""
+        per_pass = len(self.train) // size
+        if per_pass == 0:
+            raise SystemExit(f"{len(self.train)} examples are too few for a batch of {size}")
+        order = self._by_length(seed, step // per_pass, size)
+        return order[step % per_pass]
+
+    def _by_length(self, seed: int, turn: int, size: int) -> Tensor:
+        """`[batches, size]`: a random order, sorted by length within stretches of 32 batches, batches shuffled."""
+        key = (seed, turn, size)
+        if self._key != key:
+            order = self.train[_order(seed, turn, len(self.train))]
+            stretches = [s[self.lengths[s].argsort(stable=True)] for s in order.split(32 * size)]
+            batches = torch.cat(stretches)[: len(order) // size * size].view(-1, size)
+            self._key, self._batches = key, batches[_order(seed + 1, turn, len(batches))]
+        return self._batches
+
+    def batch(self, picked: Tensor, multiple: int) -> Batch:
+        """Padded to the longest, rounded up to `multiple`. Types are 1 from the label column `second` on."""
+        length = -(-int(self.lengths[picked].max()) // multiple) * multiple
+        places = torch.arange(length, device=self.device)
+        mask = places < self.lengths[picked].to(self.device)[:, None]
+        rows = self.starts[picked].to(self.device)[:, None] + places
+        ids = self.ids[rows.clamp(max=len(self.ids) - 1)].masked_fill(~mask, PAD)
+        types = torch.zeros_like(ids)
+        if "second" in self.labels:
+            types = ((places >= self.label("second", picked)[:, None]) & mask).long()
+        return Batch(ids, types, mask)
+
+    def label(self, name: str, picked: Tensor) -> Tensor:
+        return self.labels[name][picked.to(self.device)]
+
+
+def _order(seed: int, turn: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + turn))

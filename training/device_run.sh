@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Trains on a machine without network from what prepare.py wrote: transfer, then questions, then SST-2, within a number of
+# minutes. Phases end when their share of the time is used up, with the learning rate at zero, and export.
+#
+#   ./device_run.sh PREPARED RUN MINUTES [CALL_MINUTES]
+#
+# With CALL_MINUTES the script stops by then with a checkpoint and exit code 3; the same command continues.
+# Environment: PRESET (gpu), COMPILE (--compile; empty: eager), QAT (0.15), PYTHON (python3), OUT: exports are copied there.
+set -euo pipefail
+[ $# -ge 3 ] || { sed -n 2,9p "$0" >&2; exit 2; }
+prepared=$(realpath "$1") minutes=$3 call=${4:-100000}
+mkdir -p "$2" && run=$(realpath "$2")
+cd "$(dirname "$0")"
+python=${PYTHON:-python3}
+export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+export PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
+base=$prepared/teachers/base
+[ -d "$base" ] || base=$prepared/teachers/qa
+
+share() { awk "BEGIN { print $minutes * $1 }"; }
+left() { awk "BEGIN { left = $call - $SECONDS / 60; print (left > 0 ? left : 0) }"; }
+common() { echo --preset "${PRESET:-gpu}" --prepared "$prepared" --call-minutes "$(left)" ${COMPILE---compile}; }
+keep() { if [ -n "${OUT:-}" ]; then mkdir -p "$OUT/$1" && cp "$run/$1/model/"* "$run/$1/log.jsonl" "$OUT/$1/"; fi; }
+
+# Shares of the time. Start-up, compilation and export take what is left of the whole.
+[ -d "$run/transfer/base" ] || $python transfer.py $(common) --teacher "$base" --run "$run/transfer" \
+    --minutes "$(share 0.50)" --pretrain-minutes "$(share 0.14)"
+for task in qa:0.18 sst2:0.08; do
+    name=${task%:*}
+    [ -d "$run/$name/model" ] || {
+        $python finetune.py --task "$name" $(common) --teacher "$prepared/teachers/$name" \
+            --student "$run/transfer/base" --run "$run/$name" --minutes "$(share "${task#*:}")" --qat "${QAT:-0.15}"
+        keep "$name"
+    }
+done

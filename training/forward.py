@@ -1,0 +1,93 @@
+"""Forward passes of Hugging Face's MobileBERT and BERT modules that show what distillation compares.
+
+The modules and their names are Hugging Face's, so checkpoints are too; only the order of operations is written out here:
+it exposes hidden states, queries and keys without hooks, compiles as one graph, and lets the arithmetic be swapped.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, cat
+from torch.nn import Module
+from transformers import PreTrainedModel
+
+from quantize import Arithmetic
+
+
+@dataclass
+class Trace:
+    """What the layers of an encoder computed."""
+
+    hidden: list[Tensor]
+    """`[batch, tokens, hidden]`: the embeddings, then each layer's output."""
+    query: list[Tensor]
+    """`[batch, tokens, width]` of each layer."""
+    key: list[Tensor]
+
+
+def encode(encoder: PreTrainedModel, ids: Tensor, types: Tensor, mask: Tensor | None, how: Arithmetic) -> Trace:
+    """Runs `MobileBertModel` or `BertModel`. `ids`, `types`, `mask`: `[batch, tokens]`; no mask means no padding."""
+    keys = None if mask is None else mask[:, None, None, :]
+    run = _mobilebert if encoder.config.model_type == "mobilebert" else _bert
+    return run(encoder, ids, types, keys, how)
+
+
+def pooled(encoder: PreTrainedModel, hidden: Tensor, how: Arithmetic) -> Tensor:
+    """The first token's state through the pooler: input of a classifier."""
+    return how.linear(encoder.pooler.dense, hidden[:, 0]).tanh()
+
+
+def heads(x: Tensor, count: int) -> Tensor:
+    """`[batch, tokens, width]` to `[batch, count, tokens, width / count]`."""
+    return x.unflatten(-1, (count, -1)).transpose(1, 2)
+
+
+def _attend(how: Arithmetic, count: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    return how.attention(heads(q, count), heads(k, count), heads(v, count), mask).transpose(1, 2).flatten(2)
+
+
+def _mobilebert(encoder: Module, ids: Tensor, types: Tensor, mask: Tensor | None, how: Arithmetic) -> Trace:
+    e, count = encoder.embeddings, encoder.config.num_attention_heads
+    words = how.embedding(e.word_embeddings, ids)
+    trigram = cat([F.pad(words[:, 1:], (0, 0, 0, 1)), words, F.pad(words[:, :-1], (0, 0, 1, 0))], dim=2)
+    positions = how.embedding(e.position_embeddings, e.position_ids[:, : ids.shape[1]])
+    x = e.LayerNorm(how.linear(e.embedding_transformation, trigram) + positions + e.token_type_embeddings(types))
+    trace = Trace([x], [], [])
+    for layer in encoder.encoder.layer:
+        narrow, attention = layer.bottleneck, layer.attention
+        residual = narrow.input.LayerNorm(how.linear(narrow.input.dense, x))
+        shared = narrow.attention.LayerNorm(how.linear(narrow.attention.dense, x))
+        q = how.linear(attention.self.query, shared)
+        k = how.linear(attention.self.key, shared)
+        v = how.linear(attention.self.value, x)
+        context = how.linear(attention.output.dense, _attend(how, count, q, k, v, mask))
+        y = attention.output.LayerNorm(context + residual)
+        for block in [*getattr(layer, "ffn", ()), layer]:
+            wide = how.linear(block.intermediate.dense, y).relu()
+            y = block.output.LayerNorm(how.linear(block.output.dense, wide, after_relu=True) + y)
+        widen = layer.output.bottleneck
+        x = widen.LayerNorm(how.linear(widen.dense, y) + x)
+        trace.hidden.append(x)
+        trace.query.append(q)
+        trace.key.append(k)
+    return trace
+
+
+def _bert(encoder: Module, ids: Tensor, types: Tensor, mask: Tensor | None, how: Arithmetic) -> Trace:
+    e, count = encoder.embeddings, encoder.config.num_attention_heads
+    positions = how.embedding(e.position_embeddings, e.position_ids[:, : ids.shape[1]])
+    x = e.LayerNorm(how.embedding(e.word_embeddings, ids) + positions + e.token_type_embeddings(types))
+    trace = Trace([x], [], [])
+    for layer in encoder.encoder.layer:
+        attention = layer.attention
+        q = how.linear(attention.self.query, x)
+        k = how.linear(attention.self.key, x)
+        v = how.linear(attention.self.value, x)
+        context = how.linear(attention.output.dense, _attend(how, count, q, k, v, mask))
+        y = attention.output.LayerNorm(context + x)
+        wide = layer.intermediate.intermediate_act_fn(how.linear(layer.intermediate.dense, y))
+        x = layer.output.LayerNorm(how.linear(layer.output.dense, wide) + y)
+        trace.hidden.append(x)
+        trace.query.append(q)
+        trace.key.append(k)
+    return trace

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The whole chain with the `tiny` preset on one CPU core, a few minutes: losses fall, a killed run ends with the same
+# weights as one that was left alone, and what is exported opens. With MOBILEBERT_BIN set, the engine predicts with it.
+#
+#   ./rehearse.sh --data DIR --teachers DIR --out DIR      (--teachers holds squad-minilm-l6 and sst2-minilm-l6)
+set -euo pipefail
+data=../shared/data teachers=../shared/weights out=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --data) data=$2 ;;
+        --teachers) teachers=$2 ;;
+        --out) out=$2 ;;
+        *) echo "unknown option $1" >&2; exit 2 ;;
+    esac
+    shift 2
+done
+[ -n "$out" ] || { echo "--out is missing" >&2; exit 2; }
+data=$(realpath "$data") teachers=$(realpath "$teachers")
+mkdir -p "$out" && out=$(realpath "$out")
+cd "$(dirname "$0")"
+export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+python=${PYTHON:-python3}
+rm -rf "$out/prepared" "$out/run" "$out/killed"
+
+echo "== arithmetic"
+$python -m unittest test_arithmetic
+
+echo "== prepare"
+$python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 600 \
+    --base "$teachers/squad-minilm-l6" \
+    --qa-teacher "$teachers/squad-minilm-l6" --sst2-teacher "$teachers/sst2-minilm-l6"
+
+echo "== train, as on a lent machine"
+PYTHON=$python PRESET=tiny COMPILE= QAT=0.3 ./device_run.sh "$out/prepared" "$out/run" 60
+
+echo "== kill and continue"
+killed=(--preset tiny --prepared "$out/prepared" --teacher "$out/prepared/teachers/base" --run "$out/killed")
+$python transfer.py "${killed[@]}" >"$out/killed.log" &
+victim=$!
+until grep -qs '"phase": "pretrain", "step": 10,' "$out/killed.log"; do
+    kill -0 $victim || { cat "$out/killed.log"; exit 1; }
+    sleep 0.2
+done
+kill -9 $victim
+wait $victim || true
+$python transfer.py "${killed[@]}" --call-minutes 0 && { echo "a call of 0 minutes finished" >&2; exit 1; } || [ $? = 3 ]
+$python transfer.py "${killed[@]}"
+grep -q '"event": "continued", "phase": "pretrain"' "$out/killed/log.jsonl"
+for file in "$out"/run/transfer/base/*; do
+    cmp "$file" "$out/killed/base/$(basename "$file")"
+done
+echo "same weights"
+
+echo "== check"
+$python check_rehearsal.py --run "$out/run"
+echo "rehearsed"

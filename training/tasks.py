@@ -1,0 +1,115 @@
+"""The two tasks: their losses against labels and a teacher, and how many answers are right."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from augment import augmented, neighbours
+from data import Batch, Examples
+from forward import Trace, encode, pooled
+from quantize import Arithmetic
+from transfer import Transfer
+
+TEMPERATURE = 2.0
+"""Of the teacher's and the student's softmax."""
+
+LABELS = 0.5
+"""Weight of the data's labels; the teacher's weigh 1."""
+
+FEATURES = 0.5
+"""Weight of the feature maps."""
+
+
+@dataclass
+class Reader:
+    """A model with a task's head and the arithmetic it runs in."""
+
+    model: PreTrainedModel
+    how: Arithmetic
+    run: Callable[..., Trace] = encode
+
+    def trace(self, batch: Batch) -> Trace:
+        return self.run(self.model.base_model, batch.ids, batch.types, batch.mask, self.how)
+
+
+class Task(Protocol):
+    """What `finetune.py` needs of a task."""
+
+    def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]: ...
+    def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor: ...
+
+
+def from_teacher(mine: Tensor, theirs: Tensor) -> Tensor:
+    """KL divergence over the last dimension at `TEMPERATURE`, times its square, which keeps the gradient's size."""
+    target = (theirs / TEMPERATURE).log_softmax(-1)
+    divergence = F.kl_div((mine / TEMPERATURE).log_softmax(-1), target, log_target=True, reduction="none")
+    return TEMPERATURE**2 * divergence.sum(-1).mean()
+
+
+class QuestionAnswering:
+    """Start and end of an answer."""
+
+    def __init__(self, examples: Examples, teacher: Reader, transfer: Transfer) -> None:
+        self.examples, self.teacher, self.transfer = examples, teacher, transfer
+
+    def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            theirs = self.teacher.trace(batch)
+        mine = student.trace(batch)
+        logits = self._logits(student, mine, batch)
+        return {
+            "labels": LABELS * F.cross_entropy(logits.flatten(0, 1), self._places(picked).flatten()),
+            "teacher": from_teacher(logits, self._logits(self.teacher, theirs, batch)),
+            "features": FEATURES * self.transfer.features(mine, theirs, batch.mask),
+        }
+
+    def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor:
+        """Whether both ends are exact; stricter than SQuAD's exact match."""
+        return (self._logits(reader, reader.trace(batch), batch).argmax(-1) == self._places(picked)).all(1)
+
+    def _places(self, picked: Tensor) -> Tensor:
+        return torch.stack([self.examples.label(name, picked) for name in ("start", "end")], 1)
+
+    def _logits(self, reader: Reader, trace: Trace, batch: Batch) -> Tensor:
+        """`[batch, 2, tokens]`. The output layer is f32 in the engine too."""
+        logits = reader.model.qa_outputs(trace.hidden[-1]).float().transpose(1, 2)
+        return logits.masked_fill(~batch.mask[:, None], -1e4)
+
+
+class Sentiment:
+    """Positive or negative; every batch has each sentence and one variant of it, which only the teacher labels."""
+
+    def __init__(self, examples: Examples, teacher: Reader, transfer: Transfer) -> None:
+        self.examples, self.teacher, self.transfer = examples, teacher, transfer
+        words = teacher.model.get_input_embeddings().weight
+        self.near = neighbours(words, examples.continues, examples.ids.unique())
+
+    def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+        variant = augmented(batch, self.examples.continues, self.near, noise)
+        both = Batch(*(torch.cat(pair) for pair in zip(vars(batch).values(), vars(variant).values(), strict=True)))
+        with torch.no_grad():
+            theirs = self.teacher.trace(both)
+            target = sst2_logits(self.teacher, theirs)
+        mine = student.trace(both)
+        logits = sst2_logits(student, mine)
+        return {
+            "labels": LABELS * F.cross_entropy(logits[: len(picked)], self.examples.label("label", picked)),
+            "teacher": from_teacher(logits, target),
+            "features": FEATURES * self.transfer.features(mine, theirs, both.mask),
+        }
+
+    def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor:
+        return sst2_logits(reader, reader.trace(batch)).argmax(-1) == self.examples.label("label", picked)
+
+
+def sst2_logits(reader: Reader, trace: Trace) -> Tensor:
+    """`[batch, labels]`. The output layer is f32 in the engine too."""
+    return reader.model.classifier(pooled(reader.model.base_model, trace.hidden[-1], reader.how)).float()
+
+
+TASKS = {"qa": QuestionAnswering, "sst2": Sentiment}
