@@ -134,6 +134,9 @@ pub(in crate::cli) struct Quantize {
     /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them
     #[arg(long, value_name = "N", requires = "task")]
     pub(in crate::cli) max_f32_modules: Option<usize>,
+    /// Bits of a weight: 8
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(8..=8))]
+    pub(in crate::cli) bits: u8,
     /// Scales of weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
     #[arg(long, value_name = "RULE", default_value = "max")]
     pub(in crate::cli) scales: Scales,
