@@ -80,6 +80,8 @@ def measure(arguments: list[str]) -> dict:
         return {"error": f"took over {TIME_LIMIT_S} s"}
     except ValueError:
         return {"error": (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
+    if "model" in result:
+        result["model"] = Path(result["model"]).parent.name
     for milliseconds, name in OURS_IN_SECONDS.items():
         if milliseconds in result:
             result[name] = result.pop(milliseconds) / 1e3
