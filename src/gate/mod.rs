@@ -113,7 +113,7 @@ pub struct GateReport {
     pub attempts: Vec<Attempt>,
     /// What each module costs, in the order of the graph.
     pub modules: Vec<Sensitivity>,
-    /// The examples of [`Sensitivity::score`].
+    /// Number of examples that the modules were scored on.
     pub sensitivity_examples: usize,
     /// Tensors and sizes.
     pub int8: Int8Report,
