@@ -87,7 +87,7 @@ impl EngineOptions {
         self
     }
 
-    fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
+    pub(crate) fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
         match (self.pool.clone(), self.threads) {
             (Some(pool), _) => Ok(Some(pool)),
             (None, None) => Ok(None),
