@@ -179,7 +179,8 @@ impl Pass<'_> {
             previous.extend(range.clone().map(|i| row(i.checked_sub(1))));
         }
         let padded = Tensor::cat(&[rows, &zero], 0)?;
-        let [next, previous] = [next, previous].map(|indices| padded.index_select(&self.indices(&indices)?, 0));
+        let [next, previous] =
+            [next, previous].map(|indices| padded.index_select(&self.indices(&indices)?, 0));
         Tensor::cat(&[&next?, rows, &previous?], 1)
     }
 

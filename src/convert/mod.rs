@@ -13,6 +13,7 @@ mod infer;
 mod int8;
 mod onnx;
 mod output;
+mod quantized;
 mod recognise;
 mod source;
 mod stored;

@@ -11,7 +11,7 @@ use crate::backend::{Backend as _, Observer, Request};
 use crate::format;
 use crate::graph::{Activation, Graph, Node, Op, ParameterId, ValueId};
 use crate::kernels::Levels;
-use crate::quant::quantize_rows;
+use crate::quant::{Bits, expand_int4, quantize_rows, quantize_rows_int4};
 use crate::text::Batch;
 
 /// The arithmetic of one forward pass over one batch.
@@ -39,11 +39,11 @@ impl<'p> Training<'p> {
     /// Weights, activations and attention are rounded, and every value is the engine's own: candle's differs from it by
     /// the order of f32 sums and the polynomial of exp, which now and then moves a number to the next level. Candle's
     /// operations give the gradients.
-    pub(super) fn int8(parameters: &'p Parameters, batch: &Batch) -> crate::Result<Self> {
+    pub(super) fn int8(parameters: &'p Parameters, bits: Bits, batch: &Batch) -> crate::Result<Self> {
         let failed = |e| backend_error("rounding", e);
-        let mut this = Self::rounded(parameters, batch).map_err(failed)?;
-        let source = stored(parameters).map_err(failed)?;
-        let engine = NativeBackend::load(parameters.graph.clone(), &source, NativeOptions::new())?;
+        let stored = stored(parameters, bits, batch).map_err(failed)?;
+        let engine = NativeBackend::load(parameters.graph.clone(), &stored, NativeOptions::new())?;
+        let mut this = Self::rounded(parameters, stored, batch).map_err(failed)?;
         let recorder = Recorder::default();
         engine.run(&Request { observer: Some(&recorder), ..Request::new(batch) })?;
         if let Some(int8) = &mut this.int8 {
@@ -53,8 +53,8 @@ impl<'p> Training<'p> {
     }
 
     /// As [`Training::int8`], with candle's values.
-    pub(super) fn rounded(parameters: &'p Parameters, batch: &Batch) -> Result<Self> {
-        let weights = stored(parameters)?.0.into_iter().enumerate().map(|(i, tensor)| match tensor {
+    pub(super) fn rounded(parameters: &'p Parameters, stored: Snapshot, batch: &Batch) -> Result<Self> {
+        let weights = stored.0.into_iter().enumerate().map(|(i, tensor)| match tensor {
             format::Tensor::F32(_) => Ok(None),
             tensor => {
                 let shape = parameters.vars[i].shape();
@@ -131,14 +131,29 @@ impl Arithmetic for Training<'_> {
     }
 }
 
-/// The weights as an int8 folder holds them.
-pub(super) fn stored(parameters: &Parameters) -> Result<Snapshot> {
-    let tensors = parameters.graph.parameters.iter().enumerate().map(|(i, parameter)| {
-        let values = parameters.values(ParameterId(i))?;
+/// The weights as [`crate::convert::to_int8_with`] writes them; words that the batch does not hold are 0, to save their time.
+pub(super) fn stored(parameters: &Parameters, bits: Bits, batch: &Batch) -> Result<Snapshot> {
+    let graph = &parameters.graph;
+    let tensors = graph.parameters.iter().enumerate().map(|(i, parameter)| {
+        let id = ParameterId(i);
+        let mut values = parameters.values(id)?;
         if !parameter.quantizable {
             return Ok(format::Tensor::F32(values.into()));
         }
-        let (values, scales) = quantize_rows(&values, parameter.shape[1]);
+        let columns = parameter.shape[1];
+        if graph.nodes.iter().any(|node| matches!(node.op, Op::WordEmbedding { table, .. } if table == id)) {
+            let mut used = vec![false; parameter.shape[0]];
+            batch.ids().iter().for_each(|&id| used[id as usize] = true);
+            let rows = values.chunks_exact_mut(columns).zip(used);
+            rows.filter(|(_, used)| !used).for_each(|(row, _)| row.fill(0.0));
+        }
+        let (values, scales) = match bits {
+            Bits::Eight => quantize_rows(&values, columns),
+            Bits::Four => {
+                let found = quantize_rows_int4(&values, columns);
+                (expand_int4(&found.nibbles, &found.multipliers, columns), found.scales)
+            }
+        };
         Ok(format::Tensor::Int8 { values: values.into(), scales: scales.into() })
     });
     Ok(Snapshot(tensors.collect::<Result<_>>()?))

@@ -28,7 +28,8 @@ impl Examples {
             Dataset::Squad(data) => squad(data, tokenizer, max_seq_len),
             Dataset::Tagged(data) => Err(ErrorKind::Input {
                 place: data.file.clone(),
-                problem: "models that label words cannot be trained here; expected texts or questions".to_owned(),
+                problem: "models that label words cannot be trained here; expected texts or questions"
+                    .to_owned(),
             }
             .into()),
         }
@@ -95,7 +96,10 @@ fn squad(data: &Squad, tokenizer: &Tokenizer, max_seq_len: usize) -> Result<Exam
     let mut current: Option<(usize, TokenizedText)> = None;
     for question in &data.questions {
         let at = |problem: String| {
-            Error::from(ErrorKind::Input { place: format!("{}, question `{}`", data.file, question.id), problem })
+            Error::from(ErrorKind::Input {
+                place: format!("{}, question `{}`", data.file, question.id),
+                problem,
+            })
         };
         let context = match current.take().filter(|(index, _)| *index == question.context) {
             Some((_, context)) => context,

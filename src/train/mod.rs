@@ -25,10 +25,11 @@ use crate::backend::candle::{self, backend_error};
 use crate::backend::{Precision, Request};
 use crate::config::{Head, ModelConfig};
 use crate::convert::{self, Int8Options, Partial};
-use crate::engine::EngineOptions;
+use crate::engine::{self, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{self, Weights};
 use crate::pipeline::check_head;
+use crate::quant::Bits;
 use crate::source::ModelFiles;
 use crate::task::{Dataset, Scores, Task, TaskOptions};
 use crate::text::Batch;
@@ -38,7 +39,7 @@ use crate::text::Batch;
 #[must_use]
 pub struct FinetuneOptions {
     task: Task,
-    qat: bool,
+    qat: Option<Bits>,
     epochs: usize,
     batch: usize,
     rate: f64,
@@ -54,7 +55,7 @@ impl FinetuneOptions {
     pub fn new(task: Task) -> Self {
         Self {
             task,
-            qat: false,
+            qat: None,
             epochs: 3,
             batch: 16,
             rate: 3e-5,
@@ -66,9 +67,9 @@ impl FinetuneOptions {
         }
     }
 
-    /// Computes as the int8 engine does, with gradients straight through the rounding.
-    pub fn qat(mut self, qat: bool) -> Self {
-        self.qat = qat;
+    /// Computes as the int8 engine does on weights of that many bits, with gradients straight through the rounding.
+    pub fn qat(mut self, bits: Bits) -> Self {
+        self.qat = Some(bits);
         self
     }
 
@@ -154,7 +155,7 @@ pub type Progress<'p> = &'p (dyn Fn(Event<'_>) + Sync);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FinetuneReport {
-    /// The arithmetic of the training: `f32` or `int8`.
+    /// The arithmetic of the training: `f32`, `int8`, or `int4` for weights of 4 bits.
     pub arithmetic: &'static str,
     /// Sequences: texts, or windows of contexts.
     pub sequences: usize,
@@ -179,8 +180,8 @@ pub struct FinetuneReport {
 /// in Hugging Face's layout that appears only when it is complete. All weights are trained, without dropout, by AdamW.
 ///
 /// With [`FinetuneOptions::qat`] every value of the forward pass is what the int8 engine computes from the weights of that
-/// step; [`convert::to_int8`] of the folder then has the bits that were trained. With `eval_data` source and result are
-/// scored in the arithmetic of the training.
+/// step, quantised as [`convert::to_int8_with`] does, so that this gives the model that was trained. With `eval_data` source
+/// and result are scored in the arithmetic of the training.
 ///
 /// # Errors
 /// Those of opening the source and reading the data; [`ErrorKind::WrongTask`] if the model has another head;
@@ -188,9 +189,10 @@ pub struct FinetuneReport {
 /// destination exists.
 ///
 /// ```no_run
+/// use mobilebert::quant::Bits;
 /// use mobilebert::train::{self, FinetuneOptions};
 ///
-/// let options = FinetuneOptions::new("sst2".parse()?).qat(true).epochs(1);
+/// let options = FinetuneOptions::new("sst2".parse()?).qat(Bits::Four).epochs(1);
 /// let report = train::finetune(
 ///     "my-model",
 ///     "my-tuned-model".as_ref(),
@@ -213,7 +215,9 @@ pub fn finetune(
     options.check()?;
     let run = || run(source, destination, data, eval_data, options, progress);
     match options.threads {
-        Some(threads) => EngineOptions::new().threads(threads).make_pool()?.map_or_else(run, |pool| pool.install(run)),
+        Some(threads) => {
+            EngineOptions::new().threads(threads).make_pool()?.map_or_else(run, |pool| pool.install(run))
+        }
         None => run(),
     }
 }
@@ -248,7 +252,7 @@ fn run(
     let parameters = Parameters::load(graph, &weights, candle::device()?)?;
     // Its map is closed first: the folder may be replaced.
     drop(weights);
-    let (steps, losses) = train(&parameters, &examples, options, progress)?;
+    let (steps, losses) = train(&config, &parameters, &examples, options, progress)?;
 
     let partial = Partial::create(destination)?;
     let trained = parameters.snapshot().map_err(|e| backend_error("weights", e))?;
@@ -256,7 +260,7 @@ fn run(
     let after = scored(partial.path()?, "after")?;
     partial.rename(destination)?;
     Ok(FinetuneReport {
-        arithmetic: if options.qat { "int8" } else { "f32" },
+        arithmetic: options.qat.map_or("f32", Bits::name),
         sequences: examples.sequences.len(),
         cut: examples.cut,
         steps,
@@ -270,8 +274,12 @@ fn run(
 fn check_task(task: Task, config: &ModelConfig) -> Result<()> {
     match task {
         Task::Squad => check_head(config, Head::QuestionAnswering, "question answering"),
-        Task::Glue(_) | Task::Labels => check_head(config, Head::SequenceClassification, "text classification"),
-        Task::Entities => Err(Error::option("task", "squad, classify or a task of GLUE", format!("`{task}`"))),
+        Task::Glue(_) | Task::Labels => {
+            check_head(config, Head::SequenceClassification, "text classification")
+        }
+        Task::Entities => {
+            Err(Error::option("task", "squad, classify or a task of GLUE", format!("`{task}`")))
+        }
     }
 }
 
@@ -306,13 +314,14 @@ fn score(
     progress: Progress<'_>,
 ) -> Result<Scores> {
     let task = TaskOptions::new(options.task);
-    let (_quantised, evaluator) = if options.qat {
-        let partial = Partial::create(destination)?;
-        convert::write_int8(&ModelFiles::resolve(model)?, &partial, &Int8Options::new())?;
-        let evaluator = task.open(partial.path()?)?;
-        (Some(partial), evaluator)
-    } else {
-        (None, task.engine(EngineOptions::new().precision(Precision::F32)).open(model)?)
+    let (_quantised, evaluator) = match options.qat {
+        Some(bits) => {
+            let partial = Partial::create(destination)?;
+            convert::write_int8(&ModelFiles::resolve(model)?, &partial, &Int8Options::new().bits(bits))?;
+            let evaluator = task.open(partial.path()?)?;
+            (Some(partial), evaluator)
+        }
+        None => (None, task.engine(EngineOptions::new().precision(Precision::F32)).open(model)?),
     };
     let mut predictions = Vec::with_capacity(data.len());
     for prediction in evaluator.predictions(data, 0..data.len()) {
@@ -324,6 +333,7 @@ fn score(
 
 /// Steps taken, and the mean loss of each epoch.
 fn train(
+    config: &ModelConfig,
     parameters: &Parameters,
     examples: &Examples,
     options: &FinetuneOptions,
@@ -338,6 +348,7 @@ fn train(
         let mut sum = 0.0;
         for sequences in shuffled(examples.sequences.len(), options.seed, epoch).chunks(options.batch) {
             let (batch, targets) = examples.batch(sequences)?;
+            engine::check(config, &Request::new(&batch))?;
             let (loss, value) = forward(parameters, &batch, &targets, options.qat)?;
             if !value.is_finite() {
                 return Err(ErrorKind::Diverged { step: done + 1, loss: value }.into());
@@ -357,12 +368,12 @@ fn forward(
     parameters: &Parameters,
     batch: &Batch,
     targets: &Targets,
-    qat: bool,
+    qat: Option<Bits>,
 ) -> Result<(::candle_core::Tensor, f64)> {
     let failed = |e| backend_error("loss", e);
     let arithmetic = match qat {
-        true => Training::int8(parameters, batch)?,
-        false => Training::float(parameters, batch).map_err(failed)?,
+        Some(bits) => Training::int8(parameters, bits, batch)?,
+        None => Training::float(parameters, batch).map_err(failed)?,
     };
     let request = Request::new(batch);
     let logits = candle::run(&parameters.graph, &arithmetic, &request, &parameters.device, |_, _| Ok(()))?;

@@ -31,7 +31,8 @@ impl Parameters {
 
     /// What they are now.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
-        let values = (0..self.vars.len()).map(|i| Ok(format::Tensor::F32(self.values(ParameterId(i))?.into())));
+        let values =
+            (0..self.vars.len()).map(|i| Ok(format::Tensor::F32(self.values(ParameterId(i))?.into())));
         Ok(Snapshot(values.collect::<Result<_>>()?))
     }
 }

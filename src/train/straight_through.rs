@@ -88,7 +88,8 @@ impl CustomOp2 for Replace {
         value: &CpuStorage,
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (start, end) = layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op: self.name() })?;
+        let (start, end) =
+            layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op: self.name() })?;
         if x.shape() != layout.shape() {
             let (lhs, rhs) = (x.shape().clone(), layout.shape().clone());
             return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: self.name() });
@@ -96,7 +97,13 @@ impl CustomOp2 for Replace {
         Ok((CpuStorage::F32(value.as_slice::<f32>()?[start..end].to_vec()), layout.shape().clone()))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((Some(grad.clone()), None))
     }
 }

@@ -9,7 +9,8 @@ use super::straight_through::{activations, probabilities, straight_through, symm
 use super::*;
 use crate::backend::Backend as _;
 use crate::backend::native::{NativeBackend, NativeOptions};
-use crate::graph::{Graph, ParameterId};
+use crate::format::WeightSource as _;
+use crate::graph::ParameterId;
 use crate::kernels::Levels;
 use crate::kernels::reference::quantize::{quantize_row, quantize_symmetric};
 use crate::model::synthetic::Synthetic;
@@ -82,6 +83,13 @@ fn padded_attention_is_that_of_the_reference() {
     }
 }
 
+/// Parameters that the loss does not see: a key's bias moves all scores of a query alike, and what moves the logits of all
+/// tokens alike moves no span.
+fn is_unseen(name: &str, targets: &Targets) -> bool {
+    let of_all_tokens = ["qa_outputs.bias", "encoder.layer.1.output.LayerNorm.bias"];
+    name.ends_with("self.key.bias") || matches!(targets, Targets::Spans(_)) && of_all_tokens.contains(&name)
+}
+
 /// In f64, where differences are exact enough to see a wrong factor or a missing path in any parameter.
 #[test]
 fn gradients_are_differences() {
@@ -97,29 +105,27 @@ fn gradients_are_differences() {
             targets.loss(&logits(parameters, &training, &batch), &training.padded).unwrap()
         };
         let gradients = loss(&parameters).backward().unwrap();
-        for (i, parameter) in parameters.graph.parameters.iter().enumerate() {
+        for (var, parameter) in parameters.vars.iter().zip(&parameters.graph.parameters) {
             let name = &parameter.name;
-            let var = parameters.vars[i].clone();
             let values: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-            let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
             let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
-            // Along the gradient itself the difference is its squared norm: it sees every element.
+            let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            if is_unseen(name, &targets) {
+                assert!(norm < 1e-12, "{name}: {norm}");
+                continue;
+            }
+            assert!(norm > 1e-9, "{name}: {norm}");
+            // Along the gradient the slope is its norm: that sees every element.
             let moved = |step: f64| {
-                let moved: Vec<f64> = values.iter().zip(&gradient).map(|(v, g)| v + step * g).collect();
-                var.set(&Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                let moved = values.iter().zip(&gradient).map(|(v, g)| v + step * g / norm);
+                let moved = Tensor::from_vec(moved.collect::<Vec<_>>(), var.shape(), &Device::Cpu).unwrap();
+                var.set(&moved).unwrap();
                 loss(&parameters).to_scalar::<f64>().unwrap()
             };
             let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
             moved(0.0);
-            let expected: f64 = gradient.iter().map(|g| g * g).sum();
-            // A key's bias moves all scores of a query alike, and a softmax does not see that.
-            if name.ends_with("self.key.bias") {
-                assert!(expected < 1e-20, "{name}: {expected}");
-                continue;
-            }
-            assert!(expected > 0.0, "{name} has no gradient");
-            let error = (slope / expected - 1.0).abs();
-            assert!(error < TOLERANCE, "{name}: slope {slope}, squared norm {expected}");
+            assert!((slope / norm - 1.0).abs() < TOLERANCE, "{name}: slope {slope}, norm {norm}");
         }
     }
 }
@@ -185,7 +191,8 @@ fn rounding_is_that_of_the_kernels() {
 fn rounding_lets_gradients_through() {
     let (x, w, c) = (var(&[4, 10], 1), var(&[6, 10], 2), var(&[4, 6], 3));
     let (values, scales) = quantize_rows(&floats(&w), 10);
-    let rounded = values.chunks(10).zip(scales).flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q) * s));
+    let rounded =
+        values.chunks(10).zip(scales).flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q) * s));
     let rounded = Tensor::from_vec(rounded.collect::<Vec<f32>>(), (6, 10), &Device::Cpu).unwrap();
     let (rounded_x, rounded_w) =
         (activations(&x, Levels::Full).unwrap(), straight_through(&w, &rounded).unwrap());
@@ -212,22 +219,22 @@ fn gradients_of_the_int8_pass_are_near_those_of_floats() {
             loss.backward().unwrap()
         };
         let float = gradients(Training::float(&parameters, &batch).unwrap());
-        let int8 = gradients(Training::int8(&parameters, &batch).unwrap());
+        let int8 = gradients(Training::int8(&parameters, Bits::Eight, &batch).unwrap());
         for (var, parameter) in parameters.vars.iter().zip(&parameters.graph.parameters) {
-            if parameter.name.ends_with("self.key.bias") {
-                continue;
-            }
             let [float, int8] = [&float, &int8].map(|g| floats(g.get(var).unwrap()));
             let error = relative_error(&float, &int8);
-            assert!(error > 0.0 && error < TOLERANCE, "{}: {error}", parameter.name);
+            eprintln!("{} {error}", parameter.name);
+            if !is_unseen(&parameter.name, &targets) {
+                assert!(error > 0.0 && error < TOLERANCE, "{}: {error}", parameter.name);
+            }
         }
     }
 }
 
-fn engine(graph: &Graph, parameters: &Parameters, precision: Precision, batch: &Batch) -> Vec<f32> {
+fn engine(parameters: &Parameters, precision: Precision, batch: &Batch) -> Vec<f32> {
     let snapshot = parameters.snapshot().unwrap();
     let options = NativeOptions::new().precision(precision);
-    let backend = NativeBackend::load(graph.clone(), &snapshot, options).unwrap();
+    let backend = NativeBackend::load(parameters.graph.clone(), &snapshot, options).unwrap();
     backend.run(&Request::new(batch)).unwrap()
 }
 
@@ -236,11 +243,59 @@ fn the_int8_pass_has_the_bits_of_the_engine() {
     for (parameters, _) in cases() {
         for seed in 0..8 {
             let batch = batch(seed);
-            let found = floats(&logits(&parameters, &Training::int8(&parameters, &batch).unwrap(), &batch));
-            let int8 = engine(&parameters.graph, &parameters, Precision::Int8, &batch);
-            assert_eq!(found, int8);
-            assert_ne!(found, engine(&parameters.graph, &parameters, Precision::F32, &batch));
+            let training = Training::int8(&parameters, Bits::Eight, &batch).unwrap();
+            let found = floats(&logits(&parameters, &training, &batch));
+            assert_eq!(found, engine(&parameters, Precision::Int8, &batch));
+            assert_ne!(found, engine(&parameters, Precision::F32, &batch));
         }
+    }
+}
+
+/// Levels, scales and logits of a step, and of the folder that `quantize` makes of its weights.
+#[test]
+fn what_is_trained_is_what_quantize_writes() {
+    for (name, bits) in [
+        ("bert-f32", Bits::Eight),
+        ("bert-f32", Bits::Four),
+        ("mobilebert-f32", Bits::Eight),
+        ("mobilebert-f32", Bits::Four),
+    ] {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name);
+        let files = ModelFiles::Folder(source);
+        let config = ModelConfig::from_json(&files.config_json().unwrap()).unwrap();
+        let graph = model::build(&config, config.head);
+        let weights = Weights::bind(files.checkpoint().unwrap(), &config, &graph).unwrap();
+        let parameters = Parameters::load(graph, &weights, Device::Cpu).unwrap();
+        for (i, var) in parameters.vars.iter().enumerate() {
+            let noise =
+                Tensor::from_vec(noise(var.elem_count(), i as u32), var.shape(), &Device::Cpu).unwrap();
+            var.set(&(var.as_tensor() + (noise * 0.01).unwrap()).unwrap()).unwrap();
+        }
+        // All words, so that all rows of their table are compared.
+        let mut batch = Batch::new();
+        for ids in (0..config.vocab_size as u32).collect::<Vec<_>>().chunks(10) {
+            batch.push(ids, &vec![0; ids.len()]).unwrap();
+        }
+        let training = Training::int8(&parameters, bits, &batch).unwrap();
+        let trained = floats(&logits(&parameters, &training, &batch));
+        let stored = super::arithmetic::stored(&parameters, bits, &batch).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let [float, quantised] = ["f32", "quantised"].map(|name| folder.path().join(name));
+        let partial = Partial::create(&float).unwrap();
+        let snapshot = Box::new(parameters.snapshot().unwrap());
+        convert::write_f32(&files, parameters.graph.clone(), snapshot, &partial).unwrap();
+        partial.rename(&float).unwrap();
+        let options = Int8Options::new().bits(bits);
+        convert::to_int8_with(&ModelFiles::Folder(float), &quantised, &options).unwrap();
+        let files = ModelFiles::Folder(quantised);
+        let config = ModelConfig::from_json(&files.config_json().unwrap()).unwrap();
+        let written = Weights::bind(files.checkpoint().unwrap(), &config, &parameters.graph).unwrap();
+        for (i, parameter) in parameters.graph.parameters.iter().enumerate() {
+            assert_eq!(stored.0[i], written.tensor(ParameterId(i)).unwrap(), "{name} {}", parameter.name);
+        }
+        let engine = crate::Engine::from_files(&files, None, EngineOptions::new()).unwrap();
+        assert_eq!(trained, engine.forward(&batch).unwrap().values(), "{name} {bits:?}");
     }
 }
 
@@ -251,27 +306,16 @@ fn rounding_alone_is_near_the_engine() {
     for (parameters, _) in cases() {
         for seed in 0..8 {
             let batch = batch(seed);
-            let int8 = engine(&parameters.graph, &parameters, Precision::Int8, &batch);
+            let int8 = engine(&parameters, Precision::Int8, &batch);
             let of = |training: Training<'_>| floats(&logits(&parameters, &training, &batch));
-            rounded.add(&int8, &of(Training::rounded(&parameters, &batch).unwrap()));
+            let stored = super::arithmetic::stored(&parameters, Bits::Eight, &batch).unwrap();
+            rounded.add(&int8, &of(Training::rounded(&parameters, stored, &batch).unwrap()));
             float.add(&int8, &of(Training::float(&parameters, &batch).unwrap()));
         }
     }
     let (rounded, float) = (rounded.relative_error(), float.relative_error());
+    eprintln!("rounded {rounded} float {float}");
     assert!(rounded < float / 5.0, "{rounded} and {float}");
-}
-
-#[test]
-fn weights_are_rounded_as_quantize_writes_them() {
-    for (parameters, _) in cases() {
-        for (i, parameter) in parameters.graph.parameters.iter().enumerate().filter(|(_, p)| p.quantizable) {
-            let columns = parameter.shape[1];
-            let (values, scales) = quantize_rows(&parameters.values(ParameterId(i)).unwrap(), columns);
-            let stored = super::arithmetic::stored(&parameters).unwrap();
-            let expected = crate::format::Tensor::Int8 { values: values.into(), scales: scales.into() };
-            assert_eq!(stored.0[i], expected, "{}", parameter.name);
-        }
-    }
 }
 
 #[test]

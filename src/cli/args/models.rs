@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use mobilebert::quant::Scales;
+use mobilebert::quant::{Bits, Scales};
 use mobilebert::task::Task;
 
 pub(super) const EXAMPLE_INSPECT: &str = "\
@@ -41,10 +41,17 @@ Examples:
   $ mobilebert quantize models/float models/int8
   $ mobilebert quantize models/float models/int8 --task sst2 \\
       --data dev.tsv --max-drop 0.3
+  $ mobilebert quantize models/float models/int4 --bits 4 --task sst2 \\
+      --data dev.tsv --max-drop 1
 
-With --task the f32 model and the int8 folder are scored on the same
-examples. If the score drops by more than --max-drop, the modules that cost
-most go back to f32, one after another (config.json then lists them). DEST
+With --bits 4 weights take half the space: 4 bits each, a multiplier for 32
+of them and a scale for each row. They are expanded to int8 when they are
+loaded, exactly, so the model is as fast as one of 8 bits.
+
+With --task the f32 model and the folder are scored on the same examples. If
+the score drops by more than --max-drop, the modules that cost most go back
+to f32, one after another (config.json then lists them); with --bits 4 they
+go to int8 first, and to f32 when all are. DEST
 gets quantization.json, .md and .svg: scores with intervals, the error of
 each module and tensor, and every answer that differs.
 
@@ -54,13 +61,13 @@ pub(super) const EXAMPLE_FINETUNE: &str = "\
 Examples:
   $ mobilebert finetune my-model tuned --task sst2 --data train.tsv
   $ mobilebert finetune my-model tuned --task sst2 --data train.tsv \\
-      --qat --epochs 1 --eval-data dev.tsv
-  $ mobilebert quantize tuned tuned-int8
+      --qat --bits 4 --epochs 1 --eval-data dev.tsv
+  $ mobilebert quantize tuned tuned-int4 --bits 4
 
 DEST is a folder in f32 that every command opens. With --qat each step
-computes what the int8 engine would with the weights of that step, so
-`quantize` gives the model that was trained. With --eval-data SRC and DEST
-are scored: in int8 with --qat, else in f32.
+computes what the int8 engine would with the weights of that step in --bits,
+so `quantize` gives the model that was trained. With --eval-data SRC and
+DEST are scored: quantised with --qat, else in f32.
 
 All weights learn, by AdamW: the rate rises over the first tenth of the
 steps and then falls to 0. SRC needs the head of the task. The same flags
@@ -135,7 +142,7 @@ pub(in crate::cli) struct Quantize {
     /// Folder to write; it must not exist
     #[arg(value_name = "DEST")]
     pub(in crate::cli) destination: PathBuf,
-    /// Score f32 and int8 on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
+    /// Score the model in f32 and quantised on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
     #[arg(long, value_name = "NAME", requires = "data")]
     pub(in crate::cli) task: Option<Task>,
     /// Examples of --task
@@ -150,10 +157,10 @@ pub(in crate::cli) struct Quantize {
     /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them
     #[arg(long, value_name = "N", requires = "task")]
     pub(in crate::cli) max_f32_modules: Option<usize>,
-    /// Bits of a weight: 8
-    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(8..=8))]
-    pub(in crate::cli) bits: u8,
-    /// Scales of weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
+    /// Bits of a stored weight: 8 or 4. The arithmetic is in int8 with both
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(in crate::cli) bits: Bits,
+    /// Scales of int8 weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
     #[arg(long, value_name = "RULE", default_value = "max")]
     pub(in crate::cli) scales: Scales,
 }
@@ -176,6 +183,9 @@ pub(in crate::cli) struct Finetune {
     /// Compute as the int8 engine does (quantisation-aware)
     #[arg(long)]
     pub(in crate::cli) qat: bool,
+    /// Bits of a weight that --qat trains for: 8 or 4
+    #[arg(long, value_name = "N", default_value = "8", requires = "qat")]
+    pub(in crate::cli) bits: Bits,
     /// How often each example is seen
     #[arg(long, value_name = "N", default_value = "3")]
     pub(in crate::cli) epochs: NonZeroUsize,

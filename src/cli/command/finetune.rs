@@ -18,18 +18,22 @@ pub(super) fn run(_: &args::Finetune, _: &Global) -> Result<(), Failure> {
 
 #[cfg(feature = "candle")]
 pub(super) fn run(args: &args::Finetune, global: &Global) -> Result<(), Failure> {
-    for (flag, given) in [("--backend", global.backend.is_some()), ("--precision", global.precision.is_some())] {
+    for (flag, given) in
+        [("--backend", global.backend.is_some()), ("--precision", global.precision.is_some())]
+    {
         if given {
             return Err(Failure::Usage(format!("{flag} does not go with finetune; --qat trains for int8")));
         }
     }
     let mut options = FinetuneOptions::new(args.task)
-        .qat(args.qat)
         .epochs(args.epochs.get())
         .batch(args.batch.get())
         .rate(args.rate)
         .seed(args.seed)
         .force(args.force);
+    if args.qat {
+        options = options.qat(args.bits);
+    }
     if let Some(examples) = args.limit {
         options = options.limit(examples.get());
     }
