@@ -39,9 +39,9 @@ impl<'p> Training<'p> {
     /// Weights, activations and attention are rounded, and every value is the engine's own: candle's differs from it by
     /// the order of f32 sums and the polynomial of exp, which now and then moves a number to the next level. Candle's
     /// operations give the gradients.
-    pub(super) fn int8(parameters: &'p Parameters, bits: Bits, batch: &Batch) -> crate::Result<Self> {
+    pub(super) fn int8(parameters: &'p Parameters, rounding: Rounding, batch: &Batch) -> crate::Result<Self> {
         let failed = |e| backend_error("rounding", e);
-        let stored = stored(parameters, bits, batch).map_err(failed)?;
+        let stored = stored(parameters, rounding, batch).map_err(failed)?;
         let engine = NativeBackend::load(parameters.graph.clone(), &stored, NativeOptions::new())?;
         let mut this = Self::rounded(parameters, stored, batch).map_err(failed)?;
         let recorder = Recorder::default();
@@ -131,8 +131,22 @@ impl Arithmetic for Training<'_> {
     }
 }
 
-/// The weights as [`crate::convert::to_int8_with`] writes them; words that the batch does not hold are 0, to save their time.
-pub(super) fn stored(parameters: &Parameters, bits: Bits, batch: &Batch) -> Result<Snapshot> {
+/// How weights are quantised: rows of as many columns to int8 and a scale for each row.
+pub(super) type Rounding = fn(&[f32], usize) -> (Vec<i8>, Vec<f32>);
+
+/// As [`crate::convert::to_int8_with`] does.
+pub(super) fn rounding(bits: Bits) -> Rounding {
+    match bits {
+        Bits::Eight => quantize_rows,
+        Bits::Four => |values, columns| {
+            let found = quantize_rows_int4(values, columns);
+            (expand_int4(&found.nibbles, &found.multipliers, columns), found.scales)
+        },
+    }
+}
+
+/// The weights in int8, for the engine; words that the batch does not hold are 0, to save their time.
+pub(super) fn stored(parameters: &Parameters, rounding: Rounding, batch: &Batch) -> Result<Snapshot> {
     let graph = &parameters.graph;
     let tensors = graph.parameters.iter().enumerate().map(|(i, parameter)| {
         let id = ParameterId(i);
@@ -147,13 +161,7 @@ pub(super) fn stored(parameters: &Parameters, bits: Bits, batch: &Batch) -> Resu
             let rows = values.chunks_exact_mut(columns).zip(used);
             rows.filter(|(_, used)| !used).for_each(|(row, _)| row.fill(0.0));
         }
-        let (values, scales) = match bits {
-            Bits::Eight => quantize_rows(&values, columns),
-            Bits::Four => {
-                let found = quantize_rows_int4(&values, columns);
-                (expand_int4(&found.nibbles, &found.multipliers, columns), found.scales)
-            }
-        };
+        let (values, scales) = rounding(&values, columns);
         Ok(format::Tensor::Int8 { values: values.into(), scales: scales.into() })
     });
     Ok(Snapshot(tensors.collect::<Result<_>>()?))

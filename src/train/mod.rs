@@ -16,7 +16,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::arithmetic::Training;
+use self::arithmetic::{Rounding, Training, rounding};
 use self::examples::Examples;
 use self::loss::Targets;
 use self::optimizer::Optimizer;
@@ -252,7 +252,8 @@ fn run(
     let parameters = Parameters::load(graph, &weights, candle::device()?)?;
     // Its map is closed first: the folder may be replaced.
     drop(weights);
-    let (steps, losses) = train(&config, &parameters, &examples, options, progress)?;
+    let (steps, losses) =
+        train(&config, &parameters, &examples, options.qat.map(rounding), options, progress)?;
 
     let partial = Partial::create(destination)?;
     let trained = parameters.snapshot().map_err(|e| backend_error("weights", e))?;
@@ -336,6 +337,7 @@ fn train(
     config: &ModelConfig,
     parameters: &Parameters,
     examples: &Examples,
+    qat: Option<Rounding>,
     options: &FinetuneOptions,
     progress: Progress<'_>,
 ) -> Result<(usize, Vec<f64>)> {
@@ -349,7 +351,7 @@ fn train(
         for sequences in shuffled(examples.sequences.len(), options.seed, epoch).chunks(options.batch) {
             let (batch, targets) = examples.batch(sequences)?;
             engine::check(config, &Request::new(&batch))?;
-            let (loss, value) = forward(parameters, &batch, &targets, options.qat)?;
+            let (loss, value) = forward(parameters, &batch, &targets, qat)?;
             if !value.is_finite() {
                 return Err(ErrorKind::Diverged { step: done + 1, loss: value }.into());
             }
@@ -368,11 +370,11 @@ fn forward(
     parameters: &Parameters,
     batch: &Batch,
     targets: &Targets,
-    qat: Option<Bits>,
+    qat: Option<Rounding>,
 ) -> Result<(::candle_core::Tensor, f64)> {
     let failed = |e| backend_error("loss", e);
     let arithmetic = match qat {
-        Some(bits) => Training::int8(parameters, bits, batch)?,
+        Some(rounding) => Training::int8(parameters, rounding, batch)?,
         None => Training::float(parameters, batch).map_err(failed)?,
     };
     let request = Request::new(batch);

@@ -10,10 +10,11 @@ use crate::kernels::{self, FloatRows, Levels, QuantizedRowsMut, RowRange, row_by
 
 /// `value`, with the gradient of `x`. Both have the same shape.
 pub(super) fn straight_through(x: &Tensor, value: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return x.apply_op2(value, Replace);
-    }
-    // x - x is 0, so this is `value` to the bit.
+    if x.device().is_cpu() { x.apply_op2(value, Replace) } else { composed(x, value) }
+}
+
+/// As [`straight_through`], of operations that every device has: `x - x` is 0, so this is `value` to the bit.
+pub(super) fn composed(x: &Tensor, value: &Tensor) -> Result<Tensor> {
     value.detach() + (x - x.detach())?
 }
 
