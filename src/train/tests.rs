@@ -214,7 +214,7 @@ fn rounding_lets_gradients_through() {
 /// The levels of 8 bits are fine, so gradients through them point where those of floats do.
 #[test]
 fn gradients_of_the_int8_pass_are_near_those_of_floats() {
-    // Measured: 0.01 to 0.06 for each parameter.
+    // Measured: up to 0.063.
     const TOLERANCE: f64 = 0.15;
     for (parameters, targets) in cases() {
         let batch = batch(0);
@@ -227,7 +227,6 @@ fn gradients_of_the_int8_pass_are_near_those_of_floats() {
         for (var, parameter) in parameters.vars.iter().zip(&parameters.graph.parameters) {
             let [float, int8] = [&float, &int8].map(|g| floats(g.get(var).unwrap()));
             let error = relative_error(&float, &int8);
-            eprintln!("{} {error}", parameter.name);
             if !is_unseen(&parameter.name, &targets) {
                 assert!(error > 0.0 && error < TOLERANCE, "{}: {error}", parameter.name);
             }
@@ -303,7 +302,8 @@ fn what_is_trained_is_what_quantize_writes() {
     }
 }
 
-/// Without the engine's values, candle's own arithmetic on the same levels comes far nearer to int8 than floats do.
+/// Without the engine's values, candle's own arithmetic on the same levels comes nearer to int8 than floats do: 0.001 and
+/// 0.006 of the logits. What is left are numbers that another order of f32 sums, or candle's exp, moved to the next level.
 #[test]
 fn rounding_alone_is_near_the_engine() {
     let (mut rounded, mut float) = (Deviation::default(), Deviation::default());
@@ -318,8 +318,7 @@ fn rounding_alone_is_near_the_engine() {
         }
     }
     let (rounded, float) = (rounded.relative_error(), float.relative_error());
-    eprintln!("rounded {rounded} float {float}");
-    assert!(rounded < float / 5.0, "{rounded} and {float}");
+    assert!(rounded < 2e-3 && float > 4e-3, "{rounded} and {float}");
 }
 
 #[test]
