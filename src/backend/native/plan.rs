@@ -157,7 +157,11 @@ pub(super) enum Unplannable {
 
 impl Plan {
     /// Plans a graph. For an observer every value is kept, in f32 and in a buffer of its own; the steps are the same.
-    pub(super) fn new(graph: &Graph, precisions: &dyn Precisions, observed: bool) -> Result<Self, Unplannable> {
+    pub(super) fn new(
+        graph: &Graph,
+        precisions: &dyn Precisions,
+        observed: bool,
+    ) -> Result<Self, Unplannable> {
         if graph.nodes.is_empty() {
             return Err(Unplannable::Empty);
         }

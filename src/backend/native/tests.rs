@@ -195,7 +195,11 @@ fn f32_agrees_with_the_definition_and_bf16_and_int8_are_near() {
                 let options = NativeOptions::new().precision(Precision::Bf16).kernels(k.isa().name());
                 let bf16 = load(config, head, options).run(&request(&batch)).unwrap();
                 let error = relative_error(&truth, &bf16);
-                assert!((1e-4..0.02).contains(&error), "{config} {head:?} {}: bf16 is off by {error}", k.isa());
+                assert!(
+                    (1e-4..0.02).contains(&error),
+                    "{config} {head:?} {}: bf16 is off by {error}",
+                    k.isa()
+                );
             }
             let int8 = load(config, head, NativeOptions::new()).run(&request(&batch)).unwrap();
             let error = relative_error(&truth, &int8);

@@ -16,7 +16,8 @@ mod tile;
 use amx::Configured;
 pub(super) use driver::gemm;
 pub use pack::{
-    FloatView, I8View, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, UnplacedFloat, UnplacedI8, Weight,
+    FloatView, I8View, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, UnplacedFloat, UnplacedI8,
+    Weight,
 };
 pub(super) use products::{F32, Int8, Products};
 pub(super) use tile::{Registers, Strips, Sums, Tiles, next_rows};

@@ -354,8 +354,7 @@ impl<T: Weight> PackedFloat<T> {
     /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
     pub fn columns(&self, range: Range<usize>) -> FloatView<'_, T> {
         check_range(&range, self.outputs());
-        let (strips, depth) =
-            (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(T::INPUTS));
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(T::INPUTS));
         FloatView {
             inputs: self.inputs(),
             outputs: range.len(),

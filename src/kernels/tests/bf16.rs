@@ -59,7 +59,10 @@ fn check(rows: usize, inputs: usize, outputs: usize, special: bool) {
             if expected.is_finite() {
                 assert!((found - expected).abs() <= tolerance(x, w, bias), "{what}");
             } else {
-                assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(), "{what}");
+                assert!(
+                    found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                    "{what}"
+                );
             }
         }
         for row in 0..rows {
@@ -111,7 +114,8 @@ fn check_rounding(width: usize, x: &[f32]) {
 fn rounding_is_exact_on_every_kind_of_number() {
     let mut x: Vec<f32> = SPECIAL.to_vec();
     // Halfway between two bf16, beside it, and the last number before infinity.
-    for bits in [0x3F80_8000u32, 0x3F81_8000, 0x3F80_7FFF, 0x3F80_8001, 0x7F7F_7FFF, 0x7F7F_8000, 0x7F80_0001] {
+    for bits in [0x3F80_8000u32, 0x3F81_8000, 0x3F80_7FFF, 0x3F80_8001, 0x7F7F_7FFF, 0x7F7F_8000, 0x7F80_0001]
+    {
         x.extend([f32::from_bits(bits), f32::from_bits(bits | 1 << 31)]);
     }
     for width in [1, x.len()] {
@@ -140,12 +144,18 @@ fn results_are_rounded_for_the_next_linear() {
             let (mut bytes, mut ranges) = (vec![0xAA; rows * stride], vec![RowRange::default(); rows]);
             let quantized =
                 QuantizedRowsMut { values: &mut bytes, stride, ranges: &mut ranges, levels: Levels::Bf16 };
-            let input = QuantizedRows { values: &rounded.bytes, stride: rounded.stride, ranges: &rounded.ranges };
+            let input =
+                QuantizedRows { values: &rounded.bytes, stride: rounded.stride, ranges: &rounded.ranges };
             kernels.gemm(Gemm {
                 rows,
                 input: Input::Bf16(input, packed.view()),
                 epilogue: Epilogue { activation, ..Epilogue::PLAIN },
-                output: Output { values: &mut values, stride: outputs, keep: true, quantized: Some(quantized) },
+                output: Output {
+                    values: &mut values,
+                    stride: outputs,
+                    keep: true,
+                    quantized: Some(quantized),
+                },
                 ahead: &[],
             });
             let found = bytes.as_chunks::<2>().0.iter().map(|b| bf16::from_ne_bytes(*b));
