@@ -115,10 +115,14 @@ pub enum ProblemType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuantizationConfig {
+    /// Bits of a stored weight: 8, or 4 (where a tensor says so by its type).
+    pub bits: u8,
     /// Appended to a tensor's name to find its scales.
     pub scale_suffix: String,
     /// Modules that stay in f32, weights and arithmetic: prefixes of module paths, such as `encoder.layer.7.`.
     pub keep_f32: Vec<String>,
+    /// Modules that stay in int8 where the others are in 4 bits: prefixes of module paths.
+    pub keep_int8: Vec<String>,
 }
 
 impl QuantizationConfig {
@@ -126,6 +130,10 @@ impl QuantizationConfig {
     pub const METHOD: &str = "mobilebert-int8";
     /// The suffix that the writer uses.
     pub const SCALE_SUFFIX: &str = "_scale";
+    /// Appended to the name of a 4-bit tensor to find the multipliers of its groups.
+    pub const GROUP_SUFFIX: &str = "_group";
+    /// Neighbouring columns that share a multiplier.
+    pub const GROUP_SIZE: usize = 32;
 }
 
 impl Head {
@@ -444,8 +452,14 @@ fn quantization(fields: &Fields<'_>) -> Result<Option<QuantizationConfig>> {
             format!("{:?}; checkpoints of other quantizers cannot be read", QuantizationConfig::METHOD);
         return Err(bad("quantization_config.quant_method", &expected, method));
     }
-    if field("bits").as_u64() != Some(8) {
-        return Err(bad("quantization_config.bits", "8", field("bits")));
+    let bits = match field("bits").as_u64() {
+        Some(8) => 8,
+        Some(4) => 4,
+        _ => return Err(bad("quantization_config.bits", "8 or 4", field("bits"))),
+    };
+    if bits == 4 && field("group_size").as_u64() != Some(QuantizationConfig::GROUP_SIZE as u64) {
+        let expected = QuantizationConfig::GROUP_SIZE.to_string();
+        return Err(bad("quantization_config.group_size", &expected, field("group_size")));
     }
     let scale_suffix = match field("scale_suffix").as_str() {
         Some(suffix) if !suffix.is_empty() => suffix.to_owned(),
@@ -453,15 +467,14 @@ fn quantization(fields: &Fields<'_>) -> Result<Option<QuantizationConfig>> {
             return Err(bad("quantization_config.scale_suffix", "a non-empty string", field("scale_suffix")));
         }
     };
-    Ok(Some(QuantizationConfig { scale_suffix, keep_f32: keep_f32(field("keep_f32"))? }))
+    let keep_f32 = modules("quantization_config.keep_f32", field("keep_f32"))?;
+    let keep_int8 = modules("quantization_config.keep_int8", field("keep_int8"))?;
+    Ok(Some(QuantizationConfig { bits, scale_suffix, keep_f32, keep_int8 }))
 }
 
 /// Absent, or a list of prefixes. The empty one would be all modules.
-fn keep_f32(value: &Value) -> Result<Vec<String>> {
-    let invalid = |found: &Value| {
-        let expected = "a list of module paths, such as [\"encoder.layer.0.\"]";
-        bad("quantization_config.keep_f32", expected, found)
-    };
+fn modules(name: &str, value: &Value) -> Result<Vec<String>> {
+    let invalid = |found: &Value| bad(name, "a list of module paths, such as [\"encoder.layer.0.\"]", found);
     let list = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(list) => list,

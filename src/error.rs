@@ -233,8 +233,9 @@ pub enum ErrorKind {
     },
     /// A quantised model loses more than it may.
     #[error(
-        "{metric} drops by {drop:.2} from {reference:.2} to {found:.2}, more than {max_drop}, with {} in f32; allow a larger \
+        "{metric} drops by {drop:.2} from {reference:.2} to {found:.2}, more than {max_drop}, with {}{} in f32; allow a larger \
          drop or more modules in f32",
+        if keep_int8.is_empty() { String::new() } else { format!("{} in int8 and ", keep_int8.join(", ")) },
         if keep_f32.is_empty() { "nothing".to_owned() } else { keep_f32.join(", ") }
     )]
     Gate {
@@ -250,6 +251,8 @@ pub enum ErrorKind {
         max_drop: f64,
         /// Modules that were left in f32.
         keep_f32: Vec<String>,
+        /// Modules that were left in int8 by a quantisation to 4 bits.
+        keep_int8: Vec<String>,
     },
     /// This build lacks what was asked for.
     #[error("{what} is not part of this build; rebuild with `--features {feature}`")]
@@ -307,6 +310,20 @@ pub enum TensorProblem {
     Asymmetric {
         /// Flat index of the first such element.
         index: usize,
+    },
+    /// It holds the lowest 4-bit number, which would leave the symmetric range.
+    #[error("holds -8 in byte {index}; 4-bit weights lie in -7..=7")]
+    AsymmetricInt4 {
+        /// Index of the first byte with such a half.
+        index: usize,
+    },
+    /// It is a list of 4-bit weights' multipliers, one of which would leave the range of int8.
+    #[error("holds {value} at element {index}; multipliers lie in 1..=18")]
+    Multiplier {
+        /// Flat index of the first such multiplier.
+        index: usize,
+        /// The value.
+        value: u8,
     },
     /// It is a list of int8 scales, one of which cannot be a scale.
     #[error("holds {value} at element {index}; every scale must be positive")]

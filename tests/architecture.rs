@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("profile", &[]),
     ("kernels", &["graph"]),
     ("format", &["graph"]),
-    ("model", &["config", "format", "graph", "head"]),
+    ("model", &["config", "format", "graph", "head", "quant"]),
     ("head", &["config", "graph", "model"]),
     ("backend", &["format", "graph", "kernels", "profile", "quant", "text"]),
     ("hub", &["source"]),

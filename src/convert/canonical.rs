@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Activation, Graph, ParameterId};
 use crate::model;
+use crate::quant::Bits;
 
 /// The name under which a parameter is written: the first of [`model::names::candidates`].
 pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
@@ -74,6 +75,24 @@ pub(super) fn scale_name(name: &str) -> String {
     format!("{name}{}", QuantizationConfig::SCALE_SUFFIX)
 }
 
+/// `quantization_config` of a model with nothing left out of it.
+pub(super) fn quantization(bits: Bits) -> Value {
+    let mut value = json!({
+        "quant_method": QuantizationConfig::METHOD,
+        "bits": 8,
+        "weights": "symmetric, one f32 scale per row (output channel; embedding row)",
+        "activations": "dynamic, per token",
+        "scale_suffix": QuantizationConfig::SCALE_SUFFIX,
+    });
+    if bits == Bits::Four {
+        value["bits"] = 4.into();
+        value["group_size"] = QuantizationConfig::GROUP_SIZE.into();
+        value["weights"] =
+            "symmetric, one f32 scale per row, one integer multiplier per group of its columns".into();
+    }
+    value
+}
+
 /// The bytes of a file, where every number is little-endian.
 pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
@@ -104,6 +123,13 @@ pub(super) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -
     let quantization = original.get("quantization_config").filter(|_| config.quantization.is_some());
     if let Some(value) = quantization {
         let mut value = value.clone();
+        if value["bits"] == 4 {
+            let keep_f32 = value["keep_f32"].take();
+            value = self::quantization(Bits::Eight);
+            if !keep_f32.is_null() {
+                value["keep_f32"] = keep_f32;
+            }
+        }
         // Scales are written under this suffix, whatever they were called.
         value["scale_suffix"] = QuantizationConfig::SCALE_SUFFIX.into();
         map.insert("quantization_config".to_owned(), value);

@@ -51,6 +51,12 @@ pub(super) fn open(
     let config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
     let graph = model::build(&config, config.head);
     let weights = Weights::bind(checkpoint, &config, &graph)?;
+    if config.quantization.as_ref().is_some_and(|quantization| quantization.bits == 4) {
+        notes.push(
+            "weights of 4 bits are written in int8, in which they are computed with: the same numbers"
+                .to_owned(),
+        );
+    }
     let (mut extra, mut names, mut dropped): (Vec<Parameter>, _, _) = (Vec::new(), Vec::new(), Vec::new());
     for name in weights.extra() {
         let entry = weights.checkpoint().entry(name);

@@ -1,24 +1,27 @@
-//! Writes the int8 form of a model folder: see `docs/model-format.md`.
+//! Writes the int8 form of a model folder, or that in 4 bits: see `docs/model-format.md`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::output::Partial;
-use crate::config::{ModelConfig, QuantizationConfig};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Checkpoint, Tensor, WeightSource};
-use crate::graph::{Node, ParameterId};
+use super::canonical;
+use super::output::{Partial, Planned, TensorFile};
+use super::quantized::{Cost, Quantized};
+use crate::config::ModelConfig;
+use crate::error::{ErrorKind, Result};
+use crate::format::{Checkpoint, WeightSource};
+use crate::graph::{Graph, Node, ParameterId};
 use crate::model::{self, Weights};
-use crate::quant::{self, Deviation, Scales};
+use crate::quant::{Bits, Deviation, Scales};
 use crate::source::{ModelFiles, TOKENIZER_FILES};
 
-/// How weights become int8.
+/// How weights become int8, and what they are stored as.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Int8Options {
+    bits: Bits,
+    keep_int8: Vec<String>,
     keep_f32: Vec<String>,
     scales: Scales,
 }
@@ -29,13 +32,25 @@ impl Int8Options {
         Self::default()
     }
 
+    /// Bits of a stored weight. Those of 4 bits are expanded to int8 when they are loaded, exactly.
+    pub fn bits(mut self, bits: Bits) -> Self {
+        self.bits = bits;
+        self
+    }
+
+    /// Leaves the modules whose path begins with one of these in int8, if the others are in 4 bits.
+    pub fn keep_int8<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.keep_int8 = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Leaves the modules whose path begins with one of these in f32, such as `encoder.layer.0.`.
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Chooses how scales are found.
+    /// Chooses how the scales of int8 are found. Those of 4 bits are always those of least error.
     pub fn scales(mut self, scales: Scales) -> Self {
         self.scales = scales;
         self
@@ -46,13 +61,15 @@ impl Int8Options {
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Int8Report {
-    /// Tensors now in int8.
+    /// Tensors now in int8 or in 4 bits.
     pub quantized_tensors: usize,
+    /// Those of them that are in 4 bits.
+    pub int4_tensors: usize,
     /// Tensors kept in f32: biases, norms, output layers, and those of modules that stay in f32.
     pub f32_tensors: usize,
     /// Size of the written `model.safetensors`.
     pub bytes: u64,
-    /// Each tensor that has rows and columns to quantise, in int8 or kept.
+    /// Each tensor that has rows and columns to quantise, quantised or kept.
     #[serde(skip)]
     pub tensors: Vec<TensorError>,
 }
@@ -63,11 +80,11 @@ pub struct Int8Report {
 pub struct TensorError {
     /// Its name in the checkpoint.
     pub name: String,
-    /// `int8`, or `f32` if its module stays in f32.
+    /// `int4`, `int8`, or `f32` if its module stays in f32.
     pub stored: &'static str,
     /// Rows and columns.
     pub shape: Vec<usize>,
-    /// Bytes of the values and their scales.
+    /// Bytes of the values, their scales and multipliers.
     pub bytes: usize,
     /// Rows whose largest values are clipped.
     pub clipped_rows: usize,
@@ -88,7 +105,7 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
 /// As [`to_int8`], with options.
 ///
 /// # Errors
-/// As [`to_int8`].
+/// As [`to_int8`], and [`ErrorKind::Input`] if the source is to be in 4 bits and is already.
 pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Options) -> Result<Int8Report> {
     super::output::check_destination(destination, None, false)?;
     let partial = Partial::create(destination)?;
@@ -97,7 +114,8 @@ pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Optio
     Ok(report)
 }
 
-/// Writes all files of the int8 model into a folder under construction.
+/// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only what is quantised is
+/// in memory.
 pub(crate) fn write_int8(
     source: &ModelFiles,
     partial: &Partial,
@@ -107,76 +125,95 @@ pub(crate) fn write_int8(
     let config = ModelConfig::from_json(&config_text)?;
     let graph = model::build(&config, config.head);
     let weights = Weights::bind(source.checkpoint()?, &config, &graph)?;
-    // A model that keeps modules in f32 already goes on keeping them.
-    let mut keep_f32 = config.quantization.as_ref().map_or_else(Vec::new, |q| q.keep_f32.clone());
-    keep_f32.extend(options.keep_f32.iter().cloned());
-    keep_f32.dedup();
-    let is_kept = |node: &&Node| keep_f32.iter().any(|prefix| node.name.starts_with(prefix.as_str()));
-    let kept: Vec<ParameterId> =
-        graph.nodes.iter().filter(is_kept).flat_map(|node| node.op.parameters()).collect();
+    let mut options = options.clone();
+    if let Some(quantization) = &config.quantization {
+        if options.bits == Bits::Four && quantization.bits == 4 {
+            let problem = "is in 4 bits already; quantise the model that it was made from".to_owned();
+            return Err(ErrorKind::Input { place: source.label(), problem }.into());
+        }
+        // A model that keeps modules in f32 already goes on keeping them.
+        options.keep_f32.splice(..0, quantization.keep_f32.iter().cloned());
+    }
+    options.keep_f32.dedup();
+    let kept_f32 = parameters_of(&graph, &options.keep_f32);
+    let kept_int8 = parameters_of(&graph, &options.keep_int8);
 
-    let mut written: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut parts: Vec<(Planned, Data)> = Vec::new();
     let mut tensors = Vec::new();
-    let (mut quantized_tensors, mut f32_tensors) = (0, 0);
+    let (mut quantized_tensors, mut int4_tensors, mut f32_tensors) = (0, 0, 0);
     for (i, parameter) in graph.parameters.iter().enumerate() {
         let id = ParameterId(i);
-        let name = super::canonical::name(&config, &parameter.name);
-        let shape = parameter.shape.clone();
-        let report = |stored, bytes, clipped_rows, deviation| TensorError {
-            name: name.clone(),
-            stored,
-            shape: shape.clone(),
-            bytes,
-            clipped_rows,
-            deviation,
+        let bits = match id {
+            id if !parameter.quantizable || kept_f32.contains(&id) => None,
+            id if kept_int8.contains(&id) => Some(Bits::Eight),
+            _ => Some(options.bits),
         };
-        let (values, scales) = match weights.tensor(id)? {
-            Tensor::Int8 { values, scales } => {
-                tensors.push(report("int8", values.len() + 4 * scales.len(), 0, Deviation::default()));
-                (values.into_owned(), scales.into_owned())
+        let columns = parameter.shape.last().copied().unwrap_or(1);
+        let (found, cost) = Quantized::new(weights.tensor(id)?, columns, bits, options.scales);
+        match found {
+            Quantized::F32 => f32_tensors += 1,
+            Quantized::Int8 { .. } => quantized_tensors += 1,
+            Quantized::Int4(_) => {
+                (quantized_tensors, int4_tensors) = (quantized_tensors + 1, int4_tensors + 1)
             }
-            Tensor::F32(floats) if parameter.quantizable && !kept.contains(&id) => {
-                let columns = shape[1];
-                let (values, scales) = quant::quantize_rows_with(&floats, columns, options.scales);
-                let clipped = clipped_rows(&floats, columns, &scales);
-                let stored =
-                    Tensor::Int8 { values: values.as_slice().into(), scales: scales.as_slice().into() };
-                let mut deviation = Deviation::default();
-                deviation.add(&floats, &stored.into_f32());
-                tensors.push(report("int8", values.len() + 4 * scales.len(), clipped, deviation));
-                (values, scales)
-            }
-            Tensor::F32(values) => {
-                f32_tensors += 1;
-                if parameter.quantizable {
-                    tensors.push(report("f32", 4 * values.len(), 0, Deviation::default()));
-                }
-                written.push((name, Dtype::F32, shape, bytemuck::cast_slice(&values).to_vec()));
-                continue;
-            }
-        };
-        quantized_tensors += 1;
-        let scale_name = super::canonical::scale_name(&name);
-        written.push((scale_name, Dtype::F32, vec![scales.len()], bytemuck::cast_slice(&scales).to_vec()));
-        written.push((name, Dtype::I8, shape, bytemuck::cast_slice(&values).to_vec()));
+        }
+        let name = canonical::name(&config, &parameter.name);
+        let is_f32 = matches!(found, Quantized::F32);
+        let stored = found.name();
+        let found = found.into_parts(&name, &parameter.shape);
+        if parameter.quantizable || !is_f32 {
+            let (shape, bytes) =
+                (parameter.shape.clone(), found.iter().map(|(planned, _)| planned.bytes).sum());
+            let Cost { clipped_rows, deviation } = cost;
+            tensors.push(TensorError { name, stored, shape, bytes, clipped_rows, deviation });
+        }
+        parts.extend(
+            found.into_iter().map(|(planned, bytes)| (planned, bytes.map_or(Data::Floats(id), Data::Bytes))),
+        );
     }
 
-    let checkpoint = serialize(&written, &sha256(weights.checkpoint()))?;
-    partial.write("model.safetensors", &checkpoint)?;
-    let config = with_quantization(&config_text, &keep_f32, options.scales)?;
+    let path = partial.folder.join("model.safetensors");
+    let bytes = write_tensors(parts, &weights, path)?;
+    let config = with_quantization(&config_text, &options)?;
     partial.write("config.json", config.as_bytes())?;
     for name in TOKENIZER_FILES {
         if let Some(bytes) = source.read(name)? {
             partial.write(name, &bytes)?;
         }
     }
-    Ok(Int8Report { quantized_tensors, f32_tensors, bytes: checkpoint.len() as u64, tensors })
+    Ok(Int8Report { quantized_tensors, int4_tensors, f32_tensors, bytes, tensors })
 }
 
-fn clipped_rows(values: &[f32], columns: usize, scales: &[f32]) -> usize {
-    // Half a step beyond the end still rounds to it.
-    let is_clipped = |row: &[f32], scale: f32| row.iter().any(|v| v.abs() > (quant::MAX + 0.5) * scale);
-    values.chunks_exact(columns.max(1)).zip(scales).filter(|(row, scale)| is_clipped(row, **scale)).count()
+/// The parameters of the modules whose path begins with one of these.
+fn parameters_of(graph: &Graph, prefixes: &[String]) -> Vec<ParameterId> {
+    let is_meant = |node: &&Node| prefixes.iter().any(|prefix| node.name.starts_with(prefix.as_str()));
+    graph.nodes.iter().filter(is_meant).flat_map(|node| node.op.parameters()).collect()
+}
+
+/// What a tensor of the file is written from.
+enum Data {
+    Floats(ParameterId),
+    Bytes(Vec<u8>),
+}
+
+/// Writes floats, then int8, then 4 bits, each sorted by name, so that everything is aligned.
+fn write_tensors(mut parts: Vec<(Planned, Data)>, weights: &Weights, path: PathBuf) -> Result<u64> {
+    let place = |dtype: &str| ["F32", "I8", "U8"].iter().position(|d| *d == dtype);
+    parts.sort_by(|(a, _), (b, _)| (place(a.dtype), &a.name).cmp(&(place(b.dtype), &b.name)));
+    let (plan, data): (Vec<Planned>, Vec<Data>) = parts.into_iter().unzip();
+    let metadata = json!({
+        "format": "pt",
+        "source_sha256": sha256(weights.checkpoint()),
+        "mobilebert_version": env!("CARGO_PKG_VERSION"),
+    });
+    let mut file = TensorFile::create(path, plan, &metadata)?;
+    for data in data {
+        match data {
+            Data::Floats(id) => file.write(&canonical::le_bytes(&weights.tensor(id)?.into_f32()))?,
+            Data::Bytes(bytes) => file.write(&bytes)?,
+        }
+    }
+    file.finish()
 }
 
 /// Of the weight files, end to end in the order of their names.
@@ -187,62 +224,22 @@ fn sha256(checkpoint: &Checkpoint) -> String {
     for (_, bytes) in files {
         hasher.update(bytes);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    canonical::hex(&hasher.finalize())
 }
 
-fn serialize(tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)], source_sha256: &str) -> Result<Vec<u8>> {
-    let invalid = |e: safetensors::SafeTensorError| {
-        let file = "model.safetensors".to_owned();
-        Error::from(ErrorKind::Format {
-            file,
-            offset: 0,
-            expected: "tensors that fit the format".into(),
-            found: e.to_string(),
-        })
-    };
-    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-        Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(invalid)?))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let file = safetensors::serialize(views, None).map_err(invalid)?;
-    // The library keeps metadata in a hash map, so each run would write it in another order.
-    let metadata = json!({
-        "format": "pt",
-        "source_sha256": source_sha256,
-        "mobilebert_version": env!("CARGO_PKG_VERSION"),
-    });
-    Ok(with_metadata(&file, &metadata))
-}
-
-/// Puts `metadata` into the header of a safetensors file: its length in 8 bytes, an object, and the tensors.
-fn with_metadata(file: &[u8], metadata: &Value) -> Vec<u8> {
-    const LENGTH: usize = size_of::<u64>();
-    let (length, rest) = file.split_at(LENGTH);
-    let length = length.iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
-    let (header, tensors) = rest.split_at(length);
-    let mut with = format!("{{\"__metadata__\":{metadata},").into_bytes();
-    with.extend(header[1..].trim_ascii_end());
-    // Tensors begin at a multiple of 8, as the library aligns them.
-    with.resize(with.len().next_multiple_of(LENGTH), b' ');
-    [&(with.len() as u64).to_le_bytes()[..], &with, tensors].concat()
-}
-
-fn with_quantization(config: &str, keep_f32: &[String], scales: Scales) -> Result<String> {
+fn with_quantization(config: &str, options: &Int8Options) -> Result<String> {
     let json_error = |source| ErrorKind::Json { file: "config.json".into(), source };
     let mut config: Value = serde_json::from_str(config).map_err(json_error)?;
-    let mut quantization = json!({
-        "quant_method": QuantizationConfig::METHOD,
-        "bits": 8,
-        "weights": "symmetric, one f32 scale per row (output channel; embedding row)",
-        "activations": "dynamic, per token",
-        "scale_suffix": QuantizationConfig::SCALE_SUFFIX,
-    });
+    let mut quantization = canonical::quantization(options.bits);
     // What is as in the plain form is not mentioned, so that plain folders stay the same, byte by byte.
-    if scales != Scales::Max {
-        quantization["scales"] = scales.name().into();
+    if options.scales != Scales::Max {
+        quantization["scales"] = options.scales.name().into();
     }
-    if !keep_f32.is_empty() {
-        quantization["keep_f32"] = keep_f32.into();
+    if !options.keep_f32.is_empty() {
+        quantization["keep_f32"] = options.keep_f32.clone().into();
+    }
+    if options.bits == Bits::Four && !options.keep_int8.is_empty() {
+        quantization["keep_int8"] = options.keep_int8.clone().into();
     }
     config["quantization_config"] = quantization;
     config.as_object_mut().map(|map| map.remove("dtype"));

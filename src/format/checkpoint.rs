@@ -24,7 +24,7 @@ pub enum ElementType {
     F64,
     /// Signed bytes.
     I8,
-    /// Unsigned bytes: weights of ONNX's quantisers.
+    /// Unsigned bytes: weights of ONNX's quantisers, our weights of 4 bits.
     U8,
     /// Integers: biases of quantised linears.
     I32,
@@ -212,6 +212,17 @@ impl Checkpoint {
         match self.find(name)? {
             (Entry { dtype: Ok(ElementType::I8), .. }, bytes) => Ok(bytemuck::cast_slice(bytes)),
             (entry, _) => Err(self.wrong_type(name, entry, "I8")),
+        }
+    }
+
+    /// A tensor of unsigned bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tensor`] if it is absent or of another type.
+    pub fn u8(&self, name: &str) -> Result<&[u8]> {
+        match self.find(name)? {
+            (Entry { dtype: Ok(ElementType::U8), .. }, bytes) => Ok(bytes),
+            (entry, _) => Err(self.wrong_type(name, entry, "U8")),
         }
     }
 

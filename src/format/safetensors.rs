@@ -95,6 +95,7 @@ fn entry(info: TensorInfo, data: usize) -> Entry {
         Dtype::BF16 => ElementType::Bf16,
         Dtype::F64 => ElementType::F64,
         Dtype::I8 => ElementType::I8,
+        Dtype::U8 => ElementType::U8,
         Dtype::I64 => ElementType::I64,
         other => return Entry::unreadable(info.shape, format!("{other:?}"), bytes),
     };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{GateReport, Sensitivity, chart};
 use crate::compare::{Difference, Measured};
 use crate::error::{ErrorKind, Result};
-use crate::quant::Scales;
+use crate::quant::{Bits, Scales};
 
 const JSON: &str = "quantization.json";
 const MARKDOWN: &str = "quantization.md";
@@ -19,16 +19,18 @@ const LISTED: usize = 40;
 
 /// Names and contents.
 pub(super) fn files(report: &GateReport) -> Result<[(&'static str, String); 3]> {
-    let title = format!("{}, int8 against f32", report.class);
+    let title = format!("{}, {} against f32", report.class, report.bits.name());
     Ok([
         (JSON, lines(&json(report)?)),
         (MARKDOWN, markdown(report)),
-        (SVG, chart::error_by_module(&title, &report.modules)),
+        (SVG, chart::error_by_module(&title, &report.modules, report.bits)),
     ])
 }
 
 fn json(r: &GateReport) -> Result<Value> {
-    let modules: Vec<Value> = r.modules.iter().map(module).collect();
+    let four = r.bits == Bits::Four;
+    let name = r.bits.name();
+    let modules: Vec<Value> = r.modules.iter().map(|m| module(m, r.bits)).collect();
     let tensors = r.int8.tensors.iter().map(|tensor| {
         json!({
             "name": tensor.name,
@@ -42,31 +44,43 @@ fn json(r: &GateReport) -> Result<Value> {
         })
     });
     let attempts = r.attempts.iter().map(|attempt| {
-        json!({
+        let mut value = json!({
             "keep_f32": attempt.keep_f32,
             "score": round(attempt.score),
             "drop": round(attempt.drop),
-        })
+        });
+        if four {
+            value["keep_int8"] = json!(attempt.keep_int8);
+        }
+        value
     });
     let items = &r.items;
-    let disagreements: Vec<Value> = items.differing.iter().map(disagreement).collect();
+    let disagreements: Vec<Value> = items.differing.iter().map(|d| disagreement(d, name)).collect();
+    let mut scheme = json!({
+        "bits": 8,
+        "weights": "symmetric, one f32 scale per row",
+        "scales": scales(r.scales),
+        "activations": "dynamic, per token",
+        "keep_f32": r.keep_f32(),
+    });
+    let mut size = json!({
+        "bytes": r.int8.bytes,
+        "int8_tensors": r.int8.quantized_tensors - r.int8.int4_tensors,
+        "f32_tensors": r.int8.f32_tensors,
+    });
+    if four {
+        scheme["bits"] = json!(4);
+        scheme["weights"] = json!(WEIGHTS_INT4);
+        scheme["keep_int8"] = json!(r.keep_int8());
+        size["int4_tensors"] = json!(r.int8.int4_tensors);
+    }
     Ok(json!({
         "quantizer": format!("mobilebert {}", env!("CARGO_PKG_VERSION")),
         "model": r.class,
         "source_sha256": r.source_sha256,
         "weights_sha256": r.weights_sha256,
-        "scheme": {
-            "bits": 8,
-            "weights": "symmetric, one f32 scale per row",
-            "scales": scales(r.scales),
-            "activations": "dynamic, per token",
-            "keep_f32": r.keep_f32(),
-        },
-        "size": {
-            "bytes": r.int8.bytes,
-            "int8_tensors": r.int8.quantized_tensors,
-            "f32_tensors": r.int8.f32_tensors,
-        },
+        "scheme": scheme,
+        "size": size,
         "gate": {
             "task": r.task.name(),
             "metric": items.metric,
@@ -78,11 +92,11 @@ fn json(r: &GateReport) -> Result<Value> {
         },
         "scores": {
             "f32": measured(&items.a)?,
-            "int8": measured(&items.b)?,
+            name: measured(&items.b)?,
             "difference_interval": items.difference_interval.map(|i| [round(i.low), round(i.high)]),
             "mcnemar": items.mcnemar.map(|m| json!({
                 "only_f32_right": m.only_a,
-                "only_int8_right": m.only_b,
+                format!("only_{name}_right"): m.only_b,
                 "p": significant(m.p),
             })),
         },
@@ -94,8 +108,8 @@ fn json(r: &GateReport) -> Result<Value> {
     }))
 }
 
-fn module(m: &Sensitivity) -> Value {
-    json!({
+fn module(m: &Sensitivity, bits: Bits) -> Value {
+    let mut value = json!({
         "module": m.module,
         "kept_f32": m.kept_f32,
         "relative_error": significant(m.relative_error),
@@ -104,14 +118,18 @@ fn module(m: &Sensitivity) -> Value {
         "alone_score": round(m.alone_score),
         "alone_drop": round(m.alone_drop),
         "alone_differing": m.alone_differing,
-    })
+    });
+    if bits == Bits::Four {
+        value["kept_int8"] = json!(m.kept_int8);
+    }
+    value
 }
 
-fn disagreement(d: &Difference) -> Value {
-    let mut value = json!({ "id": d.id, "f32": d.a, "int8": d.b, "references": d.references });
+fn disagreement(d: &Difference, name: &str) -> Value {
+    let mut value = json!({ "id": d.id, "f32": d.a, name: d.b, "references": d.references });
     if let (Some(a), Some(b)) = (d.a_score, d.b_score) {
         value["f32_score"] = json!(round(a));
-        value["int8_score"] = json!(round(b));
+        value[format!("{name}_score")] = json!(round(b));
     }
     value
 }
@@ -134,6 +152,10 @@ fn scales(scales: Scales) -> &'static str {
         _ => "largest magnitude of the row",
     }
 }
+
+/// The scheme of 4 bits, besides its scales, which are always those of least error.
+const WEIGHTS_INT4: &str = "4 bits, symmetric; one f32 scale per row and one multiplier, 1 to 18, per 32 columns of it, both by \
+                            least squared error; int8 in computation";
 
 /// Two decimals. What is not finite becomes `null`.
 fn round(value: f64) -> f64 {
@@ -162,8 +184,8 @@ fn lines(value: &Value) -> String {
 }
 
 fn markdown(r: &GateReport) -> String {
-    let items = &r.items;
-    let mut text = format!("# {} in int8: what it costs\n\n", r.class);
+    let (items, name, four) = (&r.items, r.bits.name(), r.bits == Bits::Four);
+    let mut text = format!("# {} in {name}: what it costs\n\n", r.class);
     let mut line = |args: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{args}");
@@ -179,41 +201,50 @@ fn markdown(r: &GateReport) -> String {
         r.drop()
     ));
     line(format_args!("| | {} | 95 % interval |\n|---|---|---|", items.metric));
-    for (name, measured) in [("f32", &items.a), ("int8", &items.b)] {
+    for (stored, measured) in [("f32", &items.a), (name, &items.b)] {
         let interval = measured.interval.map_or("-".to_owned(), |i| format!("{:.2} to {:.2}", i.low, i.high));
-        line(format_args!("| {name} | {:.2} | {interval} |", measured.scores.main()));
+        line(format_args!("| {stored} | {:.2} | {interval} |", measured.scores.main()));
     }
     if let Some(i) = items.difference_interval {
         line(format_args!(
-            "| int8 - f32, paired | {:.2} | {:.2} to {:.2} |",
+            "| {name} - f32, paired | {:.2} | {:.2} to {:.2} |",
             items.difference, i.low, i.high
         ));
     }
     if let Some(m) = items.mcnemar {
         line(format_args!(
-            "\nOnly f32 is right on {}, only int8 on {} examples (McNemar's exact test: p = {:.3}).",
+            "\nOnly f32 is right on {}, only {name} on {} examples (McNemar's exact test: p = {:.3}).",
             m.only_a, m.only_b, m.p
         ));
     }
+    let (int4, int8) = (r.int8.int4_tensors, r.int8.quantized_tensors - r.int8.int4_tensors);
     line(format_args!(
-        "\n## Scheme\n\nWeights: int8, one scale for each row, {}. Activations: int8, one scale for each token. {} tensors in \
-         int8, {} in f32, {} bytes. Modules in f32: {}.",
-        scales(r.scales),
-        r.int8.quantized_tensors,
+        "\n## Scheme\n\nWeights: {}. Activations: int8, one scale for each token. {}{int8} tensors in int8, {} in f32, {} bytes. \
+         {}Modules in f32: {}.",
+        match r.bits {
+            Bits::Eight => format!("int8, one scale for each row, {}", scales(r.scales)),
+            Bits::Four => WEIGHTS_INT4.to_owned(),
+        },
+        if four { format!("{int4} tensors in 4 bits, ") } else { String::new() },
         r.int8.f32_tensors,
         r.int8.bytes,
-        if r.keep_f32().is_empty() { "none".to_owned() } else { r.keep_f32().join(", ") }
+        if four { format!("Modules in int8: {}. ", modules(r.keep_int8(), "none")) } else { String::new() },
+        modules(r.keep_f32(), "none")
     ));
     if r.attempts.len() > 1 {
-        line(format_args!("\n| in f32 | {} | drop |\n|---|---|---|", items.metric));
+        let (head, rule) = if four { ("in int8 | in f32", "---|---") } else { ("in f32", "---") };
+        line(format_args!("\n| {head} | {} | drop |\n|{rule}|---|---|", items.metric));
         for attempt in &r.attempts {
-            let kept =
-                if attempt.keep_f32.is_empty() { "nothing".to_owned() } else { attempt.keep_f32.join(", ") };
+            let kept = modules(&attempt.keep_f32, "nothing");
+            let kept = match r.bits {
+                Bits::Eight => kept,
+                Bits::Four => format!("{} | {kept}", modules(&attempt.keep_int8, "nothing")),
+            };
             line(format_args!("| {kept} | {:.2} | {:.2} |", attempt.score, attempt.drop));
         }
     }
     line(format_args!(
-        "\n## Error by module\n\n![Error by module]({SVG})\n\nAlone: only this module is in int8; over the first {} examples.\n",
+        "\n## Error by module\n\n![Error by module]({SVG})\n\nAlone: only this module is in {name}; over the first {} examples.\n",
         r.sensitivity_examples
     ));
     line(format_args!(
@@ -224,7 +255,7 @@ fn markdown(r: &GateReport) -> String {
         line(format_args!(
             "| {} | {} | {:.2} | {:.1} | {:.1} | {:.2} | {} |",
             m.module.trim_end_matches('.'),
-            if m.kept_f32 { "f32" } else { "int8" },
+            m.stored(r.bits),
             100.0 * m.relative_error,
             m.sqnr_db,
             m.alone_sqnr_db,
@@ -234,7 +265,7 @@ fn markdown(r: &GateReport) -> String {
     }
     line(format_args!("\n## Answers that differ\n\n{} of {}.", items.differing.len(), items.total));
     if !items.differing.is_empty() {
-        line(format_args!("\n| example | f32 | int8 | right |\n|---|---|---|---|"));
+        line(format_args!("\n| example | f32 | {name} | right |\n|---|---|---|---|"));
     }
     for d in items.differing.iter().take(LISTED) {
         line(format_args!(
@@ -249,6 +280,10 @@ fn markdown(r: &GateReport) -> String {
         line(format_args!("\nAnd {} more, in `{JSON}`.", items.differing.len() - LISTED));
     }
     text
+}
+
+fn modules(list: &[String], none: &str) -> String {
+    if list.is_empty() { none.to_owned() } else { list.join(", ") }
 }
 
 /// Text that may stand in a table.

@@ -1,7 +1,7 @@
 //! int8 MODELS THAT HOLD A GATE: quantised, scored beside f32 on the same examples, and written with the evidence.
 //!
 //! The model that is scored is the folder that is written. If its score drops too far, the module that costs most goes back
-//! to f32, and so on until the gate holds or too many modules would be in f32.
+//! to f32, and so on until the gate holds or too many modules would be in f32. In 4 bits, modules go to int8 first.
 
 mod chart;
 mod evidence;
@@ -16,7 +16,7 @@ use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
 use crate::convert::{self, Int8Options, Int8Report, Partial};
 use crate::engine::EngineOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::quant::Scales;
+use crate::quant::{Bits, Scales};
 use crate::source::ModelFiles;
 use crate::task::{Dataset, Evaluator, Task, TaskOptions};
 
@@ -30,6 +30,7 @@ pub struct GateOptions {
     max_drop: f64,
     limit: Option<usize>,
     max_f32_modules: Option<usize>,
+    bits: Bits,
     scales: Scales,
     engine: EngineOptions,
 }
@@ -37,8 +38,8 @@ pub struct GateOptions {
 impl GateOptions {
     /// A drop of the main score of at most half a point, on all examples.
     pub fn new(task: Task) -> Self {
-        let (scales, engine) = (Scales::default(), EngineOptions::new());
-        Self { task, max_drop: 0.5, limit: None, max_f32_modules: None, scales, engine }
+        let (bits, scales, engine) = (Bits::default(), Scales::default(), EngineOptions::new());
+        Self { task, max_drop: 0.5, limit: None, max_f32_modules: None, bits, scales, engine }
     }
 
     /// Points that the main score may drop by.
@@ -59,7 +60,13 @@ impl GateOptions {
         self
     }
 
-    /// How the scales of weights are found.
+    /// Bits of a stored weight.
+    pub fn bits(mut self, bits: Bits) -> Self {
+        self.bits = bits;
+        self
+    }
+
+    /// How the scales of int8 weights are found.
     pub fn scales(mut self, scales: Scales) -> Self {
         self.scales = scales;
         self
@@ -79,6 +86,8 @@ pub type Progress<'p> = &'p dyn Fn(&str, usize, usize);
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Attempt {
+    /// Modules in int8, of a quantisation to 4 bits.
+    pub keep_int8: Vec<String>,
     /// Modules in f32.
     pub keep_f32: Vec<String>,
     /// Main score.
@@ -105,9 +114,11 @@ pub struct GateReport {
     pub data: String,
     /// Its SHA-256.
     pub data_sha256: String,
-    /// How scales were found.
+    /// Bits of a stored weight.
+    pub bits: Bits,
+    /// How scales of int8 weights were found.
     pub scales: Scales,
-    /// f32 (`a`) and int8 (`b`), item by item.
+    /// f32 (`a`) and the quantised model (`b`), item by item.
     pub items: ItemComparison,
     /// The models that were tried; the last one was written.
     pub attempts: Vec<Attempt>,
@@ -125,7 +136,12 @@ impl GateReport {
         self.attempts.last().map_or(&[], |attempt| &attempt.keep_f32)
     }
 
-    /// How far the main score of int8 is below that of f32, in points.
+    /// Modules in int8, of a quantisation to 4 bits.
+    pub fn keep_int8(&self) -> &[String] {
+        self.attempts.last().map_or(&[], |attempt| &attempt.keep_int8)
+    }
+
+    /// How far the main score of the quantised model is below that of f32, in points.
     pub fn drop(&self) -> f64 {
         -self.items.difference
     }
@@ -166,19 +182,18 @@ pub fn quantize(
 
     let mut reference = options.open(source, Precision::F32)?;
     let f32 = answered(&reference, &data, "f32", progress)?;
-    let int8_options =
-        |keep_f32: &[String]| Int8Options::new().scales(options.scales).keep_f32(keep_f32.iter().cloned());
-    let mut keep_f32: Vec<String> = Vec::new();
+    let mut kept = Kept::default();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut ranked: Option<sensitivity::Ranking> = None;
     loop {
         let partial = Partial::create(destination)?;
-        let int8 = convert::write_int8(&files, &partial, &int8_options(&keep_f32))?;
+        let int8 = convert::write_int8(&files, &partial, &options.int8(&kept))?;
         let folder = path(&partial)?;
         let candidate = options.open(folder, Precision::Int8)?;
-        let found = answered(&candidate, &data, "int8", progress)?;
+        let found = answered(&candidate, &data, options.bits.name(), progress)?;
         let drop = f32.scores.main() - found.scores.main();
-        attempts.push(Attempt { keep_f32: keep_f32.clone(), score: found.scores.main(), drop });
+        let Kept { int8: keep_int8, f32: keep_f32 } = kept.clone();
+        attempts.push(Attempt { keep_int8, keep_f32, score: found.scores.main(), drop });
         let written = ModelFiles::Folder(partial.folder.clone());
         let ranking = match ranked.take() {
             Some(ranking) => ranking,
@@ -189,7 +204,7 @@ pub fn quantize(
         };
         // A score that is not a number holds no gate.
         if drop <= options.max_drop {
-            let modules = ranking.finish(&reference, &candidate, &keep_f32, &data)?;
+            let modules = ranking.finish(&reference, &candidate, &kept, &data)?;
             let report = GateReport {
                 class: reference.engine().config().class_name(),
                 source_sha256: files.weights_sha256()?,
@@ -198,6 +213,7 @@ pub fn quantize(
                 max_drop: options.max_drop,
                 data: file_name(data.file()),
                 data_sha256,
+                bits: options.bits,
                 scales: options.scales,
                 items: item_by_item(&data, &f32, &found),
                 attempts,
@@ -212,16 +228,43 @@ pub fn quantize(
             return Ok(report);
         }
         let most = options.max_f32_modules.unwrap_or(ranking.worst_first.len().div_ceil(4));
-        let next = ranking.worst_first.get(keep_f32.len()).filter(|_| keep_f32.len() < most).cloned();
-        let Some(next) = next else { return Err(failed(&f32, options, &attempts)) };
-        keep_f32.push(next);
+        if !kept.one_more(&ranking.worst_first, options.bits, most) {
+            return Err(failed(&f32, options, &attempts));
+        }
         ranked = Some(ranking);
+    }
+}
+
+/// Modules that are stored with more bits than asked for.
+#[derive(Clone, Default)]
+struct Kept {
+    int8: Vec<String>,
+    f32: Vec<String>,
+}
+
+impl Kept {
+    /// Gives the next module more bits: from 4 to 8, the worst first; if all have 8, from 8 to f32, and of those at most
+    /// `most`. `false` if that is all that can be done.
+    fn one_more(&mut self, worst_first: &[String], bits: Bits, most: usize) -> bool {
+        let all = worst_first.len();
+        let (list, most) = match bits {
+            Bits::Four if self.int8.len() < all => (&mut self.int8, all),
+            _ => (&mut self.f32, most),
+        };
+        let next = worst_first.get(list.len()).filter(|_| list.len() < most);
+        list.extend(next.cloned());
+        next.is_some()
     }
 }
 
 impl GateOptions {
     fn open(&self, source: &str, precision: Precision) -> Result<Evaluator> {
         TaskOptions::new(self.task).engine(self.engine.clone().precision(precision)).open(source)
+    }
+
+    fn int8(&self, kept: &Kept) -> Int8Options {
+        let options = Int8Options::new().bits(self.bits).scales(self.scales);
+        options.keep_int8(kept.int8.iter().cloned()).keep_f32(kept.f32.iter().cloned())
     }
 }
 
@@ -235,6 +278,7 @@ fn failed(f32: &Answered, options: &GateOptions, attempts: &[Attempt]) -> Error 
         drop: best.map_or(f64::NAN, |best| best.drop),
         max_drop: options.max_drop,
         keep_f32: best.map_or_else(Vec::new, |best| best.keep_f32.clone()),
+        keep_int8: best.map_or_else(Vec::new, |best| best.keep_int8.clone()),
     }
     .into()
 }

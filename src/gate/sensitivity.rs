@@ -1,10 +1,11 @@
-//! What each module costs: alone in int8, and with the errors that arrive at it in the written model.
+//! What each module costs: alone quantised, and with the errors that arrive at it in the written model.
 
-use super::Progress;
+use super::{Kept, Progress};
 use crate::compare::{Answered, Pair, node_by_node};
 use crate::engine::EngineOptions;
 use crate::error::Result;
 use crate::graph::Node;
+use crate::quant::Bits;
 use crate::task::{Dataset, Evaluator};
 use crate::text::Batch;
 
@@ -20,13 +21,15 @@ pub struct Sensitivity {
     pub module: String,
     /// Whether it is in f32 in the written model.
     pub kept_f32: bool,
+    /// Whether it is in int8 in a written model of 4 bits.
+    pub kept_int8: bool,
     /// Error of its output in the written model, inherited ones included: norm of the differences over the norm of f32.
     pub relative_error: f64,
     /// The same in decibels.
     pub sqnr_db: f64,
-    /// Signal to noise of the logits if only this module is in int8.
+    /// Signal to noise of the logits if only this module is quantised.
     pub alone_sqnr_db: f64,
-    /// Main score over the first examples if only this module is in int8.
+    /// Main score over the first examples if only this module is quantised.
     pub alone_score: f64,
     /// How far that is below f32.
     pub alone_drop: f64,
@@ -34,14 +37,25 @@ pub struct Sensitivity {
     pub alone_differing: usize,
 }
 
-/// Modules that are in int8 in the first model, and what each costs.
+impl Sensitivity {
+    /// What the module is stored as in a model of so many bits.
+    pub(super) fn stored(&self, bits: Bits) -> &'static str {
+        match self {
+            Sensitivity { kept_f32: true, .. } => "f32",
+            Sensitivity { kept_int8: true, .. } => Bits::Eight.name(),
+            _ => bits.name(),
+        }
+    }
+}
+
+/// Modules that are quantised in the first model, and what each costs.
 pub(super) struct Ranking {
     modules: Vec<Sensitivity>,
     pub(super) worst_first: Vec<String>,
     pub(super) examples: usize,
 }
 
-/// Runs the model with one module in int8 at a time. `reference` runs the source in f32, before and after.
+/// Runs the model with one module quantised at a time. `reference` runs the source in f32, before and after.
 pub(super) fn rank(
     pair: Option<&Pair>,
     reference: &mut Evaluator,
@@ -69,6 +83,7 @@ pub(super) fn rank(
         ranking.modules.push(Sensitivity {
             module: module.clone(),
             kept_f32: false,
+            kept_int8: false,
             relative_error: 0.0,
             sqnr_db: f64::INFINITY,
             alone_sqnr_db: nodes.last().map_or(f64::INFINITY, |node| node.sqnr_db),
@@ -94,7 +109,7 @@ impl Ranking {
         &self,
         reference: &Evaluator,
         written: &Evaluator,
-        keep_f32: &[String],
+        kept: &Kept,
         data: &Dataset,
     ) -> Result<Vec<Sensitivity>> {
         let comparison = node_by_node(reference.engine(), written.engine(), &batches(reference, data)?)?;
@@ -103,7 +118,8 @@ impl Ranking {
             let is_last = |node: &&Node| node.module() == module.module;
             let last = graph.iter().rposition(|node| is_last(&node)).map(|index| &comparison.nodes[index]);
             Sensitivity {
-                kept_f32: keep_f32.contains(&module.module),
+                kept_f32: kept.f32.contains(&module.module),
+                kept_int8: kept.int8.contains(&module.module) && !kept.f32.contains(&module.module),
                 relative_error: last.map_or(0.0, |node| node.relative_error),
                 sqnr_db: last.map_or(f64::INFINITY, |node| node.sqnr_db),
                 ..module.clone()

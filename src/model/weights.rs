@@ -8,14 +8,41 @@ use crate::config::{ModelConfig, QuantizationConfig};
 use crate::error::{Error, ErrorKind, Result, TensorProblem};
 use crate::format::{Checkpoint, ElementType, Tensor, WeightSource};
 use crate::graph::{Graph, Parameter, ParameterId};
+use crate::quant::{self, MAX_MULTIPLIER};
 
 /// A checkpoint bound to a graph.
 #[derive(Debug)]
 pub struct Weights {
     checkpoint: Checkpoint,
-    /// Name in the checkpoint and, for int8 tensors, the name of its scales: one per parameter.
-    bound: Vec<(String, Option<String>)>,
+    /// One per parameter.
+    bound: Vec<Bound>,
     extra: Vec<String>,
+}
+
+/// Where a parameter lies in a checkpoint.
+#[derive(Debug)]
+struct Bound {
+    name: String,
+    stored: Stored,
+}
+
+/// What it is there, with the names of what belongs to it.
+#[derive(Debug)]
+enum Stored {
+    Float,
+    Int8 { scales: String },
+    Int4 { scales: String, multipliers: String, columns: usize },
+}
+
+impl Bound {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (scales, multipliers) = match &self.stored {
+            Stored::Float => (None, None),
+            Stored::Int8 { scales } => (Some(scales), None),
+            Stored::Int4 { scales, multipliers, .. } => (Some(scales), Some(multipliers)),
+        };
+        [Some(&self.name), scales, multipliers].into_iter().flatten().map(String::as_str)
+    }
 }
 
 impl Weights {
@@ -28,6 +55,7 @@ impl Weights {
         let mut bound = Vec::with_capacity(graph.parameters.len());
         let mut problems = Problems::default();
         let suffix = config.quantization.as_ref().map_or("", |q| &q.scale_suffix);
+        let group_suffix = if is_int4(config) { QuantizationConfig::GROUP_SUFFIX } else { "" };
         // A tensor that cannot be bound has its place nevertheless: it is not unknown on top.
         let mut wrong = Vec::new();
         for parameter in &graph.parameters {
@@ -37,25 +65,22 @@ impl Weights {
                     problems.add(error);
                     for name in names::candidates(config, &parameter.name) {
                         wrong.push(format!("{name}{suffix}"));
+                        wrong.push(format!("{name}{group_suffix}"));
                         wrong.push(name);
                     }
                 }
             }
         }
-        let mut claimed: Vec<&str> = bound
-            .iter()
-            .flat_map(|(name, scale)| [Some(name), scale.as_ref()])
-            .flatten()
-            .chain(&wrong)
-            .map(String::as_str)
-            .collect();
+        let mut claimed: Vec<&str> =
+            bound.iter().flat_map(Bound::names).chain(wrong.iter().map(String::as_str)).collect();
         claimed.sort_unstable();
         let mut extra = Vec::new();
         for (name, _) in checkpoint.entries() {
             if claimed.binary_search(&name).is_ok() {
                 continue;
             }
-            if !names::is_known_extra(config, name.strip_suffix(suffix).unwrap_or(name)) {
+            let base = name.strip_suffix(suffix).unwrap_or(name);
+            if !names::is_known_extra(config, base.strip_suffix(group_suffix).unwrap_or(base)) {
                 problems.add(Error::tensor(checkpoint.file_of(name), name, TensorProblem::Unknown));
                 continue;
             }
@@ -77,28 +102,63 @@ impl Weights {
 
     /// The name a parameter has in the checkpoint.
     pub fn name(&self, parameter: ParameterId) -> &str {
-        &self.bound[parameter.0].0
+        &self.bound[parameter.0].name
     }
+
+    fn scales(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        let scales = self.checkpoint.f32(name)?;
+        match scales.iter().position(|&s| s <= 0.0) {
+            Some(index) => self.invalid(name, TensorProblem::Scale { index, value: scales[index] }),
+            None => Ok(scales),
+        }
+    }
+
+    fn int8(&self, name: &str) -> Result<&[i8]> {
+        let values = self.checkpoint.i8(name)?;
+        match first(values, |v| v == i8::MIN) {
+            Some(index) => self.invalid(name, TensorProblem::Asymmetric { index }),
+            None => Ok(values),
+        }
+    }
+
+    /// Tensors of 4 bits are int8 from here on: what they are computed with.
+    fn int4(&self, name: &str, multipliers: &str, columns: usize) -> Result<Vec<i8>> {
+        let nibbles = self.checkpoint.u8(name)?;
+        if let Some(index) = first(nibbles, |byte| byte & 0x0f == 0x08 || byte & 0xf0 == 0x80) {
+            return self.invalid(name, TensorProblem::AsymmetricInt4 { index });
+        }
+        let groups = self.checkpoint.u8(multipliers)?;
+        if let Some(index) = first(groups, |m| m == 0 || m > MAX_MULTIPLIER) {
+            return self.invalid(multipliers, TensorProblem::Multiplier { index, value: groups[index] });
+        }
+        Ok(quant::expand_int4(nibbles, groups, columns))
+    }
+
+    fn invalid<T>(&self, tensor: &str, problem: TensorProblem) -> Result<T> {
+        Err(Error::tensor(self.checkpoint.file_of(tensor), tensor, problem))
+    }
+}
+
+/// The first element that is bad.
+fn first<T: Copy>(values: &[T], is_bad: impl Fn(T) -> bool) -> Option<usize> {
+    // Without leaving a chunk early it runs on vectors: a third of the time.
+    let bad = |chunk: &[T]| chunk.iter().fold(false, |bad, &v| bad | is_bad(v));
+    values.chunks(4096).any(bad).then(|| values.iter().take_while(|&&v| !is_bad(v)).count())
 }
 
 impl WeightSource for Weights {
     fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
-        let (name, scale) = &self.bound[parameter.0];
-        let Some(scale) = scale else { return Ok(Tensor::F32(self.checkpoint.f32(name)?)) };
-        let scales = self.checkpoint.f32(scale)?;
-        let values = self.checkpoint.i8(name)?;
-        let invalid =
-            |tensor: &str, problem| Err(Error::tensor(self.checkpoint.file_of(tensor), tensor, problem));
-        // Without leaving a chunk early it runs on vectors: a third of the time.
-        let bad = |chunk: &[i8]| chunk.iter().fold(false, |bad, &v| bad | (v == i8::MIN));
-        if values.chunks(4096).any(bad) {
-            let index = values.iter().take_while(|&&v| v != i8::MIN).count();
-            return invalid(name, TensorProblem::Asymmetric { index });
-        }
-        if let Some(index) = scales.iter().position(|&s| s <= 0.0) {
-            return invalid(scale, TensorProblem::Scale { index, value: scales[index] });
-        }
-        Ok(Tensor::Int8 { values: Cow::Borrowed(values), scales })
+        let Bound { name, stored } = &self.bound[parameter.0];
+        Ok(match stored {
+            Stored::Float => Tensor::F32(self.checkpoint.f32(name)?),
+            Stored::Int8 { scales } => {
+                Tensor::Int8 { scales: self.scales(scales)?, values: Cow::Borrowed(self.int8(name)?) }
+            }
+            Stored::Int4 { scales, multipliers, columns } => Tensor::Int8 {
+                scales: self.scales(scales)?,
+                values: Cow::Owned(self.int4(name, multipliers, *columns)?),
+            },
+        })
     }
 }
 
@@ -150,7 +210,7 @@ fn bind(
     config: &ModelConfig,
     parameter: &Parameter,
     look_for_nearest: bool,
-) -> Result<(String, Option<String>)> {
+) -> Result<Bound> {
     let candidates = names::candidates(config, &parameter.name);
     let Some(name) = candidates.iter().find(|name| checkpoint.entry(name).is_some()) else {
         let problem = TensorProblem::Missing {
@@ -159,29 +219,55 @@ fn bind(
         };
         return Err(Error::tensor(checkpoint.file_of(&candidates[0]), &candidates[0], problem));
     };
-    check_shape(checkpoint, name, &parameter.shape)?;
-    let int8 = checkpoint.entry(name).is_some_and(|e| e.dtype == Ok(ElementType::I8));
-    match &config.quantization {
-        Some(QuantizationConfig { scale_suffix, .. }) if int8 => {
-            let scale = format!("{name}{scale_suffix}");
-            if checkpoint.entry(&scale).is_none() {
-                let problem = TensorProblem::Missing { expected: vec![parameter.shape[0]], nearest: None };
-                return Err(Error::tensor(checkpoint.file_of(name), &scale, problem));
-            }
-            check_shape(checkpoint, &scale, &parameter.shape[..1])?;
-            checkpoint.check_float(&scale)?;
-            Ok((name.clone(), Some(scale)))
+    let bound = |stored| Ok(Bound { name: name.clone(), stored });
+    let dtype = checkpoint.entry(name).and_then(|entry| entry.dtype.as_ref().ok());
+    match (dtype, &config.quantization, &parameter.shape[..]) {
+        (Some(ElementType::U8), Some(quantization), &[rows, columns]) if quantization.bits == 4 => {
+            check_shape(checkpoint, name, &[rows, columns.div_ceil(2)])?;
+            let scales = bind_scales(checkpoint, name, quantization, rows)?;
+            let multipliers = format!("{name}{}", QuantizationConfig::GROUP_SUFFIX);
+            check_part(checkpoint, name, &multipliers, &[rows, columns.div_ceil(quant::GROUP)])?;
+            checkpoint.u8(&multipliers)?;
+            bound(Stored::Int4 { scales, multipliers, columns })
         }
-        _ if int8 => {
+        (Some(ElementType::I8), Some(quantization), shape) => {
+            check_shape(checkpoint, name, shape)?;
+            bound(Stored::Int8 { scales: bind_scales(checkpoint, name, quantization, shape[0])? })
+        }
+        (Some(ElementType::I8), None, shape) => {
+            check_shape(checkpoint, name, shape)?;
             let expected = "F32, F16, BF16 or F64 (int8 needs `quantization_config` in config.json)";
             let problem = TensorProblem::Dtype { expected, found: ElementType::I8.name().to_owned() };
             Err(Error::tensor(checkpoint.file_of(name), name, problem))
         }
-        _ => {
+        (_, _, shape) => {
+            check_shape(checkpoint, name, shape)?;
             checkpoint.check_float(name)?;
-            Ok((name.clone(), None))
+            bound(Stored::Float)
         }
     }
+}
+
+/// The name of a tensor's scales.
+fn bind_scales(
+    checkpoint: &Checkpoint,
+    name: &str,
+    quantization: &QuantizationConfig,
+    rows: usize,
+) -> Result<String> {
+    let scales = format!("{name}{}", quantization.scale_suffix);
+    check_part(checkpoint, name, &scales, &[rows])?;
+    checkpoint.check_float(&scales)?;
+    Ok(scales)
+}
+
+/// Checks that what belongs to the tensor `name` is there, in its shape.
+fn check_part(checkpoint: &Checkpoint, name: &str, part: &str, expected: &[usize]) -> Result<()> {
+    if checkpoint.entry(part).is_none() {
+        let problem = TensorProblem::Missing { expected: expected.to_vec(), nearest: None };
+        return Err(Error::tensor(checkpoint.file_of(name), part, problem));
+    }
+    check_shape(checkpoint, part, expected)
 }
 
 fn check_shape(checkpoint: &Checkpoint, name: &str, expected: &[usize]) -> Result<()> {
@@ -202,4 +288,8 @@ fn nearest(checkpoint: &Checkpoint, missing: &str) -> Option<String> {
     let (name, _) = checkpoint.entries().max_by_key(|(name, _)| common(name))?;
     let tail: usize = missing.rsplit('.').take(2).map(|part| part.len() + 1).sum();
     (common(name) + 1 >= tail).then(|| name.to_owned())
+}
+
+fn is_int4(config: &ModelConfig) -> bool {
+    config.quantization.as_ref().is_some_and(|quantization| quantization.bits == 4)
 }

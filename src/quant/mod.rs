@@ -1,15 +1,49 @@
-//! NUMBERS -> SCALES: the int8 scheme of weights, and what it costs. Scalar arithmetic on slices, no I/O.
+//! NUMBERS -> SCALES: the int8 scheme of weights, its 4-bit storage, and what they cost. Scalar arithmetic on slices, no I/O.
 
 mod deviation;
+mod int4;
 
 use rayon::prelude::*;
 
 use crate::error::Error;
 
 pub use deviation::Deviation;
+pub use int4::{GROUP, Int4, MAX_MULTIPLIER, expand_int4, quantize_rows_int4};
 
 /// Largest magnitude of a quantised weight. -128 is left out, so that the range is symmetric.
 pub const MAX: f32 = 127.0;
+
+/// Bits of a stored weight. The arithmetic is in int8 with both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bits {
+    /// See [`quantize_rows`].
+    #[default]
+    Eight,
+    /// See [`Int4`].
+    Four,
+}
+
+impl Bits {
+    /// What weights of that size are called: `int8` or `int4`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Bits::Eight => "int8",
+            Bits::Four => "int4",
+        }
+    }
+}
+
+impl std::str::FromStr for Bits {
+    type Err = Error;
+
+    fn from_str(bits: &str) -> Result<Self, Error> {
+        match bits {
+            "8" => Ok(Bits::Eight),
+            "4" => Ok(Bits::Four),
+            other => Err(Error::option("bits", "8 or 4", format!("`{other}`"))),
+        }
+    }
+}
 
 /// How the scale of a row is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

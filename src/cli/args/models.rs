@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use mobilebert::quant::Scales;
+use mobilebert::quant::{Bits, Scales};
 use mobilebert::task::Task;
 
 pub(super) const EXAMPLE_INSPECT: &str = "\
@@ -41,10 +41,17 @@ Examples:
   $ mobilebert quantize models/float models/int8
   $ mobilebert quantize models/float models/int8 --task sst2 \\
       --data dev.tsv --max-drop 0.3
+  $ mobilebert quantize models/float models/int4 --bits 4 --task sst2 \\
+      --data dev.tsv --max-drop 1
 
-With --task the f32 model and the int8 folder are scored on the same
-examples. If the score drops by more than --max-drop, the modules that cost
-most go back to f32, one after another (config.json then lists them). DEST
+With --bits 4 weights take half the space: 4 bits each, a multiplier for 32
+of them and a scale for each row. They are expanded to int8 when they are
+loaded, exactly, so the model is as fast as one of 8 bits.
+
+With --task the f32 model and the folder are scored on the same examples. If
+the score drops by more than --max-drop, the modules that cost most go back
+to f32, one after another (config.json then lists them); with --bits 4 they
+go to int8 first, and to f32 when all are. DEST
 gets quantization.json, .md and .svg: scores with intervals, the error of
 each module and tensor, and every answer that differs.
 
@@ -119,7 +126,7 @@ pub(in crate::cli) struct Quantize {
     /// Folder to write; it must not exist
     #[arg(value_name = "DEST")]
     pub(in crate::cli) destination: PathBuf,
-    /// Score f32 and int8 on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
+    /// Score the model in f32 and quantised on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
     #[arg(long, value_name = "NAME", requires = "data")]
     pub(in crate::cli) task: Option<Task>,
     /// Examples of --task
@@ -134,10 +141,10 @@ pub(in crate::cli) struct Quantize {
     /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them
     #[arg(long, value_name = "N", requires = "task")]
     pub(in crate::cli) max_f32_modules: Option<usize>,
-    /// Bits of a weight: 8
-    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(8..=8))]
-    pub(in crate::cli) bits: u8,
-    /// Scales of weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
+    /// Bits of a stored weight: 8 or 4. The arithmetic is in int8 with both
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(in crate::cli) bits: Bits,
+    /// Scales of int8 weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
     #[arg(long, value_name = "RULE", default_value = "max")]
     pub(in crate::cli) scales: Scales,
 }

@@ -76,18 +76,11 @@ fn describe(files: &ModelFiles) -> Result<Description> {
     let config = ModelConfig::from_json(&files.config_json()?)?;
     let tokenizer = files.tokenizer()?;
     let checkpoint = files.checkpoint()?;
-    let suffix = config.quantization.as_ref().map(|QuantizationConfig { scale_suffix, .. }| scale_suffix);
-    let is_scale = |name: &str| suffix.is_some_and(|suffix| name.ends_with(suffix.as_str()));
-
-    let mut parameters = 0;
     let mut totals: BTreeMap<String, Total> = BTreeMap::new();
     let mut tensors = Vec::new();
     for (name, entry) in checkpoint.entries() {
         let dtype = entry.dtype.as_ref().map_or_else(Clone::clone, |dtype| dtype.name().to_owned());
         let elements = entry.shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
-        if !is_scale(name) && entry.dtype != Ok(ElementType::I64) {
-            parameters += elements;
-        }
         let total = totals.entry(dtype.clone()).or_default();
         total.tensors += 1;
         total.elements += elements;
@@ -102,7 +95,15 @@ fn describe(files: &ModelFiles) -> Result<Description> {
     });
     let head = model::build(&config, config.head);
     let bound = Weights::bind(files.checkpoint()?, &config, &head)?;
+    let is_scale = |name: &&String| {
+        config.quantization.as_ref().is_some_and(|q| name.ends_with(q.scale_suffix.as_str()))
+    };
+    let unused =
+        bound.extra().iter().filter(|name| !is_scale(name)).filter_map(|name| bound.checkpoint().entry(name));
+    let unused = unused.filter(|entry| entry.dtype != Ok(ElementType::I64)).map(|entry| &entry.shape);
+    let shapes = head.parameters.iter().map(|parameter| &parameter.shape).chain(unused);
     Ok(Description {
+        parameters: shapes.map(|shape| shape.iter().fold(1usize, |n, &d| n.saturating_mul(d))).sum(),
         content_sha256: content_hash(&config, &head, &bound)?,
         model: files.label(),
         architecture: config.prefix(),
@@ -113,7 +114,6 @@ fn describe(files: &ModelFiles) -> Result<Description> {
             vocab_size: tokenizer.vocab_size(),
             model_max_length: tokenizer.model_max_length(),
         },
-        parameters,
         totals,
         files: weights.collect(),
         tensors,
@@ -144,8 +144,15 @@ fn summary(config: &ModelConfig) -> Map<String, Value> {
             ("classifier_activation", m.classifier_activation.into()),
         ]);
     }
-    if config.quantization.is_some() {
+    if let Some(quantization) = &config.quantization {
         fields.push(("quant_method", QuantizationConfig::METHOD.into()));
+        fields.push(("bits", quantization.bits.into()));
+        for (field, modules) in [("keep_int8", &quantization.keep_int8), ("keep_f32", &quantization.keep_f32)]
+        {
+            if !modules.is_empty() {
+                fields.push((field, modules.clone().into()));
+            }
+        }
     }
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

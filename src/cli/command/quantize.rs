@@ -6,6 +6,7 @@ use mobilebert::ModelFiles;
 use mobilebert::compare::Measured;
 use mobilebert::convert::{self, Int8Options, Int8Report};
 use mobilebert::gate::{self, GateOptions, GateReport};
+use mobilebert::quant::Bits;
 use mobilebert::task::Task;
 use serde::Serialize;
 
@@ -22,9 +23,13 @@ struct Gated<'r> {
     task: &'static str,
     metric: &'static str,
     f32: &'r Measured,
-    int8: &'r Measured,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    int8: Option<&'r Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    int4: Option<&'r Measured>,
     drop: f64,
     max_drop: f64,
+    keep_int8: &'r [String],
     keep_f32: &'r [String],
     differing: usize,
 }
@@ -37,7 +42,7 @@ pub(super) fn run(args: &args::Quantize, global: &Global) -> Result<(), Failure>
 }
 
 fn plain(args: &args::Quantize, global: &Global) -> Result<(), Failure> {
-    let options = Int8Options::new().scales(args.scales);
+    let options = Int8Options::new().bits(args.bits).scales(args.scales);
     let report = convert::to_int8_with(&ModelFiles::resolve(&args.source)?, &args.destination, &options)?;
     let mut output = Output::stdout(global);
     match output.format() {
@@ -51,7 +56,7 @@ fn gated(args: &args::Quantize, task: Task, data: &Path, global: &Global) -> Res
     if global.precision.is_some() {
         return Err(Failure::Usage("--precision does not go with quantize: it runs f32 and int8".to_owned()));
     }
-    let mut options = GateOptions::new(task).scales(args.scales).engine(global.engine());
+    let mut options = GateOptions::new(task).bits(args.bits).scales(args.scales).engine(global.engine());
     if let Some(points) = args.max_drop {
         options = options.max_drop(points);
     }
@@ -74,23 +79,29 @@ fn gated(args: &args::Quantize, task: Task, data: &Path, global: &Global) -> Res
             task: report.task.name(),
             metric: items.metric,
             f32: &items.a,
-            int8: &items.b,
+            int8: (report.bits == Bits::Eight).then_some(&items.b),
+            int4: (report.bits == Bits::Four).then_some(&items.b),
             drop: report.drop(),
             max_drop: report.max_drop,
+            keep_int8: report.keep_int8(),
             keep_f32: report.keep_f32(),
             differing: items.differing.len(),
         })?,
         Format::Human | Format::Table => {
             show(&report.int8, args, &mut output)?;
             output.line(format_args!(
-                "{} of {} on {} examples: f32 {:.2}, int8 {:.2}; the gate allows a drop of {}",
+                "{} of {} on {} examples: f32 {:.2}, {} {:.2}; the gate allows a drop of {}",
                 items.metric,
                 report.task,
                 items.total,
                 items.a.scores.main(),
+                report.bits.name(),
                 items.b.scores.main(),
                 report.max_drop
             ))?;
+            if !report.keep_int8().is_empty() {
+                output.line(format_args!("in int8: {}", report.keep_int8().join(", ")))?;
+            }
             if !report.keep_f32().is_empty() {
                 output.line(format_args!("in f32: {}", report.keep_f32().join(", ")))?;
             }
@@ -105,10 +116,14 @@ fn gated(args: &args::Quantize, task: Task, data: &Path, global: &Global) -> Res
 }
 
 fn show(report: &Int8Report, args: &args::Quantize, output: &mut Output) -> Result<(), Failure> {
+    let int4 = match report.int4_tensors {
+        0 => String::new(),
+        tensors => format!("{tensors} tensors in 4 bits, "),
+    };
     output.line(format_args!(
-        "{}: {} tensors in int8, {} in f32, {} bytes",
+        "{}: {int4}{} tensors in int8, {} in f32, {} bytes",
         args.destination.display(),
-        report.quantized_tensors,
+        report.quantized_tensors - report.int4_tensors,
         report.f32_tensors,
         report.bytes
     ))

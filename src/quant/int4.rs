@@ -1,0 +1,302 @@
+//! Weights of 4 bits in storage that are int8 in computation, exactly: `weight = q * multiplier * scale`, where
+//! `q * multiplier` fits int8.
+
+use rayon::prelude::*;
+
+/// Neighbouring columns of a row that share a multiplier.
+pub const GROUP: usize = 32;
+
+/// Largest multiplier: times the largest 4-bit weight, 7, it is 126.
+pub const MAX_MULTIPLIER: u8 = 18;
+
+/// Largest magnitude of a 4-bit weight. -8 is left out, as -128 is of int8.
+const MAX: f32 = 7.0;
+
+/// A matrix in 4 bits: element `[r, c]` is `q * multipliers[r, c / 32] * scales[r]`, where `q` in -7..=7 is the lower half of
+/// byte `[r, c / 2]` for even columns and the upper half for odd ones, in two's complement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Int4 {
+    /// `[rows, ceil(columns / 2)]`, row-major. The upper half after an odd last column is 0.
+    pub nibbles: Vec<u8>,
+    /// `[rows, ceil(columns / 32)]`, row-major, each in 1..=18.
+    pub multipliers: Vec<u8>,
+    /// `[rows]`, each positive.
+    pub scales: Vec<f32>,
+}
+
+/// Quantises each row to 4 bits, with the scale and the multipliers that have the least squared error of those that are
+/// tried: 16 scales, the multipliers of each group that clip nothing down to about half of that, and then the scale that
+/// fits the rounded numbers best. The same numbers give the same bits on all machines, for any number of threads.
+///
+/// ```
+/// use mobilebert::quant::{expand_int4, quantize_rows_int4};
+///
+/// let found = quantize_rows_int4(&[0.7, -0.3, 0.1], 3);
+/// assert_eq!(found.nibbles, [0xd7, 0x01]);
+/// let int8 = expand_int4(&found.nibbles, &found.multipliers, 3);
+/// assert_eq!(int8, [7, -3, 1].map(|q| q * found.multipliers[0] as i8));
+/// assert!((f32::from(int8[0]) * found.scales[0] - 0.7).abs() < 1e-6);
+/// ```
+pub fn quantize_rows_int4(values: &[f32], columns: usize) -> Int4 {
+    let rows: Vec<Row> = values.par_chunks_exact(columns.max(1)).map(quantize_row).collect();
+    let mut all =
+        Int4 { nibbles: Vec::new(), multipliers: Vec::new(), scales: Vec::with_capacity(rows.len()) };
+    for (row, Row { scale, multipliers }) in values.chunks_exact(columns.max(1)).zip(rows) {
+        let groups = row.chunks(GROUP).zip(&multipliers);
+        let mut quantized = groups.flat_map(|(group, &multiplier)| {
+            let step = scale * f32::from(multiplier);
+            group.iter().map(move |v| (v / step).round_ties_even().clamp(-MAX, MAX) as i8 as u8 & 0xf)
+        });
+        while let Some(low) = quantized.next() {
+            all.nibbles.push(low | quantized.next().unwrap_or(0) << 4);
+        }
+        all.multipliers.extend(multipliers);
+        all.scales.push(scale);
+    }
+    all
+}
+
+/// The int8 values of [`Int4`]'s nibbles and multipliers: with the same scales, the same weights. All multipliers have to be
+/// in 1..=18, and no nibble -8.
+pub fn expand_int4(nibbles: &[u8], multipliers: &[u8], columns: usize) -> Vec<i8> {
+    let columns = columns.max(1);
+    let rows = nibbles.len() / columns.div_ceil(2);
+    let mut values = vec![0; rows * columns];
+    let of_rows =
+        nibbles.chunks_exact(columns.div_ceil(2)).zip(multipliers.chunks_exact(columns.div_ceil(GROUP)));
+    for (row, (nibbles, multipliers)) in values.chunks_exact_mut(columns).zip(of_rows) {
+        let groups = row.chunks_mut(GROUP).zip(nibbles.chunks(GROUP / 2)).zip(multipliers);
+        for ((values, nibbles), &multiplier) in groups {
+            let multiplier = multiplier as i8;
+            let (pairs, last) = values.as_chunks_mut::<2>();
+            for (pair, &byte) in pairs.iter_mut().zip(nibbles) {
+                *pair = [low(byte).wrapping_mul(multiplier), high(byte).wrapping_mul(multiplier)];
+            }
+            if let ([value], Some(&byte)) = (last, nibbles.last()) {
+                *value = low(byte).wrapping_mul(multiplier);
+            }
+        }
+    }
+    values
+}
+
+fn low(byte: u8) -> i8 {
+    (byte << 4) as i8 >> 4
+}
+
+fn high(byte: u8) -> i8 {
+    byte as i8 >> 4
+}
+
+/// How a row is quantised.
+struct Row {
+    scale: f32,
+    multipliers: Vec<u8>,
+}
+
+/// Columns that share a multiplier, in units of the row's smallest scale that clips nothing; zeros behind the last column.
+type Group = [f32; GROUP];
+
+fn quantize_row(row: &[f32]) -> Row {
+    let largest = |values: &[f32]| values.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+    let unit = largest(row) / (MAX * f32::from(MAX_MULTIPLIER));
+    // As with int8: rows this small do not matter beside any other.
+    if unit < f32::MIN_POSITIVE {
+        return Row { scale: 1.0, multipliers: vec![1; row.len().div_ceil(GROUP)] };
+    }
+    let groups: Vec<(Group, f32)> = row
+        .chunks(GROUP)
+        .map(|values| {
+            let mut group = [0.0; GROUP];
+            group.iter_mut().zip(values).for_each(|(g, v)| *g = v / unit);
+            (group, largest(&group))
+        })
+        .collect();
+    let mut best = Choice::new(&groups, 1.0);
+    for percent in (70..100u8).rev().step_by(2) {
+        best = best.or(Choice::new(&groups, f32::from(percent) / 100.0));
+    }
+    // The best scale for these roundings may have better ones again.
+    for _ in 0..2 {
+        best = match best.fit(&groups) {
+            Some(scale) => best.or(Choice::new(&groups, scale)),
+            None => best,
+        };
+    }
+    if unit * best.scale < f32::MIN_POSITIVE {
+        best = Choice::new(&groups, 1.0);
+    }
+    Row { scale: unit * best.scale, multipliers: best.multipliers }
+}
+
+/// Multipliers for a scale, and what they cost.
+struct Choice {
+    scale: f32,
+    multipliers: Vec<u8>,
+    error: f64,
+}
+
+impl Choice {
+    fn new(groups: &[(Group, f32)], scale: f32) -> Self {
+        let (mut multipliers, mut error) = (Vec::with_capacity(groups.len()), 0.0);
+        for (group, largest) in groups {
+            // From the least multiplier that clips nothing down: clipping to about half pays at most.
+            let most = (largest / (MAX * scale)).ceil().clamp(1.0, f32::from(MAX_MULTIPLIER)) as u8;
+            let mut best = (most, squared_error(group, scale * f32::from(most)));
+            for multiplier in (most.div_ceil(2)..most).rev() {
+                let error = squared_error(group, scale * f32::from(multiplier));
+                if error < best.1 {
+                    best = (multiplier, error);
+                }
+            }
+            multipliers.push(best.0);
+            error += f64::from(best.1);
+        }
+        Self { scale, multipliers, error }
+    }
+
+    /// The one that costs less; of equals, the first.
+    fn or(self, other: Self) -> Self {
+        if other.error < self.error { other } else { self }
+    }
+
+    /// The scale with the least squared error for the same roundings. `None` if everything is rounded to 0.
+    fn fit(&self, groups: &[(Group, f32)]) -> Option<f32> {
+        let (mut product, mut square) = (0.0f64, 0.0f64);
+        for ((group, _), &multiplier) in groups.iter().zip(&self.multipliers) {
+            let multiplier = f32::from(multiplier);
+            for &v in group {
+                let q = f64::from(rounded(v / (self.scale * multiplier)) * multiplier);
+                product += f64::from(v) * q;
+                square += q * q;
+            }
+        }
+        (square > 0.0).then(|| (product / square) as f32)
+    }
+}
+
+fn squared_error(group: &Group, step: f32) -> f32 {
+    const LANES: usize = 8;
+    let inverse = 1.0 / step;
+    let mut sums = [0.0f32; LANES];
+    for values in group.as_chunks::<LANES>().0 {
+        for (sum, v) in sums.iter_mut().zip(values) {
+            let error = v - rounded(v * inverse) * step;
+            *sum += error * error;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// The nearest number in -7..=7, half to even. Adding 1.5 * 2^23 and taking it away again rounds, in a tenth of the time that
+/// `round_ties_even` takes where it is a call.
+fn rounded(value: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    (value.clamp(-MAX, MAX) + ROUND) - ROUND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of uniform numbers, in -1.5..1.5.
+    fn numbers(count: usize) -> Vec<f32> {
+        let mut seed = 1u32;
+        let mut uniform = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..count).map(|_| (0..3).map(|_| uniform()).sum()).collect()
+    }
+
+    fn weights(found: &Int4, columns: usize) -> Vec<f32> {
+        let values = expand_int4(&found.nibbles, &found.multipliers, columns);
+        let rows = values.chunks_exact(columns).zip(&found.scales);
+        rows.flat_map(|(row, s)| row.iter().map(move |&v| f32::from(v) * s)).collect()
+    }
+
+    #[test]
+    fn every_number_is_within_half_a_step_unless_it_is_clipped() {
+        for columns in [1, 2, 31, 32, 33, 63, 65, 384] {
+            let rows = 5;
+            let values = numbers(rows * columns);
+            let found = quantize_rows_int4(&values, columns);
+            assert_eq!(found.nibbles.len(), rows * columns.div_ceil(2));
+            assert_eq!(found.multipliers.len(), rows * columns.div_ceil(GROUP));
+            assert_eq!(found.scales.len(), rows);
+            assert!(found.multipliers.iter().all(|m| (1..=MAX_MULTIPLIER).contains(m)));
+            let stored = weights(&found, columns);
+            for (i, (value, stored)) in values.iter().zip(&stored).enumerate() {
+                let (row, column) = (i / columns, i % columns);
+                let multiplier = found.multipliers[row * columns.div_ceil(GROUP) + column / GROUP];
+                let step = f32::from(multiplier) * found.scales[row];
+                let error = (value.clamp(-MAX * step, MAX * step) - stored).abs();
+                assert!(error <= 0.5001 * step, "{columns} columns, {row}, {column}: {value} is {stored}");
+            }
+        }
+    }
+
+    #[test]
+    fn halves_are_where_the_format_says() {
+        let int8 = expand_int4(&[0x29, 0x07, 0xf1, 0x0e], &[18, 1], 3);
+        assert_eq!(int8, [-7 * 18, 2 * 18, 7 * 18, 1, -1, -2]);
+        // The group of column 32 has its own multiplier.
+        let mut nibbles = [0x11; 17];
+        nibbles[16] = 0x03;
+        let int8 = expand_int4(&nibbles, &[2, 5], 33);
+        assert_eq!((&int8[..32], int8[32]), (&[2; 32][..], 15));
+        assert_eq!(expand_int4(&[], &[], 8), [0; 0]);
+    }
+
+    #[test]
+    fn what_four_bits_can_hold_is_held_exactly() {
+        let columns = 64;
+        let levels: Vec<f32> = (0..columns).map(|i| (i % 15) as f32 - 7.0).collect();
+        let values: Vec<f32> =
+            levels.iter().enumerate().map(|(i, l)| l * if i < 32 { 1.0 } else { 0.5 }).collect();
+        assert_eq!(weights(&quantize_rows_int4(&values, columns), columns), values);
+    }
+
+    #[test]
+    fn groups_keep_small_numbers_beside_large_ones() {
+        let columns = 64;
+        let mut values = numbers(columns);
+        values[32..].iter_mut().for_each(|v| *v *= 15.0);
+        let found = weights(&quantize_rows_int4(&values, columns), columns);
+        let noise: f32 = values[..32].iter().zip(&found).map(|(v, f)| (v - f).powi(2)).sum();
+        let signal: f32 = values[..32].iter().map(|v| v * v).sum();
+        // With one step for the whole row all of these would be 0.
+        assert!(noise < 0.02 * signal, "{noise} of {signal}");
+    }
+
+    #[test]
+    fn searching_pays() {
+        let columns = 128;
+        let values = numbers(64 * columns);
+        let error =
+            |found: &[f32]| values.iter().zip(found).map(|(v, f)| f64::from(v - f).powi(2)).sum::<f64>();
+        let unclipped = values.chunks(GROUP).flat_map(|group| {
+            let step = group.iter().fold(0.0f32, |max, v| max.max(v.abs())) / MAX;
+            group.iter().map(move |v| (v / step).round_ties_even() * step)
+        });
+        let (unclipped, found) = (
+            error(&unclipped.collect::<Vec<_>>()),
+            error(&weights(&quantize_rows_int4(&values, columns), columns)),
+        );
+        // One f32 scale for each group, which would take four times the space, against a byte.
+        let db = 10.0 * (unclipped / found).log10();
+        assert!(db > 0.3, "{db}");
+    }
+
+    #[test]
+    fn extremes_stay_finite() {
+        for value in [0.0, f32::MIN_POSITIVE, 1e-40, 1e-30, 1.0, 1e38] {
+            let values = [value, -value, value / 3.0, 0.0];
+            let found = quantize_rows_int4(&values, 4);
+            assert!(found.scales[0] >= f32::MIN_POSITIVE && found.scales[0].is_finite(), "{value}");
+            let stored = weights(&found, 4);
+            assert!(stored.iter().all(|v| v.is_finite()), "{value}: {stored:?}");
+            assert!(value < 1e-35 || (stored[0] / value - 1.0).abs() < 0.1, "{value}: {stored:?}");
+        }
+    }
+}
