@@ -103,7 +103,7 @@ pub(crate) struct Model {
     /// Model: folder, built-in name (qa, sentiment) or hub id
     #[arg(long, value_name = "SOURCE")]
     pub(crate) model: String,
-    /// Arithmetic: int8 or f32. Default: int8 if the weights are int8, else f32
+    /// Arithmetic: int8, bf16 or f32. Default: int8 if the weights are int8, else f32
     #[arg(long, value_name = "TYPE")]
     pub(crate) precision: Option<Precision>,
     /// Who computes: native or candle

@@ -323,8 +323,9 @@ fn load(
                 NativeOptions::new().precision(options.precision.unwrap_or(stored)).keep_f32(kept.cloned());
             Ok(Box::new(NativeBackend::load(graph, weights, native)?))
         }
-        BackendKind::Candle if options.precision == Some(Precision::Int8) => {
-            Err(Error::option("precision", "`f32`, the arithmetic of the backend `candle`", "`int8`"))
+        BackendKind::Candle if options.precision.is_some_and(|p| p != Precision::F32) => {
+            let found = options.precision.map_or_else(String::new, |p| format!("`{p}`"));
+            Err(Error::option("precision", "`f32`, the arithmetic of the backend `candle`", found))
         }
         #[cfg(feature = "candle")]
         BackendKind::Candle => Ok(Box::new(crate::backend::candle::CandleBackend::load(graph, weights)?)),

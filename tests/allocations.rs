@@ -47,7 +47,7 @@ fn a_warm_pass_allocates_nothing() {
             .unwrap();
     let batches = [batch(&[384]), batch(&[128, 5, 64]), batch(&[16])];
     for head in [Head::QuestionAnswering, Head::SequenceClassification] {
-        for precision in [Precision::Int8, Precision::F32] {
+        for precision in [Precision::Int8, Precision::Bf16, Precision::F32] {
             let graph = model::build(&config, head);
             let weights = Synthetic::new(&graph);
             let options = NativeOptions::new().precision(precision);

@@ -381,3 +381,48 @@ fn labels_come_from_the_configuration_or_are_numbered() {
     let text = fs::read_to_string(target.path().join("model/config.json")).unwrap();
     assert_eq!(ModelConfig::from_json(&text).unwrap().labels, ["LABEL_0", "LABEL_1", "LABEL_2"]);
 }
+
+/// A field of a protobuf message: bytes, with their length in front.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut length = bytes.len();
+    let mut field = vec![number << 3 | 2];
+    while length > 0x7f {
+        field.push(length as u8 & 0x7f | 0x80);
+        length >>= 7;
+    }
+    field.push(length as u8);
+    field.extend(bytes);
+    field
+}
+
+#[test]
+fn a_graph_of_too_many_operators_is_refused_even_without_a_value() {
+    const MOST: usize = 1 << 16;
+    let onnx = |operators: usize| field(7, &field(1, &field(4, b"A")).repeat(operators));
+    for (operators, expected) in
+        [(MOST + 1, "at most 65536 operators"), (MOST, "a MobileBERT or BERT"), (0, "")]
+    {
+        let error = convert::graph_content_hash("crafted", onnx(operators)).unwrap_err();
+        let ErrorKind::Conversion { expected: found, .. } = error.kind() else {
+            panic!("{operators}: {error}")
+        };
+        assert!(found.contains(expected), "{operators}: {error}");
+    }
+}
+
+/// The first token's row is selected by a slice that reads itself.
+#[test]
+fn slices_in_a_circle_are_refused() {
+    let mut onnx = fs::read(golden("convert/onnx-bert-classifier-dynamo/model.onnx")).unwrap();
+    let [whole, selected, gather] = [field(1, b"v142"), field(2, b"v143"), field(4, b"Gather")];
+    let find = |bytes: &[u8], part: &[u8], from: usize| {
+        from + bytes[from..].windows(part.len()).position(|window| window == part).unwrap()
+    };
+    let at = find(&onnx, &[&whole[..], &field(1, b"v23"), &selected].concat(), 0);
+    onnx[at..at + whole.len()].copy_from_slice(&field(1, b"v143"));
+    let at = find(&onnx, &gather, at);
+    // A length of two bytes where one would do leaves everything else in its place.
+    onnx[at..at + gather.len()].copy_from_slice(b"\x22\x85\x00Slice");
+    let error = convert::graph_content_hash("crafted", onnx).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Conversion { .. }), "{error}");
+}

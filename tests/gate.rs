@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mobilebert::compare::{Answered, first_to_flip, item_by_item};
 use mobilebert::convert::{Int8Options, TensorError, to_int8_with};
 use mobilebert::gate::{self, GateOptions, GateReport};
-use mobilebert::quant::Scales;
+use mobilebert::quant::{Bits, Scales};
 use mobilebert::task::{Task, TaskOptions};
 use mobilebert::{Batch, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Precision};
 use safetensors::SafeTensors;
@@ -101,6 +101,43 @@ fn the_worst_layer_goes_back_to_f32() {
     let again = folder.path().join("again");
     mobilebert::convert::to_int8(&ModelFiles::Folder(to.clone()), &again).unwrap();
     assert_eq!(kept, logits(&again, EngineOptions::new()));
+}
+
+#[test]
+fn four_bits_go_to_eight_and_on_to_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = hard_model(folder.path());
+    let (data, to) = (data(folder.path(), &source), folder.path().join("int4"));
+    let four = || options().bits(Bits::Four);
+    let report = quantize(&source, &to, &data, four().max_drop(4.0)).unwrap();
+    // The hard layer is hard for int8 too, so that first all modules go to 8 bits.
+    let kept: Vec<(usize, usize)> =
+        report.attempts.iter().map(|a| (a.keep_int8.len(), a.keep_f32.len())).collect();
+    assert_eq!(kept, [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1)]);
+    assert_eq!((report.keep_int8()[0].as_str(), report.keep_f32()), (HARD, &[HARD.to_owned()][..]));
+    assert!(report.drop() <= 4.0);
+    let json: Value = serde_json::from_slice(&fs::read(to.join("quantization.json")).unwrap()).unwrap();
+    assert_eq!((&json["scheme"]["bits"], &json["scheme"]["keep_f32"][0]), (&4.into(), &HARD.into()));
+    assert_eq!(json["modules"][2]["kept_f32"], true);
+
+    // Without the limit nothing goes back.
+    let to = folder.path().join("plain");
+    let report = quantize(&source, &to, &data, four().max_drop(100.0)).unwrap();
+    assert!(report.keep_int8().is_empty() && report.keep_f32().is_empty());
+    assert_eq!(report.int8.int4_tensors, report.int8.quantized_tensors);
+    let json: Value = serde_json::from_slice(&fs::read(to.join("quantization.json")).unwrap()).unwrap();
+    assert_eq!(json["scores"]["int4"]["accuracy"], (report.items.b.scores.main() * 100.0).round() / 100.0);
+    assert_eq!(json["size"]["int8_tensors"], 0);
+    let tensors = json["tensors"].as_array().unwrap();
+    assert!(tensors.iter().all(|t| t["stored"] == "int4" && t["sqnr_db"].as_f64().unwrap() > 15.0));
+    let text = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+    assert!(text("quantization.md").contains(" in int4: what it costs\n"));
+    assert_eq!(text("quantization.svg").matches("class=\"int4\"").count(), 4);
+
+    let to = folder.path().join("none");
+    let error = quantize(&source, &to, &data, four().max_drop(4.0).max_f32_modules(0)).unwrap_err();
+    let ErrorKind::Gate { keep_int8, keep_f32, .. } = error.kind() else { panic!("{error}") };
+    assert!(keep_int8.len() <= 4 && keep_f32.is_empty() && !to.exists(), "{error}");
 }
 
 #[test]

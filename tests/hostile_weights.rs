@@ -59,6 +59,16 @@ impl Model {
             json!({"quant_method": "mobilebert-int8", "bits": 8, "scale_suffix": "_scale"});
     }
 
+    /// Makes one weight, `[8, 8]`, 4 bits: 1 everywhere, with scales and multipliers of 1.
+    fn quantize_int4(&mut self, name: &str) {
+        self.set(name, Dtype::U8, &[8, 4], 0x11);
+        self.set(&format!("{name}_group"), Dtype::U8, &[8, 1], 1);
+        self.set(&format!("{name}_scale"), Dtype::F32, &[8], 0);
+        self.tensor(&format!("{name}_scale")).2 = 1f32.to_le_bytes().repeat(8);
+        self.config["quantization_config"] =
+            json!({"quant_method": "mobilebert-int8", "bits": 4, "group_size": 32, "scale_suffix": "_scale"});
+    }
+
     /// Opens the checkpoint and reads every tensor of the graph.
     fn open(&self) -> Result<(), Error> {
         let views = self.tensors.iter().map(|(name, (dtype, shape, bytes))| {
@@ -246,6 +256,95 @@ fn int8_needs_its_configuration_and_its_scales() {
 }
 
 #[test]
+fn four_bits_need_their_scales_and_multipliers() {
+    let (scale, group) = (format!("{WEIGHT}_scale"), format!("{WEIGHT}_group"));
+    let four = || {
+        let mut model = Model::new();
+        model.quantize_int4(WEIGHT);
+        model
+    };
+    four().open().expect("a model");
+    // What says 8 bits has none of 4, and int8 goes with 4.
+    let mut model = four();
+    model.config["quantization_config"]["bits"] = json!(8);
+    assert!(
+        model
+            .problems()
+            .0
+            .iter()
+            .any(|(tensor, p)| tensor == WEIGHT && matches!(p, TensorProblem::Dtype { .. }))
+    );
+    let mut model = four();
+    model.set(WEIGHT, Dtype::I8, &[8, 8], 1);
+    model.tensors.remove(&group);
+    model.open().expect("a model");
+
+    for (name, expected) in [(&scale, vec![8]), (&group, vec![8, 1])] {
+        let mut model = four();
+        model.tensors.remove(name);
+        assert_eq!(model.problem(), (name.clone(), TensorProblem::Missing { expected, nearest: None }));
+    }
+    let shape = |expected: &[usize], found: &[usize]| TensorProblem::Shape {
+        expected: expected.to_vec(),
+        found: found.to_vec(),
+    };
+    for found in [&[8, 8][..], &[8, 3], &[32], &[4, 8]] {
+        let mut model = four();
+        model.set(WEIGHT, Dtype::U8, found, 0x11);
+        assert_eq!(model.problem(), (WEIGHT.to_owned(), shape(&[8, 4], found)));
+    }
+    for found in [&[8][..], &[8, 2], &[1, 8], &[0, 1]] {
+        let mut model = four();
+        model.set(&group, Dtype::U8, found, 1);
+        assert_eq!(model.problem(), (group.clone(), shape(&[8, 1], found)));
+    }
+    let mut model = four();
+    model.set(&scale, Dtype::F32, &[8, 1], 1);
+    assert_eq!(model.problem(), (scale.clone(), shape(&[8], &[8, 1])));
+    for (name, dtype, shape) in [(&group, Dtype::I8, &[8, 1][..]), (&scale, Dtype::U8, &[8])] {
+        let mut model = four();
+        model.set(name, dtype, shape, 1);
+        assert!(
+            matches!(model.problem(), (tensor, TensorProblem::Dtype { .. }) if tensor == *name),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn four_bits_stay_in_range() {
+    let (scale, group) = (format!("{WEIGHT}_scale"), format!("{WEIGHT}_group"));
+    let with = |tensor: &str, at: usize, bytes: &[u8]| {
+        let mut model = Model::new();
+        model.quantize_int4(WEIGHT);
+        model.tensor(tensor).2[at..at + bytes.len()].copy_from_slice(bytes);
+        model
+    };
+    for byte in [0x08, 0x80, 0x88, 0x78, 0x87] {
+        let problem = TensorProblem::AsymmetricInt4 { index: 5 };
+        assert_eq!(with(WEIGHT, 5, &[byte]).problem(), (WEIGHT.to_owned(), problem), "{byte:#x}");
+    }
+    for byte in [0x00, 0x77, 0x99, 0xff, 0x97] {
+        with(WEIGHT, 5, &[byte]).open().expect("a model");
+    }
+    for value in [0, 19, 128, 255] {
+        let problem = TensorProblem::Multiplier { index: 7, value };
+        assert_eq!(with(&group, 7, &[value]).problem(), (group.clone(), problem));
+    }
+    with(&group, 7, &[18]).open().expect("a model");
+    for value in [0.0, -1.0] {
+        let problem = TensorProblem::Scale { index: 1, value };
+        assert_eq!(with(&scale, 4, &value.to_le_bytes()).problem(), (scale.clone(), problem));
+    }
+    for value in [f32::NAN, f32::INFINITY] {
+        let model = with(&scale, 4, &value.to_le_bytes());
+        assert!(
+            matches!(model.problem(), (tensor, TensorProblem::NotFinite { index: 1, .. }) if tensor == scale)
+        );
+    }
+}
+
+#[test]
 fn weights_must_be_finite() {
     for value in [f32::INFINITY, f32::NEG_INFINITY] {
         let mut model = Model::new();
@@ -353,7 +452,13 @@ mod config {
             ("id2label", json!({"00": "a"})),
             ("quantization_config", json!([])),
             ("quantization_config", json!({"quant_method": "bitsandbytes"})),
+            ("quantization_config", json!({"quant_method": "mobilebert-int8", "bits": 2})),
             ("quantization_config", json!({"quant_method": "mobilebert-int8", "bits": 4})),
+            ("quantization_config", json!({"quant_method": "mobilebert-int8", "bits": 4, "group_size": 0})),
+            (
+                "quantization_config",
+                json!({"quant_method": "mobilebert-int8", "bits": 4, "group_size": 32, "scale_suffix": "_scale", "keep_int8": [""]}),
+            ),
             (
                 "quantization_config",
                 json!({"quant_method": "mobilebert-int8", "bits": 8, "scale_suffix": ""}),

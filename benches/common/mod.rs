@@ -7,10 +7,13 @@ use mobilebert::model::{self, synthetic::Synthetic};
 use mobilebert::{Batch, Head, ModelConfig};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-pub(crate) const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::F32];
+pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Int8, Precision::Bf16, Precision::F32];
 
 /// Of the norm of the answer: f32 sums in another order.
 const F32_TOLERANCE: f64 = 2e-5;
+
+/// Of the norm of the answer: eight bits of mantissa.
+const BF16_TOLERANCE: f64 = 0.02;
 
 /// Of the norm of the answer: eight bits, through all layers of these formula weights; a wrong scale would be at 1.
 const INT8_TOLERANCE: f64 = 0.05;
@@ -32,8 +35,8 @@ impl Model {
         NativeBackend::load(graph, &weights, options).unwrap()
     }
 
-    /// The answers of both precisions: f32 against the reference backend, int8 against its definition (the scalar kernels), bit
-    /// by bit, and against f32.
+    /// The answers of all precisions against the reference backend, and int8 against its definition (the scalar kernels), bit by
+    /// bit.
     ///
     /// # Panics
     /// If one is wrong.
@@ -43,8 +46,9 @@ impl Model {
         let request = Request::new(batch);
         let truth = CandleBackend::load(graph, &weights).unwrap().run(&request).unwrap();
         let run = |options: NativeOptions| self.load(options).run(&request).unwrap();
-        let [int8, f32] = PRECISIONS.map(|precision| run(NativeOptions::new().precision(precision)));
-        for (found, tolerance) in [(&f32, F32_TOLERANCE), (&int8, INT8_TOLERANCE)] {
+        let [int8, bf16, f32] = PRECISIONS.map(|precision| run(NativeOptions::new().precision(precision)));
+        let found = [(&f32, F32_TOLERANCE), (&bf16, BF16_TOLERANCE), (&int8, INT8_TOLERANCE)];
+        for (found, tolerance) in found {
             let error = relative_error(&truth, found);
             assert!(error < tolerance, "off by {error}");
         }

@@ -77,15 +77,16 @@ impl Pair {
             match side.precision {
                 Precision::F32 => keep_f32.push(module),
                 // What is kept may be less than the module, or more.
-                Precision::Int8 => keep_f32.extend(kept.filter_map(|path| {
+                Precision::Int8 | Precision::Bf16 => keep_f32.extend(kept.filter_map(|path| {
                     let all = module.starts_with(path.as_str());
                     (all || path.starts_with(&module))
                         .then(|| if all { module.clone() } else { path.clone() })
                 })),
             }
         }
-        let int8 = [&self.a, &self.b].iter().any(|side| side.precision == Precision::Int8);
-        let precision = if int8 { Precision::Int8 } else { Precision::F32 };
+        // An engine has one precision besides f32; no caller pairs int8 with bf16.
+        let mut narrow = [&self.a, &self.b].into_iter().map(|side| side.precision);
+        let precision = narrow.find(|&p| p != Precision::F32).unwrap_or(Precision::F32);
         let config = ModelConfig { quantization: None, ..self.a.config.clone() };
         let from_b = |i| self.reader(ParameterId(i)).is_some_and(|m| of_b.iter().any(|of_b| of_b == m));
         let from_b = (0..self.graph.parameters.len()).map(from_b).collect();

@@ -116,7 +116,7 @@ pub type Progress<'p> = &'p dyn Fn(u64, u64);
 /// Converts the model at `source` into a new folder in Hugging Face's layout. Besides all that [`crate::ModelFiles::resolve`]
 /// finds, `source` may be a weight file, or a folder with one, of the formats of [`SourceFormat`], recognised by content.
 ///
-/// Floats are written as f32, our own int8 weights as they are. The destination appears only when it is complete. At most
+/// Floats are written as f32, our own int8 weights as they are, those of 4 bits in int8. The destination appears only when it is complete. At most
 /// one tensor is in memory at a time, beside the mapped source.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ macro_rules! plain {
     )*};
 }
 
-plain!([u8; 64], [i8; 64], [f32; 16]);
+plain!([u8; 64], [i8; 64], [f32; 16], [[u16; 2]; 16]);
 
 /// Numbers of which the first lies at the start of a cache line: a load of 64 bytes that crosses a line costs as much as
 /// two. Dereferences to a slice.

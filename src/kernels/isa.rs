@@ -143,12 +143,20 @@ token!(
     "avx2",
     "fma"
 );
+#[cfg(target_arch = "x86_64")]
+token!(
+    is_x86_feature_detected,
+    Avx512Bf16,
+    "Proof of AVX-512 F and BF16: no tier of its own, since only bf16 products differ.",
+    "avx512f",
+    "avx512bf16"
+);
 #[cfg(target_arch = "aarch64")]
 token!(is_aarch64_feature_detected, Neon, "Proof of NEON.", "neon");
 #[cfg(target_arch = "aarch64")]
 token!(is_aarch64_feature_detected, NeonDot, "Proof of NEON and its dot products.", "neon", "dotprod");
 
-/// Proof of [`Avx512Vnni`], AMX-TILE and AMX-INT8, and that the kernel lets this process use the tiles.
+/// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that the kernel lets this process use the tiles.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Amx(());
@@ -168,11 +176,11 @@ impl Amx {
     }
 }
 
-/// Whether the CPU has AMX-TILE and AMX-INT8 and the operating system saves the tiles.
+/// Whether the CPU has AMX-TILE, AMX-INT8 and AMX-BF16 and the operating system saves the tiles.
 #[cfg(target_arch = "x86_64")]
 fn has_tiles() -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-    const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+    const TILE_INT8_BF16: u32 = 1 << 24 | 1 << 25 | 1 << 22;
     const OSXSAVE: u32 = 1 << 27;
     const XCR0_TILES: u64 = 1 << 17 | 1 << 18;
     #[target_feature(enable = "xsave")]
@@ -184,7 +192,7 @@ fn has_tiles() -> bool {
         return false;
     }
     // SAFETY: OSXSAVE says that `xgetbv` can be executed.
-    __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8 && unsafe { xcr0() } & XCR0_TILES == XCR0_TILES
+    __cpuid_count(7, 0).edx & TILE_INT8_BF16 == TILE_INT8_BF16 && unsafe { xcr0() } & XCR0_TILES == XCR0_TILES
 }
 
 /// Asks the kernel for the tile registers, for all threads of this process.

@@ -28,8 +28,8 @@ pub use attention::{
 };
 pub use embedding::{PositionAndType, Rows};
 pub use gemm::{
-    Epilogue, F32View, FloatRows, GROUP_ROWS, Gemm, I8View, Input, Memory, Output, PackedF32, PackedI8,
-    Residual, UnplacedF32, UnplacedI8, padded,
+    Epilogue, FloatRows, FloatView, GROUP_ROWS, Gemm, I8View, Input, Memory, Output, PackedBf16, PackedF32,
+    PackedFloat, PackedI8, Residual, UnplacedFloat, UnplacedI8, Weight, padded,
 };
 pub use isa::{Isa, OVERRIDE};
 pub use norm::LayerNorm;

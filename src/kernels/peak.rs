@@ -2,53 +2,71 @@
 
 use std::hint::black_box;
 
-use super::simd::Dot;
+use super::aligned::Line;
+use super::gemm::{F32, Int8, PANEL_STRIPS, Products, Registers, Strips, Sums, Tiles};
+use super::registry::Kernel;
+use super::simd::LANES;
 
 /// Accumulators: enough to hide the latency of a multiply-add twice over, few enough for sixteen pairs of registers.
 const ACCUMULATORS: usize = 6;
 
-/// Multiply-adds of sixteen lanes for each accumulator, from registers, until `macs` are done.
+/// Multiply-adds until `macs` are done.
 #[inline(always)]
-pub(super) fn peak<S: Dot>(s: S, int8: bool, macs: u64, done: &mut u64) {
-    let per_vector = if int8 { 64 } else { 16 };
-    let vectors = if S::STRIPS_I8 > 1 { 2 * ACCUMULATORS } else { ACCUMULATORS };
-    let rounds = macs.div_ceil(per_vector * vectors as u64);
-    if S::STRIPS_I8 > 1 {
-        spin::<S, { 2 * ACCUMULATORS }>(s, int8, rounds);
+pub(super) fn peak<S: Tiles>(s: S, kernel: Kernel, macs: u64, done: &mut u64) {
+    *done = match kernel {
+        Kernel::GemmInt8 => spin_widest(Int8(s), S::STRIPS_I8, 4, macs),
+        Kernel::GemmBf16 => tiles(s, macs),
+        _ => spin_widest(F32(s), S::STRIPS_I8, 1, macs),
+    };
+}
+
+/// Multiply-adds of `inputs` numbers and sixteen lanes for each accumulator, from registers.
+#[inline(always)]
+fn spin_widest<P: Products>(p: P, strips: usize, inputs: usize, macs: u64) -> u64 {
+    let vectors = if strips > 1 { 2 * ACCUMULATORS } else { ACCUMULATORS };
+    let each = (inputs * LANES * vectors) as u64;
+    let rounds = macs.div_ceil(each);
+    if strips > 1 {
+        spin::<P, { 2 * ACCUMULATORS }>(p, rounds);
     } else {
-        spin::<S, ACCUMULATORS>(s, int8, rounds);
+        spin::<P, ACCUMULATORS>(p, rounds);
     }
-    *done = rounds * per_vector * vectors as u64;
+    rounds * each
 }
 
 #[inline(always)]
-fn spin<S: Dot, const N: usize>(s: S, int8: bool, rounds: u64) {
-    let mut lanes = [0; 16];
-    if int8 {
-        let (x, w) = (black_box([1u8; 4]), black_box([1i8; 64]));
-        // SAFETY: both arrays are as long as what is read.
-        let (a, b) = unsafe { (s.broadcast(x.as_ptr()), s.weights(w.as_ptr())) };
-        let mut acc = [s.zero_int(); N];
-        for _ in 0..rounds {
-            for acc in &mut acc {
-                *acc = s.fastest_dot(*acc, a, b);
-            }
-        }
-        for acc in acc {
-            s.store_int(acc, &mut lanes);
-            black_box(&lanes);
-        }
-    } else {
-        let (a, b) = (s.splat(black_box(0.5)), s.splat(black_box(1.0)));
-        let mut acc = [s.zero(); N];
-        for _ in 0..rounds {
-            for acc in &mut acc {
-                *acc = s.fma(*acc, a, b);
-            }
-        }
-        for acc in acc {
-            s.store_int(s.to_bits(acc), &mut lanes);
-            black_box(&lanes);
+fn spin<P: Products, const N: usize>(p: P, rounds: u64) {
+    let (x, w) = (black_box(0.5f32.to_ne_bytes()), black_box(Line([1u8; 64])));
+    // SAFETY: both arrays are as long as what is read.
+    let (x, w) = unsafe { (p.row(x.as_ptr()), p.weights(w.0.as_ptr())) };
+    let mut sums = [p.zero(); N];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = p.fastest(*sum, x, w);
         }
     }
+    let mut lanes = [0; LANES];
+    for sum in sums {
+        p.store(sum, &mut lanes);
+        black_box(&lanes);
+    }
+}
+
+/// Whole bf16 tiles: which instruction multiplies, and from where, differs too much for one loop.
+#[inline(always)]
+fn tiles<S: Tiles>(s: S, macs: u64) -> u64 {
+    const DEPTH: usize = 64;
+    let strips = S::STRIPS_BF16.min(PANEL_STRIPS);
+    let weights = [Line([0u8; 64]); PANEL_STRIPS * DEPTH];
+    let x = [0u8; 32 * 4 * DEPTH];
+    let each = (S::ROWS_BF16 * strips * LANES * 2 * DEPTH) as u64;
+    let rounds = macs.div_ceil(each);
+    let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
+    for _ in 0..rounds {
+        let strips = Strips { lines: black_box(&weights[..]), stride: DEPTH, depth: DEPTH, count: strips };
+        s.bf16_tile(S::ROWS_BF16, (&x, 4 * DEPTH), strips, &mut sums, &mut registers);
+        black_box(&sums);
+    }
+    s.end_tiles(registers);
+    rounds * each
 }

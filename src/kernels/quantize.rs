@@ -31,7 +31,7 @@ pub struct QuantizedRowsMut<'a> {
     pub stride: usize,
     /// One per row.
     pub ranges: &'a mut [RowRange],
-    /// Which numbers the steps cover.
+    /// What they become.
     pub levels: Levels,
 }
 
@@ -122,6 +122,19 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
     }
 }
 
+/// [`super::reference::quantize::round_row`] without branches, so that it runs on vectors. What is beyond the numbers becomes 0.
+#[inline(always)]
+pub(super) fn round_row(x: &[f32], to: &mut [u8]) {
+    let (whole, rest) = to.split_at_mut(2 * x.len());
+    for (x, to) in x.iter().zip(whole.as_chunks_mut::<2>().0) {
+        let bits = x.to_bits();
+        let rounded = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
+        let quiet = (bits >> 16) as u16 | 0x40;
+        *to = if x.is_nan() { quiet } else { rounded }.to_ne_bytes();
+    }
+    rest.fill(0);
+}
+
 /// Quantises `rows` rows of `width` numbers, some at a time, so that their serial parts overlap.
 #[inline(always)]
 pub(super) fn quantize_rows<S: Simd>(
@@ -132,6 +145,12 @@ pub(super) fn quantize_rows<S: Simd>(
     to: QuantizedRowsMut<'_>,
 ) {
     const SOME: usize = 8;
+    if to.levels == Levels::Bf16 {
+        for row in 0..rows {
+            round_row(x.row(row, width), &mut to.values[row * to.stride..][..row_bytes(2 * width)]);
+        }
+        return;
+    }
     for first in (0..rows).step_by(SOME) {
         let some = SOME.min(rows - first);
         let mut extremes = [Extremes::new(s); SOME];

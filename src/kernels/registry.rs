@@ -5,7 +5,7 @@ use std::fmt;
 use super::aligned::Line;
 use super::attention::{Attention, KeyScales};
 use super::embedding::PositionAndType;
-use super::gemm::{FloatRows, Gemm};
+use super::gemm::{FloatRows, Gemm, Tiles};
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
 use super::isa::{Isa, Scalar};
@@ -13,7 +13,6 @@ use super::isa::{Isa, Scalar};
 use super::isa::{Neon, NeonDot};
 use super::norm::LayerNorm;
 use super::quantize::QuantizedRowsMut;
-use super::simd::Dot;
 
 /// All kernels of one instruction set.
 ///
@@ -22,8 +21,9 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     /// The instruction set.
     fn isa(&self) -> Isa;
 
-    /// Does at least `macs` multiply-adds from registers and returns how many: the most that the CPU can do, int8 or f32.
-    fn peak(&self, int8: bool, macs: u64) -> u64;
+    /// Does at least `macs` multiply-adds of a kernel from registers or the nearest cache and returns how many: the most that the
+    /// CPU can do.
+    fn peak(&self, kernel: Kernel, macs: u64) -> u64;
 
     /// A linear layer; see [`super::reference::gemm`].
     fn gemm(&self, arguments: Gemm<'_>);
@@ -70,10 +70,10 @@ macro_rules! kernels {
                 Isa::$isa
             }
 
-            fn peak(&self, int8: bool, macs: u64) -> u64 {
+            fn peak(&self, kernel: Kernel, macs: u64) -> u64 {
                 let mut done = 0;
                 let to = &mut done;
-                kernels!(@call [$($features)?] $token, self, peak::peak(int8: bool, macs: u64, to: &mut u64));
+                kernels!(@call [$($features)?] $token, self, peak::peak(kernel: Kernel, macs: u64, to: &mut u64));
                 done
             }
 
@@ -221,10 +221,14 @@ pub struct Variant {
     pub picked: bool,
 }
 
-/// Rows and columns of the int8 and the f32 register tile.
-fn tiles(isa: Isa) -> [(usize, usize); 2] {
-    fn of<S: Dot>() -> [(usize, usize); 2] {
-        [(S::ROWS_I8, 16 * S::STRIPS_I8), (S::ROWS_F32, 16 * S::STRIPS_F32)]
+/// Rows and columns of the int8, the bf16 and the f32 register tile.
+fn tiles(isa: Isa) -> [(usize, usize); 3] {
+    fn of<S: Tiles>() -> [(usize, usize); 3] {
+        [
+            (S::ROWS_I8, 16 * S::STRIPS_I8),
+            (S::ROWS_BF16, 16 * S::STRIPS_BF16),
+            (S::ROWS_F32, 16 * S::STRIPS_F32),
+        ]
     }
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -251,6 +255,8 @@ fn tiles(isa: Isa) -> [(usize, usize); 2] {
 pub enum Kernel {
     /// A linear on 8-bit rows and int8 weights.
     GemmInt8,
+    /// A linear on bf16 rows and bf16 weights.
+    GemmBf16,
     /// A linear in f32.
     GemmF32,
     /// Attention on 8-bit queries, int8 keys and values.
@@ -271,8 +277,9 @@ pub enum Kernel {
 
 impl Kernel {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::GemmInt8,
+        Self::GemmBf16,
         Self::GemmF32,
         Self::AttentionInt8,
         Self::AttentionF32,
@@ -285,9 +292,10 @@ impl Kernel {
 
     /// Types, operation, tile and instruction set; the grammar is in `docs/kernels.md`.
     pub fn name(self, isa: Isa) -> String {
-        let [int8, f32] = tiles(isa).map(|(rows, columns)| format!("{rows}x{columns}"));
+        let [int8, bf16, f32] = tiles(isa).map(|(rows, columns)| format!("{rows}x{columns}"));
         match self {
             Self::GemmInt8 => format!("gemm_qu8_qc8w_f32_{int8}__{isa}"),
+            Self::GemmBf16 => format!("gemm_bf16_f32_{bf16}__{isa}"),
             Self::GemmF32 => format!("gemm_f32_{f32}__{isa}"),
             Self::AttentionInt8 => format!("attention_qu8_qs8_f32_{int8}__{isa}"),
             Self::AttentionF32 => format!("attention_f32_{f32}__{isa}"),

@@ -12,6 +12,19 @@ fn classify_gives_label_and_score() {
 }
 
 #[test]
+fn precisions_agree_on_an_easy_sentence() {
+    let score = |precision: &str| {
+        let label = run(&["classify", "a joy to watch", "--precision", precision, "--json"]).line();
+        assert_eq!(label["label"], "positive", "{precision}");
+        label["score"].as_f64().unwrap()
+    };
+    let [f32, bf16, int8] = ["f32", "bf16", "int8"].map(score);
+    assert!(bf16 != f32 && (bf16 - f32).abs() < 0.02 && (int8 - f32).abs() < 0.05, "{f32} {bf16} {int8}");
+    run(&["classify", "a", "--precision", "f16"]).failed(2, "`int8`, `bf16` or `f32`");
+    run(&["classify", "a", "--backend", "candle", "--precision", "bf16"]).failed(1, "found `bf16`");
+}
+
+#[test]
 fn classify_writes_a_line_for_each_line() {
     let run = piped(&["classify", "-", "--json"], "a joy to watch\ndull and lifeless\n");
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));

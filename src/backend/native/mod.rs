@@ -1,4 +1,4 @@
-//! The native CPU engine: int8 or f32 on the crate's own kernels.
+//! The native CPU engine: int8, bf16 or f32 on the crate's own kernels.
 //!
 //! At load a graph becomes a `plan` and its weights are packed. A call cuts its batch into blocks of rows (`layout`),
 //! checks memory out (`arena`) and carries the blocks through the plan (`pass`), on as many threads as the current
@@ -28,7 +28,7 @@ use super::{Backend, Precision, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::{Graph, Node, Op, ParameterId};
-use crate::kernels::{self, Isa, Kernels};
+use crate::kernels::{self, Isa, Kernel, Kernels};
 use crate::profile::OpInfo;
 
 const NAME: &str = "native";
@@ -72,9 +72,9 @@ impl NativeOptions {
         self
     }
 
-    fn allows_int8(&self, node: &Node) -> bool {
+    fn precision_of(&self, node: &Node) -> Precision {
         let kept = self.keep_f32.iter().any(|prefix| node.name.starts_with(prefix.as_str()));
-        self.precision == Precision::Int8 && !kept
+        if kept { Precision::F32 } else { self.precision }
     }
 
     fn find_kernels(&self) -> Result<&'static dyn Kernels> {
@@ -98,22 +98,24 @@ struct ByName<'a> {
     options: &'a NativeOptions,
 }
 
-impl plan::Precision for ByName<'_> {
-    fn is_int8(&self, node: &Node) -> bool {
+impl plan::Precisions for ByName<'_> {
+    fn of(&self, node: &Node) -> Precision {
         let quantizable = match &node.op {
             Op::Linear { weight, .. } => self.graph.parameter(*weight).quantizable,
             Op::Vocabulary { decoder, .. } => self.graph.parameter(*decoder).quantizable,
             Op::Attention { .. } => true,
             _ => false,
         };
-        quantizable && self.options.allows_int8(node)
+        if quantizable { self.options.precision_of(node) } else { Precision::F32 }
     }
 }
 
 /// The embedding tables that are in int8.
 fn int8_tables(graph: &Graph, options: &NativeOptions) -> Vec<ParameterId> {
     let of_node = |node: &Node| match node.op {
-        Op::WordEmbedding { .. } | Op::PositionAndType { .. } if options.allows_int8(node) => {
+        Op::WordEmbedding { .. } | Op::PositionAndType { .. }
+            if options.precision_of(node) == Precision::Int8 =>
+        {
             node.op.parameters()
         }
         _ => Vec::new(),
@@ -245,6 +247,9 @@ impl NativeBackend {
 }
 
 /// Rows of a block: the threads' equal shares, cut evenly into pieces of at most [`BLOCK_ROWS`].
+///
+/// Pieces are multiples of 16 rows, so up to 16 run on one thread. More pay at once: 24-layer MobileBERT, int8, 32 tokens in
+/// 1.56 ms on two threads and 2.2 on one, 16 in 1.6.
 fn block_rows(rows: usize, threads: usize) -> usize {
     let share = rows.div_ceil(threads).max(1);
     share.div_ceil(share.div_ceil(BLOCK_ROWS)).next_multiple_of(16)
@@ -278,10 +283,14 @@ impl Backend for NativeBackend {
     }
 
     fn measure_peak_gmacs(&self) -> f64 {
-        let int8 = self.precision() == Precision::Int8;
+        let kernel = match self.precision() {
+            Precision::Int8 => Kernel::GemmInt8,
+            Precision::Bf16 => Kernel::GemmBf16,
+            Precision::F32 => Kernel::GemmF32,
+        };
         let once = |_| {
             let start = Instant::now();
-            self.kernels.peak(int8, PEAK_MACS) as f64 / start.elapsed().as_secs_f64() / 1e9
+            self.kernels.peak(kernel, PEAK_MACS) as f64 / start.elapsed().as_secs_f64() / 1e9
         };
         (0..PEAK_RUNS).map(once).fold(0.0, f64::max)
     }

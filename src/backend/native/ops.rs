@@ -47,6 +47,7 @@ pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Ve
                 op.shape = weights.shape(linear.product);
                 (op.kernel, op.weight_bytes) = match linear.product {
                     Product::Int8(_, w) => (Kernel::GemmInt8.name(isa), weights.int8[w].bytes()),
+                    Product::Bf16(_, w) => (Kernel::GemmBf16.name(isa), weights.bf16[w].bytes()),
                     Product::F32(_, w) => (Kernel::GemmF32.name(isa), weights.f32[w].bytes()),
                 };
             }

@@ -122,10 +122,10 @@ impl Pass<'_> {
     ) {
         match step {
             Step::Linear(linear) => self.linear(linear, place.rows, buffers, group),
-            Step::Quantize { from, width, to } => {
+            Step::Quantize { from, width, to, levels } => {
                 let mut out = buffers.take(*to);
                 let x = floats(buffers.get(from.buffer), *from);
-                self.kernels.quantize(place.rows, *width, x, quantized_mut(&mut out, Levels::Full));
+                self.kernels.quantize(place.rows, *width, x, quantized_mut(&mut out, *levels));
                 buffers.put(*to, out);
             }
             Step::QuantizeHeads { from, heads, to } => {
@@ -235,6 +235,7 @@ impl Pass<'_> {
         let mut bytes = linear.quantized.map(|(id, _)| buffers.take(id));
         let input = match linear.product {
             Product::Int8(id, w) => Input::Int8(quantized(buffers.get(id)), self.weights.int8[w].view()),
+            Product::Bf16(id, w) => Input::Bf16(quantized(buffers.get(id)), self.weights.bf16[w].view()),
             Product::F32(place, w) => {
                 Input::F32(floats(buffers.get(place.buffer), place), self.weights.f32[w].view())
             }

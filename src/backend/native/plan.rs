@@ -7,13 +7,14 @@
 
 use super::homes::assign;
 use super::planner::Planner;
+use crate::backend::Precision;
 use crate::graph::{Activation, Graph, Node, Norm, ParameterId, Rows, ValueId};
 use crate::kernels::Levels;
 
-/// What decides the precision of a node.
-pub(super) trait Precision {
-    /// Whether the linear or attention of that name runs in int8.
-    fn is_int8(&self, node: &Node) -> bool;
+/// What decides the precision of nodes: one for all, and f32 for exceptions.
+pub(super) trait Precisions {
+    /// The precision of a linear. An attention is in int8 or f32.
+    fn of(&self, node: &Node) -> Precision;
 }
 
 /// Index into [`Plan::buffers`].
@@ -45,10 +46,11 @@ pub(super) enum Home {
     Thread(usize),
 }
 
-/// What a linear reads, and its weights in the same precision: an index into [`Plan::int8`] or [`Plan::f32`].
+/// What a linear reads, and its weights in the same precision: an index into [`Plan::int8`], [`Plan::bf16`] or [`Plan::f32`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Product {
     Int8(BufferId, usize),
+    Bf16(BufferId, usize),
     F32(Place, usize),
 }
 
@@ -80,7 +82,7 @@ pub(super) enum Step {
     Embed { table: ParameterId, trigram: bool, to: BufferId },
     PositionAndType { input: Place, position: ParameterId, token_type: ParameterId, norm: Norm, to: BufferId },
     Linear(Linear),
-    Quantize { from: Place, width: usize, to: BufferId },
+    Quantize { from: Place, width: usize, to: BufferId, levels: Levels },
     QuantizeHeads { from: Place, heads: Heads, to: BufferId },
     PackKeysValues { key: Place, value: Place, heads: Heads },
     Attention { query: Query, heads: Heads, to: BufferId },
@@ -125,8 +127,9 @@ pub(super) struct Stage {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) stages: Vec<Stage>,
-    /// Weights of the int8 products, and of those in f32.
+    /// Weights of the int8 products, and of those in bf16 and f32.
     pub(super) int8: Vec<Vec<Part>>,
+    pub(super) bf16: Vec<Vec<Part>>,
     pub(super) f32: Vec<Vec<Part>>,
     /// Where each buffer lives.
     pub(super) buffers: Vec<Home>,
@@ -154,7 +157,11 @@ pub(super) enum Unplannable {
 
 impl Plan {
     /// Plans a graph. For an observer every value is kept, in f32 and in a buffer of its own; the steps are the same.
-    pub(super) fn new(graph: &Graph, precision: &dyn Precision, observed: bool) -> Result<Self, Unplannable> {
+    pub(super) fn new(
+        graph: &Graph,
+        precisions: &dyn Precisions,
+        observed: bool,
+    ) -> Result<Self, Unplannable> {
         if graph.nodes.is_empty() {
             return Err(Unplannable::Empty);
         }
@@ -163,7 +170,7 @@ impl Plan {
                 return Err(Unplannable::Unwritten { reader: node.name.clone(), value });
             }
         }
-        let mut planner = Planner::new(graph, precision, observed);
+        let mut planner = Planner::new(graph, precisions, observed);
         for node in 0..graph.nodes.len() {
             planner.node(node)?;
         }
@@ -181,6 +188,7 @@ impl Plan {
         Ok(Self {
             stages,
             int8: planner.int8,
+            bf16: planner.bf16,
             f32: planner.f32,
             buffers,
             observed,
@@ -205,7 +213,7 @@ impl Step {
             Step::PositionAndType { input, to, .. } => vec![input.buffer, *to],
             Step::Linear(linear) => {
                 let input = match linear.product {
-                    Product::Int8(bytes, _) => bytes,
+                    Product::Int8(bytes, _) | Product::Bf16(bytes, _) => bytes,
                     Product::F32(place, _) => place.buffer,
                 };
                 let residual = linear.residual.map(|r| r.0.buffer);

@@ -1,8 +1,9 @@
 //! Which steps compute a node.
 
 use super::plan::{
-    BufferId, Content, Heads, Linear, Part, Place, Precision, Product, Query, Stage, Step, Unplannable,
+    BufferId, Content, Heads, Linear, Part, Place, Precisions, Product, Query, Stage, Step, Unplannable,
 };
+use crate::backend::Precision;
 use crate::graph::{Activation, Graph, Norm, NormKind, Op, ParameterId, ValueId};
 use crate::kernels::{Levels, row_bytes};
 
@@ -10,17 +11,28 @@ use crate::kernels::{Levels, row_bytes};
 #[derive(Debug, Clone, Copy, Default)]
 struct Readers {
     float: bool,
-    int8: bool,
+    /// In int8 or bf16.
+    narrow: Option<Precision>,
+}
+
+/// What rows become for linears of a precision, if they are not read as they are.
+fn levels(precision: Precision) -> Option<Levels> {
+    match precision {
+        Precision::Int8 => Some(Levels::Full),
+        Precision::Bf16 => Some(Levels::Bf16),
+        Precision::F32 => None,
+    }
 }
 
 /// Turns nodes into steps, one after another.
 pub(super) struct Planner<'g> {
     graph: &'g Graph,
-    precision: &'g dyn Precision,
+    precisions: &'g dyn Precisions,
     readers: Vec<Readers>,
     pub(super) stage_of: Vec<usize>,
     pub(super) stages: Vec<Stage>,
     pub(super) int8: Vec<Vec<Part>>,
+    pub(super) bf16: Vec<Vec<Part>>,
     pub(super) f32: Vec<Vec<Part>>,
     pub(super) contents: Vec<Content>,
     pub(super) places: Vec<Option<Place>>,
@@ -31,9 +43,9 @@ pub(super) struct Planner<'g> {
 }
 
 impl<'g> Planner<'g> {
-    pub(super) fn new(graph: &'g Graph, precision: &'g dyn Precision, observed: bool) -> Self {
+    pub(super) fn new(graph: &'g Graph, precisions: &'g dyn Precisions, observed: bool) -> Self {
         let values = graph.nodes.len();
-        let mut readers = vec![Readers { float: observed, int8: false }; values];
+        let mut readers = vec![Readers { float: observed, narrow: None }; values];
         let mut float = |v: ValueId| readers[v.0].float = true;
         for node in &graph.nodes {
             match &node.op {
@@ -43,7 +55,7 @@ impl<'g> Planner<'g> {
                 | Op::Vocabulary { input, .. } => float(*input),
                 Op::Linear { input, residual, .. } => {
                     residual.iter().for_each(|&r| float(r));
-                    if !precision.is_int8(node) {
+                    if precisions.of(node) == Precision::F32 {
                         float(*input);
                     }
                 }
@@ -54,10 +66,9 @@ impl<'g> Planner<'g> {
         }
         float(graph.output());
         for node in &graph.nodes {
-            if let Op::Linear { input, .. } = &node.op
-                && precision.is_int8(node)
-            {
-                readers[input.0].int8 = true;
+            let precision = precisions.of(node);
+            if let (Op::Linear { input, .. }, true) = (&node.op, precision != Precision::F32) {
+                readers[input.0].narrow = Some(precision);
             }
         }
         let mut stage = 0;
@@ -67,11 +78,12 @@ impl<'g> Planner<'g> {
         });
         Self {
             graph,
-            precision,
+            precisions,
             stage_of: stage_of.collect(),
             readers,
             stages: vec![Stage::default()],
             int8: Vec::new(),
+            bf16: Vec::new(),
             f32: Vec::new(),
             contents: Vec::new(),
             places: vec![None; values],
@@ -110,16 +122,19 @@ impl<'g> Planner<'g> {
         self.places[value] = Some(place);
     }
 
-    /// Quantises a value that was written in f32, if an int8 linear reads it.
+    /// Quantises a value that was written in f32, if a linear reads it so.
     fn quantize_if_read(&mut self, value: usize) {
-        if let (true, None, Some(from)) =
-            (self.readers[value].int8, self.quantized[value], self.places[value])
-        {
+        let levels = self.readers[value].narrow.and_then(levels);
+        if let (Some(levels), None, Some(from)) = (levels, self.quantized[value], self.places[value]) {
             let width = self.graph.nodes[value].width;
-            let to = self.bytes(width, 1);
-            self.push(Step::Quantize { from, width, to });
-            self.quantized[value] = Some(to);
+            self.quantized[value] = Some(self.quantize(from, width, levels));
         }
+    }
+
+    fn quantize(&mut self, from: Place, width: usize, levels: Levels) -> BufferId {
+        let to = self.bytes(levels.bytes(width), 1);
+        self.push(Step::Quantize { from, width, to, levels });
+        to
     }
 
     pub(super) fn node(&mut self, index: usize) -> Result<(), Unplannable> {
@@ -147,7 +162,7 @@ impl<'g> Planner<'g> {
                     index: self.attentions,
                     count: *heads,
                     size: node.width / heads,
-                    int8: self.precision.is_int8(node),
+                    int8: self.precisions.of(node) == Precision::Int8,
                 };
                 self.attention(index, [*query, *key, *value], heads)?;
             }
@@ -176,7 +191,7 @@ impl<'g> Planner<'g> {
             Op::Linear { input, activation: Activation::Identity, residual: None, norm, .. }
                 if !matches!(norm, Some(Norm { kind: NormKind::LayerNorm { .. }, .. })) =>
             {
-                Some((*input, self.stage_of[i], self.precision.is_int8(&self.graph.nodes[i])))
+                Some((*input, self.stage_of[i], self.precisions.of(&self.graph.nodes[i])))
             }
             _ => None,
         };
@@ -195,7 +210,7 @@ impl<'g> Planner<'g> {
         }
         let node = &self.graph.nodes[index];
         let Op::Linear { input, activation, residual, norm, .. } = &node.op else { return Ok(()) };
-        let int8 = self.precision.is_int8(node);
+        let precision = self.precisions.of(node);
         let companions = self.companions(index);
         let can_fold = *activation == Activation::Identity;
         let no_norm = |norm: &Option<Norm>| norm.filter(|n| n.kind == NormKind::NoNorm && can_fold);
@@ -210,17 +225,17 @@ impl<'g> Planner<'g> {
         let residual =
             residual.map(|r| self.place(r).map(|place| (place, folded.map(|n| n.weight)))).transpose()?;
         let norm = if folded.is_some() { None } else { *norm };
-        let product = self.product(*input, int8, parts)?;
+        let product = self.product(*input, precision, parts)?;
         let alone = companions.len() == 1;
         let width = companions.iter().map(|&i| self.graph.nodes[i].width).sum();
         let readers = self.readers[index];
         let to = (!alone || readers.float).then(|| self.buffer(Content::Float(width)));
-        let levels = if *activation == Activation::Relu && residual.is_none() && norm.is_none() {
-            Levels::Unsigned
-        } else {
-            Levels::Full
-        };
-        let quantized = (alone && readers.int8).then(|| (self.bytes(width, 1), levels));
+        let positive = *activation == Activation::Relu && residual.is_none() && norm.is_none();
+        let levels = readers.narrow.and_then(levels).filter(|_| alone).map(|levels| match levels {
+            Levels::Full if positive => Levels::Unsigned,
+            levels => levels,
+        });
+        let quantized = levels.map(|levels| (self.bytes(levels.bytes(width), 1), levels));
         self.push(Step::Linear(Linear {
             nodes: companions.clone(),
             product,
@@ -244,15 +259,24 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    fn product(&mut self, value: ValueId, int8: bool, parts: Vec<Part>) -> Result<Product, Unplannable> {
-        if !int8 {
+    fn product(
+        &mut self,
+        value: ValueId,
+        precision: Precision,
+        parts: Vec<Part>,
+    ) -> Result<Product, Unplannable> {
+        if precision == Precision::F32 {
             return Ok(self.product_f32(self.place(value)?, parts));
         }
         let bytes = self.quantized[value.0].ok_or_else(|| self.unwritten(value))?;
-        Ok(self.product_int8(bytes, parts))
+        Ok(self.narrow_product(bytes, precision, parts))
     }
 
-    fn product_int8(&mut self, input: BufferId, parts: Vec<Part>) -> Product {
+    fn narrow_product(&mut self, input: BufferId, precision: Precision, parts: Vec<Part>) -> Product {
+        if precision == Precision::Bf16 {
+            self.bf16.push(parts);
+            return Product::Bf16(input, self.bf16.len() - 1);
+        }
         self.int8.push(parts);
         Product::Int8(input, self.int8.len() - 1)
     }
@@ -294,7 +318,7 @@ impl<'g> Planner<'g> {
         bias: ParameterId,
     ) -> Result<(), Unplannable> {
         let node = &self.graph.nodes[index];
-        let int8 = self.precision.is_int8(node);
+        let precision = self.precisions.of(node);
         let place = self.place(input)?;
         let width = self.graph.parameter(decoder).shape[1];
         let decode = Part { weight: decoder, transposed: false, bias: Some(bias), fold: None };
@@ -308,12 +332,12 @@ impl<'g> Planner<'g> {
         });
         let mut sum = None;
         for (part, from, width) in std::iter::once((decode, place, width)).chain(more) {
-            let product = if int8 {
-                let to = self.bytes(width, 1);
-                self.push(Step::Quantize { from, width, to });
-                self.product_int8(to, vec![part])
-            } else {
-                self.product_f32(from, vec![part])
+            let product = match levels(precision) {
+                Some(levels) => {
+                    let rows = self.quantize(from, width, levels);
+                    self.narrow_product(rows, precision, vec![part])
+                }
+                None => self.product_f32(from, vec![part]),
             };
             let to = self.buffer(Content::Float(node.width));
             self.push(Step::Linear(Linear {

@@ -180,7 +180,7 @@ const HEADS: [Head; 5] = [
 ];
 
 #[test]
-fn f32_agrees_with_the_definition_and_int8_is_near() {
+fn f32_agrees_with_the_definition_and_bf16_and_int8_are_near() {
     let batch = batch(&[7, 33, 1, 70]);
     for config in [MOBILEBERT, SMALL, BERT] {
         for head in HEADS {
@@ -191,6 +191,16 @@ fn f32_agrees_with_the_definition_and_int8_is_near() {
                 .unwrap();
             let error = relative_error(&truth, &f32);
             assert!(error < 5e-6, "{config} {head:?}: f32 is off by {error}");
+            for k in kernels::supported() {
+                let options = NativeOptions::new().precision(Precision::Bf16).kernels(k.isa().name());
+                let bf16 = load(config, head, options).run(&request(&batch)).unwrap();
+                let error = relative_error(&truth, &bf16);
+                assert!(
+                    (1e-4..0.02).contains(&error),
+                    "{config} {head:?} {}: bf16 is off by {error}",
+                    k.isa()
+                );
+            }
             let int8 = load(config, head, NativeOptions::new()).run(&request(&batch)).unwrap();
             let error = relative_error(&truth, &int8);
             assert!(error < 0.05, "{config} {head:?}: int8 is off by {error}");
@@ -198,10 +208,12 @@ fn f32_agrees_with_the_definition_and_int8_is_near() {
     }
 }
 
+const PRECISIONS: [Precision; 3] = [Precision::Int8, Precision::Bf16, Precision::F32];
+
 #[test]
 fn requested_rows_are_those_of_all_rows() {
     let batch = batch(&[20, 50]);
-    for precision in [Precision::Int8, Precision::F32] {
+    for precision in PRECISIONS {
         let model = load(MOBILEBERT, Head::MaskedLm, NativeOptions::new().precision(precision));
         let all = model.run(&request(&batch)).unwrap();
         let width = all.len() / 70;
@@ -252,7 +264,7 @@ fn int8_gives_the_recorded_bits() {
 fn threads_do_not_change_the_answer() {
     for lengths in [vec![384], vec![5, 64, 17, 90, 1], vec![16]] {
         let batch = batch(&lengths);
-        for precision in [Precision::Int8, Precision::F32] {
+        for precision in PRECISIONS {
             let model = load(MOBILEBERT, Head::QuestionAnswering, NativeOptions::new().precision(precision));
             let run = |threads| on_threads(threads, || bits(&model.run(&request(&batch)).unwrap()));
             let expected = run(1);
@@ -266,7 +278,7 @@ fn threads_do_not_change_the_answer() {
 #[test]
 fn batch_mates_do_not_change_the_answer() {
     let lengths: Vec<usize> = (0..32).map(|i| [12, 1, 47, 64, 16, 33, 90, 5][i % 8] + i / 8).collect();
-    for precision in [Precision::Int8, Precision::F32] {
+    for precision in PRECISIONS {
         let model = load(MOBILEBERT, Head::QuestionAnswering, NativeOptions::new().precision(precision));
         let all = batch(&lengths);
         let alone: Vec<f32> = (0..32)

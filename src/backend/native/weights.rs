@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
 use crate::kernels::{
-    Aligned, LayerNorm, Line, Memory, PackedF32, PackedI8, Rows, UnplacedF32, UnplacedI8, padded,
+    Aligned, LayerNorm, Line, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, Rows, UnplacedFloat,
+    UnplacedI8, Weight, padded,
 };
 use crate::quant::quantize_rows;
 
@@ -26,8 +27,9 @@ enum Table {
 /// Everything that a plan reads, shared by all calls.
 #[derive(Debug)]
 pub(super) struct Weights {
-    /// Of the products of [`Plan::int8`] and [`Plan::f32`].
+    /// Of the products of [`Plan::int8`], [`Plan::bf16`] and [`Plan::f32`].
     pub(super) int8: Vec<PackedI8>,
+    pub(super) bf16: Vec<PackedBf16>,
     pub(super) f32: Vec<PackedF32>,
     tables: HashMap<ParameterId, Table>,
     /// Position and segment embeddings in f32.
@@ -45,59 +47,27 @@ impl Weights {
         source: &dyn WeightSource,
         int8_tables: &[ParameterId],
     ) -> Result<Self> {
-        let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| pack_int8(graph, parts, source, to);
-        let int8 = pack_all(graph, &plan.int8, PackedI8::lines_of, pack, UnplacedI8::at)?;
-        let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| pack_f32(graph, parts, source, to);
-        let f32 = pack_all(graph, &plan.f32, PackedF32::lines_of, pack, UnplacedF32::at)?;
-        let mut weights = Self {
-            int8,
-            f32,
-            tables: HashMap::new(),
-            small_tables: HashMap::new(),
-            columns: HashMap::new(),
-            ones: padded(&[], 1.0),
+        let products = || -> Result<_> {
+            let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| pack_int8(graph, parts, source, to);
+            let int8 = pack_all(graph, &plan.int8, PackedI8::lines_of, pack, UnplacedI8::at)?;
+            let bf16 = pack_floats(graph, &plan.bf16, source)?;
+            Ok((int8, bf16, pack_floats(graph, &plan.f32, source)?))
         };
+        let unpacked = || Unpacked::load(graph, plan, source, int8_tables);
+        // A table of words takes as long to copy as a fifth of the products.
+        let (unpacked, products) = rayon::join(unpacked, products);
+        let Unpacked { tables, small_tables, columns } = unpacked?;
+        let (int8, bf16, f32) = products?;
+        let mut weights = Self { int8, bf16, f32, tables, small_tables, columns, ones: padded(&[], 1.0) };
         weights.ones = padded(&vec![1.0; weights.widest()], 1.0);
-        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
-            match step {
-                Step::Embed { table, .. } => {
-                    let int8 = int8_tables.contains(table);
-                    weights.tables.insert(*table, load_table(graph, *table, source, int8)?);
-                }
-                Step::PositionAndType { position, token_type, norm, .. } => {
-                    for id in [*position, *token_type] {
-                        let int8 = int8_tables.contains(&id);
-                        let table =
-                            load_table(graph, id, source, int8)?.into_f32(graph.parameter(id).shape[1]);
-                        weights.small_tables.insert(id, table);
-                    }
-                    weights.load_columns(source, [norm.weight, norm.bias])?;
-                }
-                Step::Linear(linear) => {
-                    weights.load_columns(source, linear.residual.and_then(|r| r.1))?;
-                    weights.load_columns(source, linear.norm.iter().flat_map(|n| [n.weight, n.bias]))?;
-                }
-                _ => {}
-            }
-        }
         Ok(weights)
-    }
-
-    fn load_columns(
-        &mut self,
-        source: &dyn WeightSource,
-        ids: impl IntoIterator<Item = ParameterId>,
-    ) -> Result<()> {
-        for id in ids {
-            self.columns.insert(id, padded(&source.tensor(id)?.into_f32(), 0.0));
-        }
-        Ok(())
     }
 
     /// Inputs and outputs of a product.
     pub(super) fn shape(&self, product: Product) -> [usize; 2] {
         match product {
             Product::Int8(_, w) => [self.int8[w].inputs(), self.int8[w].outputs()],
+            Product::Bf16(_, w) => [self.bf16[w].inputs(), self.bf16[w].outputs()],
             Product::F32(_, w) => [self.f32[w].inputs(), self.f32[w].outputs()],
         }
     }
@@ -106,14 +76,16 @@ impl Weights {
     pub(super) fn after(&self, product: Product) -> &[Line<[u8; 64]>] {
         match product {
             Product::Int8(_, w) => self.int8.get(w + 1).map_or(&[], PackedI8::lines),
+            Product::Bf16(_, w) => self.bf16.get(w + 1).map_or(&[], PackedBf16::lines),
             Product::F32(_, w) => self.f32.get(w + 1).map_or(&[], PackedF32::lines),
         }
     }
 
     /// Columns of the widest result.
     pub(super) fn widest(&self) -> usize {
-        let outputs = self.int8.iter().map(PackedI8::outputs).chain(self.f32.iter().map(PackedF32::outputs));
-        outputs.max().unwrap_or(0)
+        let int8 = self.int8.iter().map(PackedI8::outputs);
+        let bf16 = self.bf16.iter().map(PackedBf16::outputs);
+        int8.chain(bf16).chain(self.f32.iter().map(PackedF32::outputs)).max().unwrap_or(0)
     }
 
     /// The factor of a residual.
@@ -143,9 +115,61 @@ impl Weights {
             Table::Int8(values, scales) => size_of_val(&**values) + size_of_val(&**scales),
         };
         self.int8.iter().map(PackedI8::bytes).sum::<usize>()
+            + self.bf16.iter().map(PackedBf16::bytes).sum::<usize>()
             + self.f32.iter().map(PackedF32::bytes).sum::<usize>()
             + self.tables.values().map(table).sum::<usize>()
             + self.small_tables.values().map(|t| size_of_val(&**t)).sum::<usize>()
+    }
+}
+
+/// What kernels read as it is stored.
+#[derive(Default)]
+struct Unpacked {
+    tables: HashMap<ParameterId, Table>,
+    small_tables: HashMap<ParameterId, Vec<f32>>,
+    columns: HashMap<ParameterId, Aligned<[f32; 16]>>,
+}
+
+impl Unpacked {
+    fn load(
+        graph: &Graph,
+        plan: &Plan,
+        source: &dyn WeightSource,
+        int8_tables: &[ParameterId],
+    ) -> Result<Self> {
+        let mut unpacked = Self::default();
+        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
+            match step {
+                Step::Embed { table, .. } => {
+                    let int8 = int8_tables.contains(table);
+                    unpacked.tables.insert(*table, load_table(graph, *table, source, int8)?);
+                }
+                Step::PositionAndType { position, token_type, norm, .. } => {
+                    for id in [*position, *token_type] {
+                        let table = load_table(graph, id, source, int8_tables.contains(&id))?;
+                        unpacked.small_tables.insert(id, table.into_f32(graph.parameter(id).shape[1]));
+                    }
+                    unpacked.load_columns(source, [norm.weight, norm.bias])?;
+                }
+                Step::Linear(linear) => {
+                    unpacked.load_columns(source, linear.residual.and_then(|r| r.1))?;
+                    unpacked.load_columns(source, linear.norm.iter().flat_map(|n| [n.weight, n.bias]))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(unpacked)
+    }
+
+    fn load_columns(
+        &mut self,
+        source: &dyn WeightSource,
+        ids: impl IntoIterator<Item = ParameterId>,
+    ) -> Result<()> {
+        for id in ids {
+            self.columns.insert(id, padded(&source.tensor(id)?.into_f32(), 0.0));
+        }
+        Ok(())
     }
 }
 
@@ -206,18 +230,20 @@ fn pack_all<U: Send, P>(
     Ok(placed)
 }
 
-fn pack_f32(
+fn pack_floats<T: Weight>(
     graph: &Graph,
-    parts: &[Part],
+    products: &[Vec<Part>],
     source: &dyn WeightSource,
-    to: &mut [Line<[u8; 64]>],
-) -> Result<UnplacedF32> {
-    let (inputs, bias, factors) = columns(graph, parts, source)?;
-    let mut weights = Vec::new();
-    for part in parts {
-        weights.extend(rows(graph, part, source.tensor(part.weight)?.into_f32().into_owned()));
-    }
-    Ok(PackedF32::pack(inputs, &weights, Some(&factors), &bias, to))
+) -> Result<Vec<PackedFloat<T>>> {
+    let pack = |parts: &[Part], to: &mut [Line<[u8; 64]>]| {
+        let (inputs, bias, factors) = columns(graph, parts, source)?;
+        let mut weights = Vec::new();
+        for part in parts {
+            weights.extend(rows(graph, part, source.tensor(part.weight)?.into_f32().into_owned()));
+        }
+        Ok(PackedFloat::pack(inputs, &weights, Some(&factors), &bias, to))
+    };
+    pack_all(graph, products, PackedFloat::<T>::lines_of, pack, UnplacedFloat::at)
 }
 
 fn pack_int8(

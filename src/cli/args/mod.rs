@@ -151,7 +151,7 @@ pub(in crate::cli) struct Global {
     /// Number of threads. Default: one for each processor
     #[arg(long, global = true, value_name = "N")]
     pub(in crate::cli) threads: Option<usize>,
-    /// Arithmetic of the native backend: int8 or f32. Default: int8 if the weights are int8, else f32
+    /// Arithmetic of the native backend: int8, bf16 or f32. Default: int8 if the weights are int8, else f32
     #[arg(long, global = true, value_name = "TYPE")]
     pub(in crate::cli) precision: Option<Precision>,
     /// Write JSON, one value a line

@@ -1,19 +1,19 @@
-//! The int8 tile on AMX: 16 rows by 64 columns or 32 by 32 of i32 in four tile registers, 64 inputs an instruction. Exact like
-//! all others.
+//! The int8 and bf16 tiles on AMX: 16 rows by 64 columns or 32 by 32 sums in four tile registers, 64 bytes of a row an
+//! instruction. int8 is exact like all others.
 //!
 //! Inline assembly, because the intrinsics are unstable. The compiler itself never uses tile registers, so what is configured
 //! stays until the end of the series of tiles.
 
 use std::arch::asm;
 
-use super::tile::{Registers, Strips, Sums, Tiles, dot_tile, fma_tile, power_of_two};
-use crate::kernels::aligned::Line;
+use super::products::{F32, Int8};
+use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile, power_of_two};
 use crate::kernels::isa::{Amx, Avx512Vnni};
 
 /// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of them to load.
 const FEWEST_ROWS: usize = 4;
 
-/// Lines of weights, each four inputs deep, that fill a tile register.
+/// Lines of weights that fill a tile register.
 const CHUNK: usize = 16;
 
 /// What the tile registers are configured for.
@@ -77,67 +77,54 @@ impl Amx {
             registers.0 = Some(wanted);
         }
     }
+}
 
-    /// 17 to 32 rows, whole chunks, two strips.
-    ///
-    /// # Safety
-    /// The registers are configured as `Tall`. `rows` rows of `64 * chunks` bytes, `stride` apart, can be read at `x`, and `16 * chunks` lines
-    /// at each of `weights`; 32 rows of 256 bytes can be written at `to`, two lines each.
-    #[inline(always)]
-    unsafe fn tall(
-        self,
-        x: *const u8,
-        stride: usize,
-        chunks: usize,
-        weights: [*const Line<[i8; 64]>; 2],
-        to: *mut [i32; 16],
-    ) {
-        // SAFETY: the caller's.
-        unsafe {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                "test {chunks}, {chunks}",
-                "jz 3f",
-                "2:",
-                "tileloadd tmm4, [{x} + {stride}*1]",
-                "tileloadd tmm6, [{b0} + {line}*1]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b1} + {line}*1]",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{more} + {stride}*1]",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
-                "add {x}, 64",
-                "add {more}, 64",
-                "add {b0}, 1024",
-                "add {b1}, 1024",
-                "dec {chunks}",
-                "jnz 2b",
-                "3:",
-                "tilestored [{to} + {row}*1], tmm0",
-                "tilestored [{to} + {row}*1 + 64], tmm1",
-                "tilestored [{to} + {row}*1 + 4096], tmm2",
-                "tilestored [{to} + {row}*1 + 4160], tmm3",
-                x = inout(reg) x => _,
-                more = inout(reg) x.wrapping_add(16 * stride) => _,
-                stride = in(reg) stride,
-                chunks = inout(reg) chunks => _,
-                line = in(reg) 64usize,
-                row = in(reg) 256usize,
-                to = in(reg) to,
-                b0 = inout(reg) weights[0] => _,
-                b1 = inout(reg) weights[1] => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
-        }
-    }
+/// 17 to 32 rows, whole chunks, two strips.
+macro_rules! tall {
+    ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $b0:expr, $b1:expr, $to:expr) => {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "test {chunks}, {chunks}",
+            "jz 3f",
+            "2:",
+            "tileloadd tmm4, [{x} + {stride}*1]",
+            "tileloadd tmm6, [{b0} + {line}*1]",
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm7, [{b1} + {line}*1]",
+            concat!($dot, " tmm1, tmm4, tmm7"),
+            "tileloadd tmm5, [{more} + {stride}*1]",
+            concat!($dot, " tmm2, tmm5, tmm6"),
+            concat!($dot, " tmm3, tmm5, tmm7"),
+            "add {x}, 64",
+            "add {more}, 64",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "dec {chunks}",
+            "jnz 2b",
+            "3:",
+            "tilestored [{to} + {row}*1], tmm0",
+            "tilestored [{to} + {row}*1 + 64], tmm1",
+            "tilestored [{to} + {row}*1 + 4096], tmm2",
+            "tilestored [{to} + {row}*1 + 4160], tmm3",
+            x = inout(reg) $x => _,
+            more = inout(reg) $x.wrapping_add(16 * $stride) => _,
+            stride = in(reg) $stride,
+            chunks = inout(reg) $chunks => _,
+            line = in(reg) 64usize,
+            row = in(reg) 256usize,
+            to = in(reg) $to,
+            b0 = inout(reg) $b0 => _,
+            b1 = inout(reg) $b1 => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
 }
 
 /// The body for a number of strips: `$b` are the strips' weights, `$c` their accumulators and their places in the result.
 macro_rules! product {
-    ($x:expr, $stride:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
+    ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
         asm!(
             $(concat!("tilezero ", $acc),)*
             "test {chunks}, {chunks}",
@@ -146,7 +133,7 @@ macro_rules! product {
             "tileloadd tmm4, [{x} + {stride}*1]",
             $(
                 concat!("tileloadd tmm5, [{", stringify!($b), "} + {line}*1]"),
-                concat!("tdpbusd ", $acc, ", tmm4, tmm5"),
+                concat!($dot, " ", $acc, ", tmm4, tmm5"),
                 concat!("add {", stringify!($b), "}, 1024"),
             )*
             "add {x}, 64",
@@ -158,7 +145,7 @@ macro_rules! product {
             "tileloadd tmm6, [{x} + {stride}*1]",
             $(
                 concat!("tileloadd tmm7, [{", stringify!($b), "} + {line}*1]"),
-                concat!("tdpbusd ", $acc, ", tmm6, tmm7"),
+                concat!($dot, " ", $acc, ", tmm6, tmm7"),
             )*
             "4:",
             $(concat!("tilestored [{to} + {row}*1 + ", $place, "], ", $acc),)*
@@ -177,7 +164,63 @@ macro_rules! product {
     };
 }
 
+/// The products of a tile of at most 32 rows, with an instruction.
+macro_rules! products {
+    ($dot:literal, $s:expr, $rows:expr, $x:expr, $weights:expr, $sums:expr, $registers:expr) => {{
+        let (s, rows, (x, stride), weights): (Amx, usize, (&[u8], usize), Strips<'_, [u8; 64]>) =
+            ($s, $rows, $x, $weights);
+        weights.check();
+        let (chunks, rest) = (weights.depth / CHUNK, weights.depth % CHUNK);
+        assert!(rows <= 32 && (rows == 0 || x.len() >= (rows - 1) * stride + 4 * weights.depth));
+        let strip = |v: usize| weights.lines[v * weights.stride..].as_ptr();
+        let to = $sums.0.as_mut_ptr().cast::<[i32; 16]>();
+        if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
+            s.configure($registers, Configured::Tall { more: rows - 16 });
+            for first in (0..weights.count).step_by(2) {
+                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above. A
+                // tile has 32 rows of four lines, of which two are written.
+                unsafe {
+                    let (x, to) = (x.as_ptr(), to.add(first));
+                    tall!($dot, x, stride, chunks, strip(first), strip(first + 1), to)
+                }
+            }
+            return;
+        }
+        for row in (0..rows).step_by(16) {
+            s.configure($registers, Configured::Wide { rows: (rows - row).min(16), rest });
+            let mut first = 0;
+            while first < weights.count {
+                let some = power_of_two(weights.count - first);
+                let x = x[row * stride..].as_ptr();
+                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above,
+                // and are read chunk by chunk up to their end. A tile has 32 rows of 256 bytes, of which at most 16 from
+                // `row` on are written, 64 bytes for each of the strips `first..first + some`, at most four.
+                unsafe {
+                    let to = to.add(4 * row + first);
+                    match some {
+                        4 => product!($dot, x, stride, chunks, rest, to,
+                            b0 = strip(first), "tmm0", "0";
+                            b1 = strip(first + 1), "tmm1", "64";
+                            b2 = strip(first + 2), "tmm2", "128";
+                            b3 = strip(first + 3), "tmm3", "192";
+                        ),
+                        2 => product!($dot, x, stride, chunks, rest, to,
+                            b0 = strip(first), "tmm0", "0";
+                            b1 = strip(first + 1), "tmm1", "64";
+                        ),
+                        _ => product!($dot, x, stride, chunks, rest, to, b0 = strip(first), "tmm0", "0";),
+                    }
+                }
+                first += some;
+            }
+        }
+    }};
+}
+
 impl Tiles for Amx {
+    const ROWS_BF16: usize = 32;
+    const STRIPS_BF16: usize = 4;
+
     #[inline(always)]
     fn end_tiles(self, registers: Registers) {
         if registers.0.is_some() {
@@ -190,81 +233,40 @@ impl Tiles for Amx {
     fn dot_tile(
         self,
         rows: usize,
-        (x, stride): (&[u8], usize),
+        x: (&[u8], usize),
         weights: Strips<'_, [i8; 64]>,
         sums: &mut Sums,
         registers: &mut Registers,
     ) {
+        let weights = weights.bytes();
         if rows < FEWEST_ROWS {
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-            #[inline(never)]
-            fn run(
-                s: Avx512Vnni,
-                rows: usize,
-                x: (&[u8], usize),
-                weights: Strips<'_, [i8; 64]>,
-                sums: &mut Sums,
-            ) {
-                dot_tile(s, rows, x, weights, sums);
-            }
-            // SAFETY: `self` proves the features.
-            unsafe { run(self.vnni(), rows, (x, stride), weights, sums) };
+            compiled_tile!(
+                ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"]
+                Int8(self.vnni()), Int8<Avx512Vnni>, rows, x, weights, sums
+            );
             return;
         }
-        weights.check();
-        let (chunks, rest) = (weights.depth / CHUNK, weights.depth % CHUNK);
-        assert!(rows <= 32 && x.len() >= (rows - 1) * stride + 4 * weights.depth);
-        let strip = |v: usize| weights.lines[v * weights.stride..].as_ptr();
-        let to = sums.0.as_mut_ptr().cast::<[i32; 16]>();
-        if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
-            self.configure(registers, Configured::Tall { more: rows - 16 });
-            for first in (0..weights.count).step_by(2) {
-                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above. A
-                // tile has 32 rows of four lines.
-                unsafe {
-                    self.tall(x.as_ptr(), stride, chunks, [strip(first), strip(first + 1)], to.add(first))
-                }
-            }
-            return;
-        }
-        for row in (0..rows).step_by(16) {
-            self.configure(registers, Configured::Wide { rows: (rows - row).min(16), rest });
-            let mut first = 0;
-            while first < weights.count {
-                let some = power_of_two(weights.count - first);
-                let x = x[row * stride..].as_ptr();
-                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above,
-                // and are read chunk by chunk up to their end. A tile has 32 rows of 256 bytes, of which at most 16 from
-                // `row` on are written, 64 bytes for each of the strips `first..first + some`, at most four.
-                unsafe {
-                    let to = to.add(4 * row + first);
-                    match some {
-                        4 => product!(x, stride, chunks, rest, to,
-                            b0 = strip(first), "tmm0", "0";
-                            b1 = strip(first + 1), "tmm1", "64";
-                            b2 = strip(first + 2), "tmm2", "128";
-                            b3 = strip(first + 3), "tmm3", "192";
-                        ),
-                        2 => product!(x, stride, chunks, rest, to,
-                            b0 = strip(first), "tmm0", "0";
-                            b1 = strip(first + 1), "tmm1", "64";
-                        ),
-                        _ => product!(x, stride, chunks, rest, to, b0 = strip(first), "tmm0", "0";),
-                    }
-                }
-                first += some;
-            }
-        }
+        products!("tdpbusd", self, rows, x, weights, sums, registers);
     }
 
     #[inline(always)]
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-        #[inline(never)]
-        fn run(s: Amx, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-            fma_tile(s, rows, x, weights, sums);
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { run(self, rows, x, weights, sums) }
+        compiled_tile!(
+            ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"]
+            F32(self), F32<Amx>, rows, bytes(x), weights.bytes(), sums
+        );
+    }
+
+    /// Always with tiles, so that a row's sums do not depend on the rows beside it.
+    #[inline(always)]
+    fn bf16_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [u8; 64]>,
+        sums: &mut Sums,
+        registers: &mut Registers,
+    ) {
+        products!("tdpbf16ps", self, rows, x, weights, sums, registers);
     }
 }

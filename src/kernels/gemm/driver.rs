@@ -3,6 +3,7 @@
 use super::epilogue::{Finish, Float, Int8, Place};
 use super::tile::{Registers, Strips, Sums, Tiles, next_rows};
 use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
+use crate::kernels::aligned::Line;
 
 /// With fewer rows there is no work to hide a prefetch behind: it only delays the loads of the weights at hand (16 rows took a
 /// seventh longer).
@@ -17,7 +18,11 @@ const SMALL_WEIGHTS: usize = 512 << 10;
 pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let (total, columns) = (gemm.rows, gemm.columns());
     let input = gemm.input;
-    let limit = if matches!(input, Input::Int8(..)) { S::ROWS_I8 } else { S::ROWS_F32 };
+    let limit = match input {
+        Input::Int8(..) => S::ROWS_I8,
+        Input::Bf16(..) => S::ROWS_BF16,
+        Input::F32(..) => S::ROWS_F32,
+    };
     if total < FEWEST_ROWS_AHEAD {
         gemm.ahead = &[];
     }
@@ -44,6 +49,7 @@ pub(in crate::kernels) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
                 multiply(s, &input, place, &mut sums, &mut registers);
                 match &input {
                     Input::Int8(x, w) => finish.tile(&sums, place, Int8(w.columns, x.ranges)),
+                    Input::Bf16(_, w) => finish.tile(&sums, place, Float(w.bias)),
                     Input::F32(_, w) => finish.tile(&sums, place, Float(w.bias)),
                 }
                 row += rows;
@@ -61,16 +67,22 @@ fn multiply<S: Tiles>(s: S, input: &Input<'_>, place: Place, sums: &mut Sums, re
     let row = place.group + place.row;
     match input {
         Input::Int8(x, w) => {
-            let depth = w.depth();
-            let lines = &w.lines[place.strip * depth..];
-            let strips = Strips { lines, stride: depth, depth, count: place.strips };
-            s.dot_tile(place.rows, (&x.values[row * x.stride..], x.stride), strips, sums, registers);
+            let x = (&x.values[row * x.stride..], x.stride);
+            s.dot_tile(place.rows, x, strips(w.lines, w.depth(), place), sums, registers);
+        }
+        Input::Bf16(x, w) => {
+            let x = (&x.values[row * x.stride..], x.stride);
+            s.bf16_tile(place.rows, x, strips(w.lines, w.depth(), place).bytes(), sums, registers);
         }
         Input::F32(x, w) => {
-            let depth = w.inputs();
-            let lines = &w.lines[place.strip * depth..];
-            let strips = Strips { lines, stride: depth, depth, count: place.strips };
-            s.fma_tile(place.rows, (&x.values[row * x.stride..], x.stride), strips, sums);
+            let x = (&x.values[row * x.stride..], x.stride);
+            s.fma_tile(place.rows, x, strips(w.lines, w.depth(), place), sums);
         }
     }
+}
+
+/// The weights of a tile.
+#[inline(always)]
+fn strips<T>(lines: &[Line<T>], depth: usize, place: Place) -> Strips<'_, T> {
+    Strips { lines: &lines[place.strip * depth..], stride: depth, depth, count: place.strips }
 }

@@ -9,7 +9,7 @@ use crate::graph::Activation;
 use crate::kernels::activation::{Function, Gelu, GeluNew, Identity, Relu, Tanh};
 use crate::kernels::aligned::Line;
 use crate::kernels::norm::normalize_row;
-use crate::kernels::quantize::{Extremes, Levels, RowRange, narrow_row, range, row_bytes};
+use crate::kernels::quantize::{Extremes, Levels, RowRange, narrow_row, range, round_row, row_bytes};
 use crate::kernels::simd::{LANES, Simd};
 
 /// From accumulators to f32, before the epilogue.
@@ -263,6 +263,13 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
             }
         }
         let Some(q) = &mut out.quantized else { return };
+        if q.levels == Levels::Bf16 {
+            let bytes = q.values[group * q.stride..].chunks_mut(q.stride);
+            for (x, bytes) in values.chunks(out.stride).zip(bytes).take(rows) {
+                round_row(&x[..columns], &mut bytes[..row_bytes(2 * columns)]);
+            }
+            return;
+        }
         let mut inverses = [0.0; GROUP_ROWS];
         let ranges = &mut q.ranges[group..group + rows];
         let all = ranges.iter_mut().zip(&mut inverses).zip(&self.extremes);

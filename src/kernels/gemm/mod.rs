@@ -9,13 +9,20 @@ mod epilogue;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
+mod products;
 mod tile;
 
 #[cfg(target_arch = "x86_64")]
 use amx::Configured;
 pub(super) use driver::gemm;
-pub use pack::{F32View, I8View, Memory, PackedF32, PackedI8, UnplacedF32, UnplacedI8};
+pub use pack::{
+    FloatView, I8View, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, UnplacedFloat, UnplacedI8,
+    Weight,
+};
+pub(super) use products::{F32, Int8, Products};
 pub(super) use tile::{Registers, Strips, Sums, Tiles, next_rows};
+
+use half::bf16;
 
 use super::aligned::{Aligned, Line};
 use super::norm::LayerNorm;
@@ -95,8 +102,10 @@ pub struct Output<'a> {
 pub enum Input<'a> {
     /// For int8 weights.
     Int8(QuantizedRows<'a>, I8View<'a>),
+    /// For bf16 weights: rows of [`super::Levels::Bf16`].
+    Bf16(QuantizedRows<'a>, FloatView<'a, bf16>),
     /// For f32 weights.
-    F32(FloatRows<'a>, F32View<'a>),
+    F32(FloatRows<'a>, FloatView<'a, f32>),
 }
 
 /// One linear layer over some rows.
@@ -120,6 +129,7 @@ impl<'a> Gemm<'a> {
         let (rows, columns) = (self.rows, self.columns());
         match &self.input {
             Input::Int8(x, w) => assert!(x.holds(rows, w.inputs()), "int8 rows are too short"),
+            Input::Bf16(x, w) => assert!(x.holds(rows, 2 * w.inputs()), "bf16 rows are too short"),
             Input::F32(x, w) => assert!(x.holds(rows, w.inputs()), "f32 rows are too short"),
         }
         if let Some(r) = &self.epilogue.residual {
@@ -136,13 +146,14 @@ impl<'a> Gemm<'a> {
             "output is too short"
         );
         if let Some(q) = &out.quantized {
-            assert!(q.holds(rows, columns), "quantised output is too short");
+            assert!(q.holds(rows, q.levels.bytes(columns)), "quantised output is too short");
         }
     }
 
     fn weights(&self) -> &'a [Line<[u8; 64]>] {
         match &self.input {
             Input::Int8(_, w) => bytemuck::cast_slice(w.lines),
+            Input::Bf16(_, w) => bytemuck::cast_slice(w.lines),
             Input::F32(_, w) => bytemuck::cast_slice(w.lines),
         }
     }
@@ -150,6 +161,7 @@ impl<'a> Gemm<'a> {
     fn columns(&self) -> usize {
         match &self.input {
             Input::Int8(_, w) => w.columns(),
+            Input::Bf16(_, w) => w.columns(),
             Input::F32(_, w) => w.columns(),
         }
     }

@@ -7,7 +7,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::tile::{Registers, Strips, Sums, Tiles, fma_tile};
+use super::products::F32;
+use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile};
 use crate::kernels::aligned::Line;
 use crate::kernels::isa::NeonDot;
 use crate::kernels::simd::{Dot, sdot};
@@ -44,17 +45,11 @@ impl Tiles for NeonDot {
 
     #[inline(always)]
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-        #[target_feature(enable = "neon,dotprod")]
-        #[inline(never)]
-        fn run(s: NeonDot, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-            fma_tile(s, rows, x, weights, sums);
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { run(self, rows, x, weights, sums) }
+        compiled_tile!(["neon,dotprod"] F32(self), F32<NeonDot>, rows, bytes(x), weights.bytes(), sums);
     }
 }
 
-/// See [`super::tile::dot_tile`].
+/// As [`super::tile::tile`], on int8.
 ///
 /// # Panics
 /// If `x` or `lines` is too short.

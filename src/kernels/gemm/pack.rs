@@ -1,8 +1,12 @@
 //! Weights in the order the register tiles read them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
+
+use bytemuck::Pod;
+use half::bf16;
 
 use crate::kernels::aligned::{Aligned, Line};
 use crate::kernels::reference::quantize::quantize_symmetric;
@@ -221,42 +225,82 @@ impl I8View<'_> {
     }
 }
 
-/// f32 weights of a linear, in strips of sixteen columns; a strip is one line per input.
+/// How a weight of a [`PackedFloat`] is stored.
+pub trait Weight: Copy + Send + Sync + 'static {
+    /// Sixteen columns of some neighbouring inputs.
+    type Line: fmt::Debug + Pod;
+
+    /// Inputs of a line.
+    const INPUTS: usize;
+
+    /// Stores a weight; `input` counts from the line's first.
+    fn put(line: &mut Self::Line, column: usize, input: usize, weight: f32);
+}
+
+impl Weight for f32 {
+    type Line = Line<[f32; 16]>;
+
+    const INPUTS: usize = 1;
+
+    fn put(line: &mut Self::Line, column: usize, _: usize, weight: f32) {
+        line.0[column] = weight;
+    }
+}
+
+impl Weight for bf16 {
+    type Line = Line<[[u16; 2]; 16]>;
+
+    const INPUTS: usize = 2;
+
+    fn put(line: &mut Self::Line, column: usize, input: usize, weight: f32) {
+        line.0[column][input] = bf16::from_f32(weight).to_bits();
+    }
+}
+
+/// Float weights of a linear, in strips of sixteen columns; a strip is one line for every input of f32, or for every two of
+/// bf16. Zeros fill the last line and the last strip.
 #[derive(Clone)]
-pub struct PackedF32 {
-    rest: UnplacedF32,
+pub struct PackedFloat<T> {
+    rest: UnplacedFloat<T>,
     lines: Lines,
 }
 
-/// [`PackedF32`] without its weights.
+/// f32 weights.
+pub type PackedF32 = PackedFloat<f32>;
+
+/// bf16 weights.
+pub type PackedBf16 = PackedFloat<bf16>;
+
+/// [`PackedFloat`] without its weights.
 #[derive(Debug, Clone)]
-pub struct UnplacedF32 {
+pub struct UnplacedFloat<T> {
     inputs: usize,
     outputs: usize,
     bias: Aligned<[f32; 16]>,
+    of: PhantomData<T>,
 }
 
-impl UnplacedF32 {
+impl<T: Weight> UnplacedFloat<T> {
     /// Puts both together: the weights are `memory` from line `first` on.
     ///
     /// # Panics
     /// If the memory ends before them.
-    pub fn at(self, memory: Memory, first: usize) -> PackedF32 {
-        let lines = Lines::new(memory, first..first + PackedF32::lines_of(self.inputs, self.outputs));
-        PackedF32 { rest: self, lines }
+    pub fn at(self, memory: Memory, first: usize) -> PackedFloat<T> {
+        let lines = Lines::new(memory, first..first + PackedFloat::<T>::lines_of(self.inputs, self.outputs));
+        PackedFloat { rest: self, lines }
     }
 }
 
-impl fmt::Debug for PackedF32 {
+impl<T: Weight> fmt::Debug for PackedFloat<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PackedF32({} to {})", self.inputs(), self.outputs())
+        write!(f, "PackedFloat({} to {})", self.inputs(), self.outputs())
     }
 }
 
-impl PackedF32 {
+impl<T: Weight> PackedFloat<T> {
     /// Lines that the weights take.
     pub fn lines_of(inputs: usize, outputs: usize) -> usize {
-        inputs * outputs.div_ceil(16)
+        inputs.div_ceil(T::INPUTS) * outputs.div_ceil(16)
     }
 
     /// Packs `[outputs, inputs]` weights, row-major, each row times its factor if there are any.
@@ -268,7 +312,7 @@ impl PackedF32 {
         Self::pack(inputs, weights, factors, bias, &mut lines).at(Arc::new(lines), 0)
     }
 
-    /// As [`PackedF32::new`], into the caller's memory.
+    /// As [`PackedFloat::new`], into the caller's memory.
     ///
     /// # Panics
     /// If the lengths do not agree.
@@ -278,26 +322,29 @@ impl PackedF32 {
         factors: Option<&[f32]>,
         bias: &[f32],
         to: &mut [Line<[u8; 64]>],
-    ) -> UnplacedF32 {
+    ) -> UnplacedFloat<T> {
         let outputs = bias.len();
         assert!(weights.len() == inputs * outputs, "lengths of a linear's parts differ");
         assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
-        let strips = bytemuck::cast_slice_mut::<_, Line<[f32; 16]>>(to).chunks_exact_mut(inputs.max(1));
+        let depth = inputs.div_ceil(T::INPUTS).max(1);
+        let strips = bytemuck::cast_slice_mut::<_, T::Line>(to).chunks_exact_mut(depth);
         for (strip, lines) in strips.enumerate() {
             for lane in 0..16.min(outputs - 16 * strip) {
                 let output = 16 * strip + lane;
                 let factor = factors.map_or(1.0, |f| f[output]);
                 let row = &weights[output * inputs..][..inputs];
-                for (line, w) in lines.iter_mut().zip(row) {
-                    line.0[lane] = w * factor;
+                for (line, w) in lines.iter_mut().zip(row.chunks(T::INPUTS)) {
+                    for (input, w) in w.iter().enumerate() {
+                        T::put(line, lane, input, w * factor);
+                    }
                 }
             }
         }
-        UnplacedF32 { inputs, outputs, bias: super::padded(bias, 0.0) }
+        UnplacedFloat { inputs, outputs, bias: super::padded(bias, 0.0), of: PhantomData }
     }
 
     /// All columns.
-    pub fn view(&self) -> F32View<'_> {
+    pub fn view(&self) -> FloatView<'_, T> {
         self.columns(0..self.outputs())
     }
 
@@ -305,10 +352,10 @@ impl PackedF32 {
     ///
     /// # Panics
     /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
-    pub fn columns(&self, range: Range<usize>) -> F32View<'_> {
+    pub fn columns(&self, range: Range<usize>) -> FloatView<'_, T> {
         check_range(&range, self.outputs());
-        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs());
-        F32View {
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(T::INPUTS));
+        FloatView {
             inputs: self.inputs(),
             outputs: range.len(),
             lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
@@ -337,16 +384,16 @@ impl PackedF32 {
     }
 }
 
-/// Some strips of a [`PackedF32`].
+/// Some strips of a [`PackedFloat`].
 #[derive(Debug, Clone, Copy)]
-pub struct F32View<'a> {
+pub struct FloatView<'a, T: Weight> {
     inputs: usize,
     outputs: usize,
-    pub(in crate::kernels) lines: &'a [Line<[f32; 16]>],
+    pub(in crate::kernels) lines: &'a [T::Line],
     pub(in crate::kernels) bias: &'a [[f32; 16]],
 }
 
-impl F32View<'_> {
+impl<T: Weight> FloatView<'_, T> {
     /// Inputs of the linear.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -355,5 +402,10 @@ impl F32View<'_> {
     /// Columns of the view.
     pub fn columns(&self) -> usize {
         self.outputs
+    }
+
+    /// Lines of a strip.
+    pub(in crate::kernels) fn depth(&self) -> usize {
+        self.inputs.div_ceil(T::INPUTS)
     }
 }

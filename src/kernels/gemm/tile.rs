@@ -3,13 +3,16 @@
 //! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one epilogue for
 //! all tile sizes and instruction sets.
 
+use bytemuck::Pod;
+
 use super::PANEL_STRIPS;
+use super::products::{Bf16, F32, Int8, Products};
 use crate::kernels::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 use crate::kernels::isa::Neon;
 use crate::kernels::isa::Scalar;
 #[cfg(target_arch = "x86_64")]
-use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
+use crate::kernels::isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 use crate::kernels::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.
@@ -37,11 +40,20 @@ pub(in crate::kernels) struct Strips<'a, T> {
     pub(in crate::kernels) count: usize,
 }
 
-impl<T> Strips<'_, T> {
+impl<'a, T> Strips<'a, T> {
     #[inline(always)]
     pub(super) fn check(&self) {
         assert!(self.count <= PANEL_STRIPS && self.depth <= self.stride);
         assert!(self.count == 0 || self.lines.len() >= (self.count - 1) * self.stride + self.depth);
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes(self) -> Strips<'a, [u8; 64]>
+    where
+        Line<T>: Pod,
+    {
+        let Self { lines, stride, depth, count } = self;
+        Strips { lines: bytemuck::cast_slice(lines), stride, depth, count }
     }
 }
 
@@ -50,13 +62,18 @@ pub(super) fn power_of_two(n: usize) -> usize {
     1 << n.ilog2()
 }
 
-/// The register tiles of an instruction set, each compiled once.
+/// The register tiles of an instruction set, each compiled once. Rows are `stride` numbers apart in `x`.
 pub(in crate::kernels) trait Tiles: Dot {
+    /// Rows of the bf16 tile.
+    const ROWS_BF16: usize = Bf16::<Self>::ROWS;
+    /// Sixteen-column strips of the bf16 tile.
+    const STRIPS_BF16: usize = Bf16::<Self>::STRIPS;
+
     /// Ends a series of tiles.
     #[inline(always)]
     fn end_tiles(self, _registers: Registers) {}
 
-    /// See [`dot_tile`].
+    /// Dot products of 8-bit rows with int8 weights, exact.
     fn dot_tile(
         self,
         rows: usize,
@@ -66,12 +83,54 @@ pub(in crate::kernels) trait Tiles: Dot {
         registers: &mut Registers,
     );
 
-    /// See [`fma_tile`].
+    /// Dot products in f32: a chain of fma over the inputs, in order.
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums);
+
+    /// Dot products of bf16, summed in f32 in an order of the instruction set's own. `x` are bytes.
+    #[inline(always)]
+    fn bf16_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [u8; 64]>,
+        sums: &mut Sums,
+        _registers: &mut Registers,
+    ) {
+        tile(Bf16(self), rows, x, weights, sums);
+    }
+}
+
+/// Calls [`tile`], compiled for some features.
+macro_rules! compiled_tile {
+    ([$($features:literal)?] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {{
+        $(#[target_feature(enable = $features)])?
+        #[inline(never)]
+        fn run(
+            products: $type,
+            rows: usize,
+            x: (&[u8], usize),
+            weights: $crate::kernels::gemm::tile::Strips<'_, [u8; 64]>,
+            sums: &mut $crate::kernels::gemm::tile::Sums,
+        ) {
+            $crate::kernels::gemm::tile::tile(products, rows, x, weights, sums);
+        }
+        // SAFETY: the token in `products` proves the features. (The scalar variant needs none.)
+        #[allow(unused_unsafe)]
+        unsafe {
+            run($products, $rows, $x, $weights, $sums)
+        }
+    }};
+}
+pub(super) use compiled_tile;
+
+/// Rows of f32 as bytes.
+#[inline(always)]
+pub(super) fn bytes((x, stride): (&[f32], usize)) -> (&[u8], usize) {
+    (bytemuck::cast_slice(x), size_of::<f32>() * stride)
 }
 
 macro_rules! tiles {
-    ($token:ty $(, $features:literal)?) => {
+    ($token:ident, [$($features:literal)?] $(, $bf16:item)?) => {
         impl Tiles for $token {
             #[inline(always)]
             fn dot_tile(
@@ -82,73 +141,77 @@ macro_rules! tiles {
                 sums: &mut Sums,
                 _registers: &mut Registers,
             ) {
-                $(#[target_feature(enable = $features)])?
-                #[inline(never)]
-                fn run(s: $token, rows: usize, x: (&[u8], usize), weights: Strips<'_, [i8; 64]>, sums: &mut Sums) {
-                    dot_tile(s, rows, x, weights, sums);
-                }
-                // SAFETY: `self` proves the features. (The scalar variant needs none.)
-                #[allow(unused_unsafe)]
-                unsafe {
-                    run(self, rows, x, weights, sums)
-                }
+                compiled_tile!([$($features)?] Int8(self), Int8<$token>, rows, x, weights.bytes(), sums);
             }
 
             #[inline(always)]
             fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-                $(#[target_feature(enable = $features)])?
-                #[inline(never)]
-                fn run(s: $token, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-                    fma_tile(s, rows, x, weights, sums);
-                }
-                // SAFETY: `self` proves the features. (The scalar variant needs none.)
-                #[allow(unused_unsafe)]
-                unsafe {
-                    run(self, rows, x, weights, sums)
-                }
+                compiled_tile!([$($features)?] F32(self), F32<$token>, rows, bytes(x), weights.bytes(), sums);
             }
+
+            $($bf16)?
         }
     };
 }
 
-tiles!(Scalar);
+tiles!(Scalar, []);
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx2, "avx2,fma");
+tiles!(Avx2, ["avx2,fma"]);
 #[cfg(target_arch = "x86_64")]
-tiles!(AvxVnni, "avx2,fma,avxvnni");
+tiles!(AvxVnni, ["avx2,fma,avxvnni"]);
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+tiles!(Avx512, ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"]);
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
+tiles!(
+    Avx512Vnni,
+    ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"],
+    /// Some CPUs with VNNI have bf16 products too.
+    #[inline(always)]
+    fn bf16_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [u8; 64]>,
+        sums: &mut Sums,
+        _registers: &mut Registers,
+    ) {
+        match Avx512Bf16::new() {
+            Some(&token) => {
+                compiled_tile!(["avx512f,avx512bf16"] token, Avx512Bf16, rows, x, weights, sums)
+            }
+            None => tile(Bf16(self), rows, x, weights, sums),
+        }
+    }
+);
 #[cfg(target_arch = "aarch64")]
-tiles!(Neon, "neon");
+tiles!(Neon, ["neon"]);
 
-/// int8 dot products of `rows` rows (at most `S::ROWS_I8`), `stride` bytes apart in `x`, with some strips.
+/// The products of `rows` rows (at most `P::ROWS`), `stride` bytes apart in `x`, with some strips.
 ///
 /// # Panics
 /// If `x` or `lines` is too short.
 #[inline(always)]
-pub(super) fn dot_tile<S: Dot>(
-    s: S,
+pub(super) fn tile<P: Products>(
+    p: P,
     rows: usize,
     (x, stride): (&[u8], usize),
-    weights: Strips<'_, [i8; 64]>,
+    weights: Strips<'_, [u8; 64]>,
     sums: &mut Sums,
 ) {
     weights.check();
     let depth = weights.depth;
-    assert!(rows <= S::ROWS_I8);
+    assert!(rows <= P::ROWS);
     assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
     let mut first = 0;
     while first < weights.count {
-        let some = power_of_two(weights.count - first).min(S::STRIPS_I8);
+        let some = power_of_two(weights.count - first).min(P::STRIPS);
         let lines = weights.lines[first * weights.stride..].as_ptr();
         macro_rules! arms {
             ($($m:literal $v:literal),*) => {
                 match (rows, some) {
                     // SAFETY: the rows and lines were found long enough above, and `first + some <= count`.
-                    $(($m, $v) if S::ROWS_I8 >= $m && S::STRIPS_I8 >= $v => unsafe {
-                        dot_rows::<S, $m, $v>(s, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
+                    $(($m, $v) if P::ROWS >= $m && P::STRIPS >= $v => unsafe {
+                        tile_rows::<P, $m, $v>(p, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
                     })*
                     _ => {}
                 }
@@ -164,107 +227,34 @@ pub(super) fn dot_tile<S: Dot>(
 /// # Safety
 /// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `V` strips of `depth` lines, `apart` apart, at `weights`.
 #[inline(always)]
-unsafe fn dot_rows<S: Dot, const M: usize, const V: usize>(
-    s: S,
+unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
+    p: P,
     x: *const u8,
     stride: usize,
-    weights: *const i8,
+    weights: *const u8,
     (apart, depth): (usize, usize),
     first: usize,
     sums: &mut Sums,
 ) {
-    let mut acc = [[s.zero_int(); V]; M];
+    let mut acc = [[p.zero(); V]; M];
     for k in 0..depth {
         // SAFETY: `k < depth`, rows and lines are there, says the caller.
         unsafe {
-            let mut b = [s.weights(weights.add(64 * k)); V];
-            for (v, b) in b.iter_mut().enumerate().skip(1) {
-                *b = s.weights(weights.add(64 * (v * apart + k)));
+            let mut w = [p.weights(weights.add(64 * k)); V];
+            for (v, w) in w.iter_mut().enumerate().skip(1) {
+                *w = p.weights(weights.add(64 * (v * apart + k)));
             }
             for (m, acc) in acc.iter_mut().enumerate() {
-                let a = s.broadcast(x.add(m * stride + 4 * k));
-                for (acc, b) in acc.iter_mut().zip(b) {
-                    *acc = s.dot(*acc, a, b);
+                let x = p.row(x.add(m * stride + 4 * k));
+                for (acc, w) in acc.iter_mut().zip(w) {
+                    *acc = p.add(*acc, x, w);
                 }
             }
         }
     }
     for (acc, to) in acc.into_iter().zip(&mut sums.0) {
         for (acc, to) in acc.into_iter().zip(&mut to[first..first + V]) {
-            s.store_int(acc, to);
-        }
-    }
-}
-
-/// f32 dot products, as [`dot_tile`]: a chain of fma over the `depth` inputs, in order.
-///
-/// # Panics
-/// If `x` or `lines` is too short.
-#[inline(always)]
-pub(super) fn fma_tile<S: Dot>(
-    s: S,
-    rows: usize,
-    (x, stride): (&[f32], usize),
-    weights: Strips<'_, [f32; 16]>,
-    sums: &mut Sums,
-) {
-    weights.check();
-    let depth = weights.depth;
-    assert!(rows <= S::ROWS_F32);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + depth);
-    let mut first = 0;
-    while first < weights.count {
-        let some = power_of_two(weights.count - first).min(S::STRIPS_F32);
-        let lines = weights.lines[first * weights.stride..].as_ptr();
-        macro_rules! arms {
-            ($($m:literal $v:literal),*) => {
-                match (rows, some) {
-                    // SAFETY: the rows and lines were found long enough above, and `first + some <= count`.
-                    $(($m, $v) if S::ROWS_F32 >= $m && S::STRIPS_F32 >= $v => unsafe {
-                        fma_rows::<S, $m, $v>(s, x.as_ptr(), stride, lines, (weights.stride, depth), first, sums);
-                    })*
-                    _ => {}
-                }
-            };
-        }
-        arms!(
-            6 4, 5 4, 4 4, 3 4, 2 4, 1 4, 6 2, 5 2, 4 2, 3 2, 2 2, 1 2, 6 1, 5 1, 4 1, 3 1, 2 1, 1 1
-        );
-        first += some;
-    }
-}
-
-/// # Safety
-/// `M` rows of `depth` numbers, `stride` apart, can be read at `x`, and `V` strips of `depth` lines, `apart` apart, at `weights`.
-#[inline(always)]
-unsafe fn fma_rows<S: Dot, const M: usize, const V: usize>(
-    s: S,
-    x: *const f32,
-    stride: usize,
-    weights: *const Line<[f32; 16]>,
-    (apart, depth): (usize, usize),
-    first: usize,
-    sums: &mut Sums,
-) {
-    let mut acc = [[s.zero(); V]; M];
-    for k in 0..depth {
-        // SAFETY: `k < depth`, rows and lines are there, says the caller.
-        unsafe {
-            let mut b = [s.load(&(*weights.add(k)).0); V];
-            for (v, b) in b.iter_mut().enumerate().skip(1) {
-                *b = s.load(&(*weights.add(v * apart + k)).0);
-            }
-            for (m, acc) in acc.iter_mut().enumerate() {
-                let a = s.splat(*x.add(m * stride + k));
-                for (acc, b) in acc.iter_mut().zip(b) {
-                    *acc = s.fma(a, b, *acc);
-                }
-            }
-        }
-    }
-    for (acc, to) in acc.into_iter().zip(&mut sums.0) {
-        for (acc, to) in acc.into_iter().zip(&mut to[first..first + V]) {
-            s.store_int(s.to_bits(acc), to);
+            p.store(acc, to);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Scalar linear layer.
 
+use half::bf16;
+
 use super::activation::activation;
 use super::quantize::RowRange;
 use crate::graph::Activation;
@@ -20,6 +22,13 @@ pub fn linear_i8(q: &[u8], range: RowRange, w: &[i8], scale: f32, bias: f32) -> 
 /// One output of an f32 linear, before its epilogue: a chain of fma over the inputs in order, from 0, plus `bias`.
 pub fn linear_f32(x: &[f32], w: &[f32], bias: f32) -> f32 {
     x.iter().zip(w).fold(0.0f32, |acc, (&x, &w)| x.mul_add(w, acc)) + bias
+}
+
+/// One output of a bf16 linear, before its epilogue: the products of both sides rounded to bf16, summed in f64, plus `bias`. The
+/// kernels sum in f32, each instruction set in its own order and without denormals.
+pub fn linear_bf16(x: &[f32], w: &[f32], bias: f32) -> f32 {
+    let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
+    x.iter().zip(w).map(|(&x, &w)| round(x) * round(w)).sum::<f64>() as f32 + bias
 }
 
 /// `fma(gamma, residual, activation(x))`; without a residual, `activation(x)`.

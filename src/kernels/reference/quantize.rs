@@ -1,5 +1,7 @@
 //! Scalar quantisation.
 
+use half::bf16;
+
 /// Rows whose range is below this are constant: scale 0.
 pub(crate) const SMALLEST_RANGE: f32 = 1e-30;
 
@@ -15,13 +17,22 @@ pub struct RowRange {
     pub offset: f32,
 }
 
-/// Which numbers the 256 steps cover.
+/// What becomes of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Levels {
-    /// From the row's minimum to its maximum.
+    /// 256 steps from the row's minimum to its maximum.
     Full,
-    /// From 0 to the row's maximum; negative numbers become 0. For what follows a ReLU.
+    /// 256 steps from 0 to the row's maximum; negative numbers become 0. For what follows a ReLU.
     Unsigned,
+    /// Every number rounded to bf16, half to even; no range.
+    Bf16,
+}
+
+impl Levels {
+    /// Bytes that so many numbers take.
+    pub fn bytes(self, width: usize) -> usize {
+        if self == Levels::Bf16 { 2 * width } else { width }
+    }
 }
 
 /// A row's range from its smallest and largest value, and the inverse of its scale.
@@ -40,6 +51,13 @@ pub fn range(low: f32, high: f32, levels: Levels) -> (RowRange, f32) {
         (RowRange { scale: width / 255.0, offset }, 255.0 / width)
     } else {
         (RowRange { scale: 0.0, offset }, 0.0)
+    }
+}
+
+/// Rounds one row to [`Levels::Bf16`]. NaNs stay NaN, and numbers beyond the largest of bf16 become infinite.
+pub fn round_row(x: &[f32], to: &mut [u8]) {
+    for (x, to) in x.iter().zip(to.as_chunks_mut::<2>().0) {
+        *to = bf16::from_f32(*x).to_ne_bytes();
     }
 }
 

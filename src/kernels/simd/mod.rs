@@ -64,6 +64,28 @@ pub(super) trait Simd: Copy {
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// `a << 23`: an integer into the exponent field.
     fn exponent(self, a: Self::I) -> Self::I;
+    /// The low 16 bits of each lane as the upper half of an f32: the even ones of 32 bf16.
+    #[inline(always)]
+    fn low_halves(self, a: Self::I) -> Self::F {
+        let mut lanes = [0; LANES];
+        self.store_int(a, &mut lanes);
+        for lane in &mut lanes {
+            *lane <<= 16;
+        }
+        self.from_bits(self.load_int(&lanes))
+    }
+
+    /// The high 16 bits of each lane as the upper half of an f32: the odd ones of 32 bf16.
+    #[inline(always)]
+    fn high_halves(self, a: Self::I) -> Self::F {
+        let mut lanes = [0; LANES];
+        self.store_int(a, &mut lanes);
+        for lane in &mut lanes {
+            *lane &= -0x1_0000;
+        }
+        self.from_bits(self.load_int(&lanes))
+    }
+
     /// Four vectors to 64 bytes, in order, saturating to 0..=255.
     fn narrow(self, q: [Self::I; 4], to: &mut [u8; 64]);
     /// The low bytes of four vectors side by side: byte `i` of each lane comes from `q[i]`.

@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod bf16;
 mod linear;
 mod rows;
 
