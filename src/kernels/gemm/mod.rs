@@ -10,6 +10,8 @@ mod epilogue;
 mod neon;
 mod pack;
 mod tile;
+#[cfg(target_feature = "simd128")]
+mod wasm;
 
 #[cfg(target_arch = "x86_64")]
 use amx::Configured;

@@ -8,8 +8,6 @@ use crate::kernels::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 use crate::kernels::isa::Neon;
 use crate::kernels::isa::Scalar;
-#[cfg(target_feature = "simd128")]
-use crate::kernels::isa::WasmSimd128;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::isa::{Avx2, Avx512, Avx512Vnni, AvxVnni};
 use crate::kernels::simd::{Dot, LANES};
@@ -124,8 +122,6 @@ tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 tiles!(Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 #[cfg(target_arch = "aarch64")]
 tiles!(Neon, "neon");
-#[cfg(target_feature = "simd128")]
-tiles!(WasmSimd128, "simd128");
 
 /// int8 dot products of `rows` rows (at most `S::ROWS_I8`), `stride` bytes apart in `x`, with some strips.
 ///
