@@ -97,6 +97,10 @@ impl EngineOptions {
                 if !(1..=MAX_THREADS).contains(&threads) {
                     return Err(invalid(threads.to_string()));
                 }
+                if cfg!(target_family = "wasm") && threads == 1 {
+                    // No threads can be made; the global pool is the calling thread.
+                    return Ok(None);
+                }
                 let pool = ThreadPoolBuilder::new().num_threads(threads).build();
                 pool.map(|p| Some(Arc::new(p))).map_err(|e| invalid(format!("{threads} ({e})")))
             }
