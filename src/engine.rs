@@ -87,7 +87,7 @@ impl EngineOptions {
         self
     }
 
-    fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
+    pub(crate) fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
         match (self.pool.clone(), self.threads) {
             (Some(pool), _) => Ok(Some(pool)),
             (None, None) => Ok(None),
@@ -254,7 +254,7 @@ impl Engine {
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Output> {
-        self.check(request)?;
+        check(&self.config, request)?;
         let graph = self.backend.graph();
         let width = graph.width(graph.output());
         let requested = |op: &Op| matches!(op, Op::Select { rows: Rows::Requested, .. });
@@ -272,35 +272,35 @@ impl Engine {
             None => Ok(Output { values, width }),
         }
     }
+}
 
-    fn check(&self, request: &Request<'_>) -> Result<()> {
-        let (batch, config) = (request.batch, &self.config);
-        let bad = |sequence, position, what, expected, found| {
-            Err(ErrorKind::Batch { sequence, position, what, expected, found }.into())
-        };
-        for sequence in 0..batch.sequences() {
-            let range = batch.range(sequence);
-            if range.len() > config.max_position_embeddings {
-                let expected =
-                    format!("at most {} (max_position_embeddings)", config.max_position_embeddings);
-                return bad(sequence, 0, "number of tokens", expected, range.len());
+/// Whether a model has rows for all numbers of a request.
+pub(crate) fn check(config: &ModelConfig, request: &Request<'_>) -> Result<()> {
+    let batch = request.batch;
+    let bad = |sequence, position, what, expected, found| {
+        Err(ErrorKind::Batch { sequence, position, what, expected, found }.into())
+    };
+    for sequence in 0..batch.sequences() {
+        let range = batch.range(sequence);
+        if range.len() > config.max_position_embeddings {
+            let expected = format!("at most {} (max_position_embeddings)", config.max_position_embeddings);
+            return bad(sequence, 0, "number of tokens", expected, range.len());
+        }
+        let tokens = batch.ids()[range.clone()].iter().zip(&batch.type_ids()[range]);
+        for (position, (&id, &type_id)) in tokens.enumerate() {
+            if id as usize >= config.vocab_size {
+                let expected = format!("below {} (vocab_size)", config.vocab_size);
+                return bad(sequence, position, "token id", expected, id as usize);
             }
-            let tokens = batch.ids()[range.clone()].iter().zip(&batch.type_ids()[range]);
-            for (position, (&id, &type_id)) in tokens.enumerate() {
-                if id as usize >= config.vocab_size {
-                    let expected = format!("below {} (vocab_size)", config.vocab_size);
-                    return bad(sequence, position, "token id", expected, id as usize);
-                }
-                if type_id as usize >= config.type_vocab_size {
-                    let expected = format!("below {} (type_vocab_size)", config.type_vocab_size);
-                    return bad(sequence, position, "type id", expected, type_id as usize);
-                }
+            if type_id as usize >= config.type_vocab_size {
+                let expected = format!("below {} (type_vocab_size)", config.type_vocab_size);
+                return bad(sequence, position, "type id", expected, type_id as usize);
             }
         }
-        match request.rows.into_iter().flatten().find(|&&row| row >= batch.tokens()) {
-            Some(&row) => bad(0, row, "requested row", format!("below {} tokens", batch.tokens()), row),
-            None => Ok(()),
-        }
+    }
+    match request.rows.into_iter().flatten().find(|&&row| row >= batch.tokens()) {
+        Some(&row) => bad(0, row, "requested row", format!("below {} tokens", batch.tokens()), row),
+        None => Ok(()),
     }
 }
 

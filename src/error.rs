@@ -193,6 +193,14 @@ pub enum ErrorKind {
         /// NaN or an infinity.
         value: f32,
     },
+    /// Training went astray.
+    #[error("the loss of step {step} is {loss}, so nothing was written; lower the learning `rate`")]
+    Diverged {
+        /// The step, from 1.
+        step: usize,
+        /// NaN or an infinity.
+        loss: f64,
+    },
     /// The numeric library below failed.
     #[error("backend {backend}, {node}: {source}")]
     Backend {

@@ -49,6 +49,8 @@ pub mod quant;
 mod source;
 pub mod task;
 pub mod text;
+#[cfg(feature = "candle")]
+pub mod train;
 
 pub use backend::Precision;
 pub use config::{

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use; `error`, the ground floor, is open to all.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("error", &[]),
     ("graph", &[]),
     ("config", &["graph"]),
@@ -34,10 +34,17 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
     ("gate", &["backend", "compare", "convert", "engine", "graph", "quant", "source", "task", "text"]),
     (
+        "train",
+        &[
+            "backend", "config", "convert", "dataset", "engine", "format", "graph", "kernels", "model",
+            "pipeline", "quant", "source", "task", "text",
+        ],
+    ),
+    (
         "cli",
         &[
             "backend", "compare", "config", "convert", "dataset", "engine", "format", "gate", "graph",
-            "kernels", "metrics", "model", "pipeline", "profile", "quant", "source", "task", "text",
+            "kernels", "metrics", "model", "pipeline", "profile", "quant", "source", "task", "text", "train",
         ],
     ),
     ("main", &["cli"]),

@@ -26,9 +26,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+#[cfg(feature = "candle")]
+use crate::config::ModelConfig;
 use crate::error::Result;
+#[cfg(feature = "candle")]
+use crate::format::WeightSource;
 use crate::format::{Bytes, Tensor};
+#[cfg(feature = "candle")]
+use crate::graph::Graph;
 use crate::graph::{Parameter, ParameterId};
+#[cfg(feature = "candle")]
+use crate::source::{ModelFiles, TOKENIZER_FILES};
 use canonical::ContentHash;
 pub(crate) use output::Partial;
 use output::{Planned, TensorFile};
@@ -158,6 +166,30 @@ pub fn convert(
     drop(source);
     partial.rename(destination)?;
     Ok(report)
+}
+
+/// Writes other weights for the model of `files`, as f32, with its configuration and its tokenizer into a folder under
+/// construction.
+#[cfg(feature = "candle")]
+pub(crate) fn write_f32(
+    files: &ModelFiles,
+    graph: Graph,
+    weights: Box<dyn WeightSource>,
+    partial: &Partial,
+) -> Result<()> {
+    let text = files.config_json()?;
+    let config = ModelConfig { quantization: None, ..ModelConfig::from_json(&text)? };
+    let original = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|source| crate::ErrorKind::Json { file: "config.json".into(), source })?;
+    let source = Source { config, original, graph, weights, extra: Vec::new(), approximate: false };
+    write_weights(&source, &partial.folder.join("model.safetensors"), &|_, _| {})?;
+    partial.write("config.json", canonical::config_json(&source.config, &source.original)?.as_bytes())?;
+    for name in TOKENIZER_FILES {
+        if let Some(bytes) = files.read(name)? {
+            partial.write(name, &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// The content hash of a model that is an ONNX or LiteRT graph in memory, with the configuration that the graph implies:

@@ -29,6 +29,14 @@ impl Partial {
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
     }
 
+    /// Where it is, as models are opened.
+    pub(crate) fn path(&self) -> Result<&str> {
+        self.folder.to_str().ok_or_else(|| {
+            let problem = "the name of the destination has to be Unicode".to_owned();
+            ErrorKind::Input { place: self.folder.display().to_string(), problem }.into()
+        })
+    }
+
     /// Puts the folder in its place; one that stands there is replaced, and comes back if that fails.
     pub(crate) fn rename(mut self, destination: &Path) -> Result<()> {
         let old = match destination.symlink_metadata() {

@@ -188,8 +188,7 @@ pub fn quantize(
     loop {
         let partial = Partial::create(destination)?;
         let int8 = convert::write_int8(&files, &partial, &options.int8(&kept))?;
-        let folder = path(&partial)?;
-        let candidate = options.open(folder, Precision::Int8)?;
+        let candidate = options.open(partial.path()?, Precision::Int8)?;
         let found = answered(&candidate, &data, options.bits.name(), progress)?;
         let drop = f32.scores.main() - found.scores.main();
         let Kept { int8: keep_int8, f32: keep_f32 } = kept.clone();
@@ -287,13 +286,6 @@ fn failed(f32: &Answered, options: &GateOptions, attempts: &[Attempt]) -> Error 
 
 fn answered(evaluator: &Evaluator, data: &Dataset, what: &str, progress: Progress<'_>) -> Result<Answered> {
     Answered::new(evaluator, data, &|done| progress(what, done, data.len()))
-}
-
-fn path(partial: &Partial) -> Result<&str> {
-    partial.folder.to_str().ok_or_else(|| {
-        let problem = "the name of the destination has to be Unicode".to_owned();
-        ErrorKind::Input { place: partial.folder.display().to_string(), problem }.into()
-    })
 }
 
 /// Evidence does not depend on where files were.

@@ -30,16 +30,7 @@ impl Runner {
     ) -> Result<Self> {
         let files = ModelFiles::resolve(source)?;
         let config = ModelConfig::from_json(&files.config_json()?)?;
-        if head != Head::None && head != config.head {
-            let class = |family| format!("{family}{}", head.class_suffix());
-            return Err(ErrorKind::WrongTask {
-                task,
-                trained_for: task_of(config.head),
-                expected: ["Bert", "MobileBert"].map(class).to_vec(),
-                found: config.class_name(),
-            }
-            .into());
-        }
+        check_head(&config, head, task)?;
         // Side by side: a vocabulary takes as long as the weights, 25 ms.
         let (engine, loaded) = std::thread::scope(|scope| {
             let loading = std::thread::Builder::new().spawn_scoped(scope, || files.tokenizer());
@@ -106,6 +97,21 @@ impl Runner {
         }
         flush(&mut batch, &mut held)
     }
+}
+
+/// Whether a model has the head that a task needs; [`Head::None`] goes with every model.
+pub(crate) fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Result<()> {
+    if head == Head::None || head == config.head {
+        return Ok(());
+    }
+    let class = |family| format!("{family}{}", head.class_suffix());
+    Err(ErrorKind::WrongTask {
+        task,
+        trained_for: task_of(config.head),
+        expected: ["Bert", "MobileBert"].map(class).to_vec(),
+        found: config.class_name(),
+    }
+    .into())
 }
 
 /// What a model with this head is for, as users call it.

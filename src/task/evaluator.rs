@@ -337,7 +337,7 @@ fn prediction(
 }
 
 /// Matches the model's labels with the classes of the data: by name, in any case, or by number.
-fn classes_of(labels: &[String], data: &Labelled) -> Result<Vec<Option<usize>>> {
+pub(crate) fn classes_of(labels: &[String], data: &Labelled) -> Result<Vec<Option<usize>>> {
     let named = |label: &String| {
         data.classes.iter().position(|names| names.iter().any(|name| name.eq_ignore_ascii_case(label)))
     };

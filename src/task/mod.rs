@@ -29,6 +29,8 @@ use crate::dataset::{GlueTask, Gold, Labelled, Squad, TableOptions, Tagged};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 
+#[cfg(feature = "candle")]
+pub(crate) use evaluator::classes_of;
 pub use evaluator::{Evaluator, Predictions};
 pub use prediction::{Candidate, Prediction};
 pub use scores::{Items, Scores};

@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, S
 use mobilebert::{BackendKind, Precision};
 
 pub(in crate::cli) use measure::{Bench, Profile, ProfileCommand};
-pub(in crate::cli) use models::{Compare, Convert, Infer, Quantize, Sqnr};
+pub(in crate::cli) use models::{Compare, Convert, Finetune, Infer, Quantize, Sqnr};
 pub(in crate::cli) use texts::{
     Answer, AtOnce, Batch, Classify, Embed, FillMask, OffsetUnit, Tag, Texts, Tokenize,
 };
@@ -195,6 +195,9 @@ pub(in crate::cli) enum Command {
     /// Write the int8 form of a model
     #[command(after_help = models::EXAMPLE_QUANTIZE)]
     Quantize(Quantize),
+    /// Train a model further, if asked in the arithmetic of int8
+    #[command(after_help = models::EXAMPLE_FINETUNE)]
+    Finetune(Finetune),
     /// Compare two models, answer by answer
     #[command(after_help = models::EXAMPLE_COMPARE)]
     Compare(Compare),

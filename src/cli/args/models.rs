@@ -57,6 +57,22 @@ each module and tensor, and every answer that differs.
 
 Exit code 3: the gate does not hold, and DEST was not written.";
 
+pub(super) const EXAMPLE_FINETUNE: &str = "\
+Examples:
+  $ mobilebert finetune my-model tuned --task sst2 --data train.tsv
+  $ mobilebert finetune my-model tuned --task sst2 --data train.tsv \\
+      --qat --bits 4 --epochs 1 --eval-data dev.tsv
+  $ mobilebert quantize tuned tuned-int4 --bits 4
+
+DEST is a folder in f32 that every command opens. With --qat each step
+computes what the int8 engine would with the weights of that step in --bits,
+so `quantize` gives the model that was trained. With --eval-data SRC and
+DEST are scored: quantised with --qat, else in f32.
+
+All weights learn, by AdamW: the rate rises over the first tenth of the
+steps and then falls to 0. SRC needs the head of the task. The same flags
+give the same bits on the same machine.";
+
 pub(super) const EXAMPLE_COMPARE: &str = "\
 Example:
   $ mobilebert compare my-model my-int8 --task squad --data dev.json
@@ -147,6 +163,53 @@ pub(in crate::cli) struct Quantize {
     /// Scales of int8 weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
     #[arg(long, value_name = "RULE", default_value = "max")]
     pub(in crate::cli) scales: Scales,
+}
+
+/// `mobilebert finetune`
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Finetune {
+    /// Model to start from: folder, built-in name or hub id
+    #[arg(value_name = "SRC")]
+    pub(in crate::cli) source: String,
+    /// Folder to write
+    #[arg(value_name = "DEST")]
+    pub(in crate::cli) destination: PathBuf,
+    /// What to train for: squad, classify or a task of GLUE
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) task: Task,
+    /// Examples to train on
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) data: PathBuf,
+    /// Compute as the int8 engine does (quantisation-aware)
+    #[arg(long)]
+    pub(in crate::cli) qat: bool,
+    /// Bits of a weight that --qat trains for: 8 or 4
+    #[arg(long, value_name = "N", default_value = "8", requires = "qat")]
+    pub(in crate::cli) bits: Bits,
+    /// How often each example is seen
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(in crate::cli) epochs: NonZeroUsize,
+    /// Sequences in a step
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(in crate::cli) batch: NonZeroUsize,
+    /// Largest learning rate
+    #[arg(long, value_name = "R", default_value_t = 3e-5)]
+    pub(in crate::cli) rate: f64,
+    /// Train only on the first examples
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) limit: Option<NonZeroUsize>,
+    /// Longest sequence in tokens. Default: 384 or the model's limit
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) max_seq_len: Option<usize>,
+    /// Decides the order of the examples
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(in crate::cli) seed: u64,
+    /// Examples to score SRC and DEST on
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) eval_data: Option<PathBuf>,
+    /// Replace DEST if it is a model folder
+    #[arg(long)]
+    pub(in crate::cli) force: bool,
 }
 
 /// `mobilebert compare`

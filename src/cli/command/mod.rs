@@ -7,6 +7,7 @@ mod compare;
 mod convert;
 mod embed;
 mod fill_mask;
+mod finetune;
 mod infer;
 mod inspect;
 mod kernels;
@@ -41,6 +42,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Infer(args) => infer::run(args, global),
         Command::Convert(args) => convert::run(args, global),
         Command::Quantize(args) => quantize::run(args, global),
+        Command::Finetune(args) => finetune::run(args, global),
         Command::Compare(args) => compare::run(args, global),
         Command::Bench(args) => bench::run(args, global),
         Command::Profile(args) => profile::run(args, global),

@@ -12,7 +12,7 @@ pub(super) fn bar(global: &Global) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{msg:8} {bar:40} {pos}/{len} {eta}") {
+    if let Ok(style) = ProgressStyle::with_template("{msg:8} {bar:40} {pos}/{len} {eta} {prefix}") {
         bar.set_style(style);
     }
     bar

@@ -1,7 +1,7 @@
 //! What every kernel computes, one number at a time.
 //!
 //! These functions are the definition: each doc states the formula, the order of roundings and the edge rules, and every
-//! variant in the registry returns the same bits for the int8 path. Nothing calls them but tests, benches and the
+//! variant in the registry returns the same bits for the int8 path. Nothing calls them but tests, benches, training and the
 //! constants' users. `fma(a, b, c)` in the docs is [`fma()`], rounded once; everything else is a plain f32 operation.
 
 pub mod activation;
