@@ -92,10 +92,14 @@ impl EngineOptions {
             (Some(pool), _) => Ok(Some(pool)),
             (None, None) => Ok(None),
             (None, Some(threads)) => {
-                const MAX_THREADS: usize = 1024;
+                // WebAssembly has the calling thread only, which is its global pool.
+                const MAX_THREADS: usize = if cfg!(target_family = "wasm") { 1 } else { 1024 };
                 let invalid = |found: String| Error::option("threads", format!("1 to {MAX_THREADS}"), found);
                 if !(1..=MAX_THREADS).contains(&threads) {
                     return Err(invalid(threads.to_string()));
+                }
+                if cfg!(target_family = "wasm") {
+                    return Ok(None);
                 }
                 let pool = ThreadPoolBuilder::new().num_threads(threads).build();
                 pool.map(|p| Some(Arc::new(p))).map_err(|e| invalid(format!("{threads} ({e})")))

@@ -181,6 +181,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "no folder for temporary files")]
     fn a_snapshot_is_found_by_branch_and_by_commit() {
         let cache = tempfile::tempdir().unwrap();
         let repository = cache.path().join("models--org--name");
@@ -199,6 +200,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "no folder for temporary files")]
     fn a_model_in_shards_needs_all_of_them() {
         let folder = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
@@ -217,6 +219,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "no folder for temporary files")]
     fn lists_of_shards_name_files_beside_them() {
         let folder = tempfile::tempdir().unwrap();
         let index = folder.path().join("index.json");

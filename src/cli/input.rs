@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::args::{AtOnce, Texts};
@@ -52,7 +52,7 @@ enum Source {
     /// The user's one text: its failure is the command's.
     Single(Option<Record>),
     List(std::vec::IntoIter<Record>),
-    Thread(Receiver<Result<Record, Failure>>),
+    Stream(Box<dyn Iterator<Item = Result<Record, Failure>>>),
 }
 
 impl Records {
@@ -120,6 +120,10 @@ impl Records {
     }
 
     fn spawn(records: impl Iterator<Item = Result<Record, Failure>> + Send + 'static) -> Self {
+        if cfg!(target_family = "wasm") {
+            // No threads: records are read when they are wanted.
+            return Self::new(Source::Stream(Box::new(records)));
+        }
         let (sender, receiver) = sync_channel(READ_AHEAD);
         // It ends with its input, or with the receiver.
         thread::spawn(move || {
@@ -130,7 +134,7 @@ impl Records {
                 }
             }
         });
-        Self::new(Source::Thread(receiver))
+        Self::new(Source::Stream(Box::new(receiver.into_iter())))
     }
 
     /// Whether there is just the one text of the command line.
@@ -140,17 +144,17 @@ impl Records {
 
     /// The next records, `most` of them at most; none at the end.
     pub(super) fn next_batch(&mut self, most: usize) -> Result<Vec<Record>, Failure> {
-        let receiver = match &mut self.source {
+        let stream = match &mut self.source {
             Source::Single(record) => return Ok(record.take().into_iter().collect()),
             Source::List(records) => return Ok(records.take(most).collect()),
-            Source::Thread(receiver) => receiver,
+            Source::Stream(stream) => stream,
         };
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
         let mut batch = Vec::new();
         while batch.len() < most {
-            match receiver.recv().ok() {
+            match stream.next() {
                 Some(Ok(record)) => batch.push(record),
                 Some(Err(failure)) if batch.is_empty() => return Err(failure),
                 Some(Err(failure)) => {

@@ -70,9 +70,11 @@ impl Drop for Partial {
 /// Does `make` with a name beside `destination` that nothing has yet.
 fn unused(destination: &Path, ending: &str, make: impl Fn(&Path) -> std::io::Result<()>) -> Result<PathBuf> {
     let name = destination.file_name().unwrap_or_default().display().to_string();
+    // WebAssembly has no processes; what others have written is seen below.
+    let process = if cfg!(target_family = "wasm") { 0 } else { std::process::id() };
     let mut attempt = 0;
     loop {
-        let path = destination.with_file_name(format!(".{name}.{}-{attempt}.{ending}", std::process::id()));
+        let path = destination.with_file_name(format!(".{name}.{process}-{attempt}.{ending}"));
         if path.symlink_metadata().is_ok() {
             attempt += 1;
             continue;

@@ -1,5 +1,7 @@
 //! Checkpoints of google-research's BERT and MobileBERT: TensorFlow's variables to the architecture's parameters.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::source::Source;
@@ -23,64 +25,62 @@ pub(super) fn open(
     let config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
     let graph = model::build(&config, config.head);
 
-    let mut claimed = Vec::new();
-    let mut stored = Vec::new();
-    let mut bind = |parameter: &Parameter| -> Result<Stored> {
-        let mut found = variables(&parameter.name).into_iter();
-        let found = found.find_map(|(name, transposed)| Some((checkpoint.entry(&name)?, name, transposed)));
-        let Some((entry, name, transposed)) = found else {
-            let expected = &variables(&parameter.name)[0].0;
-            let problem = TensorProblem::Missing { expected: parameter.shape.clone(), nearest: None };
-            return Err(Error::tensor(checkpoint.file_of(expected), expected, problem));
-        };
-        checkpoint.check_float(&name)?;
-        let mut view = View::new(&name, &entry.shape);
-        view.transposed = transposed;
-        if view.shape() != parameter.shape {
-            let mut expected = parameter.shape.clone();
-            if transposed {
-                expected.reverse();
-            }
-            let problem = TensorProblem::Shape { expected, found: entry.shape.clone() };
-            return Err(Error::tensor(checkpoint.file_of(&name), &name, problem));
-        }
-        claimed.push(name);
-        Ok(Stored::Tensor(view))
-    };
-    for parameter in &graph.parameters {
-        stored.push(bind(parameter)?);
-    }
-    let mut extra = Vec::new();
-    for parameter in optional(&config) {
+    let mut parameters = graph.parameters.clone();
+    let mut extra = optional(&config);
+    extra.retain(|parameter| {
         let there = variables(&parameter.name).iter().any(|(name, _)| checkpoint.entry(name).is_some());
-        if there && !graph.parameters.iter().any(|p| p.name == parameter.name) {
-            stored.push(bind(&parameter)?);
-            extra.push(parameter);
-        }
+        there && !parameters.iter().any(|p| p.name == parameter.name)
+    });
+    parameters.extend(extra.iter().cloned());
+    let views = parameters.iter().map(|p| bind(&checkpoint, p)).collect::<Result<Vec<View>>>()?;
+    let skipped = skipped(&checkpoint, &config, &views)?;
+    if skipped > 0 {
+        notes.push(format!("{skipped} variables of the training or of other heads were left out"));
     }
-    let mut skipped = 0;
-    for (name, _) in checkpoint.entries() {
-        if claimed.iter().any(|claimed| claimed == name) {
-            continue;
+    let stored = views.into_iter().map(Stored::Tensor).collect();
+    let weights = StoredWeights { checkpoint, stored, parameters };
+    Ok(Source { config, original, graph, weights: Box::new(weights), extra, approximate: false })
+}
+
+/// The variable that a parameter is stored as, in its shape.
+fn bind(checkpoint: &Checkpoint, parameter: &Parameter) -> Result<View> {
+    let candidates = variables(&parameter.name);
+    let there = candidates.iter().find_map(|found| Some((found, checkpoint.entry(&found.0)?)));
+    let Some(((name, transposed), entry)) = there else {
+        let expected = &candidates[0].0;
+        let problem = TensorProblem::Missing { expected: parameter.shape.clone(), nearest: None };
+        return Err(Error::tensor(checkpoint.file_of(expected), expected, problem));
+    };
+    checkpoint.check_float(name)?;
+    let mut view = View::new(name, &entry.shape);
+    view.transposed = *transposed;
+    if view.shape() != parameter.shape {
+        let mut expected = parameter.shape.clone();
+        if *transposed {
+            expected.reverse();
         }
+        let problem = TensorProblem::Shape { expected, found: entry.shape.clone() };
+        return Err(Error::tensor(checkpoint.file_of(name), name, problem));
+    }
+    Ok(view)
+}
+
+/// How many variables no parameter is stored as: those of the training and of other heads. Any other is an error.
+fn skipped(checkpoint: &Checkpoint, config: &ModelConfig, views: &[View]) -> Result<usize> {
+    let claimed: HashSet<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    let mut skipped = 0;
+    for (name, _) in checkpoint.entries().filter(|(name, _)| !claimed.contains(name)) {
         let last = name.rsplit('/').next().unwrap_or(name);
         let of_training = OF_TRAINING.contains(&last)
             || name.ends_with("global_step")
             || name.contains("beta1_power")
             || name.contains("beta2_power");
-        let parameter = parameter_name(name);
-        if of_training || parameter.is_some_and(|p| names::is_known_extra(&config, &p)) {
-            skipped += 1;
-            continue;
+        if !of_training && !parameter_name(name).is_some_and(|p| names::is_known_extra(config, &p)) {
+            return Err(Error::tensor(checkpoint.file_of(name), name, TensorProblem::Unknown));
         }
-        return Err(Error::tensor(checkpoint.file_of(name), name, TensorProblem::Unknown));
+        skipped += 1;
     }
-    if skipped > 0 {
-        notes.push(format!("{skipped} variables of the training or of other heads were left out"));
-    }
-    let parameters = graph.parameters.iter().chain(&extra).cloned().collect();
-    let weights = StoredWeights { checkpoint, stored, parameters };
-    Ok(Source { config, original, graph, weights: Box::new(weights), extra, approximate: false })
+    Ok(skipped)
 }
 
 /// Variables that a parameter may be stored as, most usual first, and whether as the transpose.

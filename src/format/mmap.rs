@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::Path;
 
@@ -21,7 +22,7 @@ pub enum Bytes {
 }
 
 impl Bytes {
-    /// Maps a file; an empty one becomes an empty vector.
+    /// Maps a file, or reads it where there are no maps; an empty one becomes an empty vector.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Io`].
@@ -34,8 +35,14 @@ impl Bytes {
         // SAFETY: the map is read-only and private to this process. Truncating or rewriting the file in place while it is
         // mapped is the one thing the caller must not do (docs/model-format.md says so); this crate's own writers
         // replace files by rename, which leaves existing maps intact.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        Ok(Bytes::Mapped(map))
+        match unsafe { Mmap::map(&file) } {
+            Ok(map) => Ok(Bytes::Mapped(map)),
+            // WebAssembly has no maps.
+            Err(e) if e.kind() == ErrorKind::Unsupported => {
+                std::fs::read(path).map(Bytes::Owned).map_err(|e| Error::io(path, e))
+            }
+            Err(e) => Err(Error::io(path, e)),
+        }
     }
 }
 

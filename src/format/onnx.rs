@@ -299,15 +299,7 @@ impl Reader<'_> {
         } else if let Some(decoded) = decoded {
             (0..decoded.len(), Data::Decoded(decoded))
         } else {
-            let bytes: Vec<u8> = match &dtype {
-                Ok(ElementType::I8 | ElementType::U8) => numbers.iter().map(|&n| n as u8).collect(),
-                Ok(ElementType::I32) => numbers.iter().flat_map(|&n| (n as u32).to_le_bytes()).collect(),
-                Ok(ElementType::I64) => numbers.iter().flat_map(|&n| n.to_le_bytes()).collect(),
-                Ok(ElementType::F16 | ElementType::Bf16) => {
-                    numbers.iter().flat_map(|&n| (n as u16).to_le_bytes()).collect()
-                }
-                _ => Vec::new(),
-            };
+            let bytes = le_bytes(&numbers, dtype.as_ref().ok().copied());
             (0..bytes.len(), Data::Decoded(bytes))
         };
         let entry = match dtype {
@@ -316,6 +308,19 @@ impl Reader<'_> {
         };
         self.tensors.push(Tensor { name, entry, data });
         Ok(())
+    }
+}
+
+/// Numbers that stand one by one in the message, as raw data would hold them. Halves are there by their bits.
+fn le_bytes(numbers: &[u64], dtype: Option<ElementType>) -> Vec<u8> {
+    match dtype {
+        Some(ElementType::I8 | ElementType::U8) => numbers.iter().map(|&n| n as u8).collect(),
+        Some(ElementType::F16 | ElementType::Bf16) => {
+            numbers.iter().flat_map(|&n| (n as u16).to_le_bytes()).collect()
+        }
+        Some(ElementType::I32) => numbers.iter().flat_map(|&n| (n as u32).to_le_bytes()).collect(),
+        Some(ElementType::I64) => numbers.iter().flat_map(|&n| n.to_le_bytes()).collect(),
+        _ => Vec::new(),
     }
 }
 

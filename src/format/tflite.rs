@@ -2,7 +2,7 @@
 //! (tflite/converter/schema/schema.fbs).
 
 use super::checkpoint::{ElementType, Entry, format_error};
-use super::flatbuffer::{Buffer, Table};
+use super::flatbuffer::{Buffer, Table, Vector};
 use super::{Bytes, Checkpoint};
 use crate::error::Result;
 
@@ -72,82 +72,111 @@ fn parse(file: Buffer<'_>) -> Result<(TfliteGraph, Vec<(String, Entry)>)> {
         return Err(format_error(label, model.position, "a subgraph", "none"));
     }
     let subgraph = subgraphs.table(0)?;
-    let codes = operator_codes(&model)?;
-    let buffers = model.vector(4, 4)?;
     let mut budget = Budget { label, items: MAX_ITEMS, numbers: MAX_NUMBERS };
     let mut graph = TfliteGraph::default();
     let mut entries = Vec::new();
-
-    let tensors = subgraph.vector(0, 4)?;
+    let (tensors, buffers) = (subgraph.vector(0, 4)?, model.vector(4, 4)?);
     for i in 0..tensors.length {
-        let table = tensors.table(i)?;
-        budget.items(1, table.position)?;
-        let buffer = table.u32(2)? as usize;
-        let shape = table.i32s(0)?;
-        let mut tensor = TfliteTensor {
-            name: table.text(3)?,
-            shape: shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(),
-            key: format!("tensor {i}"),
-            ..TfliteTensor::default()
-        };
-        if let Some(quantization) = table.table(4)? {
-            tensor.scales = quantization.f32s(2)?;
-            tensor.zero_points = quantization.i64s(3)?;
-            tensor.axis = quantization.u32(6)? as usize;
-        }
-        budget.numbers(
-            tensor.name.len() + shape.len() + tensor.scales.len() + tensor.zero_points.len(),
-            table.position,
-        )?;
-        if buffer >= buffers.length {
-            let expected = format!("one of {} buffers", buffers.length);
-            return Err(format_error(label, table.position, &expected, format!("buffer {buffer}")));
-        }
-        if let Some(range) = data(file, &buffers.table(buffer)?)? {
-            tensor.constant = true;
-            let entry = match dtype(table.u8(1)?) {
-                Ok(dtype) => Entry::new(tensor.shape.clone(), dtype, range),
-                Err(other) => Entry::unreadable(tensor.shape.clone(), other, range),
-            };
-            entries.push((tensor.key.clone(), entry));
-        }
+        let (tensor, entry) = tensor(file, i, &tensors.table(i)?, &buffers, &mut budget)?;
+        entries.extend(entry.map(|entry| (tensor.key.clone(), entry)));
         graph.tensors.push(tensor);
     }
-
-    let index = |value: i32, at: usize| match usize::try_from(value) {
-        Ok(index) if index < tensors.length => Ok(index),
-        _ => Err(format_error(label, at, &format!("one of {} tensors", tensors.length), format!("{value}"))),
-    };
-    let indices = |table: &Table<'_>, field: usize| -> Result<Vec<usize>> {
-        table.i32s(field)?.into_iter().map(|value| index(value, table.position)).collect()
-    };
-    graph.inputs = indices(&subgraph, 1)?;
-    graph.outputs = indices(&subgraph, 2)?;
+    let indices = Indices { label, tensors: tensors.length };
+    graph.inputs = indices.all(&subgraph, 1)?;
+    graph.outputs = indices.all(&subgraph, 2)?;
+    let codes = operator_codes(&model)?;
     let operators = subgraph.vector(3, 4)?;
     for i in 0..operators.length {
-        let table = operators.table(i)?;
-        let inputs = table.i32s(1)?;
-        budget.items(1 + inputs.len(), table.position)?;
-        // -1 stands for an input that is left out.
-        let input =
-            |&value: &i32| if value == -1 { Ok(None) } else { index(value, table.position).map(Some) };
-        let outputs = indices(&table, 2)?;
-        budget.items(outputs.len(), table.position)?;
-        let code = table.u32(0)? as usize;
-        let Some(&code) = codes.get(code) else {
-            let expected = format!("one of {} operator codes", codes.len());
-            return Err(format_error(label, table.position, &expected, format!("{code}")));
-        };
-        let mut options = [0; 4];
-        if let Some(table) = table.table(4)? {
-            for (field, option) in options.iter_mut().enumerate() {
-                *option = table.u8(field)?;
-            }
-        }
-        let inputs = inputs.iter().map(input).collect::<Result<_>>()?;
-        graph.operators.push(TfliteOperator { code, inputs, outputs, options, offset: table.position });
+        graph.operators.push(operator(&operators.table(i)?, &codes, &indices, &mut budget)?);
     }
     Ok((graph, entries))
+}
+
+/// A tensor and, if it is a constant, where its data lies.
+fn tensor(
+    file: Buffer<'_>,
+    number: usize,
+    table: &Table<'_>,
+    buffers: &Vector<'_>,
+    budget: &mut Budget<'_>,
+) -> Result<(TfliteTensor, Option<Entry>)> {
+    budget.items(1, table.position)?;
+    let buffer = table.u32(2)? as usize;
+    let shape = table.i32s(0)?;
+    let mut tensor = TfliteTensor {
+        name: table.text(3)?,
+        shape: shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(),
+        key: format!("tensor {number}"),
+        ..TfliteTensor::default()
+    };
+    if let Some(quantization) = table.table(4)? {
+        tensor.scales = quantization.f32s(2)?;
+        tensor.zero_points = quantization.i64s(3)?;
+        tensor.axis = quantization.u32(6)? as usize;
+    }
+    let numbers = tensor.name.len() + shape.len() + tensor.scales.len() + tensor.zero_points.len();
+    budget.numbers(numbers, table.position)?;
+    if buffer >= buffers.length {
+        let expected = format!("one of {} buffers", buffers.length);
+        return Err(format_error(file.label, table.position, &expected, format!("buffer {buffer}")));
+    }
+    let Some(range) = data(file, &buffers.table(buffer)?)? else { return Ok((tensor, None)) };
+    tensor.constant = true;
+    let entry = match dtype(table.u8(1)?) {
+        Ok(dtype) => Entry::new(tensor.shape.clone(), dtype, range),
+        Err(other) => Entry::unreadable(tensor.shape.clone(), other, range),
+    };
+    Ok((tensor, Some(entry)))
+}
+
+fn operator(
+    table: &Table<'_>,
+    codes: &[i32],
+    indices: &Indices<'_>,
+    budget: &mut Budget<'_>,
+) -> Result<TfliteOperator> {
+    let inputs = table.i32s(1)?;
+    budget.items(1 + inputs.len(), table.position)?;
+    // -1 stands for an input that is left out.
+    let input =
+        |&value: &i32| if value == -1 { Ok(None) } else { indices.one(value, table.position).map(Some) };
+    let outputs = indices.all(table, 2)?;
+    budget.items(outputs.len(), table.position)?;
+    let code = table.u32(0)? as usize;
+    let Some(&code) = codes.get(code) else {
+        let expected = format!("one of {} operator codes", codes.len());
+        return Err(format_error(indices.label, table.position, &expected, format!("{code}")));
+    };
+    let mut options = [0; 4];
+    if let Some(table) = table.table(4)? {
+        for (field, option) in options.iter_mut().enumerate() {
+            *option = table.u8(field)?;
+        }
+    }
+    let inputs = inputs.iter().map(input).collect::<Result<_>>()?;
+    Ok(TfliteOperator { code, inputs, outputs, options, offset: table.position })
+}
+
+/// Reads numbers of tensors.
+struct Indices<'l> {
+    label: &'l str,
+    tensors: usize,
+}
+
+impl Indices<'_> {
+    fn one(&self, value: i32, at: usize) -> Result<usize> {
+        match usize::try_from(value) {
+            Ok(index) if index < self.tensors => Ok(index),
+            _ => {
+                let expected = format!("one of {} tensors", self.tensors);
+                Err(format_error(self.label, at, &expected, format!("{value}")))
+            }
+        }
+    }
+
+    fn all(&self, table: &Table<'_>, field: usize) -> Result<Vec<usize>> {
+        table.i32s(field)?.into_iter().map(|value| self.one(value, table.position)).collect()
+    }
 }
 
 fn operator_codes(model: &Table<'_>) -> Result<Vec<i32>> {

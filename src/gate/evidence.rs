@@ -244,7 +244,8 @@ fn markdown(r: &GateReport) -> String {
         }
     }
     line(format_args!(
-        "\n## Error by module\n\n![Error by module]({SVG})\n\nAlone: only this module is in {name}; over the first {} examples.\n",
+        "\n## Error by module\n\n![Error by module]({SVG})\n\nAlone: only this module is {}; over the first {} examples.\n",
+        if four { "quantised: to 4 bits, or to int8 if all modules ended there" } else { "in int8" },
         r.sensitivity_examples
     ));
     line(format_args!(

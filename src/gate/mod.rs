@@ -230,7 +230,9 @@ pub fn quantize(
         if !kept.one_more(&ranking.worst_first, options.bits, most) {
             return Err(failed(&f32, options, &attempts));
         }
-        ranked = Some(ranking);
+        // What is hard for 4 bits need not be what is hard for int8.
+        let all_in_int8 = kept.int8.len() == ranking.worst_first.len() && kept.f32.is_empty();
+        ranked = Some(ranking).filter(|_| !all_in_int8);
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Isa {
     Neon,
     /// NEON with dot products of int8 (FEAT_DotProd).
     NeonDot,
+    /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. A build has it or has not.
+    WasmSimd128,
 }
 
 impl Isa {
@@ -41,7 +43,10 @@ impl Isa {
     #[cfg(target_arch = "aarch64")]
     pub const ALL: [Self; 3] = [Self::Scalar, Self::Neon, Self::NeonDot];
     /// Every tier of this architecture, in order of preference, least first.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(target_feature = "simd128")]
+    pub const ALL: [Self; 2] = [Self::Scalar, Self::WasmSimd128];
+    /// Every tier of this architecture, in order of preference, least first.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128")))]
     pub const ALL: [Self; 1] = [Self::Scalar];
 
     /// The name that [`OVERRIDE`] takes and kernel names end in.
@@ -55,6 +60,7 @@ impl Isa {
             Self::Amx => "amx",
             Self::Neon => "neon",
             Self::NeonDot => "neondot",
+            Self::WasmSimd128 => "wasm-simd128",
         }
     }
 
@@ -76,6 +82,8 @@ impl Isa {
             Self::Neon => Neon::new().is_some(),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => NeonDot::new().is_some(),
+            #[cfg(target_feature = "simd128")]
+            Self::WasmSimd128 => WasmSimd128::new().is_some(),
             _ => false,
         }
     }
@@ -94,6 +102,19 @@ pub(super) struct Scalar;
 impl Scalar {
     pub(super) fn new() -> Option<&'static Self> {
         Some(&Self)
+    }
+}
+
+/// Proof of simd128: WebAssembly cannot ask at run time, and a module with instructions that a runtime lacks does not load.
+#[cfg(target_feature = "simd128")]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WasmSimd128(());
+
+#[cfg(target_feature = "simd128")]
+impl WasmSimd128 {
+    /// The proof: this code was compiled.
+    pub(super) fn new() -> Option<&'static Self> {
+        Some(&Self(()))
     }
 }
 

@@ -6,6 +6,8 @@ use super::aligned::Line;
 use super::attention::{Attention, KeyScales};
 use super::embedding::PositionAndType;
 use super::gemm::{FloatRows, Gemm, Tiles};
+#[cfg(target_feature = "simd128")]
+use super::isa::WasmSimd128;
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
 use super::isa::{Isa, Scalar};
@@ -167,6 +169,8 @@ kernels!(Amx, Amx, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
 kernels!(Neon, Neon, "neon");
 #[cfg(target_arch = "aarch64")]
 kernels!(NeonDot, NeonDot, "neon,dotprod");
+#[cfg(target_feature = "simd128")]
+kernels!(WasmSimd128, WasmSimd128, "simd128");
 
 /// The kernels of an instruction set, if this CPU has it.
 pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
@@ -189,6 +193,8 @@ pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
         Isa::Neon => any(Neon::new()),
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => any(NeonDot::new()),
+        #[cfg(target_feature = "simd128")]
+        Isa::WasmSimd128 => any(WasmSimd128::new()),
         _ => None,
     }
 }
@@ -245,6 +251,8 @@ fn tiles(isa: Isa) -> [(usize, usize); 3] {
         Isa::Neon => of::<Neon>(),
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => of::<NeonDot>(),
+        #[cfg(target_feature = "simd128")]
+        Isa::WasmSimd128 => of::<WasmSimd128>(),
         _ => of::<Scalar>(),
     }
 }

@@ -33,9 +33,14 @@ impl Runner {
         check_head(&config, head, task)?;
         // Side by side: a vocabulary takes as long as the weights, 25 ms.
         let (engine, loaded) = std::thread::scope(|scope| {
-            let loading = scope.spawn(|| files.tokenizer());
+            let loading = std::thread::Builder::new().spawn_scoped(scope, || files.tokenizer());
             let engine = Engine::from_files(&files, Some(head), options);
-            (engine, loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let loaded = match loading {
+                Ok(loading) => loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // WebAssembly has no threads.
+                Err(_) => files.tokenizer(),
+            };
+            (engine, loaded)
         });
         let engine = engine?;
         let tokenizer = tokenizer(loaded?);

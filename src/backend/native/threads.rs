@@ -139,6 +139,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "no threads")]
     fn every_block_runs_once_and_stages_in_order() {
         for participants in [1, 2, 5] {
             let work = Log { counts: &[3, 1, 7, 0, 4], seen: Mutex::default(), panic_at: None };
@@ -152,6 +153,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(target_family = "wasm", ignore = "no threads")]
     fn a_panic_reaches_the_caller_and_stops_the_others() {
         let work = Log { counts: &[4, 4], seen: Mutex::default(), panic_at: Some((0, 2)) };
         let run = std::panic::AssertUnwindSafe(|| on_two_threads(2, &work));

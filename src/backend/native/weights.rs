@@ -11,6 +11,7 @@ use super::plan::{Part, Plan, Product, Step};
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
+use crate::kernels::reference::fma;
 use crate::kernels::{
     Aligned, LayerNorm, Line, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, Rows, UnplacedFloat,
     UnplacedI8, Weight, padded,
@@ -326,7 +327,7 @@ fn bias_and_factors(graph: &Graph, part: &Part, source: &dyn WeightSource) -> Re
     let Some(norm) = part.fold else { return Ok((bias, vec![1.0; outputs])) };
     let (gamma, beta) = (source.tensor(norm.weight)?.into_f32(), source.tensor(norm.bias)?.into_f32());
     for ((bias, gamma), beta) in bias.iter_mut().zip(gamma.iter()).zip(beta.iter()) {
-        *bias = gamma.mul_add(*bias, *beta);
+        *bias = fma(*gamma, *bias, *beta);
     }
     Ok((bias, gamma.into_owned()))
 }

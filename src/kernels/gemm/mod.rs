@@ -11,6 +11,8 @@ mod neon;
 mod pack;
 mod products;
 mod tile;
+#[cfg(target_feature = "simd128")]
+mod wasm;
 
 #[cfg(target_arch = "x86_64")]
 use amx::Configured;

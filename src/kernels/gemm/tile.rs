@@ -121,6 +121,7 @@ macro_rules! compiled_tile {
         }
     }};
 }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) use compiled_tile;
 
 /// Rows of f32 as bytes.

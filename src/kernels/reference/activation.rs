@@ -6,6 +6,7 @@
     reason = "coefficients as they were fitted; the nearest f32 is what counts"
 )]
 
+use super::fma;
 use crate::graph::Activation;
 
 /// Minimax polynomial of `2^r` on [-1/2, 1/2] in relative error, exact at 0: 9.2e-8 before rounding.
@@ -64,7 +65,7 @@ fn scaled(t: f32, polynomial: &[f32]) -> f32 {
 }
 
 fn horner(coefficients: &[f32], x: f32) -> f32 {
-    coefficients.iter().rev().copied().reduce(|p, c| p.mul_add(x, c)).unwrap_or(0.0)
+    coefficients.iter().rev().copied().reduce(|p, c| fma(p, x, c)).unwrap_or(0.0)
 }
 
 /// An [`Activation`] of one number; a NaN stays a NaN but for [`Activation::Tanh`], where it gives +-1.
@@ -80,10 +81,10 @@ pub fn activation(function: Activation, x: f32) -> f32 {
     match function {
         Activation::Identity => x,
         Activation::Relu => positive,
-        Activation::Gelu => (-u).mul_add(exp2(horner(&GELU_TAIL, u)), positive),
+        Activation::Gelu => fma(-u, exp2(horner(&GELU_TAIL, u)), positive),
         Activation::GeluNew => {
             let e = exp2(u * horner(&GELU_NEW, u * u));
-            (-u).mul_add(e / (1.0 + e), positive)
+            fma(-u, e / (1.0 + e), positive)
         }
         Activation::Tanh => {
             let e = exp2(x.abs() * TANH);

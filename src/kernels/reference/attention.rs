@@ -3,7 +3,7 @@
 use super::activation::{exp2, exp2_coarse};
 use super::gemm::dot;
 use super::quantize::{Levels, RowRange, quantize_row, range};
-use super::sum16;
+use super::{fma, sum16};
 
 /// `exp2(fma(score, c, -largest * c))` with `c = scale * log2(e)` for each score, and `1 / sum16` of them.
 fn softmax(scores: &mut [f32], scale: f32, exp2: impl Fn(f32) -> f32) -> f32 {
@@ -11,17 +11,17 @@ fn softmax(scores: &mut [f32], scale: f32, exp2: impl Fn(f32) -> f32) -> f32 {
     let largest = scores.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
     let shift = -largest * c;
     for x in scores.iter_mut() {
-        *x = exp2(x.mul_add(c, shift));
+        *x = exp2(fma(*x, c, shift));
     }
     1.0 / sum16(scores.iter().copied())
 }
 
 /// f32: scores are fma chains over the head, the output is a chain over the tokens times `1 / sum`.
 pub fn attention_f32(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scale: f32) -> Vec<f32> {
-    let chain = |acc: f32, (a, b): (&f32, &f32)| a.mul_add(*b, acc);
+    let chain = |acc: f32, (a, b): (&f32, &f32)| fma(*a, *b, acc);
     let mut p: Vec<f32> = keys.iter().map(|k| query.iter().zip(k).fold(0.0, chain)).collect();
     let inverse = softmax(&mut p, scale, exp2);
-    let column = |d: usize| p.iter().zip(values).fold(0.0f32, |acc, (p, v)| p.mul_add(v[d], acc));
+    let column = |d: usize| p.iter().zip(values).fold(0.0f32, |acc, (p, v)| fma(*p, v[d], acc));
     (0..query.len()).map(|d| column(d) * inverse).collect()
 }
 
@@ -41,7 +41,7 @@ pub fn attention_i8(
         .iter()
         .map(|(k, key_scale)| {
             let sum: i32 = k.iter().map(|&k| i32::from(k)).sum();
-            (dot(q, k) as f32 * r.scale).mul_add(*key_scale, r.offset * (key_scale * sum as f32))
+            fma(dot(q, k) as f32 * r.scale, *key_scale, r.offset * (key_scale * sum as f32))
         })
         .collect();
     let inverse = softmax(&mut p, scale, exp2_coarse);

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::activation::activation;
+use super::fma;
 use super::quantize::RowRange;
 use crate::graph::Activation;
 
@@ -16,12 +17,12 @@ pub fn dot(q: &[u8], w: &[i8]) -> i32 {
 pub fn linear_i8(q: &[u8], range: RowRange, w: &[i8], scale: f32, bias: f32) -> f32 {
     let column_sum: i32 = w.iter().map(|&w| i32::from(w)).sum();
     let offset_scale = scale * column_sum as f32;
-    (dot(q, w) as f32 * range.scale).mul_add(scale, range.offset.mul_add(offset_scale, bias))
+    fma(dot(q, w) as f32 * range.scale, scale, fma(range.offset, offset_scale, bias))
 }
 
 /// One output of an f32 linear, before its epilogue: a chain of fma over the inputs in order, from 0, plus `bias`.
 pub fn linear_f32(x: &[f32], w: &[f32], bias: f32) -> f32 {
-    x.iter().zip(w).fold(0.0f32, |acc, (&x, &w)| x.mul_add(w, acc)) + bias
+    x.iter().zip(w).fold(0.0f32, |acc, (&x, &w)| fma(x, w, acc)) + bias
 }
 
 /// One output of a bf16 linear, before its epilogue: the products of both sides rounded to bf16, summed in f64, plus `bias`. The
@@ -34,5 +35,5 @@ pub fn linear_bf16(x: &[f32], w: &[f32], bias: f32) -> f32 {
 /// `fma(gamma, residual, activation(x))`; without a residual, `activation(x)`.
 pub fn epilogue(x: f32, function: Activation, residual: Option<(f32, f32)>) -> f32 {
     let x = activation(function, x);
-    residual.map_or(x, |(r, gamma)| gamma.mul_add(r, x))
+    residual.map_or(x, |(r, gamma)| fma(gamma, r, x))
 }

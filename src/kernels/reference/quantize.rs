@@ -70,7 +70,7 @@ pub fn quantize_row(x: &[f32], levels: Levels, q: &mut [u8]) -> RowRange {
     let (range, inverse) = range(low, high, levels);
     let shift = -range.offset * inverse;
     for (q, x) in q.iter_mut().zip(x) {
-        *q = super::to_int(x.mul_add(inverse, shift)).clamp(0, 255) as u8;
+        *q = super::to_int(super::fma(*x, inverse, shift)).clamp(0, 255) as u8;
     }
     range
 }

@@ -14,6 +14,8 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(target_feature = "simd128")]
+mod wasm;
 
 use super::aligned::Line;
 #[cfg(target_arch = "aarch64")]

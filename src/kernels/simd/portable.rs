@@ -78,7 +78,7 @@ impl Simd for Scalar {
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         let mut out = c;
         for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
-            *o = x.mul_add(y, *o);
+            *o = super::super::reference::fma(x, y, *o);
         }
         out
     }
