@@ -67,7 +67,7 @@ CPU = Settings(
     transfer=Phase(steps=6_000, batch=32, length=64, rate=8e-4),
     pretrain=Phase(steps=2_000, batch=32, length=64, rate=5e-4),
     qa=Phase(steps=6_000, batch=16, length=256, rate=4e-4),
-    sst2=Phase(steps=12_000, batch=64, length=64, rate=5e-4),
+    sst2=Phase(steps=12_000, batch=64, length=64, rate=5e-4, multiple=4),
 )
 
 # Steps are upper bounds here: on a lent machine the clock ends each phase.

@@ -13,7 +13,8 @@ PAD, CLS, SEP, MASK = 0, 101, 102, 103
 FIRST_WORD = 999
 """Ids below are special or unused."""
 
-IGNORED = -100
+NO_LABEL = 999
+"""Label of an example that only the teacher labels."""
 
 
 @dataclass
@@ -92,7 +93,10 @@ class Examples:
         self.labels = {name: column[fits].to(device) for name, column in columns.items()}
         numbers = torch.arange(len(self.lengths))
         stretch = numbers // min(200, max(1, len(numbers) // 500))
-        self.held_out, self.train = numbers[stretch % 50 == 49], numbers[stretch % 50 != 49]
+        held_out = stretch % 50 == 49
+        if "label" in self.labels:
+            held_out &= self.labels["label"].cpu() != NO_LABEL
+        self.held_out, self.train = numbers[held_out], numbers[~held_out]
         self._key: tuple[int, int, int] | None = None
 
     def pick(self, step: int, size: int, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from data import Examples
 from export import write_folder
 from forward import compiled
 from model import frozen, open_model
-from quantize import Float, Int8
+from quantize import Bfloat16, Float, Int8
 from tasks import TASKS, Reader, Task
 from trainer import NOT_FINISHED, Trainer, generator, pick_device, seed_everything
 from transfer import Transfer
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--student", type=Path, required=True)
     parser.add_argument("--qat", type=float, default=0.0, help="last share of the phase that trains in int8 arithmetic")
+    parser.add_argument("--bf16", action="store_true", help="bf16 between f32 weights; for CPUs that multiply it")
     args = parser.parse_args()
     settings, run = PRESETS[args.preset], Path(args.run)
     phase = overridden(getattr(settings, args.task), args)
@@ -53,11 +54,15 @@ def main() -> None:
         teacher.run = compiled()
     in_float = Reader(model, Float(), teacher.run)
     in_int8 = Reader(model, Int8())
+    trained = in_float
+    if args.bf16:
+        trained, teacher.how = Reader(model, Bfloat16(), teacher.run), Bfloat16()
+        teacher.model.base_model.bfloat16()
 
     def losses(step: int, progress: float) -> dict[str, Tensor]:
         picked = examples.pick(step, phase.batch, args.seed)
         batch = examples.batch(picked, phase.multiple)
-        student = in_int8 if progress >= 1 - args.qat else in_float
+        student = in_int8 if progress >= 1 - args.qat else trained
         return task.losses(student, picked, batch, generator(device, args.seed, step))
 
     module = nn.ModuleDict({"student": model, "transfer": transfer})

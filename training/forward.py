@@ -26,6 +26,10 @@ class Trace:
     """`[batch, tokens, width]` of each layer."""
     key: list[Tensor]
 
+    def every(self, stride: int) -> "Trace":
+        """The hidden states of sequences 0, `stride`, 2 `stride`, ..."""
+        return Trace([x[::stride] for x in self.hidden], [], [])
+
 
 def encode(encoder: PreTrainedModel, ids: Tensor, types: Tensor, mask: Tensor | None, how: Arithmetic) -> Trace:
     """Runs `MobileBertModel` or `BertModel`. `ids`, `types`, `mask`: `[batch, tokens]`; no mask means no padding."""
@@ -59,22 +63,22 @@ def _mobilebert(encoder: Module, ids: Tensor, types: Tensor, mask: Tensor | None
     words = how.embedding(e.word_embeddings, ids)
     trigram = cat([F.pad(words[:, 1:], (0, 0, 0, 1)), words, F.pad(words[:, :-1], (0, 0, 1, 0))], dim=2)
     positions = how.embedding(e.position_embeddings, e.position_ids[:, : ids.shape[1]])
-    x = e.LayerNorm(how.linear(e.embedding_transformation, trigram) + positions + e.token_type_embeddings(types))
+    x = how.norm(e.LayerNorm, how.linear(e.embedding_transformation, trigram) + positions + e.token_type_embeddings(types))
     trace = Trace([x], [], [])
     for layer in encoder.encoder.layer:
         narrow, attention = layer.bottleneck, layer.attention
-        residual = narrow.input.LayerNorm(how.linear(narrow.input.dense, x))
-        shared = narrow.attention.LayerNorm(how.linear(narrow.attention.dense, x))
+        residual = how.norm(narrow.input.LayerNorm, how.linear(narrow.input.dense, x))
+        shared = how.norm(narrow.attention.LayerNorm, how.linear(narrow.attention.dense, x))
         q = how.linear(attention.self.query, shared)
         k = how.linear(attention.self.key, shared)
         v = how.linear(attention.self.value, x)
         context = how.linear(attention.output.dense, _attend(how, count, q, k, v, mask))
-        y = attention.output.LayerNorm(context + residual)
+        y = how.norm(attention.output.LayerNorm, context + residual)
         for block in [*getattr(layer, "ffn", ()), layer]:
             wide = how.linear(block.intermediate.dense, y).relu()
-            y = block.output.LayerNorm(how.linear(block.output.dense, wide, after_relu=True) + y)
+            y = how.norm(block.output.LayerNorm, how.linear(block.output.dense, wide, after_relu=True) + y)
         widen = layer.output.bottleneck
-        x = widen.LayerNorm(how.linear(widen.dense, y) + x)
+        x = how.norm(widen.LayerNorm, how.linear(widen.dense, y) + x)
         trace.hidden.append(x)
         trace.query.append(q)
         trace.key.append(k)
@@ -84,7 +88,7 @@ def _mobilebert(encoder: Module, ids: Tensor, types: Tensor, mask: Tensor | None
 def _bert(encoder: Module, ids: Tensor, types: Tensor, mask: Tensor | None, how: Arithmetic) -> Trace:
     e, count = encoder.embeddings, encoder.config.num_attention_heads
     positions = how.embedding(e.position_embeddings, e.position_ids[:, : ids.shape[1]])
-    x = e.LayerNorm(how.embedding(e.word_embeddings, ids) + positions + e.token_type_embeddings(types))
+    x = how.norm(e.LayerNorm, how.embedding(e.word_embeddings, ids) + positions + e.token_type_embeddings(types))
     trace = Trace([x], [], [])
     for layer in encoder.encoder.layer:
         attention = layer.attention
@@ -92,9 +96,9 @@ def _bert(encoder: Module, ids: Tensor, types: Tensor, mask: Tensor | None, how:
         k = how.linear(attention.self.key, x)
         v = how.linear(attention.self.value, x)
         context = how.linear(attention.output.dense, _attend(how, count, q, k, v, mask))
-        y = attention.output.LayerNorm(context + x)
+        y = how.norm(attention.output.LayerNorm, context + x)
         wide = layer.intermediate.intermediate_act_fn(how.linear(layer.intermediate.dense, y))
-        x = layer.output.LayerNorm(how.linear(layer.output.dense, wide) + y)
+        x = how.norm(layer.output.LayerNorm, how.linear(layer.output.dense, wide) + y)
         trace.hidden.append(x)
         trace.query.append(q)
         trace.key.append(k)

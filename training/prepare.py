@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from data import CLS, FIRST_WORD, MASK, PAD, SEP
+from data import CLS, FIRST_WORD, MASK, NO_LABEL, PAD, SEP
 from export import write_folder
 from model import has_masked_lm_head, open_model
+from recombine import recombined
 
 TEXT_FILE = 15_000_000
 """Bytes of a text file at most, so that each can be sent by itself."""
@@ -25,6 +26,10 @@ QA_LENGTH, QA_STRIDE, QUESTION_LENGTH = 384, 128, 64
 """As the engine reads long contexts: tokens of a window, tokens that neighbours share, longest question."""
 
 SST2_LENGTH = 128
+RECOMBINED_LENGTH = 62
+JOINTS = (",", ";", "--", "...", "and", "but", ", and", ", but", ", yet", ", though", "although", "because", "or")
+"""What stands between two joined phrases."""
+
 LINES = 2_000
 
 
@@ -129,10 +134,19 @@ def write_qa(files: list[Path], tokenizer: PreTrainedTokenizerBase, most: int | 
     write_examples(out / "qa.npz", tokenizer, sequences, columns)
 
 
-def write_sst2(file: Path, tokenizer: PreTrainedTokenizerBase, most: int | None, out: Path) -> None:
+def write_sst2(
+    file: Path, tokenizer: PreTrainedTokenizerBase, most: int | None, new: int, seed: int, out: Path
+) -> None:
+    """The rows, then `new` recombinations of them without a label."""
     rows = [line.split("\t") for line in file.read_text("utf-8").splitlines()[1:]][:most]
-    encoded = tokenizer([row[0] for row in rows], truncation=True, max_length=SST2_LENGTH)
-    write_examples(out / "sst2.npz", tokenizer, encoded["input_ids"], {"label": [int(row[1]) for row in rows]})
+    sequences = tokenizer([row[0] for row in rows], truncation=True, max_length=SST2_LENGTH)["input_ids"]
+    labels = [int(row[1]) for row in rows] + [NO_LABEL] * new
+    continues = [piece.startswith("##") for piece in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+    joints = [tuple(ids) for ids in tokenizer(list(JOINTS), add_special_tokens=False)["input_ids"]]
+    phrases = [tuple(ids[1:-1]) for ids in sequences]
+    for phrase in recombined(phrases, continues, joints, new, RECOMBINED_LENGTH, seed):
+        sequences.append([CLS, *phrase, SEP])
+    write_examples(out / "sst2.npz", tokenizer, sequences, {"label": labels})
 
 
 def write_examples(
@@ -158,11 +172,13 @@ def main() -> None:
     parser.add_argument("--sst2-teacher", type=Path, required=True)
     parser.add_argument("--text-mb", type=float, default=58.0, help="size of the text at most, 2 bytes a token")
     parser.add_argument("--examples", type=int, help="examples of each task file at most")
+    parser.add_argument("--recombined", type=int, default=0, help="sentences made of SST-2's phrases, for the teacher to label")
+    parser.add_argument("--seed", type=int, default=1, help="of the recombinations")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_of(args.qa_teacher)
     data = args.data
-    write_sst2(data / "glue/sst2/train.tsv", tokenizer, args.examples, args.out)
+    write_sst2(data / "glue/sst2/train.tsv", tokenizer, args.examples, args.recombined, args.seed, args.out)
     questions = [data / "squad/train-v1.1-partial.json", data / "qamr/dev.json", data / "qamr/test.json"]
     write_qa(questions, tokenizer, args.examples, args.out)
     write_text(data / "text", tokenizer, args.text_mb, args.out)

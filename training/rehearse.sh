@@ -20,13 +20,13 @@ mkdir -p "$out" && out=$(realpath "$out")
 cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python=${PYTHON:-python3}
-rm -rf "$out"/{prepared,run,whole,killed}
+rm -rf "$out"/{prepared,run,whole,killed,further}
 
 echo "== arithmetic"
-$python -m unittest test_arithmetic
+$python -m unittest test_arithmetic test_recombine
 
 echo "== prepare"
-$python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 300 \
+$python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 300 --recombined 100 \
     --base "$teachers/squad-minilm-l6" \
     --qa-teacher "$teachers/squad-minilm-l6" --sst2-teacher "$teachers/sst2-minilm-l6"
 
@@ -53,6 +53,10 @@ for file in "$out"/whole/base/*; do
     cmp "$file" "$out/killed/base/$(basename "$file")"
 done
 echo "same weights"
+
+echo "== train a finished model further, in bf16"
+$python finetune.py --task sst2 --preset tiny --prepared "$out/prepared" --teacher "$out/prepared/teachers/sst2" \
+    --student "$out/run/sst2/model" --run "$out/further" --bf16 --steps 10
 
 echo "== check"
 $python check_rehearsal.py --run "$out/run"

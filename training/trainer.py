@@ -73,7 +73,7 @@ class Trainer:
 
     def phase(self, name: str, phase: Phase, losses: Losses, minutes: float | None = None) -> bool:
         """Runs or continues a phase; false if it was stopped before its end (a checkpoint is written)."""
-        optimizer = torch.optim.AdamW(self._groups(phase), lr=phase.rate, betas=(0.9, 0.98), eps=1e-6)
+        optimizer = torch.optim.AdamW(self._groups(phase), lr=phase.rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
         step, spent = self._load(name, phase, optimizer)
         if step is None:
             return True

@@ -53,9 +53,10 @@ class Transfer(nn.Module):
         total = torch.zeros((), device=student.hidden[0].device)
         for project, (s, t) in zip(self.projections, places, strict=True):
             width = teacher.hidden[t].shape[-1:]
-            mine = F.layer_norm(project(student.hidden[s]).float(), width)
-            theirs = F.layer_norm(teacher.hidden[t].float(), width)
-            error = (mine - theirs).square().mean(-1)
+            x = student.hidden[s]
+            mine = F.layer_norm(F.linear(x, project.weight.to(x.dtype), project.bias.to(x.dtype)), width)
+            theirs = F.layer_norm(teacher.hidden[t], width)
+            error = (mine.float() - theirs.float()).square().mean(-1)
             total = total + (error.mean() if mask is None else error[mask].mean())
         return total / len(places)
 

@@ -145,7 +145,7 @@ def classify(model_folder: Path, sentences: list[str]) -> torch.Tensor:
     return torch.cat([model(**tokenizer(sentence, return_tensors="pt")).logits for sentence in sentences])
 
 
-def make_sst2(weights: Path, dev: Path, out: Path) -> None:
+def make_sst2(models: Path, weights: Path, dev: Path, out: Path) -> None:
     rows = [line.split("\t") for line in dev.read_text(encoding="utf-8").split("\n")[1:] if line]
     sentences = [sentence for sentence, _ in rows]
     truth = torch.tensor([int(label) for _, label in rows])
@@ -153,18 +153,18 @@ def make_sst2(weights: Path, dev: Path, out: Path) -> None:
     def accuracy(logits: torch.Tensor) -> float:
         return round((logits.argmax(1) == truth).double().mean().item(), 6)
 
-    mobilebert = classify(weights / "sst2-mobilebert-6l", sentences)
+    sentiment = classify(models / "sentiment", sentences)
     minilm = classify(weights / "sst2-minilm-l6", sentences)
     report = {
-        "sst2-mobilebert-6l": {
-            "accuracy": accuracy(mobilebert),
-            "labels": mobilebert.argmax(1).tolist(),
-            "logits": [[round(value, 5) for value in row] for row in mobilebert.tolist()],
+        "sentiment": {
+            "accuracy": accuracy(sentiment),
+            "labels": sentiment.argmax(1).tolist(),
+            "logits": [[round(value, 5) for value in row] for row in sentiment.tolist()],
         },
         "sst2-minilm-l6": {"accuracy": accuracy(minilm)},
     }
     (out / "sst2.json").write_text(json.dumps(report) + "\n")
-    print(f"sst2.json: {len(rows)} lines, accuracy {accuracy(mobilebert)} and {accuracy(minilm)}")
+    print(f"sst2.json: {len(rows)} lines, accuracy {accuracy(sentiment)} and {accuracy(minilm)}")
 
 
 def main() -> None:
@@ -180,7 +180,7 @@ def main() -> None:
     torch.set_num_threads(2)
     make_qa(arguments.weights / "squad-minilm-l6", arguments.squad, out / "qa.jsonl")
     make_qa(arguments.models / "qa", arguments.squad, out / "qa-int8.jsonl")
-    make_sst2(arguments.weights, arguments.sst2, out)
+    make_sst2(arguments.models, arguments.weights, arguments.sst2, out)
 
 
 if __name__ == "__main__":
