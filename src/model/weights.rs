@@ -241,8 +241,8 @@ fn bind(
             Err(Error::tensor(checkpoint.file_of(name), name, problem))
         }
         (_, _, shape) => {
-            check_shape(checkpoint, name, shape)?;
             checkpoint.check_float(name)?;
+            check_shape(checkpoint, name, shape)?;
             bound(Stored::Float)
         }
     }
