@@ -85,8 +85,10 @@ impl Function for GeluNew {
 impl Function for Tanh {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
-        let e = exp2(s, s.mul(s.abs(x), s.splat(TANH)));
+        let u = s.min(s.splat(f32::MAX), s.abs(x));
+        let e = exp2(s, s.mul(u, s.splat(TANH)));
         let one = s.splat(1.0);
-        s.copy_sign(s.div(s.sub(one, e), s.add(one, e)), x)
+        let t = s.div(s.sub(one, e), s.add(one, e));
+        s.copy_sign(s.fma(s.zero(), u, t), x)
     }
 }

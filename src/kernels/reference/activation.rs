@@ -68,7 +68,7 @@ fn horner(coefficients: &[f32], x: f32) -> f32 {
     coefficients.iter().rev().copied().reduce(|p, c| fma(p, x, c)).unwrap_or(0.0)
 }
 
-/// An [`Activation`] of one number; a NaN stays a NaN but for [`Activation::Tanh`], where it gives +-1.
+/// An [`Activation`] of one number; a NaN stays a NaN.
 ///
 /// * `Relu`: `if 0 > x { 0 } else { x }`.
 /// * `Gelu`: `max(x, 0) - u * Phi(-u)` with `u = min(|x|, 6)` and `Phi(-u) = exp2(polynomial(u))`; absolute error below 3e-7 + 6e-8 |x|.
@@ -87,8 +87,10 @@ pub fn activation(function: Activation, x: f32) -> f32 {
             fma(-u, e / (1.0 + e), positive)
         }
         Activation::Tanh => {
-            let e = exp2(x.abs() * TANH);
-            ((1.0 - e) / (1.0 + e)).copysign(x)
+            let u = if f32::MAX < x.abs() { f32::MAX } else { x.abs() };
+            let e = exp2(u * TANH);
+            // `exp2` loses a NaN; `0 * u` brings it back.
+            fma(0.0, u, (1.0 - e) / (1.0 + e)).copysign(x)
         }
     }
 }
