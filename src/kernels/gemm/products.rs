@@ -25,7 +25,7 @@ pub(in crate::kernels) trait Products: Copy {
     unsafe fn row(self, x: *const u8) -> Self::Row;
 
     /// # Safety
-    /// 64 bytes can be read at `line`.
+    /// 64 bytes can be read at `line`, the start of a [`crate::kernels::Line`].
     unsafe fn weights(self, line: *const u8) -> Self::Weights;
 
     /// The sums and the products of four bytes.
@@ -111,7 +111,7 @@ impl<S: Dot> Products for F32<S> {
 
     #[inline(always)]
     unsafe fn weights(self, line: *const u8) -> S::F {
-        // SAFETY: the caller's; an array has the alignment of its numbers, which lines have.
+        // SAFETY: the caller's; a line is aligned to more than its numbers need.
         self.0.load(unsafe { &*line.cast::<[f32; LANES]>() })
     }
 
@@ -153,7 +153,7 @@ impl<S: Dot> Products for Bf16<S> {
 
     #[inline(always)]
     unsafe fn weights(self, line: *const u8) -> [S::F; 2] {
-        // SAFETY: the caller's; an array has the alignment of its numbers, which lines have.
+        // SAFETY: the caller's; a line is aligned to more than its numbers need.
         let pairs = self.0.load_int(unsafe { &*line.cast::<[i32; LANES]>() });
         [self.0.low_halves(pairs), self.0.high_halves(pairs)]
     }
