@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from config import PRESETS, add_arguments, overridden
 from data import Examples
 from export import write_folder
-from forward import compiled
+from forward import compiled, encode
 from model import frozen, open_model
 from quantize import Bfloat16, Float, Int8
 from tasks import TASKS, Reader, Task
@@ -35,7 +35,9 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--prepared", type=Path, required=True, help="folder that prepare.py wrote")
-    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument(
+        "--teacher", type=Path, nargs="+", required=True, help="of several, the logits are averaged; feature maps: the first's"
+    )
     parser.add_argument("--student", type=Path, required=True)
     parser.add_argument("--qat", type=float, default=0.0, help="last share of the phase that trains in int8 arithmetic")
     parser.add_argument("--bf16", action="store_true", help="bf16 between f32 weights; for CPUs that multiply it")
@@ -46,18 +48,19 @@ def main() -> None:
     device = pick_device(args.device)
 
     model = open_model(args.student, args.task).to(device)
-    teacher = Reader(frozen(open_model(args.teacher, args.task)).to(device), Float())
-    transfer = Transfer(model.base_model, teacher.model.base_model).to(device)
+    teachers = [Reader(frozen(open_model(folder, args.task)).to(device), Float()) for folder in args.teacher]
+    transfer = Transfer(model.base_model, teachers[0].model.base_model).to(device)
     examples = Examples(args.prepared / f"{args.task}.npz", device, phase.length)
-    task: Task = TASKS[args.task](examples, teacher, transfer)
-    if args.compile:
-        teacher.run = compiled()
-    in_float = Reader(model, Float(), teacher.run)
+    task: Task = TASKS[args.task](examples, teachers, transfer)
+    run_encoder = compiled() if args.compile else encode
+    in_float = Reader(model, Float(), run_encoder)
     in_int8 = Reader(model, Int8())
-    trained = in_float
-    if args.bf16:
-        trained, teacher.how = Reader(model, Bfloat16(), teacher.run), Bfloat16()
-        teacher.model.base_model.bfloat16()
+    trained = Reader(model, Bfloat16(), run_encoder) if args.bf16 else in_float
+    for teacher in teachers:
+        teacher.run = run_encoder
+        if args.bf16:
+            teacher.how = Bfloat16()
+            teacher.model.base_model.bfloat16()
 
     def losses(step: int, progress: float) -> dict[str, Tensor]:
         picked = examples.pick(step, phase.batch, args.seed)
@@ -72,7 +75,7 @@ def main() -> None:
     model.eval()
     scores = {
         name: share_right(task, examples, reader, phase.multiple)
-        for name, reader in (("teacher", teacher), ("float", in_float), ("int8", in_int8))
+        for name, reader in (("teacher", teachers[0]), ("float", in_float), ("int8", in_int8))
     }
     trainer.log(event="held out", examples=len(examples.held_out), **{k: round(v, 4) for k, v in scores.items()})
     write_folder(model, args.student, run / "model")

@@ -20,7 +20,7 @@ mkdir -p "$out" && out=$(realpath "$out")
 cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python=${PYTHON:-python3}
-rm -rf "$out"/{prepared,run,whole,killed,further}
+rm -rf "$out"/{prepared,run,whole,killed,teacher,further}
 
 echo "== arithmetic"
 $python -m unittest test_arithmetic test_recombine
@@ -54,9 +54,10 @@ for file in "$out"/whole/base/*; do
 done
 echo "same weights"
 
-echo "== train a finished model further, in bf16"
-$python finetune.py --task sst2 --preset tiny --prepared "$out/prepared" --teacher "$out/prepared/teachers/sst2" \
-    --student "$out/run/sst2/model" --run "$out/further" --bf16 --steps 10
+echo "== train a second teacher, and a finished model further with both, in bf16"
+$python teacher.py --preset tiny --prepared "$out/prepared" --base "$teachers/squad-minilm-l6" --run "$out/teacher"
+$python finetune.py --task sst2 --preset tiny --prepared "$out/prepared" --bf16 --steps 10 \
+    --teacher "$out/prepared/teachers/sst2" "$out/teacher/model" --student "$out/run/sst2/model" --run "$out/further"
 
 echo "== check"
 $python check_rehearsal.py --run "$out/run"

@@ -54,21 +54,27 @@ def from_teacher(mine: Tensor, theirs: Tensor) -> Tensor:
     return TEMPERATURE**2 * divergence.sum(-1).mean()
 
 
+def average(logits: list[Tensor]) -> Tensor:
+    """What several teachers say together."""
+    return torch.stack(logits).mean(0)
+
+
 class QuestionAnswering:
     """Start and end of an answer."""
 
-    def __init__(self, examples: Examples, teacher: Reader, transfer: Transfer) -> None:
-        self.examples, self.teacher, self.transfer = examples, teacher, transfer
+    def __init__(self, examples: Examples, teachers: list[Reader], transfer: Transfer) -> None:
+        self.examples, self.teachers, self.transfer = examples, teachers, transfer
 
     def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
-            theirs = self.teacher.trace(batch)
+            traces = [teacher.trace(batch) for teacher in self.teachers]
+            target = average([self._logits(*pair, batch) for pair in zip(self.teachers, traces, strict=True)])
         mine = student.trace(batch)
         logits = self._logits(student, mine, batch)
         return {
             "labels": LABELS * F.cross_entropy(logits.flatten(0, 1), self._places(picked).flatten()),
-            "teacher": from_teacher(logits, self._logits(self.teacher, theirs, batch)),
-            "features": FEATURES * self.transfer.features(mine, theirs, batch.mask),
+            "teacher": from_teacher(logits, target),
+            "features": FEATURES * self.transfer.features(mine, traces[0], batch.mask),
         }
 
     def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor:
@@ -90,17 +96,17 @@ class Sentiment:
     Sentences may be without a label themselves (`NO_LABEL`).
     """
 
-    def __init__(self, examples: Examples, teacher: Reader, transfer: Transfer) -> None:
-        self.examples, self.teacher, self.transfer = examples, teacher, transfer
-        words = teacher.model.get_input_embeddings().weight
+    def __init__(self, examples: Examples, teachers: list[Reader], transfer: Transfer) -> None:
+        self.examples, self.teachers, self.transfer = examples, teachers, transfer
+        words = teachers[0].model.get_input_embeddings().weight
         self.near = neighbours(words, examples.continues, examples.ids.unique())
 
     def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         variant = augmented(batch, self.examples.continues, self.near, noise)
         both = Batch(*(torch.cat(pair) for pair in zip(vars(batch).values(), vars(variant).values(), strict=True)))
         with torch.no_grad():
-            theirs = self.teacher.trace(both)
-            target = sst2_logits(self.teacher, theirs)
+            traces = [teacher.trace(both) for teacher in self.teachers]
+            target = average([sst2_logits(*pair) for pair in zip(self.teachers, traces, strict=True)])
         mine = student.trace(both)
         logits = sst2_logits(student, mine)
         labels = self.examples.label("label", picked)
@@ -108,7 +114,7 @@ class Sentiment:
         return {
             "labels": LABELS * wrong / len(picked),
             "teacher": from_teacher(logits, target),
-            "features": FEATURES * self.transfer.features(mine.every(SEEN), theirs.every(SEEN), both.mask[::SEEN]),
+            "features": FEATURES * self.transfer.features(mine.every(SEEN), traces[0].every(SEEN), both.mask[::SEEN]),
         }
 
     def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor:
