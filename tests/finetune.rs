@@ -96,6 +96,39 @@ fn a_classifier_learns_in_any_arithmetic() {
     assert_eq!(names, ["f32", "int4", "int8", "quantised-int4", "quantised-int8", "texts.tsv"]);
 }
 
+/// A teacher that knows better than the data, in floats and for a student in 4 bits.
+#[test]
+fn a_teacher_stands_in_for_the_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = texts(folder.path());
+    let teacher = folder.path().join("teacher");
+    finetune(&teacher, &data, &options()).unwrap();
+    let wrong = folder.path().join("wrong.tsv");
+    let text = fs::read_to_string(&data).unwrap();
+    fs::write(&wrong, text.replace("positive", "neutral")).unwrap();
+    for (name, options) in [("f32", options()), ("int4", options().qat(Bits::Four))] {
+        let options = options.teacher(teacher.to_str().unwrap());
+        let to = folder.path().join(name);
+        train::finetune(&checkpoint("bert-f32"), &to, &wrong, None, &options, &|_| {}).unwrap();
+        assert!(accuracy(&to, &data) > 95.0, "{name}");
+    }
+
+    // Other tokens, and labels in another order.
+    let changed = |file: &str, from: &str, to: &str| {
+        let path = folder.path().join(file.replace('.', "-"));
+        copy(&teacher, &path);
+        let text = fs::read_to_string(path.join(file)).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(path.join(file), text.replacen(from, to, 1)).unwrap();
+        let options = options().teacher(path.to_str().unwrap());
+        finetune(&folder.path().join("none"), &data, &options).unwrap_err().to_string()
+    };
+    let error = changed("vocab.txt", "good\n", "gude\n");
+    assert!(error.contains("`teacher`") && error.contains("vocabulary"), "{error}");
+    let error = changed("config.json", "positive", "else");
+    assert!(error.contains("else"), "{error}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,8 +2,13 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::loss::{cross_entropy, mse};
+use candle_nn::ops::log_softmax;
 
 use super::padded::Padded;
+
+/// Divides both models' logits, so that the labels that a teacher thinks unlikely say something too (Hinton, Vinyals and Dean
+/// 2015, arXiv 1503.02531, section 2).
+const TEMPERATURE: f64 = 2.0;
 
 /// What each sequence should be given.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,14 +47,42 @@ impl Targets {
                 mse(&logits.flatten_all()?, &values)
             }
             Targets::Spans(spans) => {
-                let block = padded.block(logits)?;
-                let side = |side: usize| {
+                let [first, last] = scores_of_tokens(logits, padded)?;
+                let side = |scores: &Tensor, side: usize| {
                     let tokens: Vec<u32> = spans.iter().map(|span| span[side]).collect();
-                    let scores = padded.masked(&block.narrow(2, side, 1)?.squeeze(2)?)?;
-                    cross_entropy(&scores, &Tensor::new(tokens, device)?)
+                    cross_entropy(scores, &Tensor::new(tokens, device)?)
                 };
-                (side(0)? + side(1)?)? / 2.0
+                (side(&first, 0)? + side(&last, 1)?)? / 2.0
             }
         }
     }
+
+    /// The same of a teacher's logits instead of the targets: the mean Kullback-Leibler divergence of the probabilities at
+    /// [`TEMPERATURE`], times its square, which keeps the size of the gradient; or the squared difference of two values.
+    pub(super) fn divergence(&self, logits: &Tensor, teacher: &Tensor, padded: &Padded) -> Result<Tensor> {
+        match self {
+            Targets::Labels(_) => divergence(logits, teacher),
+            Targets::Values(_) => mse(logits, teacher),
+            Targets::Spans(_) => {
+                let [first, last] = scores_of_tokens(logits, padded)?;
+                let [their_first, their_last] = scores_of_tokens(teacher, padded)?;
+                (divergence(&first, &their_first)? + divergence(&last, &their_last)?)? / 2.0
+            }
+        }
+    }
+}
+
+/// `[tokens, 2]` to the scores of first and of last tokens, each `[sequences, longest]`.
+fn scores_of_tokens(logits: &Tensor, padded: &Padded) -> Result<[Tensor; 2]> {
+    let block = padded.block(logits)?;
+    let side = |side: usize| padded.masked(&block.narrow(2, side, 1)?.squeeze(2)?);
+    Ok([side(0)?, side(1)?])
+}
+
+/// Of `[rows, choices]` each.
+fn divergence(logits: &Tensor, teacher: &Tensor) -> Result<Tensor> {
+    let logarithms = |x: &Tensor| log_softmax(&(x / TEMPERATURE)?, 1);
+    let theirs = logarithms(teacher)?;
+    let each = (theirs.exp()? * (&theirs - logarithms(logits)?)?)?;
+    each.sum(1)?.mean_all()? * TEMPERATURE.powi(2)
 }

@@ -9,6 +9,7 @@ mod optimizer;
 mod padded;
 mod parameters;
 mod straight_through;
+mod teacher;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use self::examples::Examples;
 use self::loss::Targets;
 use self::optimizer::Optimizer;
 use self::parameters::Parameters;
+use self::teacher::Teacher;
 use crate::backend::candle::{self, backend_error};
 use crate::backend::{Precision, Request};
 use crate::config::{Head, ModelConfig};
@@ -40,6 +42,7 @@ use crate::text::Batch;
 pub struct FinetuneOptions {
     task: Task,
     qat: Option<Bits>,
+    teacher: Option<String>,
     epochs: usize,
     batch: usize,
     rate: f64,
@@ -56,6 +59,7 @@ impl FinetuneOptions {
         Self {
             task,
             qat: None,
+            teacher: None,
             epochs: 3,
             batch: 16,
             rate: 3e-5,
@@ -70,6 +74,13 @@ impl FinetuneOptions {
     /// Computes as the int8 engine does on weights of that many bits, with gradients straight through the rounding.
     pub fn qat(mut self, bits: Bits) -> Self {
         self.qat = Some(bits);
+        self
+    }
+
+    /// Learns the logits of the model at `source`, which runs in f32, instead of the data's labels. With
+    /// [`FinetuneOptions::qat`] that may be the model itself: rounded, it learns to say what it says in floats.
+    pub fn teacher(mut self, source: impl Into<String>) -> Self {
+        self.teacher = Some(source.into());
         self
     }
 
@@ -185,7 +196,7 @@ pub struct FinetuneReport {
 ///
 /// # Errors
 /// Those of opening the source and reading the data; [`ErrorKind::WrongTask`] if the model has another head;
-/// [`ErrorKind::Option`] for a task or a value that cannot be trained; [`ErrorKind::Diverged`]; [`ErrorKind::Input`] if the
+/// [`ErrorKind::Option`] for a task or a value that cannot be trained, and for a teacher of other labels or tokens; [`ErrorKind::Diverged`]; [`ErrorKind::Input`] if the
 /// destination exists.
 ///
 /// ```no_run
@@ -243,6 +254,9 @@ fn run(
     let eval_data = eval_data.map(|path| options.task.read(path)).transpose()?;
 
     let examples = examples(&files, &config, &data, options)?;
+    let teacher = options.teacher.as_deref();
+    let teacher =
+        teacher.map(|source| Teacher::open(source, &config, &examples, &data, options)).transpose()?;
     let scored = |model: &str, what: &str| {
         eval_data.as_ref().map(|data| score(model, destination, data, options, what, progress)).transpose()
     };
@@ -252,8 +266,7 @@ fn run(
     let parameters = Parameters::load(graph, &weights, candle::device()?)?;
     // Its map is closed first: the folder may be replaced.
     drop(weights);
-    let (steps, losses) =
-        train(&config, &parameters, &examples, options.qat.map(rounding), options, progress)?;
+    let (steps, losses) = train(&config, &parameters, &examples, teacher.as_ref(), options, progress)?;
 
     let partial = Partial::create(destination)?;
     let trained = parameters.snapshot().map_err(|e| backend_error("weights", e))?;
@@ -337,10 +350,11 @@ fn train(
     config: &ModelConfig,
     parameters: &Parameters,
     examples: &Examples,
-    qat: Option<Rounding>,
+    teacher: Option<&Teacher>,
     options: &FinetuneOptions,
     progress: Progress<'_>,
 ) -> Result<(usize, Vec<f64>)> {
+    let qat = options.qat.map(rounding);
     let per_epoch = examples.sequences.len().div_ceil(options.batch);
     let total = per_epoch * options.epochs;
     let failed = |e| backend_error("training", e);
@@ -351,7 +365,7 @@ fn train(
         for sequences in shuffled(examples.sequences.len(), options.seed, epoch).chunks(options.batch) {
             let (batch, targets) = examples.batch(sequences)?;
             engine::check(config, &Request::new(&batch))?;
-            let (loss, value) = forward(parameters, &batch, &targets, qat)?;
+            let (loss, value) = forward(parameters, &batch, &targets, teacher, qat)?;
             if !value.is_finite() {
                 return Err(ErrorKind::Diverged { step: done + 1, loss: value }.into());
             }
@@ -370,6 +384,7 @@ fn forward(
     parameters: &Parameters,
     batch: &Batch,
     targets: &Targets,
+    teacher: Option<&Teacher>,
     qat: Option<Rounding>,
 ) -> Result<(::candle_core::Tensor, f64)> {
     let failed = |e| backend_error("loss", e);
@@ -379,7 +394,11 @@ fn forward(
     };
     let request = Request::new(batch);
     let logits = candle::run(&parameters.graph, &arithmetic, &request, &parameters.device, |_, _| Ok(()))?;
-    let loss = targets.loss(&logits, &arithmetic.padded).map_err(failed)?;
+    let loss = match teacher {
+        Some(teacher) => targets.divergence(&logits, &teacher.logits(batch, &logits)?, &arithmetic.padded),
+        None => targets.loss(&logits, &arithmetic.padded),
+    };
+    let loss = loss.map_err(failed)?;
     let value = loss.to_scalar::<f32>().map_err(failed)?;
     Ok((loss, f64::from(value)))
 }

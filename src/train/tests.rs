@@ -93,40 +93,55 @@ fn is_unseen(name: &str, targets: &Targets) -> bool {
 /// In f64, where differences are exact enough to see a wrong factor or a missing path in any parameter.
 #[test]
 fn gradients_are_differences() {
-    const STEP: f64 = 1e-5;
-    // candle's derivatives of GELU have constants of six digits.
-    const TOLERANCE: f64 = 1e-5;
     for (mut parameters, targets) in cases() {
         let wide = |var: &Var| Var::from_tensor(&var.to_dtype(DType::F64).unwrap()).unwrap();
         parameters.vars = parameters.vars.iter().map(wide).collect();
         let batch = batch(0);
-        let loss = |parameters: &Parameters| {
+        let forward = |parameters: &Parameters| {
             let training = Training::float(parameters, &batch).unwrap();
-            targets.loss(&logits(parameters, &training, &batch), &training.padded).unwrap()
+            (logits(parameters, &training, &batch), training.padded)
         };
-        let gradients = loss(&parameters).backward().unwrap();
-        for (var, parameter) in parameters.vars.iter().zip(&parameters.graph.parameters) {
-            let name = &parameter.name;
-            let values: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
-            let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
-            let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-            if is_unseen(name, &targets) {
-                assert!(norm < 1e-12, "{name}: {norm}");
-                continue;
-            }
-            assert!(norm > 1e-9, "{name}: {norm}");
-            // Along the gradient the slope is its norm: that sees every element.
-            let moved = |step: f64| {
-                let moved = values.iter().zip(&gradient).map(|(v, g)| v + step * g / norm);
-                let moved = Tensor::from_vec(moved.collect::<Vec<_>>(), var.shape(), &Device::Cpu).unwrap();
-                var.set(&moved).unwrap();
-                loss(&parameters).to_scalar::<f64>().unwrap()
-            };
-            let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
-            moved(0.0);
-            assert!((slope / norm - 1.0).abs() < TOLERANCE, "{name}: slope {slope}, norm {norm}");
+        let like = forward(&parameters).0;
+        let teacher = var(like.dims(), 3).to_dtype(DType::F64).unwrap();
+        let of_targets = |parameters: &Parameters| {
+            let (logits, padded) = forward(parameters);
+            targets.loss(&logits, &padded).unwrap()
+        };
+        let of_teacher = |parameters: &Parameters| {
+            let (logits, padded) = forward(parameters);
+            targets.divergence(&logits, &teacher, &padded).unwrap()
+        };
+        check_gradients(&parameters, &targets, &of_targets);
+        check_gradients(&parameters, &targets, &of_teacher);
+    }
+}
+
+fn check_gradients(parameters: &Parameters, targets: &Targets, loss: &dyn Fn(&Parameters) -> Tensor) {
+    const STEP: f64 = 1e-5;
+    // candle's derivatives of GELU have constants of six digits.
+    const TOLERANCE: f64 = 1e-5;
+    let gradients = loss(parameters).backward().unwrap();
+    for (var, parameter) in parameters.vars.iter().zip(&parameters.graph.parameters) {
+        let name = &parameter.name;
+        let values: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
+        let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+        let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        if is_unseen(name, targets) {
+            assert!(norm < 1e-12, "{name}: {norm}");
+            continue;
         }
+        assert!(norm > 1e-9, "{name}: {norm}");
+        // Along the gradient the slope is its norm: that sees every element.
+        let moved = |step: f64| {
+            let moved = values.iter().zip(&gradient).map(|(v, g)| v + step * g / norm);
+            let moved = Tensor::from_vec(moved.collect::<Vec<_>>(), var.shape(), &Device::Cpu).unwrap();
+            var.set(&moved).unwrap();
+            loss(parameters).to_scalar::<f64>().unwrap()
+        };
+        let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+        moved(0.0);
+        assert!((slope / norm - 1.0).abs() < TOLERANCE, "{name}: slope {slope}, norm {norm}");
     }
 }
 

@@ -25,6 +25,8 @@ fn finetune_writes_a_model_and_says_what_it_gained() {
     assert_eq!(label["label"].as_str().map(str::is_empty), Some(false));
 
     run(&args).failed(1, "already exists");
+    let other = run(&[&args[..], &["--force", "--teacher", &tiny("mobilebert-f32")]].concat());
+    other.failed(1, "question answering");
     let again = run(&[&args[..], &["--force", "--epochs", "1"]].concat());
     assert!(
         again.code == 0 && again.stdout.contains("1 steps in f32; loss "),

@@ -186,6 +186,9 @@ pub(in crate::cli) struct Finetune {
     /// Bits of a weight that --qat trains for: 8 or 4
     #[arg(long, value_name = "N", default_value = "8", requires = "qat")]
     pub(in crate::cli) bits: Bits,
+    /// Learn the logits of this model, run in f32, instead of the labels. With --qat it may be SRC itself
+    #[arg(long, value_name = "SOURCE")]
+    pub(in crate::cli) teacher: Option<String>,
     /// How often each example is seen
     #[arg(long, value_name = "N", default_value = "3")]
     pub(in crate::cli) epochs: NonZeroUsize,

@@ -34,6 +34,9 @@ pub(super) fn run(args: &args::Finetune, global: &Global) -> Result<(), Failure>
     if args.qat {
         options = options.qat(args.bits);
     }
+    if let Some(teacher) = &args.teacher {
+        options = options.teacher(teacher);
+    }
     if let Some(examples) = args.limit {
         options = options.limit(examples.get());
     }
