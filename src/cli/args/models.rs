@@ -61,7 +61,7 @@ pub(super) const EXAMPLE_FINETUNE: &str = "\
 Examples:
   $ mobilebert finetune my-model tuned --task sst2 --data train.tsv
   $ mobilebert finetune my-model tuned --task sst2 --data train.tsv \\
-      --qat --bits 4 --epochs 1 --eval-data dev.tsv
+      --qat --bits 4 --teacher my-model --rate 1e-5 --eval-data dev.tsv
   $ mobilebert quantize tuned tuned-int4 --bits 4
 
 DEST is a folder in f32 that every command opens. With --qat each step
