@@ -88,14 +88,22 @@ fn int8_graphs_hold_the_rounded_weights() {
     const ROUNDING: f32 = 1.0 / 254.0;
     /// The zero points of this file were moved by 6, and what fell out of the range was cut off.
     const CUT: f32 = 6.0 / 127.0;
-    let original = Checkpoint::open_folder(&golden("checkpoints/mobilebert-f32")).unwrap();
-    for (source, allowed) in [
-        ("convert/onnx-mobilebert-qa-dynamic", ROUNDING),
-        ("convert/onnx-mobilebert-qa-qdq", ROUNDING),
-        ("convert/tflite-mobilebert-qa-dynamic", ROUNDING),
-        ("convert/tflite-mobilebert-qa-static", ROUNDING),
-        ("convert/tflite-mobilebert-qa-asymmetric", ROUNDING + CUT),
+    /// Of `weight * gamma / gamma`, where the product and gamma (0.9 to 1.1) are rounded: twice 1.1 / 0.9 of it.
+    const QUOTIENT: f32 = 2.5 * ROUNDING;
+    let original = golden("checkpoints/mobilebert-f32");
+    // What TensorFlow's converter rounds are the products of norms and linears.
+    let (target, _) = convert("convert/tflite-tf-mobilebert-qa");
+    let folded = target.path().join("model");
+    for (source, original, allowed) in [
+        ("convert/onnx-mobilebert-qa-dynamic", &original, ROUNDING),
+        ("convert/onnx-mobilebert-qa-qdq", &original, ROUNDING),
+        ("convert/tflite-mobilebert-qa-dynamic", &original, ROUNDING),
+        ("convert/tflite-mobilebert-qa-static", &original, ROUNDING),
+        ("convert/tflite-mobilebert-qa-asymmetric", &original, ROUNDING + CUT),
+        ("convert/tflite-tf-mobilebert-qa-dynamic", &folded, QUOTIENT),
+        ("convert/tflite-tf-mobilebert-qa-static", &folded, QUOTIENT),
     ] {
+        let original = Checkpoint::open_folder(original).unwrap();
         let (target, report) = convert(source);
         let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
         assert_eq!(written.entries().count(), original.entries().count(), "{source}");
@@ -131,6 +139,74 @@ fn folded_norms_are_unfolded() {
         }
     }
     assert!(inexact > 0, "nothing was folded");
+}
+
+/// TensorFlow's converter multiplies NoNorms into the linears before and behind them, whatever form the rest of the graph has.
+#[test]
+fn what_tensorflow_folds_computes_the_same() {
+    const ROUNDING: f32 = 1e-6;
+    let (_, report) = convert("convert/tflite-tf-mobilebert-qa");
+    let (_, unrolled) = convert("convert/tflite-tf-mobilebert-qa-unrolled");
+    for report in [&report, &unrolled] {
+        assert_eq!(report.class, "MobileBertForQuestionAnswering");
+        assert!(report.verification.as_ref().unwrap().recorded.unwrap() < ROUNDING, "{report:?}");
+        assert!(report.notes.iter().any(|note| note.contains("folded")), "{:?}", report.notes);
+        assert!(report.notes.iter().any(|note| note.contains("padding a score of -6")), "{:?}", report.notes);
+    }
+    // One-hot products, and a product for each head.
+    assert_eq!(report.content_sha256, unrolled.content_sha256);
+    assert_ne!(report.content_sha256, content_hash(&golden("checkpoints/mobilebert-f32")));
+}
+
+/// Keras multiplies keys with queries, which it has scaled before.
+#[test]
+fn queries_that_were_scaled_are_not_keys() {
+    let (target, report) = convert("convert/tflite-tf-bert-keras");
+    assert!(report.notes.iter().any(|note| note.contains("scale of attention scores")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|note| note.contains("softmax")), "{:?}", report.notes);
+    let original = Checkpoint::open_folder(&golden("checkpoints/bert-f32")).unwrap();
+    let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
+    for (name, _) in original.entries() {
+        let (expected, found) = (original.f32(name).unwrap(), written.f32(name).unwrap());
+        let furthest = expected.iter().zip(&*found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let is_query = name.contains(".query.");
+        assert!(if is_query { furthest <= 1e-6 } else { furthest == 0.0 }, "{name}: {furthest}");
+    }
+}
+
+/// Google's MobileBERT for int8 cuts activations off at 6: relu6(x) = relu(x) - relu(x - 6). A quarter of the first layer's are
+/// beyond 6 in this file.
+#[test]
+fn relu6_becomes_two_relus() {
+    /// TensorFlow's f32 with relu6 is 0.09 away from the recorded int8, with relu 0.26.
+    const ROUNDING: f32 = 0.15;
+    let (target, report) = convert("convert/tflite-tf-mobilebert-qa-trained");
+    let recorded = report.verification.as_ref().unwrap().recorded.unwrap();
+    assert!(recorded < ROUNDING, "{recorded}");
+    for part in ["relu6", "at the ends of a range"] {
+        assert!(report.notes.iter().any(|note| note.contains(part)), "{part}: {:?}", report.notes);
+    }
+    let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
+    for ffn in ["encoder.layer.0", "encoder.layer.1.ffn.0"] {
+        let read = |name: &str| written.f32(&format!("mobilebert.{ffn}.{name}")).unwrap().into_owned();
+        let weight = read("intermediate.dense.weight");
+        let (first, second) = weight.split_at(12 * 8);
+        assert_eq!(first, second, "{ffn}");
+        let bias = read("intermediate.dense.bias");
+        assert!((0..12).all(|i| bias[12 + i] == bias[i] - 6.0), "{ffn}: {bias:?}");
+        for row in read("output.dense.weight").chunks_exact(24) {
+            assert!((0..12).all(|i| row[12 + i] == -row[i]) && row.iter().any(|&w| w != 0.0), "{ffn}");
+        }
+    }
+    // The same by the name that its own configuration has for it.
+    let folder = copy("convert/tflite-tf-mobilebert-qa-trained");
+    let config = fs::read_to_string(golden("checkpoints/mobilebert-f32/config.json")).unwrap();
+    assert!(config.contains("\"relu\""));
+    fs::write(folder.path().join("config.json"), config.replace("\"relu\"", "\"relu6\"")).unwrap();
+    let destination = target.path().join("again");
+    let source = folder.path().to_str().unwrap();
+    let again = convert::convert(source, &destination, &ConvertOptions::new(), &|_, _| {}).unwrap();
+    assert_eq!(again.content_sha256, report.content_sha256);
 }
 
 /// Weights outside the ONNX file are read from beside it, and from nowhere else.
@@ -207,7 +283,7 @@ fn a_configuration_beside_a_graph_is_held_against_it() {
 
 #[test]
 fn every_form_of_a_bert_classifier_has_one_hash() {
-    use SourceFormat::{HuggingFace, Onnx, TensorFlow};
+    use SourceFormat::{HuggingFace, LiteRt, Onnx, TensorFlow};
     assert_same(
         "checkpoints/bert-f32",
         &[
@@ -217,6 +293,7 @@ fn every_form_of_a_bert_classifier_has_one_hash() {
             ("convert/onnx-bert-classifier", Onnx),
             ("convert/onnx-bert-classifier-dynamo", Onnx),
             ("convert/onnx-bert-classifier-sdpa", Onnx),
+            ("convert/tflite-tf-bert-classifier", LiteRt),
         ],
     );
 }

@@ -1,6 +1,7 @@
 """LiteRT files of the golden checkpoints: float by litert-torch, int8 by ai-edge-quantizer, and asymmetric int8."""
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
 import flatbuffers
 
+import full_sequence
 from exports import load, tensors, write_expected
 from make_checkpoints import IDS
 
@@ -92,6 +94,18 @@ def run(file: Path) -> list:
     return outputs[0][0].tolist()
 
 
+def run_full(file: Path) -> dict:
+    """`expected.json` of a file of `make_tflite_tensorflow.py`, whose outputs are the end's logits and the start's."""
+    ids, types = full_sequence.IDS, full_sequence.TYPES
+    interpreter = Interpreter(str(file))
+    interpreter.allocate_tensors()
+    for detail, row in zip(interpreter.get_input_details(), (ids, [1] * len(ids), types)):
+        interpreter.set_tensor(detail["index"], np.array([row], dtype=np.int32))
+    interpreter.invoke()
+    end, start = (interpreter.get_tensor(detail["index"])[0] for detail in interpreter.get_output_details())
+    return {"input_ids": ids, "token_type_ids": types, "logits": np.stack([start, end], axis=-1).tolist()}
+
+
 def write(out: Path, name: str, source: Path, make, runs: bool = True, anonymous: bool = True) -> Path:
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,6 +133,10 @@ def main() -> None:
     write(out, "tflite-mobilebert-qa-static", qa, lambda target: static(float_qa, target))
     # LiteRT's hybrid kernels refuse weights with a zero point, so this file is only read.
     write(out, "tflite-mobilebert-qa-asymmetric", qa, lambda target: asymmetric(int8, target), runs=False)
+    of_tensorflow = out / "tflite-tf-mobilebert-qa" / "model.tflite"
+    name = "tflite-tf-mobilebert-qa-dynamic"
+    int8 = write(out, name, qa, lambda target: dynamic(of_tensorflow, target), runs=False)
+    (int8.parent / "expected.json").write_text(json.dumps(run_full(int8)) + "\n")
 
 
 if __name__ == "__main__":

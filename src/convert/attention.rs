@@ -1,11 +1,12 @@
 //! The forms in which exporters write `softmax(query * key^T / sqrt(head size) + mask) * value`.
 
-use super::flow::{Flow, Node, Op, ValueIndex};
+use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex};
 
-/// Operators between a softmax and the product of queries and keys.
-const FAR: usize = 8;
+/// Values looked at between a softmax and the product of queries and keys: a few times what any exporter needs, few enough for
+/// graphs made of nothing else.
+const STEPS: usize = 32;
 
-/// Inputs of the operators that add or choose.
+/// Inputs of the operators that add, multiply or choose.
 const OPERANDS: usize = 3;
 
 /// What an attention reads.
@@ -15,6 +16,10 @@ pub(super) struct Attention {
     pub(super) value: ValueIndex,
     /// What scores are multiplied with; `None` if it is computed, or the operator's own 1/sqrt(head size).
     pub(super) scale: Option<f32>,
+    /// What is added to the scores of padding, if it is one number.
+    pub(super) padding: Option<f32>,
+    /// Whether scores are cut off.
+    pub(super) is_clipped: bool,
 }
 
 /// What was expected instead, and where.
@@ -26,8 +31,8 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
         let [Some(query), Some(key), Some(values), ..] = *inputs.as_slice() else {
             return Err((value, "queries, keys and values"));
         };
-        let [query, key, values] = [query, key, values].map(|v| flow.peel(v));
-        return Ok(Attention { query, key, value: values, scale: *scale });
+        let [query, key, value] = [query, key, values].map(|v| flow.peel(v));
+        return Ok(Attention { query, key, value, scale: *scale, padding: None, is_clipped: false });
     }
     let [weights, values] = product(flow, value).ok_or((value, "softmax(query * key^T) * value"))?;
     let mut softmax = flow.peel(weights);
@@ -36,45 +41,150 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
         let guarded = inputs.iter().skip(1).flatten().find(|&&v| flow.is(flow.peel(v), &Op::Softmax));
         softmax = guarded.map_or(softmax, |&v| flow.peel(v));
     }
-    let scores = match flow.node(softmax) {
+    let input = match flow.node(softmax) {
         Some(Node { op: Op::Softmax, inputs, .. }) => inputs.first().copied().flatten(),
         _ => None,
     };
-    let scores = scores.ok_or((softmax, "a softmax over the scores"))?;
-    let (scores, scale) = behind_mask(flow, scores, FAR)
-        .ok_or((scores, "the scores query * key^T / sqrt(head size), masked"))?;
-    let [query, key] = product(flow, scores).ok_or((scores, "the product query * key^T"))?;
+    let input = input.ok_or((softmax, "a softmax over the scores"))?;
+    let found = scores(flow, input, &mut { STEPS })
+        .ok_or((input, "the scores query * key^T / sqrt(head size), masked"))?;
+    let [mut query, mut key] = found.product;
+    if found.is_turned {
+        // The product of keys and queries, one row for each key.
+        std::mem::swap(&mut query, &mut key);
+    }
     let ((query, by_query), (key, by_key)) = (behind_scale(flow, query), behind_scale(flow, key));
-    let scale = scale.zip(by_query).zip(by_key).map(|((a, b), c)| a * b * c);
-    Ok(Attention { query, key, value: flow.peel(values), scale })
+    let scale = found.scale.zip(by_query).zip(by_key).map(|((a, b), c)| a * b * c);
+    let Scores { padding, is_clipped, .. } = found;
+    Ok(Attention { query, key, value: flow.peel(values), scale, padding, is_clipped })
 }
 
 /// The operands of a product of two values that are computed.
-pub(super) fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
-    let pair = flow.pair(value, &Op::MatMul)?;
+fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
+    let pair = flow.pair(value, &Op::MatMul).or_else(|| unrolled(flow, value))?;
     pair.iter().all(|&operand| flow.constant(operand).is_none()).then_some(pair)
 }
 
-/// The product behind a mask and a scale, and the scale where it is a constant.
-fn behind_mask(flow: &Flow, value: ValueIndex, depth: usize) -> Option<(ValueIndex, Option<f32>)> {
-    let (value, scale) = behind_scale(flow, value);
-    if product(flow, value).is_some() {
-        return Some((value, scale));
+/// A product that an exporter has written head by head: linears of the same part of both operands, put together again.
+fn unrolled(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
+    /// Heads of one text, or of a few.
+    const PARTS: usize = 64;
+    let node = flow.node(flow.peel(value)).filter(|node| matches!(node.op, Op::Pack | Op::Concat))?;
+    if node.inputs.len() > PARTS {
+        return None;
     }
-    let depth = depth.checked_sub(1)?;
-    let node = flow.node(value).filter(|node| matches!(node.op, Op::Add | Op::Where))?;
-    node.inputs.iter().take(OPERANDS).flatten().find_map(|&input| {
-        let (product, inner) = behind_mask(flow, input, depth)?;
-        Some((product, scale.zip(inner).map(|(a, b)| a * b)))
-    })
+    let mut whole = None;
+    for (i, &part) in node.inputs.iter().enumerate() {
+        let (part, is_turned) = flow.peel_turning(part?);
+        let product = flow.node(part)?;
+        let has_bias = product.input(2).is_some();
+        if is_turned || has_bias || !matches!(product.op, Op::MatMul | Op::Linear { .. }) {
+            return None;
+        }
+        let operands = [part_of(flow, product.input(0)?, i)?, part_of(flow, product.input(1)?, i)?];
+        if *whole.get_or_insert(operands) != operands {
+            return None;
+        }
+    }
+    whole
+}
+
+/// What a value is part number `index` of.
+fn part_of(flow: &Flow, value: ValueIndex, index: usize) -> Option<ValueIndex> {
+    let value = flow.peel(value);
+    let Origin::Node(node, port) = flow.values[value].origin else { return None };
+    let node = &flow.nodes[node];
+    let is_it = match node.op {
+        Op::Split => port == index,
+        Op::Slice => {
+            let starts = flow.numbers(node.input(1)?)?;
+            starts.iter().sum::<f64>() == index as f64 && starts.iter().filter(|&&s| s != 0.0).count() <= 1
+        }
+        _ => false,
+    };
+    Some(flow.peel(node.input(0)?)).filter(|_| is_it)
+}
+
+/// The product of queries and keys, and what was done to it.
+struct Scores {
+    product: [ValueIndex; 2],
+    /// Whether rows and columns were exchanged.
+    is_turned: bool,
+    scale: Option<f32>,
+    padding: Option<f32>,
+    is_clipped: bool,
+}
+
+/// The product behind a mask and a scale, and the scale where it is a constant.
+fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
+    *steps = steps.checked_sub(1)?;
+    let (value, scale, is_turned) = behind_scale_turning(flow, value);
+    if let Some(product) = product(flow, value) {
+        return Some(Scores { product, is_turned, scale, padding: None, is_clipped: false });
+    }
+    let node = flow.node(value)?;
+    let inputs = || node.inputs.iter().take(OPERANDS).flatten().copied();
+    let (mut found, other) = match node.op {
+        Op::Add | Op::Where | Op::Clip => inputs().enumerate().find_map(|(i, input)| {
+            let other = inputs().enumerate().find(|&(j, _)| j != i).map(|(_, other)| other);
+            Some((scores(flow, input, steps)?, other))
+        })?,
+        // Scores of padding become zero before something is added to them.
+        Op::Mul => {
+            let [a, b] = flow.pair(value, &Op::Mul)?;
+            let (masked, _) = [(a, b), (b, a)].into_iter().find(|&(_, mask)| is_mask(flow, mask))?;
+            (scores(flow, masked, steps)?, None)
+        }
+        _ => return None,
+    };
+    found.scale = scale.zip(found.scale).map(|(a, b)| a * b);
+    found.is_turned ^= is_turned;
+    found.is_clipped |= node.op == Op::Clip;
+    if node.op == Op::Add
+        && let Some([a, b]) = other.and_then(|other| flow.pair(flow.peel(other), &Op::Mul))
+    {
+        found.padding = flow.scalar(a).or_else(|| flow.scalar(b));
+    }
+    Some(found)
+}
+
+/// Whether a value is arithmetic on nothing but inputs of the model and single numbers or ones.
+fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
+    let (mut stack, mut of_text) = (vec![value], false);
+    for _ in 0..FAR {
+        let Some(value) = stack.pop() else { return of_text };
+        let Origin::Node(node, _) = flow.values[value].origin else {
+            of_text |= matches!(flow.values[value].origin, Origin::Input);
+            continue;
+        };
+        let node = &flow.nodes[node];
+        match node.op {
+            Op::Add | Op::Sub | Op::Mul => stack.extend(node.inputs.iter().take(OPERANDS).flatten()),
+            Op::View | Op::Transpose | Op::Quantize | Op::Dequantize { .. } => stack.extend(node.input(0)),
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Behind multiplications with one number; `None` for a number that is not a constant but the same for every text.
-fn behind_scale(flow: &Flow, mut value: ValueIndex) -> (ValueIndex, Option<f32>) {
+fn behind_scale(flow: &Flow, value: ValueIndex) -> (ValueIndex, Option<f32>) {
+    let (value, scale, _) = behind_scale_turning(flow, value);
+    (value, scale)
+}
+
+/// The same, and whether rows and columns are exchanged on the way.
+fn behind_scale_turning(flow: &Flow, mut value: ValueIndex) -> (ValueIndex, Option<f32>, bool) {
     const FACTORS: usize = 4;
     let mut scale = Some(1.0);
-    for _ in 0..FACTORS {
-        value = flow.peel(value);
+    let mut is_turned = false;
+    for factors in 0..=FACTORS {
+        let (peeled, turned) = flow.peel_turning(value);
+        is_turned ^= turned;
+        value = peeled;
+        if factors == FACTORS {
+            break;
+        }
         if let Some([a, b]) = flow.pair(value, &Op::Div).filter(|&[_, b]| flow.is_static(b)) {
             scale = scale.zip(flow.scalar(b)).map(|(scale, b)| scale / b);
             value = a;
@@ -82,13 +192,13 @@ fn behind_scale(flow: &Flow, mut value: ValueIndex) -> (ValueIndex, Option<f32>)
             let (x, factor) = match (flow.is_static(a), flow.is_static(b)) {
                 (false, true) => (a, b),
                 (true, false) => (b, a),
-                _ => return (value, scale),
+                _ => break,
             };
             scale = scale.zip(flow.scalar(factor)).map(|(scale, factor)| scale * factor);
             value = x;
         } else {
-            return (value, scale);
+            break;
         }
     }
-    (flow.peel(value), scale)
+    (value, scale, is_turned)
 }

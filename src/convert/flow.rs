@@ -67,6 +67,8 @@ pub(super) enum Op {
     Erf,
     Tanh,
     Relu,
+    /// Cut off at 0 and at 6.
+    Relu6,
     Gelu,
     GeluTanh,
     Mean,
@@ -83,11 +85,17 @@ pub(super) enum Op {
     Gather {
         axis: i64,
     },
+    /// Of indices: rows of zeros with a one.
+    OneHot,
     Concat,
+    /// Side by side along a new dimension.
+    Pack,
     Pad,
     Slice,
     Split,
     Where,
+    /// The larger or the smaller of two.
+    Clip,
     /// Of a value, not of what is in it.
     Shape,
     /// The same numbers in another shape or type.
@@ -129,7 +137,13 @@ impl Flow {
     }
 
     /// The value behind operators that only reshape, transpose, cast or quantise it.
-    pub(super) fn peel(&self, mut value: ValueIndex) -> ValueIndex {
+    pub(super) fn peel(&self, value: ValueIndex) -> ValueIndex {
+        self.peel_turning(value).0
+    }
+
+    /// The same, and whether rows and columns are exchanged on the way.
+    pub(super) fn peel_turning(&self, mut value: ValueIndex) -> (ValueIndex, bool) {
+        let mut turned = false;
         for _ in 0..FAR {
             let Some(node) = self.node(value) else { break };
             let Some(input) = node.input(0) else { break };
@@ -137,11 +151,20 @@ impl Flow {
             match node.op {
                 // The scale of an int8 table that rows were looked up in.
                 Op::Dequantize { .. } if looked_up => break,
-                Op::View | Op::Transpose | Op::Quantize | Op::Dequantize { .. } => value = input,
+                Op::View | Op::Quantize | Op::Dequantize { .. } => {}
+                Op::Transpose => turned ^= self.exchanges(node),
                 _ => break,
             }
+            value = input;
         }
-        value
+        (value, turned)
+    }
+
+    /// Whether a transposition puts the last dimension before the one that was before it.
+    fn exchanges(&self, node: &Node) -> bool {
+        let order = node.input(1).and_then(|order| self.numbers(order)).unwrap_or_default();
+        let rank = order.len() as f64;
+        matches!(order.as_slice(), [.., a, b] if (*a, *b) == (rank - 1.0, rank - 2.0))
     }
 
     /// As [`Flow::peel`], and behind operators that keep a part of it.
@@ -153,6 +176,17 @@ impl Flow {
             value = whole;
         }
         value
+    }
+
+    /// The logits behind an output, which may be one of their parts or their softmax.
+    pub(super) fn logits(&self, output: ValueIndex) -> ValueIndex {
+        let value = self.peel_parts(output);
+        match self.node(value) {
+            Some(Node { op: Op::Softmax, inputs, .. }) => {
+                inputs.first().copied().flatten().map_or(value, |logits| self.peel(logits))
+            }
+            _ => value,
+        }
     }
 
     /// Whether a value is the same for every text: made of constants and of shapes.

@@ -20,6 +20,21 @@ pub(super) struct LayerNorm {
     pub(super) affine: Option<[View; 2]>,
 }
 
+impl Linear {
+    /// Whether it computes with a weight of this shape.
+    pub(super) fn fits(&self, flow: &Flow, shape: &[usize]) -> bool {
+        self.weight.shape() == shape || self.is_half_of(flow, shape)
+    }
+
+    /// Whether it reads activations cut off at 6, which our graph has as twice as many: those from 0 and, with the opposite
+    /// sign, those from 6.
+    pub(super) fn is_half_of(&self, flow: &Flow, shape: &[usize]) -> bool {
+        let found = self.weight.shape();
+        matches!((shape, found.as_slice()), (&[rows, columns], &[r, c]) if r == rows && 2 * c == columns)
+            && flow.is(self.input, &Op::Relu6)
+    }
+}
+
 impl Flow {
     /// The table and the indices of a lookup; int8 tables may be dequantised behind it.
     pub(super) fn gather(&self, mut value: ValueIndex) -> Option<(View, ValueIndex)> {
@@ -44,10 +59,28 @@ impl Flow {
                     }
                     return Some((table, node.input(1)?));
                 }
+                Op::MatMul | Op::Linear { .. } => return self.one_hot_product(value),
                 _ => return None,
             }
         }
         None
+    }
+
+    /// A lookup written as the product of rows that hold a single one with a table, and where the one is.
+    fn one_hot_product(&self, value: ValueIndex) -> Option<(View, ValueIndex)> {
+        let linear = self.product(value).filter(|linear| linear.bias.is_none())?;
+        let ones = self.node(linear.input).filter(|node| node.op == Op::OneHot)?;
+        let table = linear.weight.transpose();
+        let depth = self.scalar(ones.input(1)?)?;
+        let [on, off] = match (ones.input(2)?, ones.input(3)) {
+            (on, Some(off)) => [self.scalar(on)?, self.scalar(off)?],
+            (both, None) => match *self.numbers(both)? {
+                [off, on] => [on as f32, off as f32],
+                _ => return None,
+            },
+        };
+        let is_lookup = depth == table.shape()[0] as f32 && on == 1.0 && off == 0.0;
+        is_lookup.then_some((table, ones.input(0)?))
     }
 
     /// A product with a constant, and perhaps a constant added.
@@ -140,7 +173,7 @@ impl Flow {
     }
 
     /// The operands of a node of which one is a constant vector.
-    fn with_vector(&self, value: ValueIndex, op: &Op, width: usize) -> Option<(ValueIndex, View)> {
+    pub(super) fn with_vector(&self, value: ValueIndex, op: &Op, width: usize) -> Option<(ValueIndex, View)> {
         let [a, b] = self.pair(value, op)?;
         match (self.vector(a, width), self.vector(b, width)) {
             (None, Some(view)) => Some((a, view)),
@@ -160,8 +193,44 @@ impl Flow {
         {
             return Some(LayerNorm { input, eps, affine: Some(affine) });
         }
+        if let Some(norm) = self.batch_normalized(value, width) {
+            return Some(norm);
+        }
         let (input, eps) = self.normalized(value)?;
         Some(LayerNorm { input, eps, affine: None })
+    }
+
+    /// A layer norm as TensorFlow's `batch_normalization` writes it: `x * scale + (beta - mean * scale)` with `scale = gamma /
+    /// sqrt(variance + eps)`.
+    pub(super) fn batch_normalized(&self, value: ValueIndex, width: usize) -> Option<LayerNorm> {
+        let [a, b] = self.pair(value, &Op::Add)?.map(|term| self.peel(term));
+        let (product, shift) = if self.is(a, &Op::Mul) { (a, b) } else { (b, a) };
+        let [beta, offset] = self.pair(shift, &Op::Sub)?;
+        let beta = self.vector(beta, width)?;
+        let factors = |product| Some(self.pair(product, &Op::Mul)?.map(|factor| self.peel(factor)));
+        let [[a, b], [c, d]] = [factors(product)?, factors(self.peel(offset))?];
+        let (scale, x, mean) = match () {
+            () if b == d => (b, a, c),
+            () if b == c => (b, a, d),
+            () if a == d => (a, b, c),
+            () if a == c => (a, b, d),
+            () => return None,
+        };
+        let (root, gamma) = self.with_vector(scale, &Op::Mul, width)?;
+        let mean_of = self.node(mean).filter(|node| node.op == Op::Mean)?.input(0)?;
+        let root = self.node(self.peel(root)).filter(|node| node.op == Op::Rsqrt)?.input(0)?;
+        let [a, b] = self.pair(self.peel(root), &Op::Add)?;
+        let (variance, eps) = match (self.scalar(a), self.scalar(b)) {
+            (None, Some(eps)) => (a, eps),
+            (Some(eps), None) => (b, eps),
+            _ => return None,
+        };
+        let is_about_x = self.is(self.peel(variance), &Op::Mean) && self.formula(variance, Some(x)).is_some();
+        (self.peel(mean_of) == x && is_about_x).then_some(LayerNorm {
+            input: x,
+            eps,
+            affine: Some([gamma, beta]),
+        })
     }
 
     /// What a layer norm without gamma and beta reads, and its epsilon: `value` is arithmetic on one value and contains its

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::attached::LABELS;
 use super::flow::{Flow, Op};
 use super::infer;
 use super::source::Source;
@@ -31,6 +32,7 @@ pub(super) fn tflite(label: &str, bytes: Bytes) -> Result<Flow> {
 pub(super) fn open(
     flow: Flow,
     config: Option<Map<String, Value>>,
+    labels: Option<Vec<String>>,
     notes: &mut Vec<String>,
 ) -> Result<Source> {
     if flow.nodes.len() > MAX_NODES {
@@ -40,19 +42,28 @@ pub(super) fn open(
     }
     let inferred = config.is_none();
     let candidates = match config {
-        Some(config) => vec![config],
+        Some(config) => vec![without_relu6(config)],
         None => infer::configurations(&flow, notes)?,
     };
     let mut first_error = None;
-    for original in candidates {
+    for mut original in candidates {
+        let is_named = inferred && labels.as_ref().is_some_and(|labels| name_labels(&mut original, labels));
         match attempt(&flow, &original) {
             Ok((config, graph, Matched { stored, notes: found })) => {
                 if inferred {
-                    notes.push(
-                        "the configuration was inferred from the graph; labels are numbered and the case of \
-                         texts is a guess from the vocabulary"
-                            .to_owned(),
-                    );
+                    let labels = match &labels {
+                        Some(_) if is_named => format!("labels are those of {LABELS} in the file"),
+                        Some(labels) => format!(
+                            "{LABELS} in the file has {} lines for {} labels, which are numbered instead",
+                            labels.len(),
+                            config.labels.len()
+                        ),
+                        None => "labels are numbered".to_owned(),
+                    };
+                    notes.push(format!(
+                        "the configuration was inferred from the graph; {labels} and the case of texts is a guess \
+                         from the vocabulary"
+                    ));
                 }
                 notes.extend(found);
                 let rounded = |node: &super::flow::Node| {
@@ -79,6 +90,31 @@ pub(super) fn open(
         }
     }
     Err(first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT")))
+}
+
+/// Gives the labels of a classifier their names, if there are as many.
+fn name_labels(config: &mut Map<String, Value>, labels: &[String]) -> bool {
+    let is_classifier =
+        config["architectures"][0].as_str().is_some_and(|class| class.ends_with("Classification"));
+    if !is_classifier || config["num_labels"] != labels.len() {
+        return false;
+    }
+    let ids = labels.iter().enumerate().map(|(i, label)| (i.to_string(), label.clone().into()));
+    config.insert("id2label".to_owned(), Value::Object(ids.collect()));
+    let labels = labels.iter().enumerate().map(|(i, label)| (label.clone(), i.into()));
+    config.insert("label2id".to_owned(), Value::Object(labels.collect()));
+    true
+}
+
+/// The configuration as the reader finds relu6: as relu of twice as many.
+fn without_relu6(mut config: Map<String, Value>) -> Map<String, Value> {
+    if config.get("hidden_act").is_some_and(|name| name == infer::RELU6)
+        && let Some(size) = config.get("intermediate_size").and_then(Value::as_u64)
+    {
+        config.insert("hidden_act".to_owned(), "relu".into());
+        config.insert("intermediate_size".to_owned(), size.saturating_mul(2).into());
+    }
+    config
 }
 
 fn attempt(flow: &Flow, config: &Map<String, Value>) -> Result<(ModelConfig, crate::graph::Graph, Matched)> {

@@ -8,6 +8,9 @@ use super::attention;
 use super::flow::{Flow, Node, Op, Origin, ValueIndex};
 use crate::error::Result;
 
+/// The activation that `config.json` calls so.
+pub(super) const RELU6: &str = "relu6";
+
 /// Everything that can be read off, as fields of `config.json`; where the structure leaves a choice, all possibilities in
 /// the order to try them.
 pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>> {
@@ -46,8 +49,9 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": attention / head_size.max(1),
-        "intermediate_size": intermediate,
-        "hidden_act": activation,
+        // Ours are those from 0 and those from 6.
+        "intermediate_size": if activation == RELU6 { 2 * intermediate } else { intermediate },
+        "hidden_act": if activation == RELU6 { "relu" } else { activation },
         "max_position_embeddings": positions,
         "type_vocab_size": types,
         "architectures": [format!("{}{}", if mobile { "MobileBert" } else { "Bert" }, head.class)],
@@ -95,8 +99,9 @@ struct Table {
 }
 
 fn tables(flow: &Flow) -> Vec<Table> {
-    let gathers = (0..flow.values.len())
-        .filter(|&value| matches!(flow.node(value), Some(Node { op: Op::Gather { .. }, .. })));
+    let is_lookup = |op: &Op| matches!(op, Op::Gather { .. } | Op::MatMul | Op::Linear { .. });
+    let gathers =
+        (0..flow.values.len()).filter(|&value| flow.node(value).is_some_and(|node| is_lookup(&node.op)));
     gathers
         .filter_map(|value| {
             let (view, indices) = flow.gather(value)?;
@@ -126,13 +131,16 @@ fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize,
 /// Number of attentions, width of the first one, and of one of its heads.
 fn attentions(flow: &Flow) -> Option<(usize, usize, usize)> {
     let products = (0..flow.values.len()).filter(|&value| {
-        matches!(flow.node(value), Some(Node { op: Op::MatMul | Op::Attention { .. }, .. }))
+        let is_product = |op: &Op| matches!(op, Op::MatMul | Op::Attention { .. } | Op::Pack | Op::Concat);
+        flow.node(value).is_some_and(|node| is_product(&node.op))
     });
     let mut found = products.filter_map(|value| attention::read(flow, value).ok());
     let first = found.next()?;
     let count = 1 + found.count();
     let width = width_of(flow, first.value)?;
-    let by_scale = first.scale.map(|scale| (1.0 / (scale * scale)).round() as usize);
+    // A scale of 1 is none: it was folded into the queries.
+    let scale = first.scale.filter(|&scale| scale != 1.0);
+    let by_scale = scale.map(|scale| (1.0 / (scale * scale)).round() as usize);
     let size = by_scale.or_else(|| head_size(flow, first.value));
     size.filter(|&size| size > 0 && width.is_multiple_of(size)).map(|size| (count, width, size))
 }
@@ -184,10 +192,10 @@ fn is_trigram(flow: &Flow, node: &Node) -> bool {
 fn layer_norm_eps(flow: &Flow, hidden: usize) -> Option<f32> {
     (0..flow.values.len()).find_map(|value| match flow.node(value)? {
         Node { op: Op::LayerNorm { eps }, .. } => Some(*eps),
-        Node { op: Op::Add, .. } => {
-            let (x, _) = flow.scaled(value, hidden)?;
-            flow.normalized(x).map(|(_, eps)| eps)
-        }
+        Node { op: Op::Add, .. } => match flow.scaled(value, hidden) {
+            Some((x, _)) => flow.normalized(x).map(|(_, eps)| eps),
+            None => flow.batch_normalized(value, hidden).map(|norm| norm.eps),
+        },
         _ => None,
     })
 }
@@ -202,6 +210,7 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
         let input = node.input(0);
         let (input, name) = match node.op {
             Op::Relu => (input, "relu"),
+            Op::Relu6 => (input, RELU6),
             Op::Gelu => (input, "gelu"),
             Op::GeluTanh => (input, "gelu_new"),
             Op::Mul => match flow.gelu(value) {
@@ -241,7 +250,7 @@ struct Head {
 fn head(flow: &Flow, vocabulary: usize) -> Head {
     let none = Head { class: "Model", labels: 2, tanh: true };
     let Some(&first) = flow.outputs.first() else { return none };
-    let logits = flow.peel_parts(first);
+    let logits = flow.logits(first);
     // Linears end in a product or in the sum with a bias; everything else is a norm.
     let Some(node) = flow.node(logits) else { return none };
     let product = match node.op {
@@ -260,7 +269,7 @@ fn head(flow: &Flow, vocabulary: usize) -> Head {
     if width == vocabulary {
         return Head { class: "ForMaskedLM", ..none };
     }
-    let outputs = flow.outputs.iter().filter(|&&output| flow.peel_parts(output) == logits).count();
+    let outputs = flow.outputs.iter().filter(|&&output| flow.logits(output) == logits).count();
     if outputs == 2 && width == 2 {
         return Head { class: "ForQuestionAnswering", ..none };
     }

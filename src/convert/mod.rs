@@ -2,6 +2,7 @@
 //!
 //! Whatever the source, the same weights become the same tensors: see [`content_hash`].
 
+mod attached;
 mod attention;
 mod canonical;
 mod constants;
@@ -203,7 +204,7 @@ pub fn graph_content_hash(label: &str, bytes: Vec<u8>) -> Result<String> {
         true => graph_file::tflite(label, bytes)?,
         false => graph_file::onnx(label, bytes, None)?,
     };
-    let source = graph_file::open(flow, None, &mut Vec::new())?;
+    let source = graph_file::open(flow, None, None, &mut Vec::new())?;
     content_hash(&source.config, &source.graph, &*source.weights)
 }
 

@@ -129,11 +129,13 @@ fn op(node: &OnnxNode) -> Op {
             Op::LayerNorm { eps: node.float("epsilon").unwrap_or(DEFAULT_EPS) }
         }
         "Gather" => Op::Gather { axis: node.int("axis").unwrap_or(0) },
+        "OneHot" if matches!(node.int("axis"), None | Some(-1)) => Op::OneHot,
         "Concat" => Op::Concat,
         "Pad" => Op::Pad,
         "Slice" => Op::Slice,
         "Split" => Op::Split,
         "Where" => Op::Where,
+        "Clip" | "Max" | "Min" => Op::Clip,
         "Shape" | "Size" => Op::Shape,
         "Reshape" | "Squeeze" | "Unsqueeze" | "Identity" | "Cast" | "Expand" | "Flatten" | "Dropout" => {
             Op::View

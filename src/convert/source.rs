@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{ConvertOptions, graph_file, hugging_face, tensorflow};
+use super::{ConvertOptions, attached, graph_file, hugging_face, tensorflow};
 use crate::config::ModelConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint, WeightSource};
@@ -120,11 +120,13 @@ impl Found {
                     ModelFiles::Embedded(_) => None,
                 };
                 let flow = graph_file::onnx(&self.label(), Bytes::map(file)?, folder)?;
-                graph_file::open(flow, config(&["config.json"])?, notes)
+                graph_file::open(flow, config(&["config.json"])?, None, notes)
             }
             (SourceFormat::LiteRt, Some(file)) => {
                 let flow = graph_file::tflite(&self.label(), Bytes::map(file)?)?;
-                graph_file::open(flow, config(&["config.json"])?, notes)
+                let config = config(&["config.json"])?;
+                let labels = if config.is_none() { attached::labels(file, notes)? } else { None };
+                graph_file::open(flow, config, labels, notes)
             }
             (_, None) => Err(self.missing("a weight file")),
         }
@@ -156,6 +158,13 @@ pub(super) fn tokenizer_files(
             _ => found.read(name)?,
         };
         files.extend(bytes.map(|bytes| (name, bytes)));
+    }
+    let is_there = files.iter().any(|(name, _)| *name == vocabulary_file || *name == fast);
+    if let (false, SourceFormat::LiteRt, Some(file)) = (is_there, found.format, &found.file)
+        && let Some(bytes) = attached::vocabulary(file)?
+    {
+        notes.push(format!("the vocabulary is {} in the file", attached::VOCABULARY));
+        files.push((vocabulary_file, bytes));
     }
     let vocabulary = files.iter().find(|(name, _)| *name == vocabulary_file).map(|(_, bytes)| bytes);
     let has = |wanted: &str| files.iter().any(|(name, _)| *name == wanted);

@@ -23,20 +23,32 @@ pub(super) enum Stored {
         /// The parameter, for errors.
         name: String,
     },
-    /// The bias of such a linear, to which the product of the weight and the norm's beta was added.
-    UnfoldedBias { bias: Option<View>, weight: View, gamma: View, beta: View },
+    /// The bias of such a linear, to which the product of the weight and the norm's beta was added; without gamma, that is all
+    /// that was folded.
+    UnfoldedBias { bias: Option<View>, weight: View, gamma: Option<View>, beta: View },
+    /// Numbers that were divided by a factor.
+    Scaled { of: Box<Stored>, factor: f32 },
+    /// The numbers, then the same ones less a number.
+    Twice { of: Box<Stored>, less: f32 },
+    /// Rows of so many numbers, each followed by its negative.
+    Mirrored { of: Box<Stored>, columns: usize },
 }
 
 impl Stored {
     /// The tensors that it is made of.
     pub(super) fn views(&self) -> impl Iterator<Item = &View> {
-        let views = match self {
+        let mut stored = self;
+        while let Stored::Scaled { of, .. } | Stored::Twice { of, .. } | Stored::Mirrored { of, .. } = stored
+        {
+            stored = of;
+        }
+        let views = match stored {
             Stored::Tensor(view) => [Some(view), None, None, None],
-            Stored::Fill(_) => [None; 4],
             Stored::Unfolded { weight, gamma, .. } => [Some(weight), Some(gamma), None, None],
             Stored::UnfoldedBias { bias, weight, gamma, beta } => {
-                [bias.as_ref(), Some(weight), Some(gamma), Some(beta)]
+                [bias.as_ref(), Some(weight), gamma.as_ref(), Some(beta)]
             }
+            _ => [None; 4],
         };
         views.into_iter().flatten()
     }
@@ -161,16 +173,23 @@ pub(super) struct StoredWeights {
 
 impl WeightSource for StoredWeights {
     fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
-        Ok(Tensor::F32(match &self.stored[parameter.0] {
+        let length = self.parameters[parameter.0].shape.iter().product();
+        Ok(Tensor::F32(self.values(&self.stored[parameter.0], length, &self.parameters[parameter.0].name)?))
+    }
+}
+
+impl StoredWeights {
+    /// The numbers of a parameter, or of a part of one.
+    fn values(&self, stored: &Stored, length: usize, name: &str) -> Result<Cow<'_, [f32]>> {
+        Ok(match stored {
             Stored::Tensor(view) => view.read(&self.checkpoint)?,
-            Stored::Fill(value) => {
-                let length = self.parameters[parameter.0].shape.iter().product();
-                Cow::Owned(vec![*value; length])
-            }
+            Stored::Fill(value) => Cow::Owned(vec![*value; length]),
             Stored::Unfolded { weight, gamma, name } => Cow::Owned(self.unfolded(weight, gamma, name)?),
             Stored::UnfoldedBias { bias, weight, gamma, beta } => {
-                let name = &self.parameters[parameter.0].name;
-                let rows = self.unfolded(weight, gamma, name)?;
+                let rows = match gamma {
+                    Some(gamma) => Cow::Owned(self.unfolded(weight, gamma, name)?),
+                    None => weight.read(&self.checkpoint)?,
+                };
                 let beta = beta.read(&self.checkpoint)?;
                 let mut values = match bias {
                     Some(bias) => bias.read(&self.checkpoint)?.into_owned(),
@@ -182,11 +201,22 @@ impl WeightSource for StoredWeights {
                 }
                 Cow::Owned(values)
             }
-        }))
+            Stored::Scaled { of, factor } => {
+                let values = self.values(of, length, name)?;
+                Cow::Owned(values.iter().map(|value| value * factor).collect())
+            }
+            Stored::Twice { of, less } => {
+                let values = self.values(of, length / 2, name)?;
+                Cow::Owned(values.iter().copied().chain(values.iter().map(|value| value - less)).collect())
+            }
+            Stored::Mirrored { of, columns } => {
+                let values = self.values(of, length / 2, name)?;
+                let rows = values.chunks_exact((*columns).max(1));
+                Cow::Owned(rows.flat_map(|row| row.iter().copied().chain(row.iter().map(|v| -v))).collect())
+            }
+        })
     }
-}
 
-impl StoredWeights {
     /// A weight with its columns divided by gamma.
     fn unfolded(&self, weight: &View, gamma: &View, name: &str) -> Result<Vec<f32>> {
         let mut values = weight.read(&self.checkpoint)?.into_owned();

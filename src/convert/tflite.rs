@@ -8,6 +8,12 @@ use crate::format::tflite::{TfliteGraph, TfliteOperator, TfliteTensor};
 /// Its operands stand the other way round: indices, then the table.
 const EMBEDDING_LOOKUP: i32 = 7;
 
+/// The axis comes before what is split.
+const SPLIT: i32 = 49;
+
+/// One operand, which is multiplied with itself.
+const SQUARE: i32 = 92;
+
 pub(super) fn flow(file: &str, graph: TfliteGraph, checkpoint: Checkpoint) -> Flow {
     let value = |tensor: &TfliteTensor| Value { name: tensor.name.clone(), origin: origin(tensor) };
     let mut values: Vec<Value> = graph.tensors.iter().map(value).collect();
@@ -20,8 +26,10 @@ pub(super) fn flow(file: &str, graph: TfliteGraph, checkpoint: Checkpoint) -> Fl
         let (op, activation) = op(&operator);
         let offset = operator.offset;
         let mut inputs = operator.inputs;
-        if operator.code == EMBEDDING_LOOKUP {
-            inputs.reverse();
+        match operator.code {
+            EMBEDDING_LOOKUP | SPLIT => inputs.reverse(),
+            SQUARE => inputs.extend_from_within(..1.min(inputs.len())),
+            _ => {}
         }
         nodes.push(Node { op, inputs, name: name.clone(), offset });
         let mut produced = Origin::Node(nodes.len() - 1, 0);
@@ -67,8 +75,9 @@ fn op(operator: &TfliteOperator) -> (Op, Option<Op>) {
         6 | 22 | 43 | 53 | 70 | 130 => Op::View,
         EMBEDDING_LOOKUP => Op::Gather { axis: 0 },
         9 => Op::Linear { transposed: false },
-        18 => Op::Mul,
+        18 | SQUARE => Op::Mul,
         19 => Op::Relu,
+        21 => Op::Relu6,
         25 => Op::Softmax,
         28 => Op::Tanh,
         34 | 60 => Op::Pad,
@@ -78,12 +87,15 @@ fn op(operator: &TfliteOperator) -> (Op, Option<Op>) {
         41 => Op::Sub,
         42 => Op::Div,
         45 | 65 => Op::Slice,
-        49 | 88 | 102 => Op::Split,
+        SPLIT | 88 | 102 => Op::Split,
+        55 | 57 => Op::Clip,
         64 | 123 => Op::Where,
         75 => Op::Sqrt,
         76 => Op::Rsqrt,
         77 => Op::Shape,
         78 => Op::Pow,
+        83 => Op::Pack,
+        85 => Op::OneHot,
         99 => Op::SquaredDifference,
         114 => Op::Quantize,
         // Only the second operand may be transposed: which one is the query does not depend on it.
@@ -100,6 +112,7 @@ fn op(operator: &TfliteOperator) -> (Op, Option<Op>) {
     // ADD, FULLY_CONNECTED, MUL, SUB and DIV have their activation as the first option.
     let activation = match (operator.code, first) {
         (0 | 9 | 18 | 41 | 42, 1) => Some(Op::Relu),
+        (0 | 9 | 18 | 41 | 42, 3) => Some(Op::Relu6),
         (0 | 9 | 18 | 41 | 42, 4) => Some(Op::Tanh),
         (0 | 9 | 18 | 41 | 42, 2..) => Some(Op::Other(format!("fused activation {first}"))),
         _ => None,

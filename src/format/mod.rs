@@ -8,10 +8,12 @@ mod mmap;
 pub(crate) mod onnx;
 mod pickle;
 mod protobuf;
+mod reader;
 mod safetensors;
 mod sstable;
 mod tensorbundle;
 pub(crate) mod tflite;
+pub(crate) mod zip;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry};
 pub use mmap::Bytes;

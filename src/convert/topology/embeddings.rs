@@ -19,7 +19,7 @@ impl Matcher<'_> {
     ) -> Result<()> {
         let graph = self.graph;
         let node = &graph.nodes[index];
-        let value = self.norm(value, norm, node.width, false)?;
+        let value = self.norm(value, norm, node.width)?;
         let [positions, types] = [position, token_type].map(|parameter| &graph.parameter(parameter).shape);
         let (mut words, mut position_table, mut type_table) = (None, None, None);
         for term in self.terms(value) {

@@ -6,7 +6,10 @@ use crate::convert::flow::{Op, ValueIndex};
 use crate::convert::formulas::Linear;
 use crate::convert::stored::Stored;
 use crate::error::Result;
-use crate::graph::{self, Norm, NormKind, ParameterId, ValueId};
+use crate::graph::{self, Activation, Norm, NormKind, ParameterId, ValueId};
+
+/// Where relu6 cuts activations off.
+const CUT: f32 = 6.0;
 
 impl Matcher<'_> {
     pub(super) fn linear(&mut self, index: usize, mut value: ValueIndex) -> Result<()> {
@@ -15,7 +18,7 @@ impl Matcher<'_> {
             return Ok(());
         };
         if let Some(norm) = norm {
-            value = self.norm(value, norm, node.width, residual.is_none())?;
+            value = self.norm(value, norm, node.width)?;
         }
         if let Some(residual) = residual {
             let Some(terms) = self.flow.pair(value, &Op::Add) else {
@@ -25,12 +28,36 @@ impl Matcher<'_> {
             self.bind(residual, rest)?;
             value = linear;
         }
-        let Some(value) = self.flow.activation(value, activation) else {
+        let is_cut = activation == Activation::Relu && self.flow.is(self.flow.peel(value), &Op::Relu6);
+        let input_of_relu6 =
+            || self.flow.node(self.flow.peel(value))?.input(0).map(|input| self.flow.peel(input));
+        let behind = if is_cut { input_of_relu6() } else { self.flow.activation(value, activation) };
+        let Some(value) = behind else {
             return self.fail(&node.name, self.flow.peel(value), &format!("the activation {activation:?}"));
         };
-        let shape = &self.graph.parameter(weight).shape;
-        let linear = self.linear_of(&format!("{}.weight", node.name), value, shape)?;
-        self.bind_linear(input, linear, weight, bias)
+        let mut shape = self.graph.parameter(weight).shape.clone();
+        if is_cut {
+            shape[0] /= 2;
+        }
+        let linear = self.linear_of(&format!("{}.weight", node.name), value, &shape)?;
+        let mirrored = linear.is_half_of(self.flow, &shape).then(|| linear.weight.shape()[1]);
+        let [mut w, mut b] = self.bind_linear(input, linear, weight)?;
+        if let Some(factor) = self.query_factors[index] {
+            [w, b] = [w, b].map(|of| Stored::Scaled { of: Box::new(of), factor });
+        }
+        if let Some(columns) = mirrored {
+            w = Stored::Mirrored { of: Box::new(w), columns };
+        }
+        if is_cut {
+            self.note(format!(
+                "the graph cuts activations off at {CUT} (relu6); the same is computed as relu(x) - relu(x - {CUT}), \
+                 which doubles intermediate_size"
+            ));
+            w = Stored::Twice { of: Box::new(w), less: 0.0 };
+            b = Stored::Twice { of: Box::new(b), less: CUT };
+        }
+        self.set(weight, w)?;
+        self.set(bias, b)
     }
 
     /// The two terms of a sum in order: our linear, then its residual.
@@ -53,7 +80,10 @@ impl Matcher<'_> {
         let theirs = self.flow.peel(theirs);
         let node = &self.graph.nodes[ours.0];
         let is_normed = |norm: Norm| match norm.kind {
-            NormKind::NoNorm => self.flow.scaled(theirs, node.width).is_some(),
+            NormKind::NoNorm => {
+                self.flow.scaled(theirs, node.width).is_some()
+                    || self.flow.with_vector(theirs, &Op::Mul, node.width).is_some()
+            }
             NormKind::LayerNorm { .. } => self.flow.layer_norm(theirs, node.width).is_some(),
         };
         match node.op {
@@ -68,7 +98,7 @@ impl Matcher<'_> {
                 let linear = self.flow.activation(theirs, activation).and_then(|x| self.flow.linear(x));
                 let Some(linear) = linear else { return false };
                 let of_attention = matches!(self.graph.nodes[input.0].op, graph::Op::Attention { .. });
-                linear.weight.shape() == self.graph.parameter(weight).shape
+                linear.fits(self.flow, &self.graph.parameter(weight).shape)
                     && attention::read(self.flow, linear.input).is_ok() == of_attention
             }
             graph::Op::PositionAndType { norm, .. } => is_normed(norm),
@@ -80,7 +110,7 @@ impl Matcher<'_> {
     pub(super) fn linear_of(&self, module: &str, value: ValueIndex, shape: &[usize]) -> Result<Linear> {
         let expected = || format!("a linear with a constant weight of shape {shape:?} (or its transpose)");
         match self.flow.linear(value) {
-            Some(linear) if linear.weight.shape() == shape => Ok(linear),
+            Some(linear) if linear.fits(self.flow, shape) => Ok(linear),
             Some(linear) => {
                 let found = format!("one of shape {:?}", linear.weight.shape());
                 Err(self.flow.mismatch_of(module, value, &expected(), &found))
@@ -89,46 +119,38 @@ impl Matcher<'_> {
         }
     }
 
-    /// The input of a linear may be a norm whose gamma and beta the exporter has multiplied into the weights.
-    fn bind_linear(
-        &mut self,
-        input: ValueId,
-        linear: Linear,
-        weight: ParameterId,
-        bias: ParameterId,
-    ) -> Result<()> {
+    /// Binds the input of a linear and says how its weight and bias are stored. The input may be a norm whose gamma and beta
+    /// the exporter has multiplied into the weights.
+    fn bind_linear(&mut self, input: ValueId, linear: Linear, weight: ParameterId) -> Result<[Stored; 2]> {
         let width = self.graph.width(input);
-        let other = self.bound[input.0].filter(|&bound| bound != linear.input);
-        let norm = other.and_then(|bound| self.flow.scaled(bound, width));
-        if let Some((x, [gamma, beta])) = norm
-            && x == linear.input
+        if let Some(bound) = self.bound[input.0].filter(|&bound| bound != linear.input)
+            && let Some((product, beta)) = self.flow.with_vector(bound, &Op::Add, width)
         {
-            self.note_folded(self.name(input));
-            let name = self.graph.parameter(weight).name.clone();
-            let unfolded = Stored::Unfolded { weight: linear.weight.clone(), gamma: gamma.clone(), name };
-            self.set(weight, unfolded)?;
-            let unfolded = Stored::UnfoldedBias { bias: linear.bias, weight: linear.weight, gamma, beta };
-            return self.set(bias, unfolded);
+            let product = self.flow.peel(product);
+            let scaled = self.flow.with_vector(product, &Op::Mul, width);
+            let gamma = scaled.filter(|&(x, _)| self.flow.peel(x) == linear.input).map(|(_, gamma)| gamma);
+            if gamma.is_some() || product == linear.input {
+                self.note_folded(self.name(input));
+                let name = self.graph.parameter(weight).name.clone();
+                let stored = match gamma.clone() {
+                    Some(gamma) => Stored::Unfolded { weight: linear.weight.clone(), gamma, name },
+                    None => Stored::Tensor(linear.weight.clone()),
+                };
+                let bias = Stored::UnfoldedBias { bias: linear.bias, weight: linear.weight, gamma, beta };
+                return Ok([stored, bias]);
+            }
         }
         self.bind(input, linear.input)?;
-        self.set(weight, Stored::Tensor(linear.weight))?;
-        self.set(bias, linear.bias.map_or(Stored::Fill(0.0), Stored::Tensor))
+        Ok([Stored::Tensor(linear.weight), linear.bias.map_or(Stored::Fill(0.0), Stored::Tensor)])
     }
 
     /// Passes a norm and keeps its gamma and beta.
-    pub(super) fn norm(
-        &mut self,
-        value: ValueIndex,
-        norm: Norm,
-        width: usize,
-        may_be_folded: bool,
-    ) -> Result<ValueIndex> {
+    pub(super) fn norm(&mut self, value: ValueIndex, norm: Norm, width: usize) -> Result<ValueIndex> {
         let module = self.graph.parameter(norm.weight).name.trim_end_matches(".weight");
         let (input, affine) = match norm.kind {
             NormKind::NoNorm => match self.flow.scaled(value, width) {
                 Some((input, affine)) => (input, Some(affine)),
-                None if may_be_folded => (value, None),
-                None => return self.fail(module, value, &format!("x * gamma + beta over {width} columns")),
+                None => return self.folded_norm(value, norm, width),
             },
             NormKind::LayerNorm { eps } => match self.flow.layer_norm(value, width) {
                 Some(found) if same(found.eps, eps) => (found.input, found.affine),
@@ -149,6 +171,26 @@ impl Matcher<'_> {
         self.set(norm.weight, gamma)?;
         self.set(norm.bias, beta)?;
         Ok(self.flow.peel(input))
+    }
+
+    /// Passes a NoNorm that is not there, or only by half: it was folded into the linear before it, or into all that read
+    /// it, since whoever reads the norm itself has bound it by now.
+    fn folded_norm(&mut self, value: ValueIndex, norm: Norm, width: usize) -> Result<ValueIndex> {
+        let module = self.graph.parameter(norm.weight).name.trim_end_matches(".weight");
+        let is_linear =
+            |value: ValueIndex| self.flow.linear(value).is_some_and(|l| l.weight.shape()[0] == width);
+        let terms = self.flow.pair(self.flow.peel(value), &Op::Add);
+        let (input, gamma) = match self.flow.with_vector(value, &Op::Mul, width) {
+            Some((input, gamma)) => (self.flow.peel(input), Stored::Tensor(gamma)),
+            None if is_linear(value) || terms.is_some_and(|terms| terms.into_iter().any(is_linear)) => {
+                (self.flow.peel(value), Stored::Fill(1.0))
+            }
+            None => return self.fail(module, value, &format!("x * gamma + beta over {width} columns")),
+        };
+        self.note_folded(module);
+        self.set(norm.weight, gamma)?;
+        self.set(norm.bias, Stored::Fill(0.0))?;
+        Ok(input)
     }
 
     /// One note for the same module of all layers.

@@ -14,6 +14,9 @@ use crate::graph::{self, Graph, ParameterId, Rows, ValueId};
 /// Relative difference at which two constants of a formula (epsilon, 1/sqrt(head size)) are the same: int8 graphs round them.
 const SAME: f32 = 0.02;
 
+/// A score that leaves nothing of an f32 probability: exp(-100) is 4e-44.
+const NOTHING: f32 = -100.0;
+
 /// How the parameters of a graph lie in a file.
 pub(super) struct Matched {
     pub(super) stored: Vec<Stored>,
@@ -29,10 +32,13 @@ pub(super) fn find(flow: &Flow, graph: &Graph) -> Result<Matched> {
         graph,
         bound: vec![None; graph.nodes.len()],
         stored: vec![None; graph.parameters.len()],
+        query_factors: vec![None; graph.nodes.len()],
         notes: Vec::new(),
     };
-    // Start and end logits are two parts of one output.
-    matcher.bind(graph.output(), flow.peel_parts(output))?;
+    matcher.bind(graph.output(), flow.logits(output))?;
+    if flow.is(flow.peel(output), &Op::Softmax) {
+        matcher.note("the graph ends in a softmax; the model's output are the logits before it".to_owned());
+    }
     for i in (0..graph.nodes.len()).rev() {
         matcher.node(i)?;
     }
@@ -50,6 +56,8 @@ struct Matcher<'a> {
     /// Their value of each of ours.
     bound: Vec<Option<ValueIndex>>,
     stored: Vec<Option<Stored>>,
+    /// What the linear of our value is to be multiplied with: queries that the exporter has scaled in place of scores.
+    query_factors: Vec<Option<f32>>,
     notes: Vec<String>,
 }
 
@@ -140,12 +148,27 @@ impl<'a> Matcher<'a> {
             Err((at, expected)) => return self.fail(module, at, expected),
         };
         let expected = 1.0 / (head_size as f32).sqrt();
-        if let Some(scale) = found.scale
+        if found.scale == Some(1.0) && head_size > 1 {
+            // softmax(q k^T) is our softmax((q / s) k^T s), whatever the exporter's reason.
+            self.query_factors[query.0] = Some(1.0 / expected);
+            self.note(
+                "the exporter has folded the scale of attention scores into the queries' linears".to_owned(),
+            );
+        } else if let Some(scale) = found.scale
             && !same(scale, expected)
         {
             let expected = format!("scores scaled by {expected} = 1/sqrt(head size {head_size})");
             let found = format!("scores scaled by {scale}");
             return Err(self.flow.mismatch_of(module, value, &expected, &found));
+        }
+        if let Some(padding) = found.padding.filter(|&padding| padding > NOTHING) {
+            self.note(format!(
+                "the graph gives padding a score of {padding}, so that its logits depend a little on the length that \
+                 texts are padded to; here padding is never read"
+            ));
+        }
+        if found.is_clipped {
+            self.note("the graph cuts attention scores off at the ends of a range; here none are".to_owned());
         }
         self.bind(query, found.query)?;
         self.bind(key, found.key)?;

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::super::checkpoint::{Entry, format_error};
+use super::super::reader::Reader;
 use super::Loaded;
 use super::machine::Machine;
-use super::reader::Reader;
 use super::value::Value;
 use crate::error::Result;
 

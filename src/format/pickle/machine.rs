@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
+use super::super::reader::Reader;
 use super::objects::{Global, Storage, StoredTensor};
-use super::reader::Reader;
 use super::value::Value;
 use crate::error::{Error, Result};
 

@@ -9,7 +9,6 @@ mod archive;
 mod legacy;
 mod machine;
 mod objects;
-mod reader;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +26,7 @@ const MAX_NAME: usize = 512;
 
 /// The tensors of a `torch.save` file and where they lie in `bytes`.
 pub(super) fn read(label: &str, bytes: Bytes) -> Result<(Bytes, Vec<(String, Entry)>)> {
-    let entries = if archive::is_archive(&bytes) {
+    let entries = if super::zip::is_archive(&bytes) {
         archive::read(label, &bytes)?
     } else {
         legacy::read(label, &bytes)?

@@ -1,6 +1,6 @@
 //! Little-endian fields out of a byte slice, with every bound checked.
 
-use super::super::checkpoint::format_error;
+use super::checkpoint::format_error;
 use crate::error::{Error, Result};
 
 /// A position in the bytes of a file. Offsets in errors count from the beginning of the file.
