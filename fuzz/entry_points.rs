@@ -1,7 +1,9 @@
 //! What each fuzz target does with arbitrary bytes. `tests/fuzz_corpus.rs` runs the same functions over the corpus.
 
 use mobilebert::convert;
-use mobilebert::format::{Bytes, Checkpoint};
+use mobilebert::format::{Bytes, Checkpoint, Tensor, WeightSource as _};
+use mobilebert::graph::ParameterId;
+use mobilebert::model::Weights;
 use mobilebert::{ModelConfig, Tokenizer, TokenizerFiles, model};
 
 /// `config.json`, and the graph that it describes.
@@ -89,5 +91,32 @@ pub(crate) fn tokenizer(data: &[u8]) {
     let Ok(encoding) = tokenizer.encode(text) else { return };
     for i in 0..encoding.ids().len() {
         let _: &str = &text[encoding.span(i)];
+    }
+}
+
+/// A BERT of one layer, whose weights may be in 4 bits.
+const INT4: &str = r#"{
+    "model_type": "bert", "architectures": ["BertForQuestionAnswering"], "vocab_size": 5, "hidden_size": 6,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 33, "hidden_act": "gelu",
+    "max_position_embeddings": 4, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+    "quantization_config": { "quant_method": "mobilebert-int8", "bits": 4, "group_size": 32, "scale_suffix": "_scale" }
+}"#;
+
+/// The safetensors file of a model in 4 bits, from its bytes to the int8 weights that are run.
+pub(crate) fn int4(data: &[u8]) {
+    let mut checkpoint = Checkpoint::default();
+    if checkpoint.add_safetensors("fuzz", Bytes::Owned(data.to_vec())).is_err() {
+        return;
+    }
+    let config = ModelConfig::from_json(INT4).expect("a configuration");
+    let graph = model::build(&config, config.head);
+    let Ok(weights) = Weights::bind(checkpoint, &config, &graph) else { return };
+    for (i, parameter) in graph.parameters.iter().enumerate() {
+        let Ok(tensor) = weights.tensor(ParameterId(i)) else { continue };
+        if let Tensor::Int8 { values, scales } = &tensor {
+            assert!(values.iter().all(|&v| v != i8::MIN), "{}", parameter.name);
+            assert!(scales.iter().all(|&s| s > 0.0 && s.is_finite()), "{}", parameter.name);
+        }
+        assert_eq!(tensor.into_f32().len(), parameter.shape.iter().product::<usize>(), "{}", parameter.name);
     }
 }

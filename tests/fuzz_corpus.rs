@@ -53,3 +53,8 @@ fn onnx() {
 fn tflite() {
     run("tflite", entry_points::tflite);
 }
+
+#[test]
+fn int4() {
+    run("int4", entry_points::int4);
+}
