@@ -104,19 +104,25 @@ const INT4: &str = r#"{
 
 /// The safetensors file of a model in 4 bits, from its bytes to the int8 weights that are run.
 pub(crate) fn int4(data: &[u8]) {
+    let _ = int4_tensors(data);
+}
+
+/// How many of its tensors are in int8 or in 4 bits; `None` if the file is refused.
+pub(crate) fn int4_tensors(data: &[u8]) -> Option<usize> {
     let mut checkpoint = Checkpoint::default();
-    if checkpoint.add_safetensors("fuzz", Bytes::Owned(data.to_vec())).is_err() {
-        return;
-    }
+    checkpoint.add_safetensors("fuzz", Bytes::Owned(data.to_vec())).ok()?;
     let config = ModelConfig::from_json(INT4).expect("a configuration");
     let graph = model::build(&config, config.head);
-    let Ok(weights) = Weights::bind(checkpoint, &config, &graph) else { return };
+    let weights = Weights::bind(checkpoint, &config, &graph).ok()?;
+    let mut found = 0;
     for (i, parameter) in graph.parameters.iter().enumerate() {
         let Ok(tensor) = weights.tensor(ParameterId(i)) else { continue };
         if let Tensor::Int8 { values, scales } = &tensor {
+            found += 1;
             assert!(values.iter().all(|&v| v != i8::MIN), "{}", parameter.name);
             assert!(scales.iter().all(|&s| s > 0.0 && s.is_finite()), "{}", parameter.name);
         }
         assert_eq!(tensor.into_f32().len(), parameter.shape.iter().product::<usize>(), "{}", parameter.name);
     }
+    Some(found)
 }
