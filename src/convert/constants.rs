@@ -95,10 +95,15 @@ impl Flow {
         }
     }
 
-    /// A small constant's numbers, as stored.
-    pub(super) fn numbers(&self, value: ValueIndex) -> Option<Vec<f64>> {
-        let view = self.constant(value)?;
-        self.checkpoint.numbers(&view.name).ok()
+    /// A small constant's numbers, as stored; not behind arithmetic, since scales of scales might stand in a circle.
+    pub(super) fn numbers(&self, mut value: ValueIndex) -> Option<Vec<f64>> {
+        for _ in 0..FAR {
+            if let Origin::Constant(view) = &self.values[value].origin {
+                return self.checkpoint.numbers(&view.name).ok();
+            }
+            value = self.node(value).filter(|node| node.op == Op::View)?.input(0)?;
+        }
+        None
     }
 
     /// Whether a constant holds integers.
