@@ -1,4 +1,4 @@
-"""The engine's int8 arithmetic with gradients (docs/kernels.md), and plain floats behind the same three methods.
+"""The engine's int8 arithmetic with gradients (docs/kernels.md), and plain floats behind the same methods.
 
 Forward passes round as the engine does; backward passes take rounding for the identity (straight-through). Weights go
 through f16 first, because that is how they are exported.
@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST_RANGE = 1e-30
+
+DROPPED = 0.1
+"""BERT's share of dropout."""
 
 
 def constant(value: float, like: Tensor) -> Tensor:
@@ -84,6 +87,7 @@ class Arithmetic(Protocol):
     def embedding(self, table: nn.Embedding, ids: Tensor) -> Tensor: ...
     def norm(self, layer: nn.Module, x: Tensor) -> Tensor: ...
     def attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor: ...
+    def drop(self, x: Tensor) -> Tensor: ...
 
 
 class Float:
@@ -101,6 +105,10 @@ class Float:
     def attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Queries, keys, values `[batch, heads, tokens, size]`; `mask` is true where a key counts."""
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+    def drop(self, x: Tensor) -> Tensor:
+        """What joins a residual of a BERT, and its weights of attention; MobileBERT's configuration has no dropout."""
+        return x
 
 
 class Bfloat16(Float):
@@ -126,7 +134,14 @@ class Bfloat16(Float):
         scores = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
-        return scores.softmax(-1) @ value
+        return self.drop(scores.softmax(-1)) @ value
+
+
+class Dropout(Bfloat16):
+    """BERT's own dropout, of attention too, for training on labels alone."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, DROPPED)
 
 
 class Int8(Float):

@@ -20,10 +20,10 @@ mkdir -p "$out" && out=$(realpath "$out")
 cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python=${PYTHON:-python3}
-rm -rf "$out"/{prepared,run,whole,killed,teacher,further}
+rm -rf "$out"/{prepared,run,whole,killed,teacher,teacher-qa,further,inherited}
 
 echo "== arithmetic"
-$python -m unittest test_arithmetic test_recombine
+$python -m unittest test_arithmetic test_recombine test_inherit
 
 echo "== prepare"
 $python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 300 --recombined 100 \
@@ -31,7 +31,11 @@ $python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples
     --qa-teacher "$teachers/squad-minilm-l6" --sst2-teacher "$teachers/sst2-minilm-l6"
 
 echo "== train, as on a lent machine"
-PYTHON=$python PRESET=tiny COMPILE= QAT=0.3 ./device_run.sh "$out/prepared" "$out/run" 60
+export PYTHON=$python PRESET=tiny COMPILE= QAT=0.3
+START=transfer ./device_run.sh "$out/prepared" "$out/run" 60
+
+echo "== train students that inherit their teachers' layers, as on a lent machine"
+INHERIT="--tokens 4000 --steps 10" ./device_run.sh "$out/prepared" "$out/inherited" 60
 
 echo "== kill and continue"
 # Without --minutes: a clock in the schedule makes two runs differ.
@@ -54,11 +58,13 @@ for file in "$out"/whole/base/*; do
 done
 echo "same weights"
 
-echo "== train a second teacher, and a finished model further with both, in bf16"
-$python teacher.py --preset tiny --prepared "$out/prepared" --base "$teachers/squad-minilm-l6" --run "$out/teacher"
+echo "== train teachers, and a finished model further with two, in bf16"
+$python teacher.py --task qa --preset tiny --prepared "$out/prepared" --base "$teachers/squad-minilm-l6" --run "$out/teacher-qa"
+$python teacher.py --task sst2 --preset tiny --prepared "$out/prepared" --base "$teachers/squad-minilm-l6" --run "$out/teacher"
 $python finetune.py --task sst2 --preset tiny --prepared "$out/prepared" --bf16 --steps 10 \
     --teacher "$out/prepared/teachers/sst2" "$out/teacher/model" --student "$out/run/sst2/model" --run "$out/further"
 
 echo "== check"
 $python check_rehearsal.py --run "$out/run"
+$python check_rehearsal.py --run "$out/inherited"
 echo "rehearsed"

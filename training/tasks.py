@@ -68,26 +68,29 @@ class QuestionAnswering:
     def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
             traces = [teacher.trace(batch) for teacher in self.teachers]
-            target = average([self._logits(*pair, batch) for pair in zip(self.teachers, traces, strict=True)])
+            target = average([qa_logits(*pair, batch) for pair in zip(self.teachers, traces, strict=True)])
         mine = student.trace(batch)
-        logits = self._logits(student, mine, batch)
+        logits = qa_logits(student, mine, batch)
         return {
-            "labels": LABELS * F.cross_entropy(logits.flatten(0, 1), self._places(picked).flatten()),
+            "labels": LABELS * F.cross_entropy(logits.flatten(0, 1), qa_places(self.examples, picked).flatten()),
             "teacher": from_teacher(logits, target),
             "features": FEATURES * self.transfer.features(mine, traces[0], batch.mask),
         }
 
     def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor:
         """Whether both ends are exact; stricter than SQuAD's exact match."""
-        return (self._logits(reader, reader.trace(batch), batch).argmax(-1) == self._places(picked)).all(1)
+        return (qa_logits(reader, reader.trace(batch), batch).argmax(-1) == qa_places(self.examples, picked)).all(1)
 
-    def _places(self, picked: Tensor) -> Tensor:
-        return torch.stack([self.examples.label(name, picked) for name in ("start", "end")], 1)
 
-    def _logits(self, reader: Reader, trace: Trace, batch: Batch) -> Tensor:
-        """`[batch, 2, tokens]`. The output layer is f32 in the engine too."""
-        logits = reader.model.qa_outputs(trace.hidden[-1].float()).float().transpose(1, 2)
-        return logits.masked_fill(~batch.mask[:, None], -1e4)
+def qa_places(examples: Examples, picked: Tensor) -> Tensor:
+    """`[batch, 2]`: first and last token of the answer."""
+    return torch.stack([examples.label(name, picked) for name in ("start", "end")], 1)
+
+
+def qa_logits(reader: Reader, trace: Trace, batch: Batch) -> Tensor:
+    """`[batch, 2, tokens]`. The output layer is f32 in the engine too."""
+    logits = reader.model.qa_outputs(trace.hidden[-1].float()).float().transpose(1, 2)
+    return logits.masked_fill(~batch.mask[:, None], -1e4)
 
 
 class Sentiment:
@@ -123,7 +126,8 @@ class Sentiment:
 
 def sst2_logits(reader: Reader, trace: Trace) -> Tensor:
     """`[batch, labels]`. The output layer is f32 in the engine too."""
-    return reader.model.classifier(pooled(reader.model.base_model, trace.hidden[-1], reader.how).float()).float()
+    state = reader.how.drop(pooled(reader.model.base_model, trace.hidden[-1], reader.how))
+    return reader.model.classifier(state.float()).float()
 
 
 TASKS = {"qa": QuestionAnswering, "sst2": Sentiment}

@@ -1,8 +1,8 @@
-"""Fine-tunes a BERT on SST-2's labels, as a task teacher for `finetune.py`.
+"""Fine-tunes a BERT on a task's labels, as a teacher for `finetune.py`.
 
-    python teacher.py --preset cpu --prepared DIR --base FOLDER --run DIR --seed 2
+    python teacher.py --task qa --preset cpu --prepared DIR --base FOLDER --run DIR --seed 2
 
-`--base` is an encoder with or without a head. `--run`/model is the result. Several seeds give teachers that are better together.
+`--base` is an encoder with or without a head. `--run`/model is the result. Everything between f32 weights is bf16.
 """
 
 import argparse
@@ -14,48 +14,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import PRESETS, add_arguments, overridden
-from data import NO_LABEL, Examples
+from data import NO_LABEL, Batch, Examples
 from export import write_folder
 from model import frozen, open_model
-from quantize import Float
-from tasks import Reader, sst2_logits
+from quantize import Dropout, Float
+from tasks import TASKS, Reader, qa_logits, qa_places, sst2_logits
 from trainer import NOT_FINISHED, Trainer, pick_device, seed_everything
+
+
+def logits_and_labels(examples: Examples, reader: Reader, picked: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`[decisions, choices]` and `[decisions]`: a sentence is one decision, a question two (start and end)."""
+    trace = reader.trace(batch)
+    if "start" in examples.labels:
+        return qa_logits(reader, trace, batch).flatten(0, 1), qa_places(examples, picked).flatten()
+    return sst2_logits(reader, trace), examples.label("label", picked)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
+    parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--prepared", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--base", type=Path, required=True)
     args = parser.parse_args()
-    phase = overridden(PRESETS[args.preset].teacher, args)
+    settings, run = PRESETS[args.preset], Path(args.run)
+    phase = overridden(settings.teachers[args.task], args)
     seed_everything(args.seed)
     device = pick_device(args.device)
 
-    model = open_model(args.base, "sst2").to(device).train()
-    examples = Examples(args.prepared / "sst2.npz", device, phase.length)
-    examples.train = examples.train[examples.label("label", examples.train).cpu() != NO_LABEL]
+    model = open_model(args.base, args.task).to(device)
+    examples = Examples(args.prepared / f"{args.task}.npz", device, phase.length)
+    if "label" in examples.labels:
+        examples.train = examples.train[examples.label("label", examples.train).cpu() != NO_LABEL]
+    trained, finished = Reader(model, Dropout()), Reader(model, Float())
 
     def losses(step: int, _progress: float) -> dict[str, Tensor]:
         picked = examples.pick(step, phase.batch, args.seed)
         batch = examples.batch(picked, phase.multiple)
-        # The module's own forward pass, because it has dropout.
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(input_ids=batch.ids, attention_mask=batch.mask.long()).logits
-        return {"labels": F.cross_entropy(logits.float(), examples.label("label", picked))}
+        return {"labels": F.cross_entropy(*logits_and_labels(examples, trained, picked, batch))}
 
     module = nn.ModuleDict({"model": model})
-    settings, run = PRESETS[args.preset], Path(args.run)
     trainer = Trainer(run, module, device, args.seed, settings.log_steps, settings.checkpoint_seconds, args.call_minutes)
     if not trainer.phase("teacher", phase, losses, args.minutes):
         sys.exit(NOT_FINISHED)
-    reader = Reader(frozen(model), Float())
-    right = 0
+    frozen(model)
+    right = []
     with torch.no_grad():
         for picked in examples.held_out.split(64):
-            logits = sst2_logits(reader, reader.trace(examples.batch(picked, phase.multiple)))
-            right += (logits.argmax(-1) == examples.label("label", picked)).sum().item()
-    trainer.log(event="held out", examples=len(examples.held_out), right=round(right / len(examples.held_out), 4))
+            logits, labels = logits_and_labels(examples, finished, picked, examples.batch(picked, phase.multiple))
+            right.append((logits.argmax(-1) == labels).view(len(picked), -1).all(1))
+    trainer.log(event="held out", examples=len(examples.held_out), right=round(torch.cat(right).double().mean().item(), 4))
     write_folder(model, args.base, run / "model")
 
 

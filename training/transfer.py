@@ -46,6 +46,11 @@ class Transfer(nn.Module):
         if t.hidden_size % self.heads:
             raise SystemExit(f"the teacher's width {t.hidden_size} does not split into the student's {self.heads} heads")
         self.projections = nn.ModuleList(nn.Linear(s.hidden_size, t.hidden_size) for _ in range(len(self.pairs) + 1))
+        if s.hidden_size == t.hidden_size:
+            # A student that inherits its teacher's layers (inherit.py) has its hidden states too.
+            for projection in self.projections:
+                nn.init.eye_(projection.weight)
+                nn.init.zeros_(projection.bias)
 
     def features(self, student: Trace, teacher: Trace, mask: Tensor | None = None) -> Tensor:
         """Mean square of the difference of the normalised feature maps: embeddings and each pair of layers."""
