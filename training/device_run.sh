@@ -5,7 +5,8 @@
 #
 #   ./device_run.sh PREPARED RUN MINUTES [CALL_MINUTES]
 #
-# With CALL_MINUTES the script stops by then with a checkpoint and exit code 3; the same command continues.
+# With CALL_MINUTES the script stops by then with a checkpoint and exit code 3; the same command continues (inherit.py, a
+# minute or so on a GPU, is not interrupted).
 # Environment: START (inherit or transfer), PRESET (gpu), COMPILE (--compile; empty: eager), QAT (0.15), PYTHON (python3),
 # INHERIT: options of inherit.py, OUT: exports are copied there.
 set -euo pipefail
@@ -26,7 +27,7 @@ keep() { if [ -n "${OUT:-}" ]; then mkdir -p "$OUT/$1" && cp "$run/$1/model/"* "
 
 # Shares of the time. Start-up, compilation and export take what is left of the whole.
 case ${START:-inherit} in
-    # An inherited network bears a tenth of the rate of a new one.
+    # Inherited networks bear less than new ones.
     inherit) shares=(qa:0.55 sst2:0.30) rate=(--rate 3e-5) ;;
     transfer)
         shares=(qa:0.18 sst2:0.08) rate=()
@@ -37,13 +38,12 @@ case ${START:-inherit} in
 esac
 for task in "${shares[@]}"; do
     name=${task%:*} teacher=$prepared/teachers/${task%:*} student=$run/transfer/base
+    [ -d "$run/$name/model" ] && continue
     if [ "${START:-inherit}" = inherit ]; then
         student=$run/$name/inherited
         [ -d "$student" ] || $python inherit.py --task "$name" --prepared "$prepared" --teacher "$teacher" --out "$student" ${INHERIT:-}
     fi
-    [ -d "$run/$name/model" ] || {
-        $python finetune.py --task "$name" $(common) --teacher "$teacher" "${rate[@]}" \
-            --student "$student" --run "$run/$name" --minutes "$(share "${task#*:}")" --qat "${QAT:-0.15}"
-        keep "$name"
-    }
+    $python finetune.py --task "$name" $(common) --teacher "$teacher" "${rate[@]}" \
+        --student "$student" --run "$run/$name" --minutes "$(share "${task#*:}")" --qat "${QAT:-0.15}"
+    keep "$name"
 done

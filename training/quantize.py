@@ -12,9 +12,6 @@ from torch import Tensor, nn
 
 SMALLEST_RANGE = 1e-30
 
-DROPPED = 0.1
-"""BERT's share of dropout."""
-
 
 def constant(value: float, like: Tensor) -> Tensor:
     """For divisions: PyTorch divides by a Python number, or such a number by a tensor, through a rounded inverse."""
@@ -107,7 +104,7 @@ class Float:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     def drop(self, x: Tensor) -> Tensor:
-        """What joins a residual of a BERT, and its weights of attention; MobileBERT's configuration has no dropout."""
+        """`x`, or with dropout: a BERT's embeddings, weights of attention, what joins a residual, and pooled state."""
         return x
 
 
@@ -137,11 +134,14 @@ class Bfloat16(Float):
         return self.drop(scores.softmax(-1)) @ value
 
 
-class Dropout(Bfloat16):
-    """BERT's own dropout, of attention too, for training on labels alone."""
+class Bfloat16WithDropout(Bfloat16):
+    """For training a BERT on labels alone."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
 
     def drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, DROPPED)
+        return F.dropout(x, self.share)
 
 
 class Int8(Float):

@@ -20,7 +20,7 @@ mkdir -p "$out" && out=$(realpath "$out")
 cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python=${PYTHON:-python3}
-rm -rf "$out"/{prepared,run,whole,killed,teacher,teacher-qa,further,inherited}
+rm -rf "$out"/{prepared,run,whole,killed,teacher,teacher-qa,further,further-qa,student-qa,inherited}
 
 echo "== arithmetic"
 $python -m unittest test_arithmetic test_recombine test_inherit
@@ -32,10 +32,12 @@ $python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples
 
 echo "== train, as on a lent machine"
 export PYTHON=$python PRESET=tiny COMPILE= QAT=0.3
-START=transfer ./device_run.sh "$out/prepared" "$out/run" 60
+START=transfer OUT= ./device_run.sh "$out/prepared" "$out/run" 60
 
 echo "== train students that inherit their teachers' layers, as on a lent machine"
-INHERIT="--tokens 4000 --steps 10" ./device_run.sh "$out/prepared" "$out/inherited" 60
+export START=inherit OUT= INHERIT="--tokens 4000 --steps 10"
+./device_run.sh "$out/prepared" "$out/inherited" 60 0 && { echo "a call of 0 minutes finished" >&2; exit 1; } || [ $? = 3 ]
+./device_run.sh "$out/prepared" "$out/inherited" 60
 
 echo "== kill and continue"
 # Without --minutes: a clock in the schedule makes two runs differ.
@@ -63,6 +65,11 @@ $python teacher.py --task qa --preset tiny --prepared "$out/prepared" --base "$t
 $python teacher.py --task sst2 --preset tiny --prepared "$out/prepared" --base "$teachers/squad-minilm-l6" --run "$out/teacher"
 $python finetune.py --task sst2 --preset tiny --prepared "$out/prepared" --bf16 --steps 10 \
     --teacher "$out/prepared/teachers/sst2" "$out/teacher/model" --student "$out/run/sst2/model" --run "$out/further"
+
+echo "== train a student that inherits the new teacher's layers, in bf16"
+$python inherit.py --task qa --prepared "$out/prepared" --teacher "$out/teacher-qa/model" --out "$out/student-qa" $INHERIT
+$python finetune.py --task qa --preset tiny --prepared "$out/prepared" --bf16 --steps 5 --rate 1e-6 \
+    --teacher "$out/teacher-qa/model" --student "$out/student-qa" --run "$out/further-qa"
 
 echo "== check"
 $python check_rehearsal.py --run "$out/run"

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from config import PRESETS, add_arguments, overridden
 from data import NO_LABEL, Batch, Examples
 from export import write_folder
+from forward import compiled, encode
 from model import frozen, open_model
-from quantize import Dropout, Float
+from quantize import Bfloat16WithDropout, Float
 from tasks import TASKS, Reader, qa_logits, qa_places, sst2_logits
 from trainer import NOT_FINISHED, Trainer, pick_device, seed_everything
 
@@ -46,7 +47,8 @@ def main() -> None:
     examples = Examples(args.prepared / f"{args.task}.npz", device, phase.length)
     if "label" in examples.labels:
         examples.train = examples.train[examples.label("label", examples.train).cpu() != NO_LABEL]
-    trained, finished = Reader(model, Dropout()), Reader(model, Float())
+    run_encoder = compiled() if args.compile else encode
+    trained, finished = Reader(model, Bfloat16WithDropout(model.config.hidden_dropout_prob), run_encoder), Reader(model, Float(), run_encoder)
 
     def losses(step: int, _progress: float) -> dict[str, Tensor]:
         picked = examples.pick(step, phase.batch, args.seed)

@@ -47,7 +47,7 @@ class Transfer(nn.Module):
             raise SystemExit(f"the teacher's width {t.hidden_size} does not split into the student's {self.heads} heads")
         self.projections = nn.ModuleList(nn.Linear(s.hidden_size, t.hidden_size) for _ in range(len(self.pairs) + 1))
         if s.hidden_size == t.hidden_size:
-            # A student that inherits its teacher's layers (inherit.py) has its hidden states too.
+            # Right for a student that inherits its teacher's hidden states (inherit.py), and no worse for another.
             for projection in self.projections:
                 nn.init.eye_(projection.weight)
                 nn.init.zeros_(projection.bias)
