@@ -167,7 +167,7 @@ fn the_committed_model_classifies_sst2_dev_as_transformers_does() {
 #[test]
 fn the_committed_models_fail_where_their_cards_say() {
     for (task, model, file, right) in
-        [("squad", "qa", "questions.json", 12), ("sst2", "sentiment", "sentences.tsv", 22)]
+        [("squad", "qa", "questions.json", 12), ("sst2", "sentiment", "sentences.tsv", 20)]
     {
         let task: Task = task.parse().unwrap();
         let data = task.read(&root().join("eval/samples").join(file)).unwrap();

@@ -2,7 +2,7 @@
 
     python finetune.py --task qa --preset gpu --prepared DIR --teacher FOLDER --student DIR --run DIR [--qat 0.2]
 
-`--student` is what transfer.py wrote, or any MobileBERT folder. `--run`/model is the result.
+`--student` is what inherit.py or transfer.py wrote, or any MobileBERT folder. `--run`/model is the result.
 """
 
 import argparse

@@ -71,7 +71,7 @@ fn inspect_describes_a_model() {
     let model = run(&["inspect", "--model", "sentiment", "--json"]).line();
     assert_eq!(model["class"], "MobileBertForSequenceClassification");
     assert_eq!(model["labels"], json!(["negative", "positive"]));
-    assert_eq!(model["config"]["num_hidden_layers"], 6);
+    assert_eq!(model["config"]["num_hidden_layers"], 24);
     assert_eq!(model["files"][0]["sha256"].as_str().unwrap().len(), 64);
     let tensors = model["tensors"].as_array().unwrap();
     let bytes = |dtype: &str| {
