@@ -26,19 +26,16 @@ import torch
 from torch import Tensor, nn
 from transformers import MobileBertConfig, PreTrainedModel
 
+from config import Student
 from data import Batch, Examples
 from export import write_folder
 from forward import Trace, encode, mobilebert_embeddings, mobilebert_layer
-from model import HEADS, LABELS, frozen, open_model
+from model import HEADS, LABELS, configuration, frozen, open_model
 from quantize import Bfloat16, Float
 from tasks import TASKS
 from trainer import pick_device, schedule, seed_everything
 
-HEADS_A_LAYER = 4
-"""MobileBERT's (paper, table 1)."""
-
-FEEDFORWARD = 512
-"""Width of each feed-forward network (paper, table 1)."""
+HEADS_A_LAYER = Student().heads
 
 RIDGE = 0.001
 """Of the mean variance, added to that of every direction."""
@@ -66,21 +63,18 @@ def student_of(teacher: PreTrainedModel, embedding: int, ffns: int) -> MobileBer
     if ffns < 1:
         raise SystemExit(f"--ffns is {ffns}; expected 1 or more")
     groups = t.num_attention_heads // HEADS_A_LAYER
-    return MobileBertConfig(
-        vocab_size=t.vocab_size,
-        hidden_size=t.hidden_size,
-        num_hidden_layers=(groups + 1) * t.num_hidden_layers,
-        num_attention_heads=HEADS_A_LAYER,
-        intermediate_size=FEEDFORWARD,
-        intra_bottleneck_size=t.hidden_size // groups,
-        embedding_size=embedding,
-        num_feedforward_networks=ffns,
-        max_position_embeddings=t.max_position_embeddings,
-        type_vocab_size=t.type_vocab_size,
-        pad_token_id=t.pad_token_id,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+    size = Student(
+        layers=(groups + 1) * t.num_hidden_layers,
+        hidden=t.hidden_size,
+        bottleneck=t.hidden_size // groups,
+        embedding=embedding,
+        heads=HEADS_A_LAYER,
+        ffns=ffns,
     )
+    config = configuration(size, t.vocab_size)
+    config.max_position_embeddings, config.type_vocab_size = t.max_position_embeddings, t.type_vocab_size
+    config.pad_token_id = t.pad_token_id
+    return config
 
 
 @dataclass

@@ -30,22 +30,24 @@ HEADS = {
 }
 
 
+def configuration(size: Student, vocab_size: int) -> MobileBertConfig:
+    return MobileBertConfig(
+        vocab_size=vocab_size,
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=size.feedforward,
+        intra_bottleneck_size=size.bottleneck,
+        embedding_size=size.embedding,
+        num_feedforward_networks=size.ffns,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
 def student(size: Student, vocab_size: int) -> MobileBertForMaskedLM:
     """A new MobileBERT with a head for masked words. Initialise it with `initialise`."""
-    return MobileBertForMaskedLM(
-        MobileBertConfig(
-            vocab_size=vocab_size,
-            hidden_size=size.hidden,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            intermediate_size=size.feedforward,
-            intra_bottleneck_size=size.bottleneck,
-            embedding_size=size.embedding,
-            num_feedforward_networks=size.ffns,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
-    )
+    return MobileBertForMaskedLM(configuration(size, vocab_size))
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, MobileBertModel
 
 from data import Batch
-from forward import mobilebert_embeddings, mobilebert_layer
+from forward import encode, mobilebert_embeddings, mobilebert_layer
 from inherit import (
     ReducedRank,
     States,
@@ -23,7 +23,7 @@ from inherit import (
     student_of,
 )
 from model import frozen
-from quantize import Float
+from quantize import Bfloat16WithDropout, Float
 
 NEAR = 2e-5
 """Of numbers around 1 that passed a singular value decomposition in f32."""
@@ -87,6 +87,22 @@ class Inherited(unittest.TestCase):
         left = attended.tokens - mine
         self.near(left.mean(0), torch.zeros(32))
         self.assertLess((left * (mine - mine.mean(0))).mean(0).abs().max().item(), 1e-4)
+
+    def test_the_trace_has_what_the_teachers_attention_gives(self) -> None:
+        old = teacher(heads=4)
+        batch = Batch(torch.arange(18).view(2, 9), torch.zeros(2, 9, dtype=torch.long), torch.ones(2, 9, dtype=torch.bool))
+        trace = encode(old, batch.ids, batch.types, batch.mask, Float())
+        self.near(trace.attended[0], old.encoder.layer[0].attention(trace.hidden[0])[0])
+
+    def test_dropout_reaches_a_bert_and_has_the_share_asked_for(self) -> None:
+        torch.manual_seed(1)
+        x = Bfloat16WithDropout(0.25).drop(torch.ones(10_000))
+        self.assertAlmostEqual((x == 0).double().mean().item(), 0.25, delta=0.02)
+        self.assertAlmostEqual(x.mean().item(), 1.0, delta=0.02)
+        old, ids = teacher(heads=4), torch.ones(1, 9, dtype=torch.long)
+        with_it, without = (encode(old, ids, ids * 0, None, Bfloat16WithDropout(p)).hidden for p in (0.25, 0.0))
+        self.assertGreater((with_it[0] == 0).double().mean().item(), 0.1)
+        self.assertFalse(torch.equal(with_it[1], without[1]))
 
     def test_heads_are_divided_among_layers(self) -> None:
         old, student = self.student(heads=8)
