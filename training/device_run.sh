@@ -5,8 +5,8 @@
 #
 #   ./device_run.sh PREPARED RUN MINUTES [CALL_MINUTES]
 #
-# With CALL_MINUTES the script stops by then with a checkpoint and exit code 3; the same command continues (inherit.py, a
-# minute or so on a GPU, is not interrupted).
+# With CALL_MINUTES the script stops by then with a checkpoint and exit code 3; the same command continues (inherit.py
+# is not interrupted; how long it takes on a GPU has not been measured).
 # Environment: START (inherit or transfer), PRESET (gpu), COMPILE (--compile; empty: eager), QAT (0.15), PYTHON (python3),
 # INHERIT: options of inherit.py, OUT: exports are copied there.
 set -euo pipefail
@@ -28,7 +28,7 @@ keep() { if [ -n "${OUT:-}" ]; then mkdir -p "$OUT/$1" && cp "$run/$1/model/"* "
 # Shares of the time. Start-up, compilation and export take what is left of the whole.
 case ${START:-inherit} in
     # Inherited networks bear less than new ones.
-    inherit) shares=(qa:0.55 sst2:0.30) rate=(--rate 3e-5) ;;
+    inherit) shares=(qa:0.55 sst2:0.30) rate=(--rate 2e-5) ;;
     transfer)
         shares=(qa:0.18 sst2:0.08) rate=()
         [ -d "$run/transfer/base" ] || $python transfer.py $(common) --teacher "$base" --run "$run/transfer" \

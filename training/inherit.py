@@ -257,8 +257,7 @@ class ReducedRank:
     def into(self, bottleneck: nn.Linear, readers: Tensor) -> Tensor:
         """Sets the bottleneck to what loses least of `readers @ (x - centre)`; returns how they read it, by rows.
 
-        Its rows are orthonormal: with outputs of equal variance instead, rare directions get large weights, and
-        training diverges.
+        Its rows are orthonormal: outputs of equal variance would need large weights for rare directions.
         """
         left, values, right = torch.linalg.svd(readers @ self._root, full_matrices=False)
         kept = bottleneck.out_features

@@ -75,7 +75,7 @@ impl Comparison {
 /// ```
 /// use mobilebert::{Batch, Engine, EngineOptions, Precision, compare};
 ///
-/// let open = |precision| Engine::open("sentiment", EngineOptions::new().precision(precision));
+/// let open = |precision| Engine::open("qa", EngineOptions::new().precision(precision));
 /// let (f32, int8) = (open(Precision::F32)?, open(Precision::Int8)?);
 /// let found = compare::node_by_node(&f32, &int8, &[Batch::single(&[101, 7592, 102], &[0; 3])?])?;
 /// for layer in found.by_layer() {
