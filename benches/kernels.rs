@@ -4,9 +4,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mobilebert::graph::Activation;
-use mobilebert::kernels::reference::{self, quantize::quantize_symmetric};
-use mobilebert::kernels::{
+use mobilebert_kernels::Activation;
+use mobilebert_kernels::reference::{self, quantize::quantize_symmetric};
+use mobilebert_kernels::{
     Epilogue, FloatRows, Gemm, Input, Kernels, Levels, Output, PackedF32, PackedI8, QuantizedRows,
     QuantizedRowsMut, RowRange, row_bytes, supported,
 };

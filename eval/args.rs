@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use mobilebert::dataset::GlueTask;
-use mobilebert::task::Task;
 use mobilebert::{BackendKind, Precision};
+use mobilebert_tools::dataset::GlueTask;
+use mobilebert_tools::task::Task;
 
 const ABOUT: &str = "Measures models: accuracy as the official scripts compute it, latency, size";
 

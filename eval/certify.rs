@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::ExitCode;
 
-use mobilebert::dataset::{Question, Squad};
-use mobilebert::metrics::interval::{RESAMPLES, paired_bootstrap};
-use mobilebert::metrics::squad::{Version, score};
-use mobilebert::task::{Candidate, Dataset, Prediction, Task, TaskOptions};
 use mobilebert::{TextIndex, Tokenizer};
+use mobilebert_tools::dataset::{Question, Squad};
+use mobilebert_tools::metrics::interval::{RESAMPLES, paired_bootstrap};
+use mobilebert_tools::metrics::squad::{Version, score};
+use mobilebert_tools::task::{Candidate, Dataset, Prediction, Task, TaskOptions};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -202,9 +202,11 @@ fn certify(
     let count = |cause: Cause| disagreements.iter().filter(|d| d.cause == cause).count();
     let total = ours.len();
     let mean = |values: Vec<f64>| 100.0 * values.iter().sum::<f64>() / total.max(1) as f64;
-    let f1 = |scores: &[mobilebert::metrics::squad::Score]| scores.iter().map(|s| s.f1).collect::<Vec<_>>();
-    let exact =
-        |scores: &[mobilebert::metrics::squad::Score]| scores.iter().map(|s| s.exact).collect::<Vec<_>>();
+    let f1 =
+        |scores: &[mobilebert_tools::metrics::squad::Score]| scores.iter().map(|s| s.f1).collect::<Vec<_>>();
+    let exact = |scores: &[mobilebert_tools::metrics::squad::Score]| {
+        scores.iter().map(|s| s.exact).collect::<Vec<_>>()
+    };
     let interval = paired_bootstrap(&f1(&theirs), &f1(&ours), RESAMPLES, SEED);
     Certificate {
         total,

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mobilebert::dataset::TableOptions;
 use mobilebert::profile::machine;
-use mobilebert::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
+use mobilebert_tools::dataset::TableOptions;
+use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Command, Common, Squad};

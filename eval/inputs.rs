@@ -1,8 +1,8 @@
 //! Opening models, and the token sequences of a dataset.
 
-use mobilebert::metrics::interval::Random;
-use mobilebert::task::{Dataset, Evaluator};
 use mobilebert::{Encoding, Engine, EngineOptions, ModelFiles, Result};
+use mobilebert_tools::metrics::interval::Random;
+use mobilebert_tools::task::{Dataset, Evaluator};
 
 use crate::args::Model;
 

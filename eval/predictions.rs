@@ -1,8 +1,8 @@
 //! Predictions in the formats that official scripts and leaderboards read.
 
-use mobilebert::dataset::{GlueTask, Labelled, Squad, Tagged};
-use mobilebert::metrics::squad::Version;
-use mobilebert::task::{Candidate, Dataset, Prediction, Task};
+use mobilebert_tools::dataset::{GlueTask, Labelled, Squad, Tagged};
+use mobilebert_tools::metrics::squad::Version;
+use mobilebert_tools::task::{Candidate, Dataset, Prediction, Task};
 use serde_json::{Map, Value, json};
 
 /// The file of `--predictions`.

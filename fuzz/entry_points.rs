@@ -1,10 +1,10 @@
 //! What each fuzz target does with arbitrary bytes. `tests/fuzz_corpus.rs` runs the same functions over the corpus.
 
-use mobilebert::convert;
 use mobilebert::format::{Bytes, Checkpoint, Tensor, WeightSource as _};
 use mobilebert::graph::ParameterId;
 use mobilebert::model::Weights;
 use mobilebert::{ModelConfig, Tokenizer, TokenizerFiles, model};
+use mobilebert_tools::{convert, foreign};
 
 /// `config.json`, and the graph that it describes.
 pub(crate) fn config(data: &[u8]) {
@@ -49,10 +49,7 @@ pub(crate) fn tensorbundle(data: &[u8]) {
     let Some((length, rest)) = data.split_first_chunk::<4>() else { return };
     let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
     let (index, variables) = rest.split_at(length);
-    let mut checkpoint = Checkpoint::default();
-    if checkpoint.add_tensorflow("fuzz", index, variables).is_err() {
-        return;
-    }
+    let Ok(checkpoint) = foreign::read_tensorflow("fuzz", index, variables) else { return };
     for (name, entry) in checkpoint.entries() {
         assert!(entry.byte_len() <= variables.len());
         let _ = checkpoint.f32(name);

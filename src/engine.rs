@@ -87,7 +87,11 @@ impl EngineOptions {
         self
     }
 
-    pub(crate) fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
+    /// The pool that these options ask for; `None` stands for rayon's global pool.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] for a number of threads that this machine cannot have.
+    pub fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
         match (self.pool.clone(), self.threads) {
             (Some(pool), _) => Ok(Some(pool)),
             (None, None) => Ok(None),
@@ -254,7 +258,7 @@ impl Engine {
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Output> {
-        check(&self.config, request)?;
+        check_request(&self.config, request)?;
         let graph = self.backend.graph();
         let width = graph.width(graph.output());
         let requested = |op: &Op| matches!(op, Op::Select { rows: Rows::Requested, .. });
@@ -274,8 +278,12 @@ impl Engine {
     }
 }
 
-/// Whether a model has rows for all numbers of a request.
-pub(crate) fn check(config: &ModelConfig, request: &Request<'_>) -> Result<()> {
+/// Checks that a model has rows for all numbers of a request. [`Engine::forward`] does so before each pass; those who run a
+/// [`Backend`] themselves have to.
+///
+/// # Errors
+/// [`ErrorKind::Batch`] for ids, types, lengths or requested rows beyond the tables.
+pub fn check_request(config: &ModelConfig, request: &Request<'_>) -> Result<()> {
     let batch = request.batch;
     let bad = |sequence, position, what, expected, found| {
         Err(ErrorKind::Batch { sequence, position, what, expected, found }.into())
@@ -327,13 +335,6 @@ fn load(
                 NativeOptions::new().precision(options.precision.unwrap_or(stored)).keep_f32(kept.cloned());
             Ok(Box::new(NativeBackend::load(graph, weights, native)?))
         }
-        BackendKind::Candle if options.precision.is_some_and(|p| p != Precision::F32) => {
-            let found = options.precision.map_or_else(String::new, |p| format!("`{p}`"));
-            Err(Error::option("precision", "`f32`, the arithmetic of the backend `candle`", found))
-        }
-        #[cfg(feature = "candle")]
-        BackendKind::Candle => Ok(Box::new(crate::backend::candle::CandleBackend::load(graph, weights)?)),
-        #[cfg(not(feature = "candle"))]
         BackendKind::Candle => {
             Err(ErrorKind::NotBuilt { what: "the candle backend".to_owned(), feature: "candle" }.into())
         }

@@ -365,25 +365,24 @@ impl Error {
         self.inner.context.iter().rev().map(String::as_str)
     }
 
-    pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+    /// An [`ErrorKind::Io`].
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         ErrorKind::Io { path: path.as_ref().to_owned(), source }.into()
     }
 
-    pub(crate) fn tensor(file: &str, tensor: &str, problem: TensorProblem) -> Self {
+    /// An [`ErrorKind::Tensor`].
+    pub fn tensor(file: &str, tensor: &str, problem: TensorProblem) -> Self {
         ErrorKind::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem }.into()
     }
 
-    pub(crate) fn option(
-        option: &'static str,
-        expected: impl Into<String>,
-        found: impl fmt::Display,
-    ) -> Self {
+    /// An [`ErrorKind::Option`].
+    pub fn option(option: &'static str, expected: impl Into<String>, found: impl fmt::Display) -> Self {
         ErrorKind::Option { option, expected: expected.into(), found: found.to_string() }.into()
     }
 }
 
 /// Adds the place an error passes through.
-pub(crate) trait Context<T> {
+pub trait Context<T> {
     /// Wraps the error, if there is one, with a place such as `window 3`.
     fn context(self, place: impl FnOnce() -> String) -> Result<T>;
 }

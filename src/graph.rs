@@ -8,6 +8,8 @@
 //! `i` of a value belongs to token `i` of the batch and no row is padding. Every node but [`Op::Attention`] and
 //! the trigram of [`Op::WordEmbedding`] maps rows to rows independently.
 
+pub use mobilebert_kernels::Activation;
+
 /// Index of a value: the output of the node of the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);
@@ -26,21 +28,6 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Whether the int8 form stores it as int8 with one scale a row.
     pub quantizable: bool,
-}
-
-/// Element-wise function behind a linear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// `x`
-    Identity,
-    /// `max(x, 0)`
-    Relu,
-    /// `x * Phi(x)` with the exact error function: Hugging Face's `gelu`.
-    Gelu,
-    /// The tanh form of GELU: Hugging Face's `gelu_new`.
-    GeluNew,
-    /// `tanh(x)`
-    Tanh,
 }
 
 /// What follows the residual sum.

@@ -149,7 +149,7 @@ fn download(id: &HubId<'_>, cache: Option<PathBuf>) -> Result<PathBuf, String> {
         }
         None => return Err(format!("it has neither of {}", WEIGHTS.join(", "))),
     }
-    for file in crate::source::TOKENIZER_FILES.into_iter().filter(|file| has(file)) {
+    for file in crate::text::TOKENIZER_FILES.into_iter().filter(|file| has(file)) {
         get(file)?;
     }
     let config = get(CONFIG)?;

@@ -29,35 +29,28 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod backend;
-pub mod compare;
 mod config;
-pub mod convert;
-pub mod dataset;
 mod engine;
 mod error;
 pub mod format;
-pub mod gate;
 pub mod graph;
 mod head;
 mod hub;
-pub mod kernels;
-pub mod metrics;
 pub mod model;
 pub mod pipeline;
 pub mod profile;
 pub mod quant;
 mod source;
-pub mod task;
 pub mod text;
-#[cfg(feature = "candle")]
-pub mod train;
+
+pub use mobilebert_kernels as kernels;
 
 pub use backend::Precision;
 pub use config::{
     Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
 };
-pub use engine::{BackendKind, Engine, EngineOptions, Output};
-pub use error::{Error, ErrorKind, Result, TensorProblem};
+pub use engine::{BackendKind, Engine, EngineOptions, Output, check_request};
+pub use error::{Context, Error, ErrorKind, Result, TensorProblem};
 pub use pipeline::{
     AggregationStrategy, Answer, Classification, Embedder, EmbedderOptions, Embedding, Entity, Fill,
     FillMask, FillMaskOptions, FunctionToApply, LabelScore, LongText, Pooling, PreparedContext,

@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint};
-pub(crate) use crate::text::TOKENIZER_FILES;
 use crate::text::{Tokenizer, TokenizerFiles};
 
 /// The files of one model.

@@ -1,6 +1,6 @@
 //! What the benches of layers and models share: formula weights, tokens, and the check before the clock.
 
-use mobilebert::backend::candle::CandleBackend;
+use mobilebert_tools::candle::CandleBackend;
 use mobilebert::backend::native::{NativeBackend, NativeOptions};
 use mobilebert::backend::{Backend as _, Precision, Request};
 use mobilebert::model::{self, synthetic::Synthetic};

@@ -2,9 +2,9 @@
 
 mod search;
 
-use mobilebert::dataset::Squad;
 use mobilebert::model::{self, Weights};
 use mobilebert::{Head, ModelConfig, ModelFiles, Precision, TokenizedText, Tokenizer, Window, WindowOptions};
+use mobilebert_tools::dataset::Squad;
 use serde::Serialize;
 
 use self::search::{Found, Models, Replay};

@@ -297,8 +297,8 @@ fn place(output: &Output, positions: Range<usize>) -> Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mobilebert::metrics::interval::Random;
     use mobilebert::model::{self, synthetic::Synthetic};
+    use mobilebert_tools::metrics::interval::Random;
 
     const LAYERS: usize = 24;
     const TOKENS: usize = 24;

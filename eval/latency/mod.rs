@@ -7,8 +7,8 @@ mod stability;
 use std::time::Instant;
 
 use mobilebert::profile::machine;
-use mobilebert::task::TaskOptions;
 use mobilebert::{Engine, Result};
+use mobilebert_tools::task::TaskOptions;
 use serde::{Deserialize, Serialize};
 
 use self::scenario::Bench;

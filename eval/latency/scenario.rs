@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mobilebert::metrics::interval::Random;
 use mobilebert::profile::{Summary, summarize};
 use mobilebert::{Batch, Engine, Result};
+use mobilebert_tools::metrics::interval::Random;
 use serde::{Deserialize, Serialize};
 
 use super::early_stopping;

@@ -1,9 +1,9 @@
 //! What a score hides: groups of examples, calibration, error by layer.
 
-use mobilebert::dataset::Question;
-use mobilebert::metrics::squad::score;
-use mobilebert::task::{Dataset, Prediction};
 use mobilebert::{BackendKind, Engine, Precision};
+use mobilebert_tools::dataset::Question;
+use mobilebert_tools::metrics::squad::score;
+use mobilebert_tools::task::{Dataset, Prediction};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::Evaluation;
@@ -65,7 +65,7 @@ pub(crate) fn add(evaluation: &mut Evaluation) -> Result<(), Failure> {
         evaluation.run.calibration = Some(calibration(&judged));
     }
     if let Some(entities) = evaluation.scores.as_ref().and_then(|scores| scores.entities.as_ref()) {
-        let row = |(name, score): (&String, &mobilebert::metrics::entities::EntityScore)| GroupRow {
+        let row = |(name, score): (&String, &mobilebert_tools::metrics::entities::EntityScore)| GroupRow {
             name: name.clone(),
             examples: score.support,
             score: 100.0 * score.f1,
@@ -106,7 +106,7 @@ fn judge(evaluation: &Evaluation) -> Vec<Judged> {
                 data.examples.iter().zip(&evaluation.predictions).filter_map(|(example, prediction)| {
                     let (
                         Prediction::Class { class, probabilities },
-                        Some(mobilebert::dataset::Gold::Class(gold)),
+                        Some(mobilebert_tools::dataset::Gold::Class(gold)),
                     ) = (prediction, example.gold)
                     else {
                         return None;

@@ -1,7 +1,5 @@
 //! WHO COMPUTES: backends run a [`Graph`] on a [`Batch`].
 
-#[cfg(feature = "candle")]
-pub mod candle;
 pub mod native;
 
 use std::fmt;

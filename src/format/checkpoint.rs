@@ -7,7 +7,9 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::mmap::Bytes;
-use super::{pickle, safetensors};
+#[cfg(feature = "pickle")]
+use super::pickle;
+use super::safetensors;
 use crate::error::{Error, ErrorKind, Result, TensorProblem};
 
 /// Number types a checkpoint may hold.
@@ -83,17 +85,18 @@ impl Entry {
     }
 
     /// The same, with its end cut to the length of its file, so that what is missing is reported as such.
-    pub(super) fn up_to(mut self, length: usize) -> Self {
+    pub fn up_to(mut self, length: usize) -> Self {
         self.bytes.end = self.bytes.end.min(length.max(self.bytes.start));
         self
     }
 
-    pub(super) fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
+    /// A tensor at a range of bytes of its file. [`Checkpoint::add`] checks the range against the shape.
+    pub fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Ok(dtype), file: 0, bytes }
     }
 
     /// A tensor that may be in the file but cannot be a weight: `dtype` tells why.
-    pub(super) fn unreadable(shape: Vec<usize>, dtype: String, bytes: Range<usize>) -> Self {
+    pub fn unreadable(shape: Vec<usize>, dtype: String, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Err(dtype), file: 0, bytes }
     }
 }
@@ -120,13 +123,17 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`ErrorKind::Format`] with the offset, also for any pickled object that is not a plain tensor.
+    #[cfg(feature = "pickle")]
     pub fn add_pytorch(&mut self, label: &str, bytes: Bytes) -> Result<()> {
         let (bytes, entries) = pickle::read(label, bytes)?;
         self.add(label, bytes, entries)
     }
 
     /// Adds all entries or, if one of them is wrong, none.
-    pub(super) fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Format`] if a range of bytes is not that of its shape or leaves the file, or if a name is taken.
+    pub fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
         for (name, entry) in &entries {
             let size = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             let length = entry.dtype.as_ref().ok().and_then(|d| size?.checked_mul(d.size()));
@@ -230,7 +237,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`ErrorKind::Tensor`] if it is absent or of another type.
-    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+    pub fn numbers(&self, name: &str) -> Result<Vec<f64>> {
         let (entry, bytes) = self.find(name)?;
         match entry.dtype {
             Ok(ElementType::I64) => Ok(elements(bytes, i64::from_le_bytes).map(|n| n as f64).collect()),
@@ -256,7 +263,7 @@ impl Checkpoint {
     }
 
     /// Checks, without reading it, that a tensor has a type that [`Checkpoint::f32`] reads.
-    pub(crate) fn check_float(&self, name: &str) -> Result<()> {
+    pub fn check_float(&self, name: &str) -> Result<()> {
         let (entry, _) = self.find(name)?;
         match &entry.dtype {
             Ok(dtype) if dtype.is_float() => Ok(()),
@@ -283,8 +290,9 @@ impl Checkpoint {
     }
 }
 
-pub(super) fn format_error(file: &str, offset: usize, expected: &str, found: impl Into<String>) -> Error {
-    // Names come from the file and can be as long as it.
+/// An [`ErrorKind::Format`] at a byte of a file. What was found is cut to 300 characters, because it may come from the file
+/// and be as long as it.
+pub fn format_error(file: &str, offset: usize, expected: &str, found: impl Into<String>) -> Error {
     const MAX_FOUND: usize = 300;
     let found = found.into().chars().take(MAX_FOUND).collect();
     ErrorKind::Format { file: file.into(), offset: offset as u64, expected: expected.into(), found }.into()

@@ -32,8 +32,7 @@ impl Checkpoint {
     /// [`ErrorKind::MissingFile`] if there is none or a shard is missing; [`ErrorKind::Io`]; [`ErrorKind::Json`] and
     /// [`ErrorKind::Format`] if a file violates its format or a shard lacks a tensor that the list promises.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        let forms: [(&str, Add); 2] =
-            [(SAFETENSORS, Checkpoint::add_safetensors), (PYTORCH, Checkpoint::add_pytorch)];
+        let forms: [(&str, Add); 2] = [(SAFETENSORS, Checkpoint::add_safetensors), (PYTORCH, add_pytorch)];
         for (single, add) in forms {
             let path = folder.join(single);
             if path.is_file() {
@@ -54,6 +53,20 @@ impl Checkpoint {
             "place the weights there under one of these names, as Hugging Face's `save_pretrained` writes them",
         ))
     }
+}
+
+#[cfg(feature = "pickle")]
+fn add_pytorch(checkpoint: &mut Checkpoint, label: &str, bytes: Bytes) -> Result<()> {
+    checkpoint.add_pytorch(label, bytes)
+}
+
+#[cfg(not(feature = "pickle"))]
+fn add_pytorch(_: &mut Checkpoint, label: &str, _: Bytes) -> Result<()> {
+    Err(ErrorKind::NotBuilt {
+        what: format!("the reader of PyTorch's files, such as {label}"),
+        feature: "pickle",
+    }
+    .into())
 }
 
 fn open_shards(folder: &Path, index: &Path, add: Add) -> Result<Checkpoint> {
@@ -89,7 +102,8 @@ fn open_shards(folder: &Path, index: &Path, add: Add) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-pub(super) fn is_plain_file_name(name: &str) -> bool {
+/// Whether a name is that of a file beside the one that names it: no folder, no `..`, no absolute path.
+pub fn is_plain_file_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let plain = matches!(components.next(), Some(Component::Normal(only)) if only == name);
     plain && components.next().is_none() && !name.contains(['/', '\\', '\0'])

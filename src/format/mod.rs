@@ -1,24 +1,18 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
 mod checkpoint;
-mod crc32c;
-mod flatbuffer;
 mod folder;
 mod mmap;
-pub(crate) mod onnx;
+#[cfg(feature = "pickle")]
 mod pickle;
-mod protobuf;
-mod reader;
+pub mod reader;
 mod safetensors;
-mod sstable;
-mod tensorbundle;
-pub(crate) mod tflite;
-pub(crate) mod zip;
+#[cfg(feature = "pickle")]
+pub mod zip;
 
-pub use checkpoint::{Checkpoint, ElementType, Entry};
+pub use checkpoint::{Checkpoint, ElementType, Entry, format_error};
+pub use folder::is_plain_file_name;
 pub use mmap::Bytes;
-
-pub(crate) use tensorbundle::is_index as is_tensorflow_index;
 
 use std::borrow::Cow;
 

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 
 /// A position in the bytes of a file. Offsets in errors count from the beginning of the file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     label: &'a str,
     bytes: &'a [u8],
     position: usize,
@@ -14,27 +14,36 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Reads `file[start..end]`; both are cut to the length of the file.
-    pub(super) fn new(label: &'a str, file: &'a [u8], start: usize, end: usize) -> Self {
+    pub fn new(label: &'a str, file: &'a [u8], start: usize, end: usize) -> Self {
         let end = end.min(file.len());
         Self { label, bytes: file, position: start.min(end), end }
     }
 
-    pub(super) fn position(&self) -> usize {
+    /// The offset of the next byte in the file.
+    pub fn position(&self) -> usize {
         self.position
     }
 
-    pub(super) fn at_end(&self) -> bool {
+    /// Whether all bytes were read.
+    pub fn at_end(&self) -> bool {
         self.position == self.end
     }
 
     /// A reader on the next `length` bytes, which this one skips.
-    pub(super) fn sub(&mut self, length: usize, what: &str) -> Result<Reader<'a>> {
+    ///
+    /// # Errors
+    /// As [`Reader::take`].
+    pub fn sub(&mut self, length: usize, what: &str) -> Result<Reader<'a>> {
         let start = self.position;
         self.take(length, what)?;
         Ok(Self::new(self.label, self.bytes, start, start + length))
     }
 
-    pub(super) fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8]> {
+    /// The next `length` bytes. `what` says in errors what they are.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Format`] if the file ends before; the other methods fail in the same way.
+    pub fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8]> {
         let left = self.end - self.position;
         if length > left {
             return Err(self.error(what, format!("the end, {left} bytes on")));
@@ -44,38 +53,64 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
+    /// The next `N` bytes.
+    ///
+    /// # Errors
+    /// As [`Reader::take`].
+    pub fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
         let bytes = self.take(N, what)?;
         let mut array = [0; N];
         array.copy_from_slice(bytes);
         Ok(array)
     }
 
-    pub(super) fn u8(&mut self, what: &str) -> Result<u8> {
+    /// A byte.
+    ///
+    /// # Errors
+    /// As [`Reader::take`].
+    pub fn u8(&mut self, what: &str) -> Result<u8> {
         self.array::<1>(what).map(|[byte]| byte)
     }
 
-    pub(super) fn u16(&mut self, what: &str) -> Result<u16> {
+    /// A number of two bytes.
+    ///
+    /// # Errors
+    /// As [`Reader::take`].
+    pub fn u16(&mut self, what: &str) -> Result<u16> {
         self.array(what).map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self, what: &str) -> Result<u32> {
+    /// A number of four bytes.
+    ///
+    /// # Errors
+    /// As [`Reader::take`].
+    pub fn u32(&mut self, what: &str) -> Result<u32> {
         self.array(what).map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self, what: &str) -> Result<u64> {
+    /// A number of eight bytes.
+    ///
+    /// # Errors
+    /// As [`Reader::take`].
+    pub fn u64(&mut self, what: &str) -> Result<u64> {
         self.array(what).map(u64::from_le_bytes)
     }
 
     /// A length or an offset: a number that this machine can address.
-    pub(super) fn size(&mut self, what: &str) -> Result<usize> {
+    ///
+    /// # Errors
+    /// As [`Reader::take`], also for a number beyond the address space.
+    pub fn size(&mut self, what: &str) -> Result<usize> {
         let at = *self;
         let value = self.u64(what)?;
         usize::try_from(value).map_err(|_| at.error(what, value.to_string()))
     }
 
     /// Bytes up to the next line feed, which is skipped.
-    pub(super) fn line(&mut self, what: &str) -> Result<&'a str> {
+    ///
+    /// # Errors
+    /// As [`Reader::take`], also if the line is longer than 256 bytes or not UTF-8.
+    pub fn line(&mut self, what: &str) -> Result<&'a str> {
         // Longer than any module path, shorter than what would make an error message unreadable.
         const MAX_LINE: usize = 256;
         let at = *self;
@@ -88,7 +123,8 @@ impl<'a> Reader<'a> {
         str::from_utf8(line).map_err(|_| at.error(what, "bytes that are not UTF-8"))
     }
 
-    pub(super) fn error(&self, expected: &str, found: impl Into<String>) -> Error {
+    /// An error at this position: what was expected there, and what was found.
+    pub fn error(&self, expected: &str, found: impl Into<String>) -> Error {
         format_error(self.label, self.position, expected, found)
     }
 }

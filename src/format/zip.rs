@@ -19,17 +19,17 @@ const IN_ZIP64: u32 = u32::MAX;
 
 /// A member of an archive.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub struct Member {
     bytes: Range<usize>,
     method: u16,
     flags: u16,
-    /// Where the central directory has it.
-    pub(super) offset: usize,
+    /// Offset of its entry in the central directory.
+    pub offset: usize,
 }
 
 impl Member {
     /// Where its bytes lie in the file, or how they are packed instead.
-    pub(crate) fn stored(&self) -> Result<Range<usize>, String> {
+    pub fn stored(&self) -> Result<Range<usize>, String> {
         match is_stored(self.method, self.flags) {
             true => Ok(self.bytes.clone()),
             false => Err(format!("compression method {}, flags {:#x}", self.method, self.flags)),
@@ -43,12 +43,12 @@ fn is_stored(method: u16, flags: u16) -> bool {
 }
 
 /// Whether a file begins as an archive does.
-pub(super) fn is_archive(file: &[u8]) -> bool {
+pub fn is_archive(file: &[u8]) -> bool {
     file.starts_with(&LOCAL_HEADER.to_le_bytes())
 }
 
 /// The members of a file that is an archive.
-pub(super) fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<BTreeMap<&'a str, Member>> {
+pub fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<BTreeMap<&'a str, Member>> {
     let Some(end) = end_record(file) else {
         let expected = "the central directory at the end of a zip archive";
         return Err(format_error(label, file.len(), expected, "none; the file may be cut short"));
@@ -58,7 +58,7 @@ pub(super) fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<BTreeMap<&'a
 
 /// The members of an archive that was appended to another file, if there is one. Its offsets count from the beginning of
 /// the file or, as it was written apart, from its own.
-pub(crate) fn appended<'a>(label: &'a str, file: &'a [u8]) -> Result<Option<BTreeMap<&'a str, Member>>> {
+pub fn appended<'a>(label: &'a str, file: &'a [u8]) -> Result<Option<BTreeMap<&'a str, Member>>> {
     end_record(file).map(|end| read(label, file, end, true)).transpose()
 }
 

@@ -13,8 +13,7 @@ pub use fill_mask::{Fill, FillMask, FillMaskOptions};
 pub use question_answering::{
     Answer, PreparedContext, QuestionAnswering, QuestionAnsweringOptions, RankedAnswer, Ranking,
 };
-#[cfg(feature = "candle")]
-pub(crate) use runner::check_head;
+pub use runner::check_head;
 pub use scores::FunctionToApply;
 pub use text_classification::{
     Classification, LabelScore, LongText, TextClassification, TextClassificationOptions,

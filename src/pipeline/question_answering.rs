@@ -183,7 +183,8 @@ impl QuestionAnswering {
         &self.runner.engine
     }
 
-    pub(crate) fn set_engine(&mut self, engine: Engine) {
+    /// Replaces the engine by one that runs the same model otherwise, such as in another precision.
+    pub fn set_engine(&mut self, engine: Engine) {
         self.runner.engine = engine;
     }
 

@@ -100,7 +100,7 @@ impl Runner {
 }
 
 /// Whether a model has the head that a task needs; [`Head::None`] goes with every model.
-pub(crate) fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Result<()> {
+pub fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Result<()> {
     if head == Head::None || head == config.head {
         return Ok(());
     }

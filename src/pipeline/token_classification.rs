@@ -195,7 +195,8 @@ impl TokenClassification {
         &self.runner.engine
     }
 
-    pub(crate) fn set_engine(&mut self, engine: Engine) {
+    /// Replaces the engine by one that runs the same model otherwise, such as in another precision.
+    pub fn set_engine(&mut self, engine: Engine) {
         self.runner.engine = engine;
     }
 

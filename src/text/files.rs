@@ -10,7 +10,7 @@ use super::vocabulary::problem;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Names of the files that a tokenizer may be made of.
-pub(crate) const TOKENIZER_FILES: [&str; 5] =
+pub const TOKENIZER_FILES: [&str; 5] =
     ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
 /// The files of one tokenizer, as bytes: read from a folder, or compiled into the program.

@@ -18,7 +18,7 @@ mod window;
 
 pub use batch::Batch;
 pub use encoding::{Encoding, TokenizedText};
-pub(crate) use files::TOKENIZER_FILES;
+pub use files::TOKENIZER_FILES;
 pub use files::TokenizerFiles;
 pub use span::{Span, TextIndex};
 pub use tokenizer::Tokenizer;

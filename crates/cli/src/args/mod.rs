@@ -1,0 +1,212 @@
+//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins, also over the variables
+//! of flags that it conflicts with.
+
+mod measure;
+mod models;
+mod texts;
+
+use std::ffi::OsString;
+
+use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use mobilebert::{BackendKind, Precision};
+
+pub(crate) use measure::{Bench, Profile, ProfileCommand};
+pub(crate) use models::{Compare, Convert, Finetune, Infer, Quantize, Sqnr};
+pub(crate) use texts::{Answer, AtOnce, Batch, Classify, Embed, FillMask, OffsetUnit, Tag, Texts, Tokenize};
+
+const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
+
+const LONG_ABOUT: &str = "\
+Answers questions, classifies, tags and embeds text with compact BERT models, offline.
+
+A model is a folder in Hugging Face's layout (config.json, vocab.txt or tokenizer.json, model.safetensors), a built-in \
+name (qa, sentiment), or a hub id (org/name or org/name@revision).";
+
+const AFTER_HELP: &str = "\
+Examples:
+  mobilebert answer --question \"Who built it?\" --context \"Ada built it.\"
+  mobilebert classify \"a joy to watch\" --json
+  printf 'one\\ntwo\\n' | mobilebert classify - --json
+
+Text:
+  `-` reads one text a line from standard input and writes one result for
+  each, in order. A line ends at \\n; one \\r in front of it is part of the
+  line end. Nothing else is changed: NUL bytes, spaces and a byte order mark
+  are text. Offsets count from 0 and refer to the line without its end, or
+  to the whole file for --context-file. Text must be UTF-8.
+  Put `--` in front of a text that begins with a hyphen.
+
+Batch files (--input), by extension:
+  .tsv    the first line names the columns; quotation marks are text
+  .csv    the same, quoted as in RFC 4180; blank lines are skipped
+  .jsonl  one object a line; columns are its fields
+  .txt    one text a line
+  A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
+  --output writes .tsv without quotation marks too: a tab or a line end in a
+  cell becomes a space.
+
+Environment:
+  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
+  wins over its variable, and over those of flags that do not go with it. A
+  switch is off if its variable is empty, 0, no, off or false.
+
+Exit codes:
+  0  all well (also if the reader of the output stopped reading)
+  1  some input or the model failed; with several inputs each failure is in
+     the output, in the place of its result
+  2  wrong usage
+  3  quantize: the score drops too far, and nothing was written";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "mobilebert", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Args {
+    /// Parses the arguments; the first one is the program's name.
+    pub(crate) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        // What is wrong with the arguments is for the second pass to say, which knows the variables too.
+        let written = Self::command().ignore_errors(true).try_get_matches_from(&arguments).ok();
+        let command = with_environment(Self::command(), written.as_ref());
+        let mut command = command.mut_subcommands(with_exit_codes);
+        let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Whether a command has the flag, given without its hyphens.
+pub(crate) fn is_flag(long: &str) -> bool {
+    fn has(command: &clap::Command, long: &str) -> bool {
+        command.get_arguments().any(|arg| arg.get_long() == Some(long))
+            || command.get_subcommands().any(|subcommand| has(subcommand, long))
+    }
+    has(&Args::command(), long)
+}
+
+/// Gives each flag of the command and of its subcommands the environment variable that its name suggests, but for flags
+/// that conflict with what is `written` on the command line.
+fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
+    let is_written = |arg: &Arg| {
+        written.is_some_and(|matches| {
+            matches.ids().any(|id| id == arg.get_id())
+                && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+        })
+    };
+    let conflict = |a: &Arg, b: &Arg| {
+        let declared =
+            |a, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
+        declared(a, b) || declared(b, a)
+    };
+    let overruled =
+        |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
+    let overruled: Vec<clap::Id> =
+        command.get_arguments().filter(|arg| overruled(arg)).map(|arg| arg.get_id().clone()).collect();
+    let with_variable = |arg: Arg| {
+        let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
+        if overruled.contains(arg.get_id()) {
+            return arg;
+        }
+        let arg = arg.env(format!("MOBILEBERT_{name}")).hide_env_values(true);
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+            _ => arg,
+        }
+    };
+    command.mut_args(with_variable).mut_subcommands(|subcommand| {
+        let written = written.and_then(|matches| matches.subcommand_matches(subcommand.get_name()));
+        with_environment(subcommand, written)
+    })
+}
+
+/// Ends a subcommand's help with the exit codes.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    const EXIT_CODES: &str = "Exit codes: 0 all well, 1 some input or the model failed, 2 wrong usage";
+    let help = command.get_after_help().map(|help| format!("{help}\n\n{EXIT_CODES}"));
+    command.after_help(help.unwrap_or_else(|| EXIT_CODES.to_owned()))
+}
+
+/// Flags that every command takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag and
+    /// fill-mask, else qa
+    #[arg(long, global = true, value_name = "SOURCE")]
+    pub(crate) model: Option<String>,
+    /// Who computes
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) backend: Option<BackendKind>,
+    /// Number of threads. Default: one for each processor
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Arithmetic of the native backend: int8, bf16 or f32. Default: int8 if the weights are int8, else f32
+    #[arg(long, global = true, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
+    /// Write JSON, one value a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show no progress bar
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer questions with pieces of a context
+    #[command(after_help = texts::EXAMPLE_ANSWER)]
+    Answer(Answer),
+    /// Label texts, or pairs of texts
+    #[command(after_help = texts::EXAMPLE_CLASSIFY)]
+    Classify(Classify),
+    /// Label the words of texts: named entities and the like
+    #[command(after_help = texts::EXAMPLE_TAG)]
+    Tag(Tag),
+    /// Find words for each [MASK]
+    #[command(after_help = texts::EXAMPLE_FILL_MASK)]
+    FillMask(FillMask),
+    /// Turn texts into vectors
+    #[command(after_help = texts::EXAMPLE_EMBED)]
+    Embed(Embed),
+    /// Show tokens, ids and offsets
+    #[command(after_help = texts::EXAMPLE_TOKENIZE)]
+    Tokenize(Tokenize),
+    /// Describe a model: configuration, tensors, sizes, hashes
+    #[command(after_help = models::EXAMPLE_INSPECT)]
+    Inspect,
+    /// Run a model on token ids and show the raw numbers
+    #[command(after_help = models::EXAMPLE_INFER)]
+    Infer(Infer),
+    /// Bring a model of another framework into a model folder
+    #[command(after_help = models::EXAMPLE_CONVERT)]
+    Convert(Convert),
+    /// Write the int8 form of a model
+    #[command(after_help = models::EXAMPLE_QUANTIZE)]
+    Quantize(Quantize),
+    /// Train a model further, if asked in the arithmetic of int8
+    #[command(after_help = models::EXAMPLE_FINETUNE)]
+    Finetune(Finetune),
+    /// Compare two models, answer by answer
+    #[command(after_help = models::EXAMPLE_COMPARE)]
+    Compare(Compare),
+    /// Measure latency, throughput and memory
+    #[command(after_help = measure::EXAMPLE_BENCH)]
+    Bench(Bench),
+    /// Show where the time goes, operation by operation
+    #[command(after_help = measure::EXAMPLE_PROFILE, args_conflicts_with_subcommands = true)]
+    Profile(Profile),
+    /// Show what int8 costs each layer: its error against f32
+    #[command(after_help = models::EXAMPLE_SQNR)]
+    Sqnr(Sqnr),
+    /// List the kernels, which of them this processor has, and which is picked
+    #[command(after_help = measure::EXAMPLE_KERNELS)]
+    Kernels,
+}

@@ -1,0 +1,247 @@
+//! Flags of the commands that read texts.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use mobilebert::{AggregationStrategy, FunctionToApply, LongText, Pooling};
+
+pub(super) const EXAMPLE_ANSWER: &str = "\
+Example:
+  $ mobilebert answer --question \"Who built it?\" \\
+      --context \"It was built by Ada.\" --json
+  {\"score\":0.98,\"start\":16,\"end\":19,\"answer\":\"Ada\"}
+
+With several questions each JSON line also has \"question_index\", from 0.";
+
+pub(super) const EXAMPLE_CLASSIFY: &str = "\
+Example:
+  $ mobilebert classify \"a joy to watch\" --json
+  {\"label\":\"positive\",\"score\":0.99}
+
+\"truncated\":true says that the end of the text did not fit the model and
+was not read; see --long-text.";
+
+pub(super) const EXAMPLE_TAG: &str = "\
+Example:
+  $ mobilebert tag --model ner-model \"Ada works in Paris.\" --json
+  [{\"entity_group\":\"PER\",\"score\":0.99,\"word\":\"Ada\",\"start\":0,\"end\":3}]";
+
+pub(super) const EXAMPLE_FILL_MASK: &str = "\
+Example:
+  $ mobilebert fill-mask --model mlm-model --top-k 1 --json \\
+      \"Paris is [MASK].\"
+  [{\"sequence\":\"Paris is big.\",\"score\":0.9,\"token\":2502,\"token_str\":\"big\"}]
+
+With several masks: an array of such arrays, one for each mask.";
+
+pub(super) const EXAMPLE_EMBED: &str = "\
+Example:
+  $ mobilebert embed \"a joy to watch\" --json
+  {\"embedding\":[0.031,-0.012,...]}";
+
+pub(super) const EXAMPLE_TOKENIZE: &str = "\
+Example:
+  $ mobilebert tokenize \"Hello\" --json
+  {\"ids\":[101,7592,102],\"tokens\":[\"[CLS]\",\"hello\",\"[SEP]\"],
+   \"offsets\":[[0,0],[0,5],[0,0]]}
+
+The command writes it on one line.";
+
+/// Where texts come from and results go.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Texts {
+    /// The text, or `-` for one text a line from standard input
+    #[arg(value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
+    pub(crate) text: Option<String>,
+    /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
+    #[arg(long, value_name = "NAME|N")]
+    pub(crate) text_column: Option<String>,
+    #[command(flatten)]
+    pub(crate) batch: Batch,
+}
+
+/// For the commands whose model reads several texts at once.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AtOnce {
+    /// Texts that the model reads at once: more is faster, and answers come later. Default: 32 for files, 1 for a pipe
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<NonZeroUsize>,
+}
+
+/// Flags for batch files of any command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Batch {
+    /// The first line of --input (.tsv, .csv) is data; columns go by number
+    #[arg(long)]
+    pub(crate) no_header: bool,
+    /// Write results to this file: .jsonl; answer and classify also write .tsv and .csv
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What `start`, `end` and `offsets` count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OffsetUnit {
+    /// Bytes of UTF-8: Rust, Go, C
+    Bytes,
+    /// Code points: Python
+    Chars,
+    /// UTF-16 units: JavaScript, Java, C#
+    Utf16,
+}
+
+/// `mobilebert answer`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Answer {
+    /// A question; may be repeated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) question: Vec<String>,
+    /// File with one question a line; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) questions_file: Option<PathBuf>,
+    /// The text to search for answers; `-` for standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) context: Option<String>,
+    /// File that holds the context; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "context")]
+    pub(crate) context_file: Option<PathBuf>,
+    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["question", "questions_file", "context", "context_file"]
+    )]
+    pub(crate) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) batch: Batch,
+    /// Number of answers to each question at most
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) top_k: usize,
+    /// Tokens that neighbouring windows of a long context share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(crate) doc_stride: Option<usize>,
+    /// Longest sequence in tokens: question and window. Default: 384 or the model's limit
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seq_len: Option<usize>,
+    /// Longest question in tokens. Default: 64
+    #[arg(long, value_name = "N")]
+    pub(crate) max_question_len: Option<usize>,
+    /// Longest answer in tokens. Default: 30
+    #[arg(long, value_name = "N")]
+    pub(crate) max_answer_len: Option<usize>,
+    /// Allow "the context does not say": an empty answer at 0..0 (models trained on SQuAD 2.0)
+    #[arg(long)]
+    pub(crate) handle_impossible_answer: bool,
+    /// Read [SEP] and the like in questions and contexts as plain text, not as special tokens
+    #[arg(long)]
+    pub(crate) no_special_tokens_in_text: bool,
+    /// Unit of start and end
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    pub(crate) offsets: OffsetUnit,
+}
+
+/// `mobilebert classify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Classify {
+    #[command(flatten)]
+    pub(crate) texts: Texts,
+    #[command(flatten)]
+    pub(crate) at_once: AtOnce,
+    /// Second text of a pair; the same for each line of standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
+    pub(crate) pair: Option<String>,
+    /// Column of --input that holds the second text of each pair
+    #[arg(long, value_name = "NAME|N", requires = "input")]
+    pub(crate) pair_column: Option<String>,
+    /// Number of labels at most, best first
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) top_k: usize,
+    /// Leave out labels that score less
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    pub(crate) threshold: Option<f32>,
+    /// From logits to scores: auto (as the model's problem_type says), softmax, sigmoid or none
+    #[arg(long, value_name = "FUNCTION", default_value = "auto")]
+    pub(crate) function_to_apply: FunctionToApply,
+    /// Texts longer than the model: truncate, windows-mean, windows-max or refuse
+    #[arg(long, value_name = "RULE", default_value = "truncate")]
+    pub(crate) long_text: LongText,
+    /// Longest sequence in tokens: text, or both texts of a pair, or a window. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows of --long-text share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(crate) doc_stride: Option<usize>,
+    /// Report only these labels, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) labels: Vec<String>,
+}
+
+/// `mobilebert tag`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tag {
+    #[command(flatten)]
+    pub(crate) texts: Texts,
+    /// How tokens become entities: none, simple, first, average or max
+    #[arg(long, value_name = "STRATEGY", default_value = "simple")]
+    pub(crate) aggregation_strategy: AggregationStrategy,
+    /// Leave out these labels, separated by commas. Default: O
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) ignore_labels: Option<Vec<String>>,
+    /// Longest window in tokens; a longer text is cut into several. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows share. Default: 128, or half of --max-seq-len if that is less
+    #[arg(long, value_name = "N")]
+    pub(crate) doc_stride: Option<usize>,
+    /// Unit of start and end
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    pub(crate) offsets: OffsetUnit,
+}
+
+/// `mobilebert fill-mask`
+#[derive(Debug, clap::Args)]
+pub(crate) struct FillMask {
+    #[command(flatten)]
+    pub(crate) texts: Texts,
+    /// Number of words for each mask
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) top_k: usize,
+    /// Rank only these words, separated by commas
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(crate) targets: Vec<String>,
+}
+
+/// `mobilebert embed`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Embed {
+    #[command(flatten)]
+    pub(crate) texts: Texts,
+    #[command(flatten)]
+    pub(crate) at_once: AtOnce,
+    /// How tokens become one vector: mean or cls
+    #[arg(long, value_name = "RULE", default_value = "mean")]
+    pub(crate) pooling: Pooling,
+    /// Leave vectors as long as they are, instead of length 1
+    #[arg(long)]
+    pub(crate) no_normalize: bool,
+    /// Longest sequence in tokens; the end of a longer text is not read. Default: the model's limit
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seq_len: Option<usize>,
+}
+
+/// `mobilebert tokenize`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tokenize {
+    #[command(flatten)]
+    pub(crate) texts: Texts,
+    /// Second text of a pair; the same for each line of standard input. JSON then also has "type_ids"
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
+    pub(crate) pair: Option<String>,
+    /// Unit of the offsets
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    pub(crate) offsets: OffsetUnit,
+}

@@ -1,0 +1,181 @@
+//! `mobilebert answer`
+
+use std::path::Path;
+
+use mobilebert::{PreparedContext, QuestionAnswering, QuestionAnsweringOptions, Result};
+use serde::Serialize;
+
+use super::run_task;
+use crate::args::{self, Global, OffsetUnit};
+use crate::batch::Task;
+use crate::failure::Failure;
+use crate::input::{Record, Records, read_text};
+use crate::output::{Format, Offsets, Output};
+use crate::table::Column;
+
+/// The argument that stands for standard input.
+const STDIN: &str = "-";
+
+const COLUMNS: [Column<'static>; 2] =
+    [Column { flag: "", name: "question", wanted: None }, Column { flag: "", name: "context", wanted: None }];
+
+struct Answering<'c> {
+    pipeline: QuestionAnswering,
+    /// The context of all questions; without it each record has its own.
+    shared: Option<Shared<'c>>,
+    unit: OffsetUnit,
+    several: bool,
+}
+
+/// What is done once for all questions.
+struct Shared<'c> {
+    context: PreparedContext<'c>,
+    offsets: Offsets<'c>,
+}
+
+/// One line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    question_index: Option<usize>,
+    score: f32,
+    start: usize,
+    end: usize,
+    answer: &'a str,
+}
+
+pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
+    let context = context(args)?;
+    let records = records(args)?;
+    let several = !records.is_single();
+    let pipeline = options(args, global).open(global.model("qa"))?;
+    let share = |context| {
+        let offsets = Offsets::new(args.offsets, context);
+        Ok::<_, Failure>(Shared { context: pipeline.prepare(context)?, offsets })
+    };
+    let shared = context.as_deref().map(share).transpose()?;
+    let task = Answering { pipeline, shared, unit: args.offsets, several };
+    let results = ["question_index", "score", "start", "end", "answer"];
+    run_task(&task, records, &args.batch, args.input.as_deref(), &results, global)
+}
+
+fn options(args: &args::Answer, global: &Global) -> QuestionAnsweringOptions {
+    let mut options = QuestionAnsweringOptions::new()
+        .engine(global.engine())
+        .top_k(args.top_k)
+        .handle_impossible_answer(args.handle_impossible_answer)
+        .special_tokens_in_text(!args.no_special_tokens_in_text);
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.max_question_len {
+        options = options.max_question_len(tokens);
+    }
+    if let Some(tokens) = args.max_answer_len {
+        options = options.max_answer_len(tokens);
+    }
+    options
+}
+
+fn context(args: &args::Answer) -> Result<Option<String>, Failure> {
+    let is_stdin = |path: &Path| path.as_os_str() == STDIN;
+    let from_stdin =
+        args.context.as_deref() == Some(STDIN) || args.context_file.as_deref().is_some_and(is_stdin);
+    if from_stdin && args.questions_file.as_deref().is_some_and(is_stdin) {
+        let problem = "standard input cannot be both the context and the questions";
+        return Err(Failure::Usage(problem.to_owned()));
+    }
+    match (&args.context, &args.context_file) {
+        _ if from_stdin => read_text(Path::new(STDIN)).map(Some),
+        (Some(context), _) => Ok(Some(context.clone())),
+        (None, Some(path)) => read_text(path).map(Some),
+        (None, None) if args.input.is_some() => Ok(None),
+        (None, None) => Err(Failure::Usage("pass --context, --context-file or --input".to_owned())),
+    }
+}
+
+/// The questions, or the rows of a batch file.
+fn records(args: &args::Answer) -> Result<Records, Failure> {
+    if let Some(path) = &args.input {
+        return Records::file(path, &COLUMNS, !args.batch.no_header);
+    }
+    let mut records = match (args.question.as_slice(), &args.questions_file) {
+        ([], None) => return Err(Failure::Usage("pass --question, --questions-file or --input".to_owned())),
+        ([], Some(path)) => Records::lines(path)?,
+        ([question], None) => Records::single(vec![question.clone()]),
+        (questions, None) => Records::list(questions.iter().enumerate().map(record).collect()),
+        (questions, Some(path)) => {
+            let mut all: Vec<Record> = questions.iter().enumerate().map(record).collect();
+            let mut lines = Records::lines(path)?;
+            while let Some(line) = lines.next_batch(1)?.pop() {
+                all.push(Record { index: all.len(), ..line });
+            }
+            Records::list(all)
+        }
+    };
+    records.header = vec![COLUMNS[0].name.to_owned()];
+    Ok(records)
+}
+
+fn record((index, question): (usize, &String)) -> Record {
+    let place = format!("question {}", index + 1);
+    let cells = vec![question.clone().into_bytes()];
+    Record { index, place, end: 0, cells, fields: Ok(vec![question.clone()]) }
+}
+
+impl Task for Answering<'_> {
+    type Outcome = Vec<mobilebert::Answer>;
+
+    fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
+        match (fields, &self.shared) {
+            ([question, ..], Some(shared)) => self.pipeline.answers_in(question, &shared.context),
+            ([question, context], None) => self.pipeline.answers(question, context),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn write(
+        &self,
+        output: &mut Output,
+        record: &Record,
+        fields: &[String],
+        answers: Self::Outcome,
+    ) -> Result<(), Failure> {
+        let own;
+        let offsets = match &self.shared {
+            Some(shared) => &shared.offsets,
+            None => {
+                own = Offsets::new(self.unit, fields.get(1).map(String::as_str).unwrap_or_default());
+                &own
+            }
+        };
+        if self.several && output.format() == Format::Human {
+            output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
+        }
+        for found in &answers {
+            let line = Line {
+                question_index: self.several.then_some(record.index),
+                score: found.score,
+                start: offsets.convert(found.start),
+                end: offsets.convert(found.end),
+                answer: &found.answer,
+            };
+            match output.format() {
+                Format::Json => output.json(&line)?,
+                Format::Human => {
+                    let answer = if line.answer.is_empty() { "(no answer)" } else { line.answer };
+                    output.line(format_args!("{answer}\t{:.4}\t{}..{}", line.score, line.start, line.end))?;
+                }
+                Format::Table => {
+                    let cells = [record.index, line.start, line.end].map(|number| number.to_string());
+                    let [index, start, end] = cells;
+                    output.row(record, &[index, line.score.to_string(), start, end, found.answer.clone()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! `mobilebert classify`
+
+use mobilebert::{Classification, LabelScore, Result, TextClassification, TextClassificationOptions};
+use serde::Serialize;
+
+use super::run_task;
+use crate::args::{self, Global};
+use crate::batch::Task;
+use crate::failure::Failure;
+use crate::input::{Record, Records};
+use crate::output::{Format, Output};
+
+struct Classifying {
+    pipeline: TextClassification,
+    /// Whether JSON lists more than the best label.
+    list: bool,
+    several: bool,
+}
+
+/// One line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    label: Option<&'a str>,
+    score: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a [LabelScore]>,
+    #[serde(skip_serializing_if = "is_false")]
+    truncated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
+}
+
+pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure> {
+    let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?
+        .at_once(&args.at_once);
+    let mut options = TextClassificationOptions::new()
+        .engine(global.engine())
+        .top_k(args.top_k)
+        .function_to_apply(args.function_to_apply)
+        .long_text(args.long_text)
+        .labels(args.labels.iter().map(String::as_str));
+    if let Some(score) = args.threshold {
+        options = options.threshold(score);
+    }
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
+    let pipeline = options.open(global.model("sentiment"))?;
+    let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
+    let results = ["label", "score", "truncated"];
+    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &results, global)
+}
+
+impl Task for Classifying {
+    type Outcome = Classification;
+
+    const BATCH: usize = 32;
+
+    fn run(&self, fields: &[String]) -> Result<Classification> {
+        match fields {
+            [text, pair] => self.pipeline.classify_pair(text, pair),
+            _ => self.pipeline.classify(fields.first().map(String::as_str).unwrap_or_default()),
+        }
+    }
+
+    fn run_batch(&self, batch: &[&[String]]) -> Result<Vec<Classification>> {
+        if batch.iter().all(|fields| fields.len() == 2) {
+            let pairs: Vec<(&str, &str)> = batch.iter().map(|f| (f[0].as_str(), f[1].as_str())).collect();
+            return self.pipeline.classify_pair_batch(&pairs);
+        }
+        let texts: Vec<&str> = batch.iter().map(|fields| fields[0].as_str()).collect();
+        self.pipeline.classify_batch(&texts)
+    }
+
+    fn write(
+        &self,
+        output: &mut Output,
+        record: &Record,
+        fields: &[String],
+        found: Classification,
+    ) -> Result<(), Failure> {
+        let best = found.best();
+        match output.format() {
+            Format::Json => output.json(&Line {
+                label: best.map(|best| best.label.as_str()),
+                score: best.map(|best| best.score),
+                labels: self.list.then_some(&found.labels),
+                truncated: found.truncated,
+            }),
+            Format::Human => {
+                let label = |best: &LabelScore| format!("{}\t{:.4}", best.label, best.score);
+                let mut line = match found.labels.is_empty() {
+                    true => "(no label)\t-".to_owned(),
+                    false => found.labels.iter().map(label).collect::<Vec<_>>().join("\t"),
+                };
+                if found.truncated {
+                    line.push_str("\t(truncated)");
+                }
+                match self.several {
+                    true => output.line(format_args!("{line}\t{}", fields[0])),
+                    false => output.line(format_args!("{line}")),
+                }
+            }
+            Format::Table => {
+                let label = best.map_or(String::new(), |best| best.label.clone());
+                let score = best.map_or(String::new(), |best| best.score.to_string());
+                output.row(record, &[label, score, found.truncated.to_string()])
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `mobilebert embed`
+
+use mobilebert::{Embedder, EmbedderOptions, Embedding, Result};
+use serde::Serialize;
+
+use super::classify::is_false;
+use super::{DEFAULT_MODEL, run_task};
+use crate::args::{self, Global};
+use crate::batch::Task;
+use crate::failure::Failure;
+use crate::input::{Record, Records};
+use crate::output::{Format, Output};
+
+struct Embed {
+    pipeline: Embedder,
+}
+
+/// One line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    embedding: &'a [f32],
+    #[serde(skip_serializing_if = "is_false")]
+    truncated: bool,
+}
+
+pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
+    let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
+    let mut options =
+        EmbedderOptions::new().engine(global.engine()).pooling(args.pooling).normalize(!args.no_normalize);
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    let task = Embed { pipeline: options.open(global.model(DEFAULT_MODEL))? };
+    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+}
+
+impl Task for Embed {
+    type Outcome = Embedding;
+
+    const BATCH: usize = 32;
+
+    fn run(&self, fields: &[String]) -> Result<Embedding> {
+        self.pipeline.embed(fields.first().map(String::as_str).unwrap_or_default())
+    }
+
+    fn run_batch(&self, batch: &[&[String]]) -> Result<Vec<Embedding>> {
+        let texts: Vec<&str> = batch.iter().map(|fields| fields[0].as_str()).collect();
+        self.pipeline.embed_batch(&texts)
+    }
+
+    fn write(
+        &self,
+        output: &mut Output,
+        _: &Record,
+        _: &[String],
+        Embedding { embedding, truncated, .. }: Embedding,
+    ) -> Result<(), Failure> {
+        match output.format() {
+            Format::Json => output.json(&Line { embedding: &embedding, truncated }),
+            Format::Human | Format::Table => {
+                let mut numbers: Vec<String> = embedding.iter().map(f32::to_string).collect();
+                if truncated {
+                    numbers.push("(truncated)".to_owned());
+                }
+                output.line(format_args!("{}", numbers.join(" ")))
+            }
+        }
+    }
+}

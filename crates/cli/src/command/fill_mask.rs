@@ -1,0 +1,63 @@
+//! `mobilebert fill-mask`
+
+use mobilebert::{Fill, FillMask, FillMaskOptions, Result};
+
+use super::run_task;
+use crate::args::{self, Global};
+use crate::batch::Task;
+use crate::failure::Failure;
+use crate::input::{Record, Records};
+use crate::output::{Format, Output};
+
+struct Filling {
+    pipeline: FillMask,
+    several: bool,
+}
+
+pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure> {
+    let model = global.chosen_model("fill-mask")?;
+    let records = Records::of_texts(&args.texts, None, None)?;
+    let options = FillMaskOptions::new()
+        .engine(global.engine())
+        .top_k(args.top_k)
+        .targets(args.targets.iter().map(String::as_str));
+    let pipeline = options.open(model)?;
+    let task = Filling { pipeline, several: !records.is_single() };
+    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+}
+
+impl Task for Filling {
+    type Outcome = Vec<Vec<Fill>>;
+
+    fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
+        self.pipeline.fill(fields.first().map(String::as_str).unwrap_or_default())
+    }
+
+    fn write(
+        &self,
+        output: &mut Output,
+        record: &Record,
+        fields: &[String],
+        masks: Self::Outcome,
+    ) -> Result<(), Failure> {
+        if output.format() == Format::Json {
+            return match masks.as_slice() {
+                [mask] => output.json(mask),
+                masks => output.json(&masks),
+            };
+        }
+        if self.several {
+            output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
+        }
+        for (number, mask) in masks.iter().enumerate() {
+            for Fill { token_str, score, sequence, .. } in mask {
+                match masks.len() {
+                    1 => output.line(format_args!("{token_str}\t{score:.4}\t{sequence}"))?,
+                    _ => output
+                        .line(format_args!("mask {}\t{token_str}\t{score:.4}\t{sequence}", number + 1))?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! `mobilebert tag`
+
+use mobilebert::{Entity, Result, TokenClassification, TokenClassificationOptions};
+
+use super::run_task;
+use crate::args::{self, Global, OffsetUnit};
+use crate::batch::Task;
+use crate::failure::Failure;
+use crate::input::{Record, Records};
+use crate::output::{Format, Offsets, Output};
+
+struct Tagging {
+    pipeline: TokenClassification,
+    offsets: OffsetUnit,
+    several: bool,
+}
+
+pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
+    let model = global.chosen_model("tag")?;
+    let records = Records::of_texts(&args.texts, None, None)?;
+    let mut options = TokenClassificationOptions::new()
+        .engine(global.engine())
+        .aggregation_strategy(args.aggregation_strategy);
+    if let Some(labels) = &args.ignore_labels {
+        options = options.ignore_labels(labels.iter().map(String::as_str));
+    }
+    if let Some(tokens) = args.max_seq_len {
+        options = options.max_seq_len(tokens);
+    }
+    if let Some(tokens) = args.doc_stride {
+        options = options.doc_stride(tokens);
+    }
+    let pipeline = options.open(model)?;
+    let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single() };
+    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+}
+
+impl Task for Tagging {
+    type Outcome = Vec<Entity>;
+
+    fn run(&self, fields: &[String]) -> Result<Vec<Entity>> {
+        self.pipeline.tag(fields.first().map(String::as_str).unwrap_or_default())
+    }
+
+    fn write(
+        &self,
+        output: &mut Output,
+        record: &Record,
+        fields: &[String],
+        mut entities: Vec<Entity>,
+    ) -> Result<(), Failure> {
+        let offsets = Offsets::new(self.offsets, &fields[0]);
+        for entity in &mut entities {
+            (entity.start, entity.end) = (offsets.convert(entity.start), offsets.convert(entity.end));
+        }
+        if output.format() == Format::Json {
+            return output.json(&entities);
+        }
+        if self.several {
+            output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
+        }
+        for Entity { label, score, word, start, end, .. } in &entities {
+            output.line(format_args!("{word}\t{label}\t{score:.4}\t{start}..{end}"))?;
+        }
+        Ok(())
+    }
+}

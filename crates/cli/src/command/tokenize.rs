@@ -1,0 +1,79 @@
+//! `mobilebert tokenize`
+
+use mobilebert::{Encoding, ModelFiles, Result, Tokenizer};
+use serde::{Serialize, Serializer};
+
+use super::{DEFAULT_MODEL, run_task};
+use crate::args::{self, Global, OffsetUnit};
+use crate::batch::Task;
+use crate::failure::Failure;
+use crate::input::{Record, Records};
+use crate::output::{Format, Offsets, Output};
+
+struct Tokenizing {
+    tokenizer: Tokenizer,
+    offsets: OffsetUnit,
+}
+
+/// One line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    ids: &'a [u32],
+    #[serde(serialize_with = "collect_tokens")]
+    tokens: &'a Encoding,
+    offsets: &'a [(usize, usize)],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    type_ids: Option<&'a [u32]>,
+}
+
+fn collect_tokens<S: Serializer>(encoding: &&Encoding, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(encoding.tokens())
+}
+
+pub(super) fn run(args: &args::Tokenize, global: &Global) -> Result<(), Failure> {
+    let records = Records::of_texts(&args.texts, args.pair.as_deref(), None)?;
+    let tokenizer = ModelFiles::resolve(global.model(DEFAULT_MODEL))?.tokenizer()?;
+    let task = Tokenizing { tokenizer, offsets: args.offsets };
+    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+}
+
+impl Task for Tokenizing {
+    type Outcome = Encoding;
+
+    fn run(&self, fields: &[String]) -> Result<Encoding> {
+        match fields {
+            [text, pair] => self.tokenizer.encode_pair(text, pair),
+            _ => self.tokenizer.encode(fields.first().map(String::as_str).unwrap_or_default()),
+        }
+    }
+
+    fn write(
+        &self,
+        output: &mut Output,
+        _: &Record,
+        fields: &[String],
+        encoding: Encoding,
+    ) -> Result<(), Failure> {
+        let texts: Vec<Offsets<'_>> = fields.iter().map(|text| Offsets::new(self.offsets, text)).collect();
+        let offset = |position: usize| match encoding.sequence(position) {
+            Some(text) => {
+                let span = encoding.span(position);
+                (texts[text].convert(span.start), texts[text].convert(span.end))
+            }
+            None => (0, 0),
+        };
+        let offsets: Vec<(usize, usize)> = (0..encoding.len()).map(offset).collect();
+        match output.format() {
+            Format::Json => output.json(&Line {
+                ids: encoding.ids(),
+                tokens: &encoding,
+                offsets: &offsets,
+                type_ids: (fields.len() > 1).then(|| encoding.type_ids()),
+            }),
+            Format::Human | Format::Table => {
+                let tokens: Vec<&str> = encoding.tokens().collect();
+                output.line(format_args!("{}", tokens.join(" ")))
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The `mobilebert` command: arguments in, pipelines run, lines out. Only this package and `mobilebert-eval` print.
+
+mod args;
+mod batch;
+mod command;
+mod failure;
+mod input;
+mod output;
+mod table;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs the command that the arguments ask for; the first one is the program's name.
+fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match args::Args::parse_from_os(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // If nobody reads the help text there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    match command::run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The `mobilebert` command, run as users run it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing helper is a failing test")]
+
+mod answer;
+mod classify;
+mod finetune;
+mod models;
+mod pipes;
+mod support;
+mod tokens;
+mod usage;

@@ -1,0 +1,272 @@
+//! The int8 and bf16 tiles on AMX: 16 rows by 64 columns or 32 by 32 sums in four tile registers, 64 bytes of a row an
+//! instruction. int8 is exact like all others.
+//!
+//! Inline assembly, because the intrinsics are unstable. The compiler itself never uses tile registers, so what is configured
+//! stays until the end of the series of tiles.
+
+use std::arch::asm;
+
+use super::products::{F32, Int8};
+use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile, power_of_two};
+use crate::isa::{Amx, Avx512Vnni};
+
+/// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of them to load.
+const FEWEST_ROWS: usize = 4;
+
+/// Lines of weights that fill a tile register.
+const CHUNK: usize = 16;
+
+/// What the tile registers are configured for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Configured {
+    /// Accumulators of up to 16 rows by 64 columns in 0 to 3; rows and weights of a whole chunk in 4 and 5, of a chunk of
+    /// `rest` lines in 6 and 7.
+    Wide { rows: usize, rest: usize },
+    /// Accumulators of 16 rows and of `more` rows by 32 columns in 0 to 3; rows in 4 and 5, weights in 6 and 7. A third faster,
+    /// because each load serves two products.
+    Tall { more: usize },
+}
+
+/// `palette_id`, `start_row`, then columns in bytes and rows of each tile register.
+#[repr(C, align(64))]
+struct Palette([u8; 64]);
+
+impl Configured {
+    fn palette(self) -> Palette {
+        let mut bytes = [0; 64];
+        bytes[0] = 1;
+        let mut set = |tiles: &[usize], rows: usize, columns: usize| {
+            for tile in tiles {
+                bytes[16 + 2 * tile] = columns as u8;
+                bytes[48 + tile] = rows as u8;
+            }
+        };
+        match self {
+            Configured::Wide { rows, rest } => {
+                set(&[0, 1, 2, 3, 4], rows, 64);
+                set(&[5], CHUNK, 64);
+                // A tile register without rows is an error, even if it is not used.
+                set(&[6], rows, 4 * rest.max(1));
+                set(&[7], rest.max(1), 64);
+            }
+            Configured::Tall { more } => {
+                set(&[0, 1, 4], 16, 64);
+                set(&[2, 3, 5], more, 64);
+                set(&[6, 7], CHUNK, 64);
+            }
+        }
+        Palette(bytes)
+    }
+
+    /// Whether the registers can do what `wanted` asks for.
+    fn serves(self, wanted: Self) -> bool {
+        match (self, wanted) {
+            (Configured::Wide { rows, .. }, Configured::Wide { rows: r, rest: 0 }) => rows == r,
+            _ => self == wanted,
+        }
+    }
+}
+
+impl Amx {
+    #[inline(always)]
+    fn configure(self, registers: &mut Registers, wanted: Configured) {
+        if !registers.0.is_some_and(|c| c.serves(wanted)) {
+            let palette = wanted.palette();
+            // SAFETY: `self` proves AMX; the palette is 64 bytes long and valid: number 1, 1 to 16 rows of 4 to 64 bytes.
+            unsafe { asm!("ldtilecfg [{}]", in(reg) palette.0.as_ptr(), options(nostack, readonly)) }
+            registers.0 = Some(wanted);
+        }
+    }
+}
+
+/// 17 to 32 rows, whole chunks, two strips.
+macro_rules! tall {
+    ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $b0:expr, $b1:expr, $to:expr) => {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "test {chunks}, {chunks}",
+            "jz 3f",
+            "2:",
+            "tileloadd tmm4, [{x} + {stride}*1]",
+            "tileloadd tmm6, [{b0} + {line}*1]",
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm7, [{b1} + {line}*1]",
+            concat!($dot, " tmm1, tmm4, tmm7"),
+            "tileloadd tmm5, [{more} + {stride}*1]",
+            concat!($dot, " tmm2, tmm5, tmm6"),
+            concat!($dot, " tmm3, tmm5, tmm7"),
+            "add {x}, 64",
+            "add {more}, 64",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "dec {chunks}",
+            "jnz 2b",
+            "3:",
+            "tilestored [{to} + {row}*1], tmm0",
+            "tilestored [{to} + {row}*1 + 64], tmm1",
+            "tilestored [{to} + {row}*1 + 4096], tmm2",
+            "tilestored [{to} + {row}*1 + 4160], tmm3",
+            x = inout(reg) $x => _,
+            more = inout(reg) $x.wrapping_add(16 * $stride) => _,
+            stride = in(reg) $stride,
+            chunks = inout(reg) $chunks => _,
+            line = in(reg) 64usize,
+            row = in(reg) 256usize,
+            to = in(reg) $to,
+            b0 = inout(reg) $b0 => _,
+            b1 = inout(reg) $b1 => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
+/// The body for a number of strips: `$b` are the strips' weights, `$c` their accumulators and their places in the result.
+macro_rules! product {
+    ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
+        asm!(
+            $(concat!("tilezero ", $acc),)*
+            "test {chunks}, {chunks}",
+            "jz 3f",
+            "2:",
+            "tileloadd tmm4, [{x} + {stride}*1]",
+            $(
+                concat!("tileloadd tmm5, [{", stringify!($b), "} + {line}*1]"),
+                concat!($dot, " ", $acc, ", tmm4, tmm5"),
+                concat!("add {", stringify!($b), "}, 1024"),
+            )*
+            "add {x}, 64",
+            "dec {chunks}",
+            "jnz 2b",
+            "3:",
+            "test {rest}, {rest}",
+            "jz 4f",
+            "tileloadd tmm6, [{x} + {stride}*1]",
+            $(
+                concat!("tileloadd tmm7, [{", stringify!($b), "} + {line}*1]"),
+                concat!($dot, " ", $acc, ", tmm6, tmm7"),
+            )*
+            "4:",
+            $(concat!("tilestored [{to} + {row}*1 + ", $place, "], ", $acc),)*
+            x = inout(reg) $x => _,
+            stride = in(reg) $stride,
+            chunks = inout(reg) $chunks => _,
+            rest = in(reg) $rest,
+            line = in(reg) 64usize,
+            row = in(reg) 256usize,
+            to = in(reg) $to,
+            $($b = inout(reg) $weights => _,)*
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
+/// The products of a tile of at most 32 rows, with an instruction.
+macro_rules! products {
+    ($dot:literal, $s:expr, $rows:expr, $x:expr, $weights:expr, $sums:expr, $registers:expr) => {{
+        let (s, rows, (x, stride), weights): (Amx, usize, (&[u8], usize), Strips<'_, [u8; 64]>) =
+            ($s, $rows, $x, $weights);
+        weights.check();
+        let (chunks, rest) = (weights.depth / CHUNK, weights.depth % CHUNK);
+        assert!(rows <= 32 && (rows == 0 || x.len() >= (rows - 1) * stride + 4 * weights.depth));
+        let strip = |v: usize| weights.lines[v * weights.stride..].as_ptr();
+        let to = $sums.0.as_mut_ptr().cast::<[i32; 16]>();
+        if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
+            s.configure($registers, Configured::Tall { more: rows - 16 });
+            for first in (0..weights.count).step_by(2) {
+                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above. A
+                // tile has 32 rows of four lines, of which two are written.
+                unsafe {
+                    let (x, to) = (x.as_ptr(), to.add(first));
+                    tall!($dot, x, stride, chunks, strip(first), strip(first + 1), to)
+                }
+            }
+            return;
+        }
+        for row in (0..rows).step_by(16) {
+            s.configure($registers, Configured::Wide { rows: (rows - row).min(16), rest });
+            let mut first = 0;
+            while first < weights.count {
+                let some = power_of_two(weights.count - first);
+                let x = x[row * stride..].as_ptr();
+                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above,
+                // and are read chunk by chunk up to their end. A tile has 32 rows of 256 bytes, of which at most 16 from
+                // `row` on are written, 64 bytes for each of the strips `first..first + some`, at most four.
+                unsafe {
+                    let to = to.add(4 * row + first);
+                    match some {
+                        4 => product!($dot, x, stride, chunks, rest, to,
+                            b0 = strip(first), "tmm0", "0";
+                            b1 = strip(first + 1), "tmm1", "64";
+                            b2 = strip(first + 2), "tmm2", "128";
+                            b3 = strip(first + 3), "tmm3", "192";
+                        ),
+                        2 => product!($dot, x, stride, chunks, rest, to,
+                            b0 = strip(first), "tmm0", "0";
+                            b1 = strip(first + 1), "tmm1", "64";
+                        ),
+                        _ => product!($dot, x, stride, chunks, rest, to, b0 = strip(first), "tmm0", "0";),
+                    }
+                }
+                first += some;
+            }
+        }
+    }};
+}
+
+impl Tiles for Amx {
+    const ROWS_BF16: usize = 32;
+    const STRIPS_BF16: usize = 4;
+
+    #[inline(always)]
+    fn end_tiles(self, registers: Registers) {
+        if registers.0.is_some() {
+            // SAFETY: `self` proves AMX. Releasing makes the next context switch as cheap as without tiles.
+            unsafe { asm!("tilerelease", options(nostack, nomem)) }
+        }
+    }
+
+    #[inline(always)]
+    fn dot_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [i8; 64]>,
+        sums: &mut Sums,
+        registers: &mut Registers,
+    ) {
+        let weights = weights.bytes();
+        if rows < FEWEST_ROWS {
+            compiled_tile!(
+                ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"]
+                Int8(self.vnni()), Int8<Avx512Vnni>, rows, x, weights, sums
+            );
+            return;
+        }
+        products!("tdpbusd", self, rows, x, weights, sums, registers);
+    }
+
+    #[inline(always)]
+    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
+        compiled_tile!(
+            ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"]
+            F32(self), F32<Amx>, rows, bytes(x), weights.bytes(), sums
+        );
+    }
+
+    /// Always with tiles, so that a row's sums do not depend on the rows beside it.
+    #[inline(always)]
+    fn bf16_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [u8; 64]>,
+        sums: &mut Sums,
+        registers: &mut Registers,
+    ) {
+        products!("tdpbf16ps", self, rows, x, weights, sums, registers);
+    }
+}

@@ -1,0 +1,301 @@
+//! What follows the dot products of a tile, and of a row once all its columns are there.
+
+use std::slice::Chunks;
+
+use super::pack::Columns;
+use super::tile::Sums;
+use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
+use crate::Activation;
+use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Tanh};
+use crate::aligned::Line;
+use crate::norm::normalize_row;
+use crate::quantize::{Extremes, Levels, RowRange, narrow_row, range, round_row, row_bytes};
+use crate::simd::{LANES, Simd};
+
+/// From accumulators to f32, before the epilogue.
+pub(super) trait Scale: Copy {
+    /// What a strip of columns adds, in memory.
+    type Strip;
+    /// The same in registers.
+    type Constants<S: Simd>: Copy;
+
+    fn strips(&self) -> &[Self::Strip];
+    /// Ranges of the rows from `row` on, at least [`GROUP_ROWS`] or all that there are.
+    fn ranges(&self, row: usize) -> &[RowRange];
+    fn constants<S: Simd>(s: S, strip: &Self::Strip) -> Self::Constants<S>;
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), c: Self::Constants<S>) -> S::F;
+}
+
+/// The columns of int8 weights and the ranges of the rows.
+#[derive(Clone, Copy)]
+pub(super) struct Int8<'a>(pub(super) &'a [Columns], pub(super) &'a [RowRange]);
+
+impl Scale for Int8<'_> {
+    type Strip = Columns;
+    type Constants<S: Simd> = [S::F; 3];
+
+    #[inline(always)]
+    fn strips(&self) -> &[Columns] {
+        self.0
+    }
+
+    #[inline(always)]
+    fn ranges(&self, row: usize) -> &[RowRange] {
+        &self.1[row..]
+    }
+
+    #[inline(always)]
+    fn constants<S: Simd>(s: S, c: &Columns) -> [S::F; 3] {
+        [s.load(&c.scale), s.load(&c.offset_scale), s.load(&c.bias)]
+    }
+
+    #[inline(always)]
+    fn linear<S: Simd>(
+        s: S,
+        acc: &[i32; LANES],
+        range: (S::F, S::F),
+        [scale, offset_scale, bias]: [S::F; 3],
+    ) -> S::F {
+        let constant = s.fma(range.1, offset_scale, bias);
+        s.fma(s.mul(s.to_float(s.load_int(acc)), range.0), scale, constant)
+    }
+}
+
+/// The bias of f32 weights.
+#[derive(Clone, Copy)]
+pub(super) struct Float<'a>(pub(super) &'a [[f32; LANES]]);
+
+impl Scale for Float<'_> {
+    type Strip = [f32; LANES];
+    type Constants<S: Simd> = S::F;
+
+    #[inline(always)]
+    fn strips(&self) -> &[[f32; LANES]] {
+        self.0
+    }
+
+    #[inline(always)]
+    fn ranges(&self, _: usize) -> &[RowRange] {
+        &[RowRange { scale: 0.0, offset: 0.0 }; GROUP_ROWS]
+    }
+
+    #[inline(always)]
+    fn constants<S: Simd>(s: S, bias: &[f32; LANES]) -> S::F {
+        s.load(bias)
+    }
+
+    #[inline(always)]
+    fn linear<S: Simd>(s: S, acc: &[i32; LANES], _: (S::F, S::F), bias: S::F) -> S::F {
+        s.add(s.from_bits(s.load_int(acc)), bias)
+    }
+}
+
+/// Which epilogues have code of their own: those of BERT's linears. Fewer paths compile faster, and a path costs more in the
+/// instruction cache than its branch saves.
+#[derive(Clone, Copy, PartialEq)]
+enum Path {
+    Plain,
+    /// Quantising to unsigned levels turns negative numbers to 0, so ReLU is done if nobody else reads the numbers.
+    UnsignedOnly,
+    Residual,
+    Relu,
+    Gelu,
+    GeluNew,
+    Any,
+}
+
+impl Path {
+    fn of(gemm: &Gemm<'_>) -> Self {
+        let (epilogue, output) = (&gemm.epilogue, &gemm.output);
+        let unsigned = output.quantized.as_ref().is_some_and(|q| q.levels == Levels::Unsigned);
+        match (epilogue.activation, epilogue.residual) {
+            (Activation::Identity, None) => Self::Plain,
+            (Activation::Identity, Some(_)) => Self::Residual,
+            (Activation::Relu, None) if unsigned && !output.keep && epilogue.norm.is_none() => {
+                Self::UnsignedOnly
+            }
+            (Activation::Relu, None) => Self::Relu,
+            (Activation::Gelu, None) => Self::Gelu,
+            (Activation::GeluNew, None) => Self::GeluNew,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// The epilogue of one [`Gemm`].
+pub(crate) struct Finish<'g, 'a, S: Simd> {
+    s: S,
+    gemm: &'g mut Gemm<'a>,
+    columns: usize,
+    extremes: [Extremes<S>; GROUP_ROWS],
+    path: Path,
+    /// What to prefetch with each row of a panel.
+    ahead: Chunks<'a, Line<[u8; 64]>>,
+}
+
+impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
+    #[inline(always)]
+    pub(super) fn new(s: S, gemm: &'g mut Gemm<'a>, columns: usize) -> Self {
+        let path = Path::of(gemm);
+        let panels = gemm.rows * columns.div_ceil(PANEL_STRIPS * LANES);
+        let ahead = gemm.ahead.chunks(gemm.ahead.len().div_ceil(panels.max(1)).max(1));
+        Self { s, gemm, columns, extremes: [Extremes::new(s); GROUP_ROWS], path, ahead }
+    }
+
+    /// Begins a group of rows.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, rows: usize) {
+        self.extremes[..rows].fill(Extremes::new(self.s));
+    }
+
+    /// The results of one tile.
+    #[inline(always)]
+    pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
+        if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {
+            self.narrow_panel(sums, place, scale);
+            return;
+        }
+        match self.path {
+            Path::Plain => self.panel::<Identity, C, false, false>(sums, place, scale),
+            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(sums, place, scale),
+            Path::Residual => self.panel::<Identity, C, true, false>(sums, place, scale),
+            Path::Relu => self.panel::<Relu, C, false, false>(sums, place, scale),
+            Path::Gelu => self.panel::<Gelu, C, false, false>(sums, place, scale),
+            Path::GeluNew => self.panel::<GeluNew, C, false, false>(sums, place, scale),
+            Path::Any => self.narrow_panel(sums, place, scale),
+        }
+    }
+
+    /// A panel of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that nothing is
+    /// checked per vector.
+    #[inline(always)]
+    fn panel<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
+        &mut self,
+        sums: &Sums,
+        place: Place,
+        scale: C,
+    ) {
+        const WIDTH: usize = PANEL_STRIPS * LANES;
+        let s = self.s;
+        let (row, column) = (place.group + place.row, place.strip * LANES);
+        let strips = &scale.strips()[place.strip..][..PANEL_STRIPS];
+        let mut constants = [C::constants(s, &strips[0]); PANEL_STRIPS];
+        for (constants, strip) in constants.iter_mut().zip(strips) {
+            *constants = C::constants(s, strip);
+        }
+        let out = &mut self.gemm.output;
+        let out_row = if out.keep { row } else { place.row };
+        let to = out.values[out_row * out.stride + column..].chunks_mut(out.stride);
+        let (from, from_stride, gamma) = match self.gemm.epilogue.residual {
+            Some(r) if RESIDUAL => {
+                (&r.rows.values[row * r.rows.stride + column..], r.rows.stride, &r.gamma[place.strip..])
+            }
+            _ => (&[][..], 1, &[][..]),
+        };
+        let mut from = from.chunks(from_stride);
+        let extremes = &mut self.extremes[place.row..][..place.rows];
+        let rows = sums.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
+        for (((acc, range), extremes), to) in rows {
+            let range = (s.splat(range.scale), s.splat(range.offset));
+            for line in self.ahead.next().unwrap_or_default() {
+                s.prefetch(line);
+            }
+            let (to, _) = to[..WIDTH].as_chunks_mut::<LANES>();
+            let (from, _) = from.next().map_or(&[][..], |from| &from[..WIDTH]).as_chunks::<LANES>();
+            let mut seen = *extremes;
+            for v in 0..PANEL_STRIPS {
+                let mut x = A::apply(s, C::linear(s, &acc[v], range, constants[v]));
+                if RESIDUAL {
+                    x = s.fma(s.load(&gamma[v]), s.load(&from[v]), x);
+                }
+                s.store(x, &mut to[v]);
+                if HIGH_ONLY {
+                    seen.high = s.max(x, seen.high);
+                } else {
+                    seen.see(s, x);
+                }
+            }
+            *extremes = seen;
+        }
+    }
+
+    /// Any epilogue on any number of columns, at half the speed.
+    #[inline(always)]
+    fn narrow_panel<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
+        let s = self.s;
+        let ranges = scale.ranges(place.group + place.row);
+        for ((row, acc), range) in (place.row..place.row + place.rows).zip(&sums.0).zip(ranges) {
+            let range = (s.splat(range.scale), s.splat(range.offset));
+            for (strip, acc) in (place.strip..place.strip + place.strips).zip(acc) {
+                let n = LANES.min(self.columns - strip * LANES);
+                let mut x = C::linear(s, acc, range, C::constants(s, &scale.strips()[strip]));
+                x = match self.gemm.epilogue.activation {
+                    Activation::Identity => x,
+                    Activation::Relu => Relu::apply(s, x),
+                    Activation::Gelu => Gelu::apply(s, x),
+                    Activation::GeluNew => GeluNew::apply(s, x),
+                    Activation::Tanh => Tanh::apply(s, x),
+                };
+                if let Some(r) = &self.gemm.epilogue.residual {
+                    let from = &r.rows.values[(place.group + row) * r.rows.stride + strip * LANES..][..n];
+                    x = s.fma(s.load(&r.gamma[strip]), s.load_head(from), x);
+                }
+                let out = &mut self.gemm.output;
+                let out_row = if out.keep { place.group + row } else { row };
+                s.store_head(x, &mut out.values[out_row * out.stride + strip * LANES..][..n]);
+                self.extremes[row].see_head(s, n, x);
+            }
+        }
+    }
+
+    /// Norm and quantisation of the group's rows, in loops of their own: what is serial in one row (a minimum across lanes,
+    /// divisions) overlaps with the same of the others.
+    #[inline(always)]
+    pub(super) fn end(&mut self, group: usize, rows: usize) {
+        let (s, columns, norm) = (self.s, self.columns, self.gemm.epilogue.norm);
+        let out = &mut self.gemm.output;
+        let start = if out.keep { group * out.stride } else { 0 };
+        let values = &mut out.values[start..];
+        if let Some(norm) = norm {
+            for (x, extremes) in values.chunks_mut(out.stride).zip(&mut self.extremes[..rows]) {
+                normalize_row(s, &mut x[..columns], norm);
+                *extremes = Extremes::of(s, &x[..columns]);
+            }
+        }
+        let Some(q) = &mut out.quantized else { return };
+        if q.levels == Levels::Bf16 {
+            let bytes = q.values[group * q.stride..].chunks_mut(q.stride);
+            for (x, bytes) in values.chunks(out.stride).zip(bytes).take(rows) {
+                round_row(&x[..columns], &mut bytes[..row_bytes(2 * columns)]);
+            }
+            return;
+        }
+        let mut inverses = [0.0; GROUP_ROWS];
+        let ranges = &mut q.ranges[group..group + rows];
+        let all = ranges.iter_mut().zip(&mut inverses).zip(&self.extremes);
+        for ((row, inverse), extremes) in all {
+            (*row, *inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), q.levels);
+        }
+        let bytes = q.values[group * q.stride..].chunks_mut(q.stride);
+        for (((row, inverse), x), bytes) in
+            ranges.iter().zip(inverses).zip(values.chunks(out.stride)).zip(bytes)
+        {
+            narrow_row(s, &x[..columns], *row, inverse, &mut bytes[..row_bytes(columns)]);
+        }
+    }
+}
+
+/// A tile's place in the result.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// First row of the group.
+    pub(super) group: usize,
+    /// First row of the tile, within the group.
+    pub(super) row: usize,
+    /// Rows of the tile.
+    pub(super) rows: usize,
+    /// First strip.
+    pub(super) strip: usize,
+    /// Strips of the panel.
+    pub(super) strips: usize,
+}

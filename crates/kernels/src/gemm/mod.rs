@@ -1,0 +1,181 @@
+//! Linear layers: packed weights, a register tile of dot products, and everything that follows them in one epilogue.
+//!
+//! Rows are taken in groups; for each group the weights stream by once, in panels of up to four strips of sixteen columns.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod driver;
+mod epilogue;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pack;
+mod products;
+mod tile;
+#[cfg(target_feature = "simd128")]
+mod wasm;
+
+#[cfg(target_arch = "x86_64")]
+use amx::Configured;
+pub(super) use driver::gemm;
+pub use pack::{
+    FloatView, I8View, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, UnplacedFloat, UnplacedI8,
+    Weight,
+};
+pub(super) use products::{F32, Int8, Products};
+pub(super) use tile::{Registers, Strips, Sums, Tiles, next_rows};
+
+use half::bf16;
+
+use super::aligned::{Aligned, Line};
+use super::norm::LayerNorm;
+use super::quantize::{QuantizedRows, QuantizedRowsMut};
+use crate::Activation;
+
+/// Most rows of a group: as many as a block of the native backend has.
+pub const GROUP_ROWS: usize = 128;
+
+/// How tile registers are configured: not at all.
+#[cfg(not(target_arch = "x86_64"))]
+type Configured = std::convert::Infallible;
+
+/// Strips of a panel.
+pub(super) const PANEL_STRIPS: usize = 4;
+
+/// Rows of a matrix of f32, `stride` apart.
+#[derive(Debug, Clone, Copy)]
+pub struct FloatRows<'a> {
+    /// Row-major numbers.
+    pub values: &'a [f32],
+    /// Numbers from one row to the next.
+    pub stride: usize,
+}
+
+impl<'a> FloatRows<'a> {
+    /// Whether `rows` rows of `width` numbers lie within.
+    pub(super) fn holds(&self, rows: usize, width: usize) -> bool {
+        rows == 0 || (self.stride >= width && self.values.len() >= (rows - 1) * self.stride + width)
+    }
+
+    pub(super) fn row(&self, row: usize, width: usize) -> &'a [f32] {
+        &self.values[row * self.stride..][..width]
+    }
+}
+
+/// `gamma * values` is added to the result.
+#[derive(Debug, Clone, Copy)]
+pub struct Residual<'a> {
+    /// As many rows and columns as the result.
+    pub rows: FloatRows<'a>,
+    /// One factor a column, from [`padded`].
+    pub gamma: &'a [[f32; 16]],
+}
+
+/// What happens to a linear's result: `norm(activation(x) + gamma * residual)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// Applied first.
+    pub activation: Activation,
+    /// Added next.
+    pub residual: Option<Residual<'a>>,
+    /// Applied last.
+    pub norm: Option<LayerNorm<'a>>,
+}
+
+impl Epilogue<'_> {
+    /// Nothing but the linear.
+    pub const PLAIN: Self = Self { activation: Activation::Identity, residual: None, norm: None };
+}
+
+/// Where a linear's result goes.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// The result, row-major; or, if it is not kept, room for [`GROUP_ROWS`] rows.
+    pub values: &'a mut [f32],
+    /// Numbers from one row to the next.
+    pub stride: usize,
+    /// Whether all rows are kept, or each group overwrites the one before.
+    pub keep: bool,
+    /// The result quantised row by row.
+    pub quantized: Option<QuantizedRowsMut<'a>>,
+}
+
+/// Rows that a linear reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// For int8 weights.
+    Int8(QuantizedRows<'a>, I8View<'a>),
+    /// For bf16 weights: rows of [`super::Levels::Bf16`].
+    Bf16(QuantizedRows<'a>, FloatView<'a, bf16>),
+    /// For f32 weights.
+    F32(FloatRows<'a>, FloatView<'a, f32>),
+}
+
+/// One linear layer over some rows.
+#[derive(Debug)]
+pub struct Gemm<'a> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Rows and weights.
+    pub input: Input<'a>,
+    /// What follows.
+    pub epilogue: Epilogue<'a>,
+    /// Where it goes.
+    pub output: Output<'a>,
+    /// Weights of the next linear, which are brought into the L2 cache meanwhile.
+    pub ahead: &'a [Line<[u8; 64]>],
+}
+
+impl<'a> Gemm<'a> {
+    /// Panics unless every slice holds what the kernels will read and write.
+    pub(super) fn check(&self) {
+        let (rows, columns) = (self.rows, self.columns());
+        match &self.input {
+            Input::Int8(x, w) => assert!(x.holds(rows, w.inputs()), "int8 rows are too short"),
+            Input::Bf16(x, w) => assert!(x.holds(rows, 2 * w.inputs()), "bf16 rows are too short"),
+            Input::F32(x, w) => assert!(x.holds(rows, w.inputs()), "f32 rows are too short"),
+        }
+        if let Some(r) = &self.epilogue.residual {
+            assert!(r.rows.holds(rows, columns), "residual is too short");
+            assert!(r.gamma.len() >= columns.div_ceil(16), "gamma is too short");
+        }
+        if let Some(norm) = &self.epilogue.norm {
+            norm.check(columns);
+        }
+        let out = &self.output;
+        let kept = if out.keep { rows } else { rows.min(GROUP_ROWS) };
+        assert!(
+            FloatRows { values: out.values, stride: out.stride }.holds(kept, columns),
+            "output is too short"
+        );
+        if let Some(q) = &out.quantized {
+            assert!(q.holds(rows, q.levels.bytes(columns)), "quantised output is too short");
+        }
+    }
+
+    fn weights(&self) -> &'a [Line<[u8; 64]>] {
+        match &self.input {
+            Input::Int8(_, w) => bytemuck::cast_slice(w.lines),
+            Input::Bf16(_, w) => bytemuck::cast_slice(w.lines),
+            Input::F32(_, w) => bytemuck::cast_slice(w.lines),
+        }
+    }
+
+    fn columns(&self) -> usize {
+        match &self.input {
+            Input::Int8(_, w) => w.columns(),
+            Input::Bf16(_, w) => w.columns(),
+            Input::F32(_, w) => w.columns(),
+        }
+    }
+}
+
+/// Per-column numbers in groups of sixteen, the last one filled up with `fill`.
+pub fn padded(values: &[f32], fill: f32) -> Aligned<[f32; 16]> {
+    let mut groups = Aligned::<[f32; 16]>::default();
+    groups.grow(values.len().div_ceil(16));
+    for (group, chunk) in groups.iter_mut().zip(values.chunks(16)) {
+        group[..chunk.len()].copy_from_slice(chunk);
+        group[chunk.len()..].fill(fill);
+    }
+    groups
+}

@@ -1,0 +1,411 @@
+//! Weights in the order the register tiles read them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use half::bf16;
+
+use crate::aligned::{Aligned, Line};
+use crate::reference::quantize::quantize_symmetric;
+
+/// What a column adds to its dot product: `fma(acc * row.scale, scale, fma(row.offset, offset_scale, bias))`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Columns {
+    pub(crate) scale: [f32; 16],
+    pub(crate) offset_scale: [f32; 16],
+    pub(crate) bias: [f32; 16],
+}
+
+/// Where packed weights live: one piece of memory for many of them, or one each.
+pub type Memory = Arc<dyn AsRef<[Line<[u8; 64]>]> + Send + Sync>;
+
+/// Some lines of a memory.
+#[derive(Clone)]
+struct Lines {
+    memory: Memory,
+    range: Range<usize>,
+}
+
+impl Lines {
+    fn new(memory: Memory, range: Range<usize>) -> Self {
+        assert!((*memory).as_ref().len() >= range.end, "memory ends before the weights");
+        Self { memory, range }
+    }
+
+    fn get(&self) -> &[Line<[u8; 64]>] {
+        &(*self.memory).as_ref()[self.range.clone()]
+    }
+}
+
+/// int8 weights of a linear, in strips of sixteen columns; a strip is one line for every four inputs: four weights of the
+/// first column, four of the second, and so on. Zeros fill the last line and the last strip.
+#[derive(Clone)]
+pub struct PackedI8 {
+    rest: UnplacedI8,
+    lines: Lines,
+}
+
+/// [`PackedI8`] without its weights.
+#[derive(Debug, Clone)]
+pub struct UnplacedI8 {
+    inputs: usize,
+    outputs: usize,
+    columns: Vec<Columns>,
+}
+
+impl UnplacedI8 {
+    /// Puts both together: the weights are `memory` from line `first` on.
+    ///
+    /// # Panics
+    /// If the memory ends before them.
+    pub fn at(self, memory: Memory, first: usize) -> PackedI8 {
+        let lines = Lines::new(memory, first..first + PackedI8::lines_of(self.inputs, self.outputs));
+        PackedI8 { rest: self, lines }
+    }
+}
+
+impl fmt::Debug for PackedI8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedI8({} to {})", self.inputs(), self.outputs())
+    }
+}
+
+impl PackedI8 {
+    /// Lines that the weights take.
+    pub fn lines_of(inputs: usize, outputs: usize) -> usize {
+        inputs.div_ceil(4) * outputs.div_ceil(16)
+    }
+
+    /// Packs `[outputs, inputs]` weights, row-major, with one scale and one bias per output.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn new(inputs: usize, weights: &[i8], scales: &[f32], bias: &[f32]) -> Self {
+        let mut lines = vec![Line([0; 64]); Self::lines_of(inputs, scales.len())];
+        Self::pack(inputs, weights, scales, bias, &mut lines).at(Arc::new(lines), 0)
+    }
+
+    /// As [`PackedI8::new`], into the caller's memory.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn pack(
+        inputs: usize,
+        weights: &[i8],
+        scales: &[f32],
+        bias: &[f32],
+        to: &mut [Line<[u8; 64]>],
+    ) -> UnplacedI8 {
+        let outputs = scales.len();
+        assert!(
+            weights.len() == inputs * outputs && bias.len() == outputs,
+            "lengths of a linear's parts differ"
+        );
+        assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
+        let empty = Columns { scale: [0.0; 16], offset_scale: [0.0; 16], bias: [0.0; 16] };
+        let mut columns = vec![empty; outputs.div_ceil(16)];
+        let mut strips = to.chunks_exact_mut(inputs.div_ceil(4).max(1));
+        for (strip, columns) in columns.iter_mut().enumerate() {
+            let lines = strips.next().unwrap_or_default();
+            let some = 16.min(outputs - 16 * strip);
+            let rows = |lane: usize| &weights[(16 * strip + lane) * inputs..][..inputs];
+            // Line after line, so that new memory is touched once.
+            for (k, line) in lines.iter_mut().enumerate() {
+                let fours = bytemuck::cast_slice_mut::<u8, [i8; 4]>(&mut line.0);
+                for (lane, four) in fours[..some].iter_mut().enumerate() {
+                    match rows(lane)[4 * k..].first_chunk() {
+                        Some(w) => *four = *w,
+                        None => four[..inputs - 4 * k].copy_from_slice(&rows(lane)[4 * k..]),
+                    }
+                }
+            }
+            for lane in 0..some {
+                let output = 16 * strip + lane;
+                let sum: i32 = rows(lane).iter().map(|&w| i32::from(w)).sum();
+                columns.scale[lane] = scales[output];
+                columns.offset_scale[lane] = scales[output] * sum as f32;
+                columns.bias[lane] = bias[output];
+            }
+        }
+        UnplacedI8 { inputs, outputs, columns }
+    }
+
+    /// Quantises `[outputs, inputs]` weights, symmetrically with one scale per output, and packs them. `factors` multiply
+    /// the outputs; they change the scales, not the quantised weights.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn quantize(inputs: usize, weights: &[f32], factors: Option<&[f32]>, bias: &[f32]) -> Self {
+        let mut bytes = vec![0; weights.len()];
+        let rows = weights.chunks_exact(inputs.max(1)).zip(bytes.chunks_exact_mut(inputs.max(1)));
+        let mut scales: Vec<f32> = rows.map(|(w, q)| quantize_symmetric(w, q)).collect();
+        scales.resize(bias.len(), 0.0);
+        for (scale, factor) in scales.iter_mut().zip(factors.unwrap_or_default()) {
+            *scale *= factor;
+        }
+        Self::new(inputs, &bytes, &scales, bias)
+    }
+
+    /// All columns.
+    pub fn view(&self) -> I8View<'_> {
+        self.columns(0..self.outputs())
+    }
+
+    /// Some columns.
+    ///
+    /// # Panics
+    /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
+    pub fn columns(&self, range: Range<usize>) -> I8View<'_> {
+        check_range(&range, self.outputs());
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(4));
+        I8View {
+            inputs: self.inputs(),
+            outputs: range.len(),
+            lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
+            columns: &self.rest.columns[strips],
+        }
+    }
+
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.rest.inputs
+    }
+
+    /// Outputs of the linear.
+    pub fn outputs(&self) -> usize {
+        self.rest.outputs
+    }
+
+    /// The weights as they lie in memory.
+    pub fn lines(&self) -> &[Line<[u8; 64]>] {
+        self.lines.get()
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.lines()) + size_of_val(&*self.rest.columns)
+    }
+}
+
+fn check_range(range: &Range<usize>, outputs: usize) {
+    let end = range.end.is_multiple_of(16) || range.end == outputs;
+    assert!(
+        range.start.is_multiple_of(16) && range.end <= outputs && end,
+        "columns {range:?} of {outputs} cut a strip"
+    );
+}
+
+/// Some strips of a [`PackedI8`].
+#[derive(Debug, Clone, Copy)]
+pub struct I8View<'a> {
+    inputs: usize,
+    outputs: usize,
+    pub(crate) lines: &'a [Line<[i8; 64]>],
+    pub(crate) columns: &'a [Columns],
+}
+
+impl I8View<'_> {
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Columns of the view.
+    pub fn columns(&self) -> usize {
+        self.outputs
+    }
+
+    /// Lines of a strip.
+    pub(crate) fn depth(&self) -> usize {
+        self.inputs.div_ceil(4)
+    }
+}
+
+/// How a weight of a [`PackedFloat`] is stored.
+pub trait Weight: Copy + Send + Sync + 'static {
+    /// Sixteen columns of some neighbouring inputs.
+    type Line: fmt::Debug + Pod;
+
+    /// Inputs of a line.
+    const INPUTS: usize;
+
+    /// Stores a weight; `input` counts from the line's first.
+    fn put(line: &mut Self::Line, column: usize, input: usize, weight: f32);
+}
+
+impl Weight for f32 {
+    type Line = Line<[f32; 16]>;
+
+    const INPUTS: usize = 1;
+
+    fn put(line: &mut Self::Line, column: usize, _: usize, weight: f32) {
+        line.0[column] = weight;
+    }
+}
+
+impl Weight for bf16 {
+    type Line = Line<[[u16; 2]; 16]>;
+
+    const INPUTS: usize = 2;
+
+    fn put(line: &mut Self::Line, column: usize, input: usize, weight: f32) {
+        line.0[column][input] = bf16::from_f32(weight).to_bits();
+    }
+}
+
+/// Float weights of a linear, in strips of sixteen columns; a strip is one line for every input of f32, or for every two of
+/// bf16. Zeros fill the last line and the last strip.
+#[derive(Clone)]
+pub struct PackedFloat<T> {
+    rest: UnplacedFloat<T>,
+    lines: Lines,
+}
+
+/// f32 weights.
+pub type PackedF32 = PackedFloat<f32>;
+
+/// bf16 weights.
+pub type PackedBf16 = PackedFloat<bf16>;
+
+/// [`PackedFloat`] without its weights.
+#[derive(Debug, Clone)]
+pub struct UnplacedFloat<T> {
+    inputs: usize,
+    outputs: usize,
+    bias: Aligned<[f32; 16]>,
+    of: PhantomData<T>,
+}
+
+impl<T: Weight> UnplacedFloat<T> {
+    /// Puts both together: the weights are `memory` from line `first` on.
+    ///
+    /// # Panics
+    /// If the memory ends before them.
+    pub fn at(self, memory: Memory, first: usize) -> PackedFloat<T> {
+        let lines = Lines::new(memory, first..first + PackedFloat::<T>::lines_of(self.inputs, self.outputs));
+        PackedFloat { rest: self, lines }
+    }
+}
+
+impl<T: Weight> fmt::Debug for PackedFloat<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedFloat({} to {})", self.inputs(), self.outputs())
+    }
+}
+
+impl<T: Weight> PackedFloat<T> {
+    /// Lines that the weights take.
+    pub fn lines_of(inputs: usize, outputs: usize) -> usize {
+        inputs.div_ceil(T::INPUTS) * outputs.div_ceil(16)
+    }
+
+    /// Packs `[outputs, inputs]` weights, row-major, each row times its factor if there are any.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn new(inputs: usize, weights: &[f32], factors: Option<&[f32]>, bias: &[f32]) -> Self {
+        let mut lines = vec![Line([0; 64]); Self::lines_of(inputs, bias.len())];
+        Self::pack(inputs, weights, factors, bias, &mut lines).at(Arc::new(lines), 0)
+    }
+
+    /// As [`PackedFloat::new`], into the caller's memory.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn pack(
+        inputs: usize,
+        weights: &[f32],
+        factors: Option<&[f32]>,
+        bias: &[f32],
+        to: &mut [Line<[u8; 64]>],
+    ) -> UnplacedFloat<T> {
+        let outputs = bias.len();
+        assert!(weights.len() == inputs * outputs, "lengths of a linear's parts differ");
+        assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
+        let depth = inputs.div_ceil(T::INPUTS).max(1);
+        let strips = bytemuck::cast_slice_mut::<_, T::Line>(to).chunks_exact_mut(depth);
+        for (strip, lines) in strips.enumerate() {
+            for lane in 0..16.min(outputs - 16 * strip) {
+                let output = 16 * strip + lane;
+                let factor = factors.map_or(1.0, |f| f[output]);
+                let row = &weights[output * inputs..][..inputs];
+                for (line, w) in lines.iter_mut().zip(row.chunks(T::INPUTS)) {
+                    for (input, w) in w.iter().enumerate() {
+                        T::put(line, lane, input, w * factor);
+                    }
+                }
+            }
+        }
+        UnplacedFloat { inputs, outputs, bias: super::padded(bias, 0.0), of: PhantomData }
+    }
+
+    /// All columns.
+    pub fn view(&self) -> FloatView<'_, T> {
+        self.columns(0..self.outputs())
+    }
+
+    /// Some columns.
+    ///
+    /// # Panics
+    /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
+    pub fn columns(&self, range: Range<usize>) -> FloatView<'_, T> {
+        check_range(&range, self.outputs());
+        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(T::INPUTS));
+        FloatView {
+            inputs: self.inputs(),
+            outputs: range.len(),
+            lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
+            bias: &self.rest.bias[strips],
+        }
+    }
+
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.rest.inputs
+    }
+
+    /// Outputs of the linear.
+    pub fn outputs(&self) -> usize {
+        self.rest.outputs
+    }
+
+    /// The weights as they lie in memory.
+    pub fn lines(&self) -> &[Line<[u8; 64]>] {
+        self.lines.get()
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.lines()) + size_of_val(&*self.rest.bias)
+    }
+}
+
+/// Some strips of a [`PackedFloat`].
+#[derive(Debug, Clone, Copy)]
+pub struct FloatView<'a, T: Weight> {
+    inputs: usize,
+    outputs: usize,
+    pub(crate) lines: &'a [T::Line],
+    pub(crate) bias: &'a [[f32; 16]],
+}
+
+impl<T: Weight> FloatView<'_, T> {
+    /// Inputs of the linear.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Columns of the view.
+    pub fn columns(&self) -> usize {
+        self.outputs
+    }
+
+    /// Lines of a strip.
+    pub(crate) fn depth(&self) -> usize {
+        self.inputs.div_ceil(T::INPUTS)
+    }
+}

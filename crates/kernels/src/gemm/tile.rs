@@ -1,0 +1,268 @@
+//! The register tiles: a few rows times a few strips, accumulated in registers and left in memory for the epilogue.
+//!
+//! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one epilogue for
+//! all tile sizes and instruction sets.
+
+use bytemuck::Pod;
+
+use super::PANEL_STRIPS;
+use super::products::{Bf16, F32, Int8, Products};
+use crate::aligned::Line;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
+use crate::isa::Scalar;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
+use crate::simd::{Dot, LANES};
+
+/// Most rows that a tile may have on any instruction set.
+pub(crate) const TILE_ROWS: usize = 32;
+
+/// Accumulators of some rows by some strips: i32, or the bits of f32.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Sums(pub(crate) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS]);
+
+impl Sums {
+    pub(crate) const ZERO: Self = Self([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS]);
+}
+
+/// How the tile registers are configured, where there are any. Belongs to a series of tiles.
+#[derive(Debug, Default)]
+pub(crate) struct Registers(pub(super) Option<super::Configured>);
+
+/// Up to [`PANEL_STRIPS`] strips of `depth` lines, `stride` lines apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Strips<'a, T> {
+    pub(crate) lines: &'a [Line<T>],
+    pub(crate) stride: usize,
+    pub(crate) depth: usize,
+    pub(crate) count: usize,
+}
+
+impl<'a, T> Strips<'a, T> {
+    #[inline(always)]
+    pub(super) fn check(&self) {
+        assert!(self.count <= PANEL_STRIPS && self.depth <= self.stride);
+        assert!(self.count == 0 || self.lines.len() >= (self.count - 1) * self.stride + self.depth);
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes(self) -> Strips<'a, [u8; 64]>
+    where
+        Line<T>: Pod,
+    {
+        let Self { lines, stride, depth, count } = self;
+        Strips { lines: bytemuck::cast_slice(lines), stride, depth, count }
+    }
+}
+
+/// The largest power of two up to `n`: there are tiles of 4, 2 and 1 strips.
+pub(super) fn power_of_two(n: usize) -> usize {
+    1 << n.ilog2()
+}
+
+/// The register tiles of an instruction set, each compiled once. Rows are `stride` numbers apart in `x`.
+pub(crate) trait Tiles: Dot {
+    /// Rows of the bf16 tile.
+    const ROWS_BF16: usize = Bf16::<Self>::ROWS;
+    /// Sixteen-column strips of the bf16 tile.
+    const STRIPS_BF16: usize = Bf16::<Self>::STRIPS;
+
+    /// Ends a series of tiles.
+    #[inline(always)]
+    fn end_tiles(self, _registers: Registers) {}
+
+    /// Dot products of 8-bit rows with int8 weights, exact.
+    fn dot_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [i8; 64]>,
+        sums: &mut Sums,
+        registers: &mut Registers,
+    );
+
+    /// Dot products in f32: a chain of fma over the inputs, in order.
+    fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums);
+
+    /// Dot products of bf16, summed in f32 in an order of the instruction set's own. `x` are bytes.
+    #[inline(always)]
+    fn bf16_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [u8; 64]>,
+        sums: &mut Sums,
+        _registers: &mut Registers,
+    ) {
+        tile(Bf16(self), rows, x, weights, sums);
+    }
+}
+
+/// Calls [`tile`], compiled for some features.
+macro_rules! compiled_tile {
+    ([$($features:literal)?] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {{
+        $(#[target_feature(enable = $features)])?
+        #[inline(never)]
+        fn run(
+            products: $type,
+            rows: usize,
+            x: (&[u8], usize),
+            weights: $crate::gemm::tile::Strips<'_, [u8; 64]>,
+            sums: &mut $crate::gemm::tile::Sums,
+        ) {
+            $crate::gemm::tile::tile(products, rows, x, weights, sums);
+        }
+        // SAFETY: the token in `products` proves the features. (The scalar variant needs none.)
+        #[allow(unused_unsafe)]
+        unsafe {
+            run($products, $rows, $x, $weights, $sums)
+        }
+    }};
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use compiled_tile;
+
+/// Rows of f32 as bytes.
+#[inline(always)]
+pub(super) fn bytes((x, stride): (&[f32], usize)) -> (&[u8], usize) {
+    (bytemuck::cast_slice(x), size_of::<f32>() * stride)
+}
+
+macro_rules! tiles {
+    ($token:ident, [$($features:literal)?] $(, $bf16:item)?) => {
+        impl Tiles for $token {
+            #[inline(always)]
+            fn dot_tile(
+                self,
+                rows: usize,
+                x: (&[u8], usize),
+                weights: Strips<'_, [i8; 64]>,
+                sums: &mut Sums,
+                _registers: &mut Registers,
+            ) {
+                compiled_tile!([$($features)?] Int8(self), Int8<$token>, rows, x, weights.bytes(), sums);
+            }
+
+            #[inline(always)]
+            fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
+                compiled_tile!([$($features)?] F32(self), F32<$token>, rows, bytes(x), weights.bytes(), sums);
+            }
+
+            $($bf16)?
+        }
+    };
+}
+
+tiles!(Scalar, []);
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx2, ["avx2,fma"]);
+#[cfg(target_arch = "x86_64")]
+tiles!(AvxVnni, ["avx2,fma,avxvnni"]);
+#[cfg(target_arch = "x86_64")]
+tiles!(Avx512, ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"]);
+#[cfg(target_arch = "x86_64")]
+tiles!(
+    Avx512Vnni,
+    ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"],
+    /// Some CPUs with VNNI have bf16 products too.
+    #[inline(always)]
+    fn bf16_tile(
+        self,
+        rows: usize,
+        x: (&[u8], usize),
+        weights: Strips<'_, [u8; 64]>,
+        sums: &mut Sums,
+        _registers: &mut Registers,
+    ) {
+        match Avx512Bf16::new() {
+            Some(&token) => {
+                compiled_tile!(["avx512f,avx512bf16"] token, Avx512Bf16, rows, x, weights, sums)
+            }
+            None => tile(Bf16(self), rows, x, weights, sums),
+        }
+    }
+);
+#[cfg(target_arch = "aarch64")]
+tiles!(Neon, ["neon"]);
+
+/// The products of `rows` rows (at most `P::ROWS`), `stride` bytes apart in `x`, with some strips.
+///
+/// # Panics
+/// If `x` or `lines` is too short.
+#[inline(always)]
+pub(super) fn tile<P: Products>(
+    p: P,
+    rows: usize,
+    (x, stride): (&[u8], usize),
+    weights: Strips<'_, [u8; 64]>,
+    sums: &mut Sums,
+) {
+    weights.check();
+    let depth = weights.depth;
+    assert!(rows <= P::ROWS);
+    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
+    let mut first = 0;
+    while first < weights.count {
+        let some = power_of_two(weights.count - first).min(P::STRIPS);
+        let lines = weights.lines[first * weights.stride..].as_ptr();
+        macro_rules! arms {
+            ($($m:literal $v:literal),*) => {
+                match (rows, some) {
+                    // SAFETY: the rows and lines were found long enough above, and `first + some <= count`.
+                    $(($m, $v) if P::ROWS >= $m && P::STRIPS >= $v => unsafe {
+                        tile_rows::<P, $m, $v>(p, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
+                    })*
+                    _ => {}
+                }
+            };
+        }
+        arms!(
+            6 4, 5 4, 4 4, 3 4, 2 4, 1 4, 6 2, 5 2, 4 2, 3 2, 2 2, 1 2, 6 1, 5 1, 4 1, 3 1, 2 1, 1 1
+        );
+        first += some;
+    }
+}
+
+/// # Safety
+/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `V` strips of `depth` lines, `apart` apart, at `weights`.
+#[inline(always)]
+unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
+    p: P,
+    x: *const u8,
+    stride: usize,
+    weights: *const u8,
+    (apart, depth): (usize, usize),
+    first: usize,
+    sums: &mut Sums,
+) {
+    let mut acc = [[p.zero(); V]; M];
+    for k in 0..depth {
+        // SAFETY: `k < depth`, rows and lines are there, says the caller.
+        unsafe {
+            let mut w = [p.weights(weights.add(64 * k)); V];
+            for (v, w) in w.iter_mut().enumerate().skip(1) {
+                *w = p.weights(weights.add(64 * (v * apart + k)));
+            }
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let x = p.row(x.add(m * stride + 4 * k));
+                for (acc, w) in acc.iter_mut().zip(w) {
+                    *acc = p.add(*acc, x, w);
+                }
+            }
+        }
+    }
+    for (acc, to) in acc.into_iter().zip(&mut sums.0) {
+        for (acc, to) in acc.into_iter().zip(&mut to[first..first + V]) {
+            p.store(acc, to);
+        }
+    }
+}
+
+/// Rows of the next tile when `left` rows are left and a tile holds `limit`: as even as can be, so that the last tile of
+/// 32 rows has five and not two.
+#[inline(always)]
+pub(crate) fn next_rows(left: usize, limit: usize) -> usize {
+    left.div_ceil(left.div_ceil(limit))
+}

@@ -1,0 +1,147 @@
+//! One model with modules of another.
+
+use super::ItemComparison;
+use crate::task::{Dataset, Evaluator};
+use mobilebert::backend::Precision;
+use mobilebert::format::{Tensor, WeightSource};
+use mobilebert::graph::{Graph, Node, ParameterId};
+use mobilebert::model::{self, Weights};
+use mobilebert::{Engine, EngineOptions, ModelConfig, ModelFiles, Result};
+
+/// A model's weights, and the arithmetic that it is run in.
+struct Side {
+    config: ModelConfig,
+    weights: Weights,
+    precision: Precision,
+}
+
+/// Two models of the same architecture.
+pub(crate) struct Pair {
+    graph: Graph,
+    a: Side,
+    b: Side,
+}
+
+impl Pair {
+    /// `None` if the architectures or the labels differ, so that nothing can be exchanged. Precisions: by default those of
+    /// the weights.
+    pub(crate) fn open(
+        a: (&ModelFiles, Option<Precision>),
+        b: (&ModelFiles, Option<Precision>),
+    ) -> Result<Option<Self>> {
+        let side = |(files, precision): (&ModelFiles, Option<Precision>)| -> Result<(Graph, Side)> {
+            let config = ModelConfig::from_json(&files.config_json()?)?;
+            let graph = model::build(&config, config.head);
+            let weights = Weights::bind(files.checkpoint()?, &config, &graph)?;
+            let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
+            Ok((graph, Side { config, weights, precision: precision.unwrap_or(stored) }))
+        };
+        let ((graph, a), (other, b)) = (side(a)?, side(b)?);
+        let alike = graph == other && a.config.labels == b.config.labels;
+        Ok(alike.then_some(Self { graph, a, b }))
+    }
+
+    /// The modules, in the order of the graph.
+    pub(crate) fn modules(&self) -> Vec<String> {
+        let mut modules: Vec<String> = Vec::new();
+        for node in &self.graph.nodes {
+            if !modules.iter().any(|module| module == node.module()) {
+                modules.push(node.module().to_owned());
+            }
+        }
+        modules
+    }
+
+    /// Whether the second model has a tensor of this module in int8.
+    pub(crate) fn is_quantized(&self, module: &str) -> bool {
+        let nodes = self.graph.nodes.iter().filter(|node| node.module() == module);
+        let mut parameters = nodes.flat_map(|node| node.op.parameters());
+        parameters.any(|parameter| matches!(self.b.weights.tensor(parameter), Ok(Tensor::Int8 { .. })))
+    }
+
+    /// The first module that reads a parameter.
+    fn reader(&self, parameter: ParameterId) -> Option<&str> {
+        let reads = |node: &&Node| node.op.parameters().contains(&parameter);
+        self.graph.nodes.iter().find(reads).map(|node| node.module())
+    }
+
+    /// The first model with some modules of the second, weights and arithmetic.
+    pub(crate) fn engine(&self, of_b: &[String], options: &EngineOptions) -> Result<Engine> {
+        let mut keep_f32 = Vec::new();
+        for module in self.modules() {
+            let side = if of_b.contains(&module) { &self.b } else { &self.a };
+            let kept = side.config.quantization.iter().flat_map(|q| &q.keep_f32);
+            match side.precision {
+                Precision::F32 => keep_f32.push(module),
+                // What is kept may be less than the module, or more.
+                _ => keep_f32.extend(kept.filter_map(|path| {
+                    let all = module.starts_with(path.as_str());
+                    (all || path.starts_with(&module))
+                        .then(|| if all { module.clone() } else { path.clone() })
+                })),
+            }
+        }
+        // An engine has one precision besides f32; no caller pairs int8 with bf16.
+        let mut narrow = [&self.a, &self.b].into_iter().map(|side| side.precision);
+        let precision = narrow.find(|&p| p != Precision::F32).unwrap_or(Precision::F32);
+        let mut config = self.a.config.clone();
+        config.quantization = None;
+        let from_b = |i| self.reader(ParameterId(i)).is_some_and(|m| of_b.iter().any(|of_b| of_b == m));
+        let from_b = (0..self.graph.parameters.len()).map(from_b).collect();
+        let mixed = Mixed { pair: self, from_b };
+        let options = options.clone().precision(precision).keep_f32(keep_f32);
+        Engine::from_weights(config, self.graph.clone(), &mixed, options)
+    }
+}
+
+/// The weights of a mixture.
+struct Mixed<'p> {
+    pair: &'p Pair,
+    /// Of each parameter.
+    from_b: Vec<bool>,
+}
+
+impl WeightSource for Mixed<'_> {
+    fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
+        let side = if self.from_b[parameter.0] { &self.pair.b } else { &self.pair.a };
+        side.weights.tensor(parameter)
+    }
+}
+
+/// Most differing examples that are looked into: each is run once for each module.
+const MOST: usize = 200;
+
+/// Says of each differing example which module flips it: the modules of `a` are replaced by those of `b` one after
+/// another, from the embeddings on, and the first one that changes the answer is named. Only the first 200 are looked
+/// into, and none if the two models differ in architecture. `evaluator` is that of `a`; its engine is replaced.
+///
+/// # Errors
+/// Those of opening the models and running the mixtures.
+pub fn first_to_flip(
+    (a, b): (&ModelFiles, &ModelFiles),
+    evaluator: &mut Evaluator,
+    options: &EngineOptions,
+    precision: Option<Precision>,
+    data: &Dataset,
+    found: &mut ItemComparison,
+) -> Result<()> {
+    let Some(pair) = Pair::open((a, precision), (b, precision))? else { return Ok(()) };
+    let modules = pair.modules();
+    for (last, module) in modules.iter().enumerate() {
+        let open = |difference: &&mut super::Difference| difference.flipped_by.is_none();
+        let mut left = found.differing.iter_mut().take(MOST).filter(open).peekable();
+        if left.peek().is_none() {
+            break;
+        }
+        evaluator.set_engine(pair.engine(&modules[..=last], options)?);
+        for difference in left {
+            let range = difference.index..difference.index + 1;
+            for prediction in evaluator.predictions(data, range) {
+                if prediction?.text(data) != difference.a {
+                    difference.flipped_by = Some(module.clone());
+                }
+            }
+        }
+    }
+    Ok(())
+}

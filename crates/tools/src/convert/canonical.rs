@@ -1,0 +1,201 @@
+//! The one form that every source is brought to: names, hash and `config.json`.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use mobilebert::format::{Tensor, WeightSource};
+use mobilebert::graph::{Activation, Graph, ParameterId};
+use mobilebert::model;
+use mobilebert::quant::Bits;
+use mobilebert::{Architecture, ModelConfig, NormalizationType, ProblemType, QuantizationConfig, Result};
+
+/// The name under which a parameter is written: the first of [`model::names::candidates`].
+pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
+    let first = model::names::candidates(config, parameter).into_iter().next();
+    first.unwrap_or_else(|| parameter.to_owned())
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Collects the tensors of a model in any order; the hash is that of the sorted list.
+#[derive(Default)]
+pub(super) struct ContentHash {
+    lines: Vec<String>,
+}
+
+impl ContentHash {
+    pub(super) fn add(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: &[u8]) {
+        let digest = hex(&Sha256::digest(bytes));
+        self.lines.push(format!("{name} {dtype} {shape:?} {digest}\n"));
+    }
+
+    pub(super) fn finish(mut self) -> String {
+        self.lines.sort_unstable();
+        hex(&Sha256::digest(self.lines.concat()))
+    }
+}
+
+/// SHA-256 of the weights that a model computes with, whatever file format, order, number of files or float type they are
+/// stored in: of the lines `NAME DTYPE SHAPE SHA256\n`, sorted, where SHA256 is that of the tensor's little-endian bytes,
+/// DTYPE is `F32`, or `I8` for int8 tensors, whose scales are tensors of their own (`docs/conversion.md`).
+///
+/// # Errors
+/// Those of reading the weights.
+///
+/// ```
+/// use mobilebert::model::{self, synthetic::Synthetic};
+/// use mobilebert::{ModelConfig, convert};
+///
+/// let config = ModelConfig::from_json(r#"{"model_type": "mobilebert", "num_hidden_layers": 1}"#)?;
+/// let graph = model::build(&config, config.head);
+/// let hash = convert::content_hash(&config, &graph, &Synthetic::new(&graph))?;
+/// assert_eq!(hash.len(), 64);
+/// # Ok::<(), mobilebert::Error>(())
+/// ```
+pub fn content_hash(config: &ModelConfig, graph: &Graph, weights: &dyn WeightSource) -> Result<String> {
+    let mut hash = ContentHash::default();
+    for (i, parameter) in graph.parameters.iter().enumerate() {
+        let name = name(config, &parameter.name);
+        match weights.tensor(ParameterId(i))? {
+            Tensor::F32(values) => hash.add(&name, "F32", &parameter.shape, &le_bytes(&values)),
+            Tensor::Int8 { values, scales } => {
+                hash.add(&name, "I8", &parameter.shape, bytemuck::cast_slice(&values));
+                hash.add(&scale_name(&name), "F32", &[scales.len()], &le_bytes(&scales));
+            }
+        }
+    }
+    Ok(hash.finish())
+}
+
+pub(super) fn scale_name(name: &str) -> String {
+    format!("{name}{}", QuantizationConfig::SCALE_SUFFIX)
+}
+
+/// `quantization_config` of a model with nothing left out of it.
+pub(super) fn quantization(bits: Bits) -> Value {
+    let mut value = json!({
+        "quant_method": QuantizationConfig::METHOD,
+        "bits": 8,
+        "weights": "symmetric, one f32 scale per row (output channel; embedding row)",
+        "activations": "dynamic, per token",
+        "scale_suffix": QuantizationConfig::SCALE_SUFFIX,
+    });
+    if bits == Bits::Four {
+        value["bits"] = 4.into();
+        value["group_size"] = QuantizationConfig::GROUP_SIZE.into();
+        value["weights"] =
+            "symmetric, one f32 scale per row, one integer multiplier per group of its columns".into();
+    }
+    value
+}
+
+/// The bytes of a file, where every number is little-endian.
+pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        bytemuck::cast_slice(values).into()
+    } else {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+}
+
+/// `config.json` with every field that the engine reads, and those of the original that say something about the text or
+/// the training.
+pub(super) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -> Result<String> {
+    /// About the library that wrote the original, not about the model; and the number type, which is another now.
+    const DROPPED: [&str; 6] = [
+        "_name_or_path",
+        "transformers_version",
+        "dtype",
+        "torch_dtype",
+        "num_labels",
+        "quantization_config",
+    ];
+    let mut map = resolved(config);
+    for (field, value) in original.iter().filter(|(field, _)| !DROPPED.contains(&field.as_str())) {
+        if !map.contains_key(field) {
+            map.insert(field.clone(), value.clone());
+        }
+    }
+    let quantization = original.get("quantization_config").filter(|_| config.quantization.is_some());
+    if let Some(value) = quantization {
+        let mut value = value.clone();
+        if value["bits"] == 4 {
+            let keep_f32 = value["keep_f32"].take();
+            value = self::quantization(Bits::Eight);
+            if !keep_f32.is_null() {
+                value["keep_f32"] = keep_f32;
+            }
+        }
+        // Scales are written under this suffix, whatever they were called.
+        value["scale_suffix"] = QuantizationConfig::SCALE_SUFFIX.into();
+        map.insert("quantization_config".to_owned(), value);
+    }
+    let text = serde_json::to_string_pretty(&map)
+        .map_err(|source| mobilebert::ErrorKind::Json { file: "config.json".into(), source })?;
+    Ok(text + "\n")
+}
+
+/// Every field of the configuration under its name in `config.json`.
+fn resolved(config: &ModelConfig) -> Map<String, Value> {
+    let model_type = config.prefix();
+    let mut map = json!({
+        "architectures": [config.class_name()],
+        "model_type": model_type,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "intermediate_size": config.intermediate_size,
+        "hidden_act": activation(config.hidden_act),
+        "max_position_embeddings": config.max_position_embeddings,
+        "type_vocab_size": config.type_vocab_size,
+        // As a decimal of the f32, not of its widening: 1e-12 and not 9.999999960041972e-13.
+        "layer_norm_eps": config.layer_norm_eps.to_string().parse::<f64>().unwrap_or_default(),
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "id2label": labels(config, |i, label| (i.to_string(), label.into())),
+        "label2id": labels(config, |i, label| (label.to_owned(), i.into())),
+    });
+    if let Architecture::MobileBert(m) = &config.architecture {
+        map["embedding_size"] = m.embedding_size.into();
+        map["trigram_input"] = m.trigram_input.into();
+        map["use_bottleneck"] = m.use_bottleneck.into();
+        map["intra_bottleneck_size"] = m.intra_bottleneck_size.into();
+        map["use_bottleneck_attention"] = m.use_bottleneck_attention.into();
+        map["key_query_shared_bottleneck"] = m.key_query_shared_bottleneck.into();
+        map["num_feedforward_networks"] = m.num_feedforward_networks.into();
+        map["normalization_type"] = match m.normalization_type {
+            NormalizationType::NoNorm => "no_norm".into(),
+            NormalizationType::LayerNorm => "layer_norm".into(),
+        };
+        map["classifier_activation"] = m.classifier_activation.into();
+    }
+    let problem_type = config.problem_type.map(|problem| match problem {
+        ProblemType::Regression => "regression",
+        ProblemType::SingleLabel => "single_label_classification",
+        ProblemType::MultiLabel => "multi_label_classification",
+    });
+    if let Some(problem_type) = problem_type {
+        map["problem_type"] = problem_type.into();
+    }
+    match map {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn labels(config: &ModelConfig, entry: impl Fn(usize, &str) -> (String, Value)) -> Value {
+    config.labels.iter().enumerate().map(|(i, label)| entry(i, label)).collect::<Map<_, _>>().into()
+}
+
+/// The name that `config.json` uses.
+pub(super) fn activation(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Gelu => "gelu",
+        Activation::GeluNew => "gelu_new",
+        Activation::Tanh => "tanh",
+        Activation::Relu | Activation::Identity => "relu",
+    }
+}

@@ -1,0 +1,114 @@
+//! What a graph holds as constants, also where an exporter left arithmetic that it could have done itself.
+
+use super::flow::{FAR, Flow, Op, Origin, ValueIndex};
+use super::stored::{Affine, View};
+use mobilebert::format::ElementType;
+
+impl Flow {
+    /// A constant, also behind operators that an exporter might have computed itself.
+    pub(super) fn constant(&self, value: ValueIndex) -> Option<View> {
+        self.constant_within(value, FAR)
+    }
+
+    fn constant_within(&self, value: ValueIndex, depth: usize) -> Option<View> {
+        if let Origin::Constant(view) = &self.values[value].origin {
+            return Some(view.clone());
+        }
+        let node = self.node(value)?;
+        let input = node.input(0)?;
+        let depth = depth.checked_sub(1)?;
+        match node.op {
+            Op::View | Op::Quantize => self.constant_within(input, depth),
+            Op::Transpose => {
+                let view = self.constant_within(input, depth)?;
+                (view.shape.len() == 2).then(|| view.transpose())
+            }
+            Op::Dequantize { axis } => {
+                if self.is(input, &Op::Quantize) {
+                    return self.constant_within(input, depth);
+                }
+                let mut view = self.constant_within(input, depth)?;
+                view.affine = Some(self.affine(node.input(1)?, node.input(2), axis, &view.shape)?);
+                Some(view)
+            }
+            _ => None,
+        }
+    }
+
+    /// Scales and zero points of a tensor of the given shape.
+    pub(super) fn affine(
+        &self,
+        scale: ValueIndex,
+        zero: Option<ValueIndex>,
+        axis: i64,
+        shape: &[usize],
+    ) -> Option<Affine> {
+        let scales = self.numbers(scale)?.into_iter().map(|n| n as f32).collect();
+        let zeros = match zero {
+            Some(zero) => self.numbers(zero)?.into_iter().map(|n| n as i32).collect(),
+            None => Vec::new(),
+        };
+        let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
+        let affine = Affine { scales, zeros, axis: usize::try_from(axis).unwrap_or(0) };
+        affine.fits(shape).then_some(affine)
+    }
+
+    /// A constant of `width` numbers, one for each column.
+    pub(super) fn vector(&self, value: ValueIndex, width: usize) -> Option<View> {
+        let mut view = self.constant(value)?;
+        let elements = view.shape.iter().product::<usize>();
+        if elements != width || view.shape.last() != Some(&width) {
+            return None;
+        }
+        let affine_axis = view.shape.len() - 1;
+        if let Some(affine) = &mut view.affine {
+            if affine.scales.len() > 1 && affine.axis != affine_axis {
+                return None;
+            }
+            affine.axis = 0;
+        }
+        view.shape = vec![width];
+        Some(view)
+    }
+
+    /// A constant matrix, without dimensions of size 1 in front.
+    pub(super) fn matrix(&self, value: ValueIndex) -> Option<View> {
+        let mut view = self.constant(value)?;
+        while view.shape.len() > 2 && view.shape[0] == 1 {
+            view.shape.remove(0);
+            if let Some(affine) = &mut view.affine {
+                affine.axis = affine.axis.saturating_sub(1);
+            }
+        }
+        (view.shape.len() == 2).then_some(view)
+    }
+
+    /// A constant of one number.
+    pub(super) fn scalar(&self, value: ValueIndex) -> Option<f32> {
+        let view = self.constant(value)?;
+        if view.shape.iter().product::<usize>() != 1 {
+            return None;
+        }
+        match &view.affine {
+            Some(_) => view.read(&self.checkpoint).ok()?.first().copied(),
+            None => self.checkpoint.numbers(&view.name).ok()?.first().map(|&n| n as f32),
+        }
+    }
+
+    /// A small constant's numbers, as stored; not behind arithmetic, since scales of scales might stand in a circle.
+    pub(super) fn numbers(&self, mut value: ValueIndex) -> Option<Vec<f64>> {
+        for _ in 0..FAR {
+            if let Origin::Constant(view) = &self.values[value].origin {
+                return self.checkpoint.numbers(&view.name).ok();
+            }
+            value = self.node(value).filter(|node| node.op == Op::View)?.input(0)?;
+        }
+        None
+    }
+
+    /// Whether a constant holds integers.
+    pub(super) fn is_integer(&self, view: &View) -> bool {
+        let dtype = self.checkpoint.entry(&view.name).and_then(|entry| entry.dtype.clone().ok());
+        matches!(dtype, Some(ElementType::I8 | ElementType::U8 | ElementType::I32))
+    }
+}

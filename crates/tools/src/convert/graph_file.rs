@@ -1,0 +1,127 @@
+//! Models that come as a graph of operators: ONNX and LiteRT.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::attached::LABELS;
+use super::flow::{Flow, Op};
+use super::infer;
+use super::source::Source;
+use super::stored::{Stored, StoredWeights};
+use super::topology::{self, Matched};
+use mobilebert::format::Bytes;
+use mobilebert::model;
+use mobilebert::{ModelConfig, Result};
+
+/// Several times what a quantised BERT-large has.
+const MAX_NODES: usize = 1 << 16;
+
+pub(super) fn onnx(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<Flow> {
+    let (graph, checkpoint) = crate::foreign::onnx::read(label, bytes, folder)?;
+    Ok(super::onnx::flow(label, graph, checkpoint))
+}
+
+pub(super) fn tflite(label: &str, bytes: Bytes) -> Result<Flow> {
+    let (graph, checkpoint) = crate::foreign::tflite::read(label, bytes)?;
+    Ok(super::tflite::flow(label, graph, checkpoint))
+}
+
+/// The model in a graph: with the given configuration, or with the one that its operators and shapes imply.
+pub(super) fn open(
+    flow: Flow,
+    config: Option<Map<String, Value>>,
+    labels: Option<Vec<String>>,
+    notes: &mut Vec<String>,
+) -> Result<Source> {
+    if flow.nodes.len() > MAX_NODES {
+        let (expected, found) = (format!("at most {MAX_NODES} operators"), flow.nodes.len().to_string());
+        let hint = "if the graph is of another architecture, it cannot be converted";
+        return Err(flow.error("the graph".to_owned(), "the model", &expected, &found, hint));
+    }
+    let inferred = config.is_none();
+    let candidates = match config {
+        Some(config) => vec![without_relu6(config)],
+        None => infer::configurations(&flow, notes)?,
+    };
+    let mut first_error = None;
+    for mut original in candidates {
+        let is_named = inferred && labels.as_ref().is_some_and(|labels| name_labels(&mut original, labels));
+        match attempt(&flow, &original) {
+            Ok((config, graph, Matched { stored, notes: found })) => {
+                if inferred {
+                    let labels = match &labels {
+                        Some(_) if is_named => format!("labels are those of {LABELS} in the file"),
+                        Some(labels) => format!(
+                            "{LABELS} in the file has {} lines for {} labels, which are numbered instead",
+                            labels.len(),
+                            config.labels.len()
+                        ),
+                        None => "labels are numbered".to_owned(),
+                    };
+                    notes.push(format!(
+                        "the configuration was inferred from the graph; {labels} and the case of texts is a guess \
+                         from the vocabulary"
+                    ));
+                }
+                notes.extend(found);
+                let rounded = |node: &super::flow::Node| {
+                    matches!(node.op, Op::Quantize | Op::Dequantize { .. } | Op::MatMulInteger)
+                };
+                let int8 = |stored: &Stored| stored.views().any(|view| view.affine.is_some());
+                let approximate = flow.nodes.iter().any(rounded) || stored.iter().any(int8);
+                let weights = StoredWeights {
+                    checkpoint: flow.checkpoint,
+                    stored,
+                    parameters: graph.parameters.clone(),
+                };
+                let extra = Vec::new();
+                return Ok(Source {
+                    config,
+                    original,
+                    graph,
+                    weights: Box::new(weights),
+                    extra,
+                    approximate,
+                });
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT")))
+}
+
+/// Gives the labels of a classifier their names, if there are as many.
+fn name_labels(config: &mut Map<String, Value>, labels: &[String]) -> bool {
+    let is_classifier =
+        config["architectures"][0].as_str().is_some_and(|class| class.ends_with("Classification"));
+    if !is_classifier || config["num_labels"] != labels.len() {
+        return false;
+    }
+    let ids = labels.iter().enumerate().map(|(i, label)| (i.to_string(), label.clone().into()));
+    config.insert("id2label".to_owned(), Value::Object(ids.collect()));
+    let labels = labels.iter().enumerate().map(|(i, label)| (label.clone(), i.into()));
+    config.insert("label2id".to_owned(), Value::Object(labels.collect()));
+    true
+}
+
+/// The configuration as the reader finds relu6: as relu of twice as many.
+fn without_relu6(mut config: Map<String, Value>) -> Map<String, Value> {
+    if config.get("hidden_act").is_some_and(|name| name == infer::RELU6)
+        && let Some(size) = config.get("intermediate_size").and_then(Value::as_u64)
+    {
+        config.insert("hidden_act".to_owned(), "relu".into());
+        config.insert("intermediate_size".to_owned(), size.saturating_mul(2).into());
+    }
+    config
+}
+
+fn attempt(
+    flow: &Flow,
+    config: &Map<String, Value>,
+) -> Result<(ModelConfig, mobilebert::graph::Graph, Matched)> {
+    let config = ModelConfig::from_json(&Value::Object(config.clone()).to_string())?;
+    let graph = model::build(&config, config.head);
+    let matched = topology::find(flow, &graph)?;
+    Ok((config, graph, matched))
+}

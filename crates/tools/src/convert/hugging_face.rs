@@ -1,0 +1,86 @@
+//! Weights under Hugging Face's names.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::recognise::is_pytorch;
+use super::source::Source;
+use mobilebert::format::{Bytes, Checkpoint, Tensor, WeightSource};
+use mobilebert::graph::{Parameter, ParameterId};
+use mobilebert::model::{self, Weights};
+use mobilebert::{ModelConfig, Result};
+
+/// One weight file, without the rest of its folder.
+pub(super) fn weight_file(path: &Path) -> Result<Checkpoint> {
+    let label = path.display().to_string();
+    let bytes = Bytes::map(path)?;
+    let mut checkpoint = Checkpoint::default();
+    if is_pytorch(&bytes) {
+        checkpoint.add_pytorch(&label, bytes)?;
+    } else {
+        checkpoint.add_safetensors(&label, bytes)?;
+    }
+    Ok(checkpoint)
+}
+
+/// Weights with Hugging Face's names.
+struct Named {
+    weights: Weights,
+    /// Name in the checkpoint of each extra parameter.
+    extra: Vec<String>,
+    parameters: usize,
+}
+
+impl WeightSource for Named {
+    fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
+        match parameter.0.checked_sub(self.parameters) {
+            None => self.weights.tensor(parameter),
+            Some(extra) => Ok(Tensor::F32(self.weights.checkpoint().f32(&self.extra[extra])?)),
+        }
+    }
+}
+
+/// The model in a checkpoint. `original`: the fields of its `config.json`.
+pub(super) fn open(
+    checkpoint: Checkpoint,
+    original: Map<String, Value>,
+    notes: &mut Vec<String>,
+) -> Result<Source> {
+    let config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
+    let graph = model::build(&config, config.head);
+    let weights = Weights::bind(checkpoint, &config, &graph)?;
+    if config.quantization.as_ref().is_some_and(|quantization| quantization.bits == 4) {
+        notes.push(
+            "weights of 4 bits are written in int8, in which they are computed with: the same numbers"
+                .to_owned(),
+        );
+    }
+    let (mut extra, mut names, mut dropped): (Vec<Parameter>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+    for name in weights.extra() {
+        let entry = weights.checkpoint().entry(name);
+        let parameter = bare(&config, name);
+        let tied = config.tie_word_embeddings && parameter.starts_with("cls.predictions.decoder.");
+        let taken = extra.iter().any(|p| p.name == parameter);
+        match entry {
+            Some(entry) if weights.checkpoint().check_float(name).is_ok() && !tied && !taken => {
+                let shape = entry.shape.clone();
+                extra.push(Parameter { name: parameter, shape, quantizable: false });
+                names.push(name.clone());
+            }
+            _ => dropped.push(name.as_str()),
+        }
+    }
+    if !dropped.is_empty() {
+        notes.push(format!("left out, because the model never reads them: {}", dropped.join(", ")));
+    }
+    let parameters = graph.parameters.len();
+    let weights = Box::new(Named { weights, extra: names, parameters });
+    Ok(Source { config, original, graph, weights, extra, approximate: false })
+}
+
+/// A checkpoint's name as the graph's parameters are called.
+fn bare(config: &ModelConfig, name: &str) -> String {
+    let name = name.strip_prefix(config.prefix()).and_then(|n| n.strip_prefix('.')).unwrap_or(name);
+    name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+}

@@ -1,0 +1,246 @@
+//! Writes the int8 form of a model folder, or that in 4 bits: see `docs/model-format.md`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::canonical;
+use super::output::{Partial, Planned, TensorFile};
+use super::quantized::{Cost, Quantized};
+use mobilebert::format::{Checkpoint, WeightSource};
+use mobilebert::graph::{Graph, Node, ParameterId};
+use mobilebert::model::{self, Weights};
+use mobilebert::quant::{Bits, Deviation, Scales};
+use mobilebert::text::TOKENIZER_FILES;
+use mobilebert::{ErrorKind, ModelConfig, ModelFiles, Result};
+
+/// How weights become int8, and what they are stored as.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Int8Options {
+    bits: Bits,
+    keep_int8: Vec<String>,
+    keep_f32: Vec<String>,
+    scales: Scales,
+}
+
+impl Int8Options {
+    /// Everything that can be is in int8, without clipping.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bits of a stored weight. Those of 4 bits are expanded to int8 when they are loaded, exactly.
+    pub fn bits(mut self, bits: Bits) -> Self {
+        self.bits = bits;
+        self
+    }
+
+    /// Leaves the modules whose path begins with one of these in int8, if the others are in 4 bits.
+    pub fn keep_int8<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.keep_int8 = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves the modules whose path begins with one of these in f32, such as `encoder.layer.0.`.
+    pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.keep_f32 = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Chooses how the scales of int8 are found. Those of 4 bits are always those of least error.
+    pub fn scales(mut self, scales: Scales) -> Self {
+        self.scales = scales;
+        self
+    }
+}
+
+/// What a conversion wrote.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Int8Report {
+    /// Tensors now in int8 or in 4 bits.
+    pub quantized_tensors: usize,
+    /// Those of them that are in 4 bits.
+    pub int4_tensors: usize,
+    /// Tensors kept in f32: biases, norms, output layers, and those of modules that stay in f32.
+    pub f32_tensors: usize,
+    /// Size of the written `model.safetensors`.
+    pub bytes: u64,
+    /// Each tensor that has rows and columns to quantise, quantised or kept.
+    #[serde(skip)]
+    pub tensors: Vec<TensorError>,
+}
+
+/// What a tensor is stored as, and how far that is from the source.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct TensorError {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// `int4`, `int8`, or `f32` if its module stays in f32.
+    pub stored: &'static str,
+    /// Rows and columns.
+    pub shape: Vec<usize>,
+    /// Bytes of the values, their scales and multipliers.
+    pub bytes: usize,
+    /// Rows whose largest values are clipped.
+    pub clipped_rows: usize,
+    /// See [`Deviation`].
+    #[serde(skip)]
+    pub deviation: Deviation,
+}
+
+/// Quantises the weights of a model folder and writes a new folder that every part of this crate opens like the
+/// original. The destination must not exist; it appears only when it is complete.
+///
+/// # Errors
+/// Those of opening the source, and [`ErrorKind::Io`] or [`ErrorKind::Input`] for the destination.
+pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
+    to_int8_with(source, destination, &Int8Options::new())
+}
+
+/// As [`to_int8`], with options.
+///
+/// # Errors
+/// As [`to_int8`], and [`ErrorKind::Input`] if the source is to be in 4 bits and is already.
+pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Options) -> Result<Int8Report> {
+    super::output::check_destination(destination, None, false)?;
+    let partial = Partial::create(destination)?;
+    let report = write_int8(source, &partial, options)?;
+    partial.rename(destination)?;
+    Ok(report)
+}
+
+/// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only what is quantised is
+/// in memory.
+pub(crate) fn write_int8(
+    source: &ModelFiles,
+    partial: &Partial,
+    options: &Int8Options,
+) -> Result<Int8Report> {
+    let config_text = source.config_json()?;
+    let config = ModelConfig::from_json(&config_text)?;
+    let graph = model::build(&config, config.head);
+    let weights = Weights::bind(source.checkpoint()?, &config, &graph)?;
+    let mut options = options.clone();
+    if let Some(quantization) = &config.quantization {
+        if options.bits == Bits::Four && quantization.bits == 4 {
+            let problem = "is in 4 bits already; quantise the model that it was made from".to_owned();
+            return Err(ErrorKind::Input { place: source.label(), problem }.into());
+        }
+        // A model that keeps modules in f32 already goes on keeping them.
+        options.keep_f32.splice(..0, quantization.keep_f32.iter().cloned());
+    }
+    options.keep_f32.dedup();
+    let kept_f32 = parameters_of(&graph, &options.keep_f32);
+    let kept_int8 = parameters_of(&graph, &options.keep_int8);
+
+    let mut parts: Vec<(Planned, Data)> = Vec::new();
+    let mut tensors = Vec::new();
+    let (mut quantized_tensors, mut int4_tensors, mut f32_tensors) = (0, 0, 0);
+    for (i, parameter) in graph.parameters.iter().enumerate() {
+        let id = ParameterId(i);
+        let bits = match id {
+            id if !parameter.quantizable || kept_f32.contains(&id) => None,
+            id if kept_int8.contains(&id) => Some(Bits::Eight),
+            _ => Some(options.bits),
+        };
+        let columns = parameter.shape.last().copied().unwrap_or(1);
+        let (found, cost) = Quantized::new(weights.tensor(id)?, columns, bits, options.scales);
+        match found {
+            Quantized::F32 => f32_tensors += 1,
+            Quantized::Int8 { .. } => quantized_tensors += 1,
+            Quantized::Int4(_) => {
+                (quantized_tensors, int4_tensors) = (quantized_tensors + 1, int4_tensors + 1)
+            }
+        }
+        let name = canonical::name(&config, &parameter.name);
+        let is_f32 = matches!(found, Quantized::F32);
+        let stored = found.name();
+        let found = found.into_parts(&name, &parameter.shape);
+        if parameter.quantizable || !is_f32 {
+            let (shape, bytes) =
+                (parameter.shape.clone(), found.iter().map(|(planned, _)| planned.bytes).sum());
+            let Cost { clipped_rows, deviation } = cost;
+            tensors.push(TensorError { name, stored, shape, bytes, clipped_rows, deviation });
+        }
+        parts.extend(
+            found.into_iter().map(|(planned, bytes)| (planned, bytes.map_or(Data::Floats(id), Data::Bytes))),
+        );
+    }
+
+    let path = partial.folder.join("model.safetensors");
+    let bytes = write_tensors(parts, &weights, path)?;
+    let config = with_quantization(&config_text, &options)?;
+    partial.write("config.json", config.as_bytes())?;
+    for name in TOKENIZER_FILES {
+        if let Some(bytes) = source.read(name)? {
+            partial.write(name, &bytes)?;
+        }
+    }
+    Ok(Int8Report { quantized_tensors, int4_tensors, f32_tensors, bytes, tensors })
+}
+
+/// The parameters of the modules whose path begins with one of these.
+fn parameters_of(graph: &Graph, prefixes: &[String]) -> Vec<ParameterId> {
+    let is_meant = |node: &&Node| prefixes.iter().any(|prefix| node.name.starts_with(prefix.as_str()));
+    graph.nodes.iter().filter(is_meant).flat_map(|node| node.op.parameters()).collect()
+}
+
+/// What a tensor of the file is written from.
+enum Data {
+    Floats(ParameterId),
+    Bytes(Vec<u8>),
+}
+
+/// Writes floats, then int8, then 4 bits, each sorted by name, so that everything is aligned.
+fn write_tensors(mut parts: Vec<(Planned, Data)>, weights: &Weights, path: PathBuf) -> Result<u64> {
+    let place = |dtype: &str| ["F32", "I8", "U8"].iter().position(|d| *d == dtype);
+    parts.sort_by(|(a, _), (b, _)| (place(a.dtype), &a.name).cmp(&(place(b.dtype), &b.name)));
+    let (plan, data): (Vec<Planned>, Vec<Data>) = parts.into_iter().unzip();
+    let metadata = json!({
+        "format": "pt",
+        "source_sha256": sha256(weights.checkpoint()),
+        "mobilebert_version": env!("CARGO_PKG_VERSION"),
+    });
+    let mut file = TensorFile::create(path, plan, &metadata)?;
+    for data in data {
+        match data {
+            Data::Floats(id) => file.write(&canonical::le_bytes(&weights.tensor(id)?.into_f32()))?,
+            Data::Bytes(bytes) => file.write(&bytes)?,
+        }
+    }
+    file.finish()
+}
+
+/// Of the weight files, end to end in the order of their names.
+fn sha256(checkpoint: &Checkpoint) -> String {
+    let mut files: Vec<_> = checkpoint.files().collect();
+    files.sort_unstable_by_key(|(label, _)| *label);
+    let mut hasher = Sha256::new();
+    for (_, bytes) in files {
+        hasher.update(bytes);
+    }
+    canonical::hex(&hasher.finalize())
+}
+
+fn with_quantization(config: &str, options: &Int8Options) -> Result<String> {
+    let json_error = |source| ErrorKind::Json { file: "config.json".into(), source };
+    let mut config: Value = serde_json::from_str(config).map_err(json_error)?;
+    let mut quantization = canonical::quantization(options.bits);
+    // What is as in the plain form is not mentioned, so that plain folders stay the same, byte by byte.
+    if options.scales != Scales::Max {
+        quantization["scales"] = options.scales.name().into();
+    }
+    if !options.keep_f32.is_empty() {
+        quantization["keep_f32"] = options.keep_f32.clone().into();
+    }
+    if options.bits == Bits::Four && !options.keep_int8.is_empty() {
+        quantization["keep_int8"] = options.keep_int8.clone().into();
+    }
+    config["quantization_config"] = quantization;
+    config.as_object_mut().map(|map| map.remove("dtype"));
+    Ok(serde_json::to_string_pretty(&config).map_err(json_error)? + "\n")
+}

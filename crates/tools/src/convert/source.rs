@@ -1,0 +1,197 @@
+//! A model where it was found: its configuration, its vocabulary, and the weights in whichever format.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{ConvertOptions, attached, graph_file, hugging_face, tensorflow};
+use crate::foreign::open_tensorflow;
+use mobilebert::format::{Bytes, WeightSource};
+use mobilebert::graph::{Graph, Parameter};
+use mobilebert::text::TOKENIZER_FILES;
+use mobilebert::{Error, ErrorKind, ModelConfig, ModelFiles, Result};
+
+/// Where a model comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SourceFormat {
+    /// A folder in Hugging Face's layout, or one of its weight files.
+    HuggingFace,
+    /// A checkpoint of TensorFlow.
+    TensorFlow,
+    /// An ONNX graph.
+    Onnx,
+    /// A graph of LiteRT, formerly TensorFlow Lite.
+    LiteRt,
+}
+
+impl SourceFormat {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SourceFormat::HuggingFace => "Hugging Face",
+            SourceFormat::TensorFlow => "TensorFlow",
+            SourceFormat::Onnx => "ONNX",
+            SourceFormat::LiteRt => "LiteRT",
+        }
+    }
+}
+
+/// A model as its source holds it.
+pub(super) struct Source {
+    pub(super) config: ModelConfig,
+    /// The source's own `config.json` or what stands for it.
+    pub(super) original: Map<String, Value>,
+    pub(super) graph: Graph,
+    /// Of the graph's parameters, then of `extra`.
+    pub(super) weights: Box<dyn WeightSource>,
+    /// Tensors that the graph does not read but that belong to the model: an unused pooler, another head.
+    pub(super) extra: Vec<Parameter>,
+    /// Whether the source holds numbers that were rounded, or folded into others, when it was exported.
+    pub(super) approximate: bool,
+}
+
+/// A model that was recognised but not yet opened.
+pub(super) struct Found {
+    pub(super) format: SourceFormat,
+    /// The model, or what stands beside its weight file.
+    pub(super) files: ModelFiles,
+    /// The weight file, unless the folder's own are meant.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Found {
+    /// Where it is on the disk, if it is there.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match (&self.file, &self.files) {
+            (Some(file), _) => Some(file),
+            (None, ModelFiles::Folder(folder)) => Some(folder),
+            _ => None,
+        }
+    }
+
+    /// A file beside the weights: `config.json`, the vocabulary.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.files.read(name)?.map(|bytes| bytes.into_owned()))
+    }
+
+    fn label(&self) -> String {
+        self.file.as_ref().map_or_else(|| self.files.label(), |file| file.display().to_string())
+    }
+
+    /// The fields of the configuration: of the file that the options name, else of the first of `names` that is there.
+    fn config(&self, names: &[&str], options: &ConvertOptions) -> Result<Option<Map<String, Value>>> {
+        let mut found = None;
+        if let Some(path) = &options.config {
+            found = Some((path.display().to_string(), fs::read(path).map_err(|e| Error::io(path, e))?));
+        }
+        for name in names {
+            if found.is_none() {
+                found = self.read(name)?.map(|bytes| ((*name).to_owned(), bytes));
+            }
+        }
+        let Some((label, bytes)) = found else { return Ok(None) };
+        let json: &[u8] = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let map = serde_json::from_slice(json)
+            .map_err(|source| Error::from(ErrorKind::Json { file: label, source }))?;
+        Ok(Some(map))
+    }
+
+    /// The model.
+    pub(super) fn open(&self, options: &ConvertOptions, notes: &mut Vec<String>) -> Result<Source> {
+        let config = |names: &[&str]| self.config(names, options);
+        let required = |names: &[&str]| config(names)?.ok_or_else(|| self.missing(names[0]));
+        match (self.format, &self.file) {
+            (SourceFormat::HuggingFace, None) => {
+                hugging_face::open(self.files.checkpoint()?, required(&["config.json"])?, notes)
+            }
+            (SourceFormat::HuggingFace, Some(file)) => {
+                hugging_face::open(hugging_face::weight_file(file)?, required(&["config.json"])?, notes)
+            }
+            (SourceFormat::TensorFlow, Some(index)) => {
+                let config = required(&["bert_config.json", "config.json"])?;
+                tensorflow::open(open_tensorflow(index)?, config, notes)
+            }
+            (SourceFormat::Onnx, Some(file)) => {
+                let folder = match &self.files {
+                    ModelFiles::Folder(folder) => Some(folder.as_path()),
+                    _ => None,
+                };
+                let flow = graph_file::onnx(&self.label(), Bytes::map(file)?, folder)?;
+                graph_file::open(flow, config(&["config.json"])?, None, notes)
+            }
+            (SourceFormat::LiteRt, Some(file)) => {
+                let flow = graph_file::tflite(&self.label(), Bytes::map(file)?)?;
+                let config = config(&["config.json"])?;
+                let labels = if config.is_none() { attached::labels(file, notes)? } else { None };
+                graph_file::open(flow, config, labels, notes)
+            }
+            (_, None) => Err(self.missing("a weight file")),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        ErrorKind::MissingFile {
+            folder: self.label().into(),
+            expected: vec![name.to_owned()],
+            hint: "place the model's configuration beside the weights, or pass --config FILE".to_owned(),
+        }
+        .into()
+    }
+}
+
+/// The tokenizer's files: those beside the weights, with the vocabulary that the options name.
+pub(super) fn tokenizer_files(
+    found: &Found,
+    options: &ConvertOptions,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let [vocabulary_file, fast, settings, ..] = TOKENIZER_FILES;
+    let mut files = Vec::new();
+    for name in TOKENIZER_FILES {
+        let bytes = match &options.vocab {
+            Some(path) if name == vocabulary_file => Some(fs::read(path).map_err(|e| Error::io(path, e))?),
+            // It would win over the vocabulary that was asked for.
+            Some(_) if name == fast => None,
+            _ => found.read(name)?,
+        };
+        files.extend(bytes.map(|bytes| (name, bytes)));
+    }
+    let is_there = files.iter().any(|(name, _)| *name == vocabulary_file || *name == fast);
+    if let (false, SourceFormat::LiteRt, Some(file)) = (is_there, found.format, &found.file)
+        && let Some(bytes) = attached::vocabulary(file)?
+    {
+        notes.push(format!("the vocabulary is {} in the file", attached::VOCABULARY));
+        files.push((vocabulary_file, bytes));
+    }
+    let vocabulary = files.iter().find(|(name, _)| *name == vocabulary_file).map(|(_, bytes)| bytes);
+    let has = |wanted: &str| files.iter().any(|(name, _)| *name == wanted);
+    if vocabulary.is_none() && !has(fast) {
+        return Err(ErrorKind::MissingFile {
+            folder: found.label().into(),
+            expected: vec![vocabulary_file.to_owned(), fast.to_owned()],
+            hint: "place the vocabulary that the model was trained with beside the weights, or pass --vocab FILE"
+                .to_owned(),
+        }
+        .into());
+    }
+    let cased = vocabulary.is_some_and(|vocabulary| is_cased(vocabulary));
+    if cased && !has(settings) && !has(fast) {
+        notes.push(
+            "the vocabulary has words in capitals, so texts keep their case (do_lower_case: false)".into(),
+        );
+        files.push((settings, b"{\n  \"do_lower_case\": false\n}\n".to_vec()));
+    }
+    Ok(files)
+}
+
+/// Whether a vocabulary has words in capitals. `[CLS]`, `[unused1]` and the like are no words.
+fn is_cased(vocabulary: &[u8]) -> bool {
+    /// A few might be oddities of an uncased vocabulary.
+    const SOME: usize = 100;
+    let lines = vocabulary.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(b"["));
+    let capitals = lines.clone().filter(|line| line.iter().any(u8::is_ascii_uppercase)).count();
+    capitals > SOME || capitals * 4 > lines.count()
+}

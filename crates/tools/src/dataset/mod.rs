@@ -1,0 +1,16 @@
+//! DATA FILES -> EXAMPLES: SQuAD, GLUE, CoNLL and tables with a label column. Whatever cannot be used is an
+//! [`ErrorKind::Input`](mobilebert::ErrorKind::Input) that names file, line and reason; nothing is skipped in silence.
+//!
+//! Files are UTF-8. A byte order mark is skipped and lines may end in `\r\n`.
+
+mod conll;
+mod glue;
+mod labelled;
+mod source;
+mod squad;
+mod table;
+
+pub use conll::{Sentence, Tagged};
+pub use glue::GlueTask;
+pub use labelled::{Example, Gold, Labelled, TableOptions};
+pub use squad::{GoldAnswer, Question, Squad};

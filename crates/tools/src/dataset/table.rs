@@ -1,0 +1,150 @@
+//! TSV, CSV and JSON lines as rows of cells.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::source::Source;
+use mobilebert::{ErrorKind, Result};
+
+/// A table in memory.
+pub(super) struct Table {
+    pub(super) source: Source,
+    /// Names of the columns.
+    pub(super) header: Vec<String>,
+    pub(super) rows: Vec<Row>,
+}
+
+pub(super) struct Row {
+    /// Counted from 1.
+    pub(super) line: usize,
+    /// As many as the header has; `None` for a field that a JSON object lacks.
+    cells: Vec<Option<String>>,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Tsv,
+    Csv,
+    JsonLines,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            Some("tsv") => Ok(Format::Tsv),
+            Some("csv") => Ok(Format::Csv),
+            Some("jsonl" | "ndjson") => Ok(Format::JsonLines),
+            _ => Err(ErrorKind::Input {
+                place: path.display().to_string(),
+                problem: "expected the extension .tsv, .csv or .jsonl".to_owned(),
+            }
+            .into()),
+        }
+    }
+}
+
+impl Table {
+    /// Reads a table by its extension. In TSV quotation marks are text; CSV is quoted as in RFC 4180.
+    /// `headerless` says, for the cells of the first row, whether they are data, and then what the columns are.
+    pub(super) fn open(
+        path: &Path,
+        headerless: impl Fn(&[&str]) -> Option<&'static [&'static str]>,
+    ) -> Result<Self> {
+        let format = Format::of(path)?;
+        let source = Source::open(path)?;
+        if let Format::JsonLines = format {
+            return Self::of_objects(source);
+        }
+        let mut rows = match format {
+            Format::Csv => csv_rows(&source)?,
+            _ => tsv_rows(&source),
+        }
+        .into_iter();
+        let Some((line, first)) = rows.next() else { return Err(source.error(1, "the file has no rows")) };
+        let names: Vec<&str> = first.iter().map(String::as_str).collect();
+        let (header, data) = match headerless(&names) {
+            Some(columns) => (columns.iter().map(|&name| name.to_owned()).collect(), Some((line, first))),
+            None => (first, None),
+        };
+        let width = header.len();
+        let rows = data.into_iter().chain(rows).map(|(line, cells)| {
+            if cells.len() != width {
+                let found = format!("has {} columns; expected {width}, as in the first line", cells.len());
+                return Err(source.error(line, found));
+            }
+            Ok(Row { line, cells: cells.into_iter().map(Some).collect() })
+        });
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        Self { source, header, rows }.with_rows()
+    }
+
+    fn of_objects(source: Source) -> Result<Self> {
+        let mut header: Vec<String> = Vec::new();
+        let mut rows = Vec::new();
+        for (line, text) in source.lines().filter(|(_, text)| !text.trim().is_empty()) {
+            let mut object: Map<String, Value> = serde_json::from_str(text)
+                .map_err(|e| source.error(line, format!("expected a JSON object: {e}")))?;
+            if rows.is_empty() {
+                header = object.keys().cloned().collect();
+            }
+            let cell = |value: Value| match value {
+                Value::Null => None,
+                Value::String(text) => Some(text),
+                other => Some(other.to_string()),
+            };
+            let cells = header.iter().map(|name| object.remove(name).and_then(cell)).collect();
+            rows.push(Row { line, cells });
+        }
+        Self { source, header, rows }.with_rows()
+    }
+
+    fn with_rows(self) -> Result<Self> {
+        if self.rows.is_empty() {
+            return Err(self.source.error(1, "there are no rows below the header"));
+        }
+        Ok(self)
+    }
+
+    /// The first column that has one of these names.
+    pub(super) fn find(&self, names: &[&str]) -> Option<usize> {
+        names.iter().find_map(|name| self.header.iter().position(|column| column == name))
+    }
+
+    /// As [`Table::find`], or an error that lists what there is.
+    pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
+        self.find(names).ok_or_else(|| {
+            let wanted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+            self.source.error(1, format!("no column {wanted}; it has {}", self.header.join(", ")))
+        })
+    }
+
+    /// A cell that has to hold something.
+    pub(super) fn cell<'r>(&self, row: &'r Row, column: usize) -> Result<&'r str> {
+        let name = &self.header[column];
+        match row.cells[column].as_deref() {
+            None => Err(self.source.error(row.line, format!("no field `{name}`"))),
+            Some(text) if text.trim().is_empty() => {
+                Err(self.source.error(row.line, format!("`{name}` is empty")))
+            }
+            Some(text) => Ok(text),
+        }
+    }
+}
+
+/// Blank lines are no rows.
+fn tsv_rows(source: &Source) -> Vec<(usize, Vec<String>)> {
+    let cut = |line: &str| line.split('\t').map(str::to_owned).collect();
+    source.lines().filter(|(_, line)| !line.is_empty()).map(|(number, line)| (number, cut(line))).collect()
+}
+
+fn csv_rows(source: &Source) -> Result<Vec<(usize, Vec<String>)>> {
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source.text.as_bytes());
+    let rows = reader.records().map(|record| {
+        let record = record.map_err(|e| source.error(1, e.to_string()))?;
+        let line = record.position().map_or(0, csv::Position::line) as usize;
+        Ok((line, record.iter().map(str::to_owned).collect()))
+    });
+    rows.collect()
+}

@@ -1,0 +1,296 @@
+//! int8 MODELS THAT HOLD A GATE: quantised, scored beside f32 on the same examples, and written with the evidence.
+//!
+//! The model that is scored is the folder that is written. If its score drops too far, the module that costs most goes back
+//! to f32, and so on until the gate holds or too many modules would be in f32. In 4 bits, modules go to int8 first.
+
+mod chart;
+mod evidence;
+mod sensitivity;
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
+use crate::convert::{self, Int8Options, Int8Report, Partial};
+use crate::task::{Dataset, Evaluator, Task, TaskOptions};
+use mobilebert::backend::Precision;
+use mobilebert::quant::{Bits, Scales};
+use mobilebert::{EngineOptions, Error, ErrorKind, ModelFiles, Result};
+
+pub use sensitivity::Sensitivity;
+
+/// What a quantised model has to hold.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct GateOptions {
+    task: Task,
+    max_drop: f64,
+    limit: Option<usize>,
+    max_f32_modules: Option<usize>,
+    bits: Bits,
+    scales: Scales,
+    engine: EngineOptions,
+}
+
+impl GateOptions {
+    /// A drop of the main score of at most half a point, on all examples.
+    pub fn new(task: Task) -> Self {
+        let (bits, scales, engine) = (Bits::default(), Scales::default(), EngineOptions::new());
+        Self { task, max_drop: 0.5, limit: None, max_f32_modules: None, bits, scales, engine }
+    }
+
+    /// Points that the main score may drop by.
+    pub fn max_drop(mut self, points: f64) -> Self {
+        self.max_drop = points;
+        self
+    }
+
+    /// Scores only the first examples.
+    pub fn limit(mut self, examples: usize) -> Self {
+        self.limit = Some(examples);
+        self
+    }
+
+    /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them, rounded up.
+    pub fn max_f32_modules(mut self, modules: usize) -> Self {
+        self.max_f32_modules = Some(modules);
+        self
+    }
+
+    /// Bits of a stored weight.
+    pub fn bits(mut self, bits: Bits) -> Self {
+        self.bits = bits;
+        self
+    }
+
+    /// How the scales of int8 weights are found.
+    pub fn scales(mut self, scales: Scales) -> Self {
+        self.scales = scales;
+        self
+    }
+
+    /// How models are run; the precision is the gate's to choose.
+    pub fn engine(mut self, engine: EngineOptions) -> Self {
+        self.engine = engine;
+        self
+    }
+}
+
+/// What is being done, and how far it is: examples of all, or modules of all.
+pub type Progress<'p> = &'p dyn Fn(&str, usize, usize);
+
+/// A model that was tried.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Modules in int8, of a quantisation to 4 bits.
+    pub keep_int8: Vec<String>,
+    /// Modules in f32.
+    pub keep_f32: Vec<String>,
+    /// Main score.
+    pub score: f64,
+    /// How far that is below f32.
+    pub drop: f64,
+}
+
+/// What [`quantize`] found and wrote.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GateReport {
+    /// Hugging Face's class of the model.
+    pub class: String,
+    /// SHA-256 of the source's weight files.
+    pub source_sha256: String,
+    /// SHA-256 of the written `model.safetensors`.
+    pub weights_sha256: String,
+    /// The task.
+    pub task: Task,
+    /// Points that the main score may drop by.
+    pub max_drop: f64,
+    /// Name of the file of examples.
+    pub data: String,
+    /// Its SHA-256.
+    pub data_sha256: String,
+    /// Bits of a stored weight.
+    pub bits: Bits,
+    /// How scales of int8 weights were found.
+    pub scales: Scales,
+    /// f32 (`a`) and the quantised model (`b`), item by item.
+    pub items: ItemComparison,
+    /// The models that were tried; the last one was written.
+    pub attempts: Vec<Attempt>,
+    /// What each module costs, in the order of the graph.
+    pub modules: Vec<Sensitivity>,
+    /// Number of examples that the modules were scored on.
+    pub sensitivity_examples: usize,
+    /// Tensors and sizes.
+    pub int8: Int8Report,
+}
+
+impl GateReport {
+    /// Modules in f32.
+    pub fn keep_f32(&self) -> &[String] {
+        self.attempts.last().map_or(&[], |attempt| &attempt.keep_f32)
+    }
+
+    /// Modules in int8, of a quantisation to 4 bits.
+    pub fn keep_int8(&self) -> &[String] {
+        self.attempts.last().map_or(&[], |attempt| &attempt.keep_int8)
+    }
+
+    /// How far the main score of the quantised model is below that of f32, in points.
+    pub fn drop(&self) -> f64 {
+        -self.items.difference
+    }
+}
+
+/// Quantises a model, proves on a file of examples that it loses at most what it may, and writes it with `quantization.json`,
+/// `quantization.md` and `quantization.svg`, which say what it costs and where. See [`ModelFiles::resolve`] for `source`.
+///
+/// # Errors
+/// [`ErrorKind::Gate`] if the gate does not hold, and nothing is written; those of reading the data, of opening the source
+/// for the task and of [`convert::to_int8`].
+///
+/// ```no_run
+/// use mobilebert::gate::{self, GateOptions};
+///
+/// let options = GateOptions::new("sst2".parse()?).max_drop(0.3);
+/// let report = gate::quantize("my-model", "my-int8".as_ref(), "dev.tsv".as_ref(), &options, &|_, _, _| {})?;
+/// println!("{} drops by {:.2}", report.items.metric, report.drop());
+/// # Ok::<(), mobilebert::Error>(())
+/// ```
+pub fn quantize(
+    source: &str,
+    destination: &Path,
+    data: &Path,
+    options: &GateOptions,
+    progress: Progress<'_>,
+) -> Result<GateReport> {
+    if !options.max_drop.is_finite() || options.max_drop < 0.0 {
+        return Err(Error::option("max_drop", "a number of points, 0 or more", options.max_drop));
+    }
+    convert::check_destination(destination, None, false)?;
+    let files = ModelFiles::resolve(source)?;
+    let bytes = std::fs::read(data).map_err(|e| Error::io(data, e))?;
+    let data_sha256 = hex(&bytes);
+    drop(bytes);
+    let mut data = options.task.read(data)?;
+    data.truncate(options.limit.unwrap_or(usize::MAX));
+
+    let mut reference = options.open(source, Precision::F32)?;
+    let f32 = answered(&reference, &data, "f32", progress)?;
+    let mut kept = Kept::default();
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut ranked: Option<sensitivity::Ranking> = None;
+    loop {
+        let partial = Partial::create(destination)?;
+        let int8 = convert::write_int8(&files, &partial, &options.int8(&kept))?;
+        let candidate = options.open(partial.path()?, Precision::Int8)?;
+        let found = answered(&candidate, &data, options.bits.name(), progress)?;
+        let drop = f32.scores.main() - found.scores.main();
+        let Kept { int8: keep_int8, f32: keep_f32 } = kept.clone();
+        attempts.push(Attempt { keep_int8, keep_f32, score: found.scores.main(), drop });
+        let written = ModelFiles::Folder(partial.folder.clone());
+        let ranking = match ranked.take() {
+            Some(ranking) => ranking,
+            None => {
+                let pair = Pair::open((&files, Some(Precision::F32)), (&written, Some(Precision::Int8)))?;
+                sensitivity::rank(pair.as_ref(), &mut reference, &data, &f32, &options.engine, progress)?
+            }
+        };
+        // A score that is not a number holds no gate.
+        if drop <= options.max_drop {
+            let modules = ranking.finish(&reference, &candidate, &kept, &data)?;
+            let report = GateReport {
+                class: reference.engine().config().class_name(),
+                source_sha256: files.weights_sha256()?,
+                weights_sha256: written.weights_sha256()?,
+                task: options.task,
+                max_drop: options.max_drop,
+                data: file_name(data.file()),
+                data_sha256,
+                bits: options.bits,
+                scales: options.scales,
+                items: item_by_item(&data, &f32, &found),
+                attempts,
+                modules,
+                sensitivity_examples: ranking.examples,
+                int8,
+            };
+            for (name, text) in evidence::files(&report)? {
+                partial.write(name, text.as_bytes())?;
+            }
+            partial.rename(destination)?;
+            return Ok(report);
+        }
+        let most = options.max_f32_modules.unwrap_or(ranking.worst_first.len().div_ceil(4));
+        if !kept.one_more(&ranking.worst_first, options.bits, most) {
+            return Err(failed(&f32, options, &attempts));
+        }
+        // What is hard for 4 bits need not be what is hard for int8.
+        let all_in_int8 = kept.int8.len() == ranking.worst_first.len() && kept.f32.is_empty();
+        ranked = Some(ranking).filter(|_| !all_in_int8);
+    }
+}
+
+/// Modules that are stored with more bits than asked for.
+#[derive(Clone, Default)]
+struct Kept {
+    int8: Vec<String>,
+    f32: Vec<String>,
+}
+
+impl Kept {
+    /// Gives the next module more bits: from 4 to 8, the worst first; if all have 8, from 8 to f32, and of those at most
+    /// `most`. `false` if that is all that can be done.
+    fn one_more(&mut self, worst_first: &[String], bits: Bits, most: usize) -> bool {
+        let all = worst_first.len();
+        let (list, most) = match bits {
+            Bits::Four if self.int8.len() < all => (&mut self.int8, all),
+            _ => (&mut self.f32, most),
+        };
+        let next = worst_first.get(list.len()).filter(|_| list.len() < most);
+        list.extend(next.cloned());
+        next.is_some()
+    }
+}
+
+impl GateOptions {
+    fn open(&self, source: &str, precision: Precision) -> Result<Evaluator> {
+        TaskOptions::new(self.task).engine(self.engine.clone().precision(precision)).open(source)
+    }
+
+    fn int8(&self, kept: &Kept) -> Int8Options {
+        let options = Int8Options::new().bits(self.bits).scales(self.scales);
+        options.keep_int8(kept.int8.iter().cloned()).keep_f32(kept.f32.iter().cloned())
+    }
+}
+
+/// Names the best of the models that were tried.
+fn failed(f32: &Answered, options: &GateOptions, attempts: &[Attempt]) -> Error {
+    let best = attempts.iter().min_by(|a, b| a.drop.total_cmp(&b.drop));
+    ErrorKind::Gate {
+        metric: f32.scores.metric,
+        reference: f32.scores.main(),
+        found: best.map_or(f64::NAN, |best| best.score),
+        drop: best.map_or(f64::NAN, |best| best.drop),
+        max_drop: options.max_drop,
+        keep_f32: best.map_or_else(Vec::new, |best| best.keep_f32.clone()),
+        keep_int8: best.map_or_else(Vec::new, |best| best.keep_int8.clone()),
+    }
+    .into()
+}
+
+fn answered(evaluator: &Evaluator, data: &Dataset, what: &str, progress: Progress<'_>) -> Result<Answered> {
+    Answered::new(evaluator, data, &|done| progress(what, done, data.len()))
+}
+
+/// Evidence does not depend on where files were.
+fn file_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,26 @@
+//! The workshop around the engine [`mobilebert`]: everything that makes, measures and compares models, and nothing that an
+//! application needs to run one.
+//!
+//! - [`convert`] turns models of other frameworks into folders in Hugging Face's layout, and floats into int8.
+//! - [`foreign`] reads the files of TensorFlow, ONNX and LiteRT for it.
+//! - [`gate`] quantizes a model and keeps in floats what its accuracy needs.
+//! - [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] scores as the official scripts do, and [`task`] runs a pipeline
+//!   over a dataset.
+//! - [`compare`] shows where two models differ, layer by layer or example by example.
+//! - `train` (feature `candle`) trains a model, in floats or through the int8 engine's rounding; `candle` is the reference
+//!   backend that it computes with.
+
+// Here and not in Cargo.toml: tests and benches may do all of this.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+#[cfg(feature = "candle")]
+pub mod candle;
+pub mod compare;
+pub mod convert;
+pub mod dataset;
+pub mod foreign;
+pub mod gate;
+pub mod metrics;
+pub mod task;
+#[cfg(feature = "candle")]
+pub mod train;

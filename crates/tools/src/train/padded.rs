@@ -1,0 +1,64 @@
+//! A ragged batch as a block with padding, where one product for all sequences is worth it.
+
+use candle_core::{Device, Result, Tensor};
+
+use mobilebert::text::Batch;
+
+/// What is added to a score where there is no token: its exponential is 0.
+const NOWHERE: f32 = -1e30;
+
+/// How the rows of a batch lie in a block of `sequences` times `longest` rows.
+pub(super) struct Padded {
+    /// Row of the batch at each place of the block; the first one where there is none.
+    rows: Tensor,
+    /// Place in the block of each row of the batch.
+    places: Tensor,
+    mask: Tensor,
+    sequences: usize,
+    longest: usize,
+}
+
+impl Padded {
+    pub(super) fn new(batch: &Batch, device: &Device) -> Result<Self> {
+        let (sequences, longest) = (batch.sequences(), batch.max_len());
+        let mut rows = vec![0u32; sequences * longest];
+        let mut mask = vec![NOWHERE; sequences * longest];
+        let mut places = Vec::with_capacity(batch.tokens());
+        for s in 0..sequences {
+            for (i, row) in batch.range(s).enumerate() {
+                let place = s * longest + i;
+                (rows[place], mask[place]) = (row as u32, 0.0);
+                places.push(place as u32);
+            }
+        }
+        Ok(Self {
+            rows: Tensor::new(rows, device)?,
+            places: Tensor::new(places, device)?,
+            mask: Tensor::from_vec(mask, (sequences, longest), device)?,
+            sequences,
+            longest,
+        })
+    }
+
+    /// Sequences, and tokens of the longest one.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.sequences, self.longest)
+    }
+
+    /// `[tokens, width]` to `[sequences, longest, width]`.
+    pub(super) fn block(&self, x: &Tensor) -> Result<Tensor> {
+        x.index_select(&self.rows, 0)?.reshape((self.sequences, self.longest, x.dim(1)?))
+    }
+
+    /// `[sequences * longest, width]` to `[tokens, width]`.
+    pub(super) fn ragged(&self, x: &Tensor) -> Result<Tensor> {
+        x.index_select(&self.places, 0)
+    }
+
+    /// Scores `[sequences, longest]` or `[sequences, .., longest]` where there are tokens, very low ones where not.
+    pub(super) fn masked(&self, scores: &Tensor) -> Result<Tensor> {
+        let mut shape = vec![1; scores.rank()];
+        (shape[0], shape[scores.rank() - 1]) = (self.sequences, self.longest);
+        scores.broadcast_add(&self.mask.reshape(shape)?.to_dtype(scores.dtype())?)
+    }
+}

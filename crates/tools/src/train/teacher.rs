@@ -1,0 +1,47 @@
+//! A model that is learned from: its logits stand in for the data's labels.
+
+use candle_core::Tensor;
+
+use super::{FinetuneOptions, examples};
+use crate::candle::backend_error;
+use crate::task::Dataset;
+use crate::train::examples::Examples;
+use mobilebert::backend::Precision;
+use mobilebert::text::Batch;
+use mobilebert::{Engine, EngineOptions, Error, ModelConfig, ModelFiles, Result};
+
+pub(super) struct Teacher(Engine);
+
+impl Teacher {
+    /// Opens a model in f32. It has to read the data as the student does: as the same tokens, with the same labels.
+    pub(super) fn open(
+        source: &str,
+        student: &ModelConfig,
+        lessons: &Examples,
+        data: &Dataset,
+        options: &FinetuneOptions,
+    ) -> Result<Self> {
+        let files = ModelFiles::resolve(source)?;
+        let config = ModelConfig::from_json(&files.config_json()?)?;
+        super::check_task(options.task, &config)?;
+        let theirs = examples(&files, &config, data, options)?;
+        let differs = |expected, found: String| Err(Error::option("teacher", expected, found));
+        if config.labels.len() != student.labels.len() || theirs.targets != lessons.targets {
+            return differs("a model with the student's labels, in their order", config.labels.join(", "));
+        }
+        let tokens = theirs.sequences.iter().zip(&lessons.sequences);
+        if theirs.sequences.len() != lessons.sequences.len()
+            || !tokens.clone().all(|(a, b)| a.ids() == b.ids())
+        {
+            return differs("a model with the student's vocabulary", format!("other tokens in `{source}`"));
+        }
+        let options = EngineOptions::new().precision(Precision::F32);
+        Ok(Self(Engine::from_files(&files, Some(config.head), options)?))
+    }
+
+    /// As many as the student's `like`, in its shape.
+    pub(super) fn logits(&self, batch: &Batch, like: &Tensor) -> Result<Tensor> {
+        let values = self.0.forward(batch)?.values().to_vec();
+        Tensor::from_vec(values, like.shape(), like.device()).map_err(|e| backend_error("teacher", e))
+    }
+}

@@ -1,0 +1,128 @@
+//! Models over datasets: every prediction, in order, and the scores.
+
+use std::fs;
+use std::path::PathBuf;
+
+use mobilebert_tools::dataset::TableOptions;
+use mobilebert_tools::task::{Dataset, Prediction, Scores, Task, TaskOptions};
+use tempfile::TempDir;
+
+fn file(name: &str, content: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    (folder, path)
+}
+
+fn predict(task: Task, model: &str, data: &Dataset) -> Vec<Prediction> {
+    let evaluator = TaskOptions::new(task).open(model).unwrap();
+    evaluator.predictions(data, 0..data.len()).collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn questions_of_several_contexts_keep_their_order() {
+    let context = |name: &str, qas: &str| {
+        format!(r#"{{"context": "{name} built the engine in London.", "qas": [{qas}]}}"#)
+    };
+    let qa = |id: usize, answer: &str, start: usize| {
+        let question = if answer == "London" { "Where was it built?" } else { "Who built the engine?" };
+        format!(
+            r#"{{"id": "{id}", "question": "{question}", "answers": [{{"text": "{answer}", "answer_start": {start}}}]}}"#
+        )
+    };
+    // More questions on one context than a chunk has, so that chunks end inside contexts.
+    let names = ["Ada", "Bob", "Eve"];
+    let paragraph = |(i, name): (usize, &&str)| {
+        let asked: Vec<String> = (0..20)
+            .map(|k| if k % 2 == 0 { qa(100 * i + k, name, 0) } else { qa(100 * i + k, "London", 24) })
+            .collect();
+        context(name, &asked.join(","))
+    };
+    let paragraphs: Vec<String> = names.iter().enumerate().map(paragraph).collect();
+    let (_folder, path) =
+        file("d.json", &format!(r#"{{"data": [{{"paragraphs": [{}]}}]}}"#, paragraphs.join(",")));
+    let data = Task::Squad.read(&path).unwrap();
+    let predictions = predict(Task::Squad, "qa", &data);
+    for (i, prediction) in predictions.iter().enumerate() {
+        let expected = if i % 2 == 0 { names[i / 20] } else { "London" };
+        assert_eq!(prediction.answer(None), Some(expected), "question {i}");
+    }
+    let scores = Task::Squad.score(&data, &predictions).unwrap();
+    assert_eq!((scores.get("exact"), scores.get("f1"), scores.total), (Some(100.0), Some(100.0), 60));
+
+    // A run that goes on where another one stopped says the same.
+    let evaluator = TaskOptions::new(Task::Squad).open("qa").unwrap();
+    let rest: Vec<Prediction> = evaluator.predictions(&data, 7..60).collect::<Result<_, _>>().unwrap();
+    assert_eq!(rest, predictions[7..]);
+    let json = serde_json::to_string(&predictions[0]).unwrap();
+    assert_eq!(serde_json::from_str::<Prediction>(&json).unwrap(), predictions[0]);
+}
+
+#[test]
+fn labels_are_matched_by_name_or_number() {
+    let texts = [("a joy to watch", 1), ("a waste of time", 0), ("charming and funny", 0)];
+    let rows = |label: fn(i32) -> &'static str| {
+        let lines: Vec<String> =
+            texts.iter().map(|(text, gold)| format!("{text}\t{}", label(*gold))).collect();
+        format!("text\tlabel\n{}\n", lines.join("\n"))
+    };
+    for label in
+        [|gold| ["negative", "positive"][gold as usize], |gold| ["NEGATIVE", "Positive"][gold as usize]]
+    {
+        let (_folder, path) = file("d.tsv", &rows(label));
+        let data = Dataset::Labelled(TableOptions::new().read(&path).unwrap());
+        let predictions = predict(Task::Labels, "sentiment", &data);
+        let scores = Task::Labels.score(&data, &predictions).unwrap();
+        assert_eq!((scores.metric, scores.total), ("accuracy", 3));
+        assert_eq!(scores.main(), 100.0 * (2.0 / 3.0));
+        let Prediction::Class { probabilities, .. } = &predictions[0] else { panic!("{:?}", predictions[0]) };
+        assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        let interval = scores.items.interval(0).unwrap();
+        assert!(interval.contains(scores.main()) && !interval.contains(0.0));
+    }
+    let (_folder, path) = file("d.tsv", &rows(|gold| ["bad", "good"][gold as usize]));
+    let data = Dataset::Labelled(TableOptions::new().read(&path).unwrap());
+    let evaluator = TaskOptions::new(Task::Labels).open("sentiment").unwrap();
+    let error = evaluator.predictions(&data, 0..3).find_map(Result::err).unwrap().to_string();
+    assert!(
+        error.ends_with("d.tsv, line 2: label `good` is none of the model's: negative, positive"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_model_of_another_task_is_refused() {
+    let error = TaskOptions::new(Task::Squad).open("sentiment").unwrap_err().to_string();
+    assert!(error.contains("question answering needs"), "{error}");
+    assert!("sst3".parse::<Task>().unwrap_err().to_string().contains("expected squad, sst2, mrpc"));
+}
+
+#[test]
+fn words_have_the_label_of_their_first_token() {
+    let (_folder, path) = file("d.conll", "hello\tO\nworld\tB-PER\n\nhelloworld\tO\n");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/mobilebert-ner-f32");
+    let data = Task::Entities.read(&path).unwrap();
+    let predictions = predict(Task::Entities, model, &data);
+    assert_eq!(predictions.len(), 2);
+    let Prediction::Tags { tags } = &predictions[0] else { panic!("{:?}", predictions[0]) };
+    assert_eq!(tags.len(), 2);
+    let scores = Task::Entities.score(&data, &predictions).unwrap();
+    assert_eq!((scores.metric, scores.total), ("f1", 2));
+}
+
+#[test]
+fn differences_are_paired() {
+    let (_folder, path) = file("d.tsv", "sentence\tlabel\na\t1\nb\t0\nc\t1\nd\t1\n");
+    let task: Task = "cola".parse().unwrap();
+    let data = task.read(&path).unwrap();
+    let of = |classes: [usize; 4]| -> Scores {
+        let class = |&class: &usize| Prediction::Class { class, probabilities: vec![] };
+        task.score(&data, &classes.iter().map(class).collect::<Vec<_>>()).unwrap()
+    };
+    let (right, wrong) = (of([1, 0, 1, 1]), of([1, 0, 1, 0]));
+    assert_eq!((right.metric, right.main()), ("matthews", 100.0));
+    assert!(wrong.main() < 100.0);
+    let same = right.items.difference(&right.items, 1).unwrap();
+    assert_eq!((same.low, same.high), (0.0, 0.0));
+    assert!(right.items.difference(&wrong.items, 1).unwrap().low < 0.0);
+}

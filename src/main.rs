@@ -1,7 +1,0 @@
-//! The `mobilebert` command.
-
-mod cli;
-
-fn main() -> std::process::ExitCode {
-    cli::run(std::env::args_os())
-}
