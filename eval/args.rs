@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use mobilebert::{BackendKind, Precision};
+use mobilebert::Precision;
+use mobilebert_tools::BackendKind;
 use mobilebert_tools::dataset::GlueTask;
 use mobilebert_tools::task::Task;
 

@@ -1,116 +1,22 @@
 //! TOKENS -> LOGITS: a model, its weights and the backend that runs it.
 
-use std::sync::Arc;
+mod options;
+mod output;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use crate::backend::native::{NativeBackend, NativeOptions};
-use crate::backend::{Backend, Observer, Precision, Request};
+use crate::backend::parallel::Place;
+use crate::backend::{Backend, Observer, Request};
 use crate::config::{Head, ModelConfig};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::format::WeightSource;
-use crate::graph::{Graph, Op, Rows};
+use crate::graph::{Graph, RowUnit};
 use crate::model::synthetic::{self, Synthetic};
 use crate::model::{self, Weights};
 use crate::profile::Profiler;
 use crate::source::ModelFiles;
 use crate::text::Batch;
 
-/// Who computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum BackendKind {
-    /// This crate's own kernels on the CPU, int8 or f32.
-    #[default]
-    Native,
-    /// Candle: the f32 reference, on the CPU or (features `cuda`, `metal`) a GPU.
-    Candle,
-}
-
-impl std::str::FromStr for BackendKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "native" => Ok(BackendKind::Native),
-            "candle" => Ok(BackendKind::Candle),
-            other => Err(Error::option("backend", "`native` or `candle`", format!("`{other}`"))),
-        }
-    }
-}
-
-/// How to load and run a model.
-#[derive(Debug, Clone, Default)]
-#[must_use]
-pub struct EngineOptions {
-    backend: BackendKind,
-    precision: Option<Precision>,
-    keep_f32: Vec<String>,
-    threads: Option<usize>,
-    pool: Option<Arc<ThreadPool>>,
-}
-
-impl EngineOptions {
-    /// The default backend on rayon's global pool.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Chooses the backend.
-    pub fn backend(mut self, backend: BackendKind) -> Self {
-        self.backend = backend;
-        self
-    }
-
-    /// Chooses the arithmetic. Default: int8 if the checkpoint's weights are int8, else f32.
-    pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = Some(precision);
-        self
-    }
-
-    /// Leaves the linears, attentions and embeddings whose module path begins with one of these in f32, such as
-    /// `encoder.layer.0.`: besides those that the model itself keeps ([`crate::QuantizationConfig::keep_f32`]).
-    pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
-        self.keep_f32 = paths.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Runs on a pool of this many threads, made for this engine.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
-    /// Runs on the caller's pool; `threads` is then ignored.
-    pub fn pool(mut self, pool: Arc<ThreadPool>) -> Self {
-        self.pool = Some(pool);
-        self
-    }
-
-    /// The pool that these options ask for; `None` stands for rayon's global pool.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Option`] for a number of threads that this machine cannot have.
-    pub fn make_pool(&self) -> Result<Option<Arc<ThreadPool>>> {
-        match (self.pool.clone(), self.threads) {
-            (Some(pool), _) => Ok(Some(pool)),
-            (None, None) => Ok(None),
-            (None, Some(threads)) => {
-                // WebAssembly has the calling thread only, which is its global pool.
-                const MAX_THREADS: usize = if cfg!(target_family = "wasm") { 1 } else { 1024 };
-                let invalid = |found: String| Error::option("threads", format!("1 to {MAX_THREADS}"), found);
-                if !(1..=MAX_THREADS).contains(&threads) {
-                    return Err(invalid(threads.to_string()));
-                }
-                if cfg!(target_family = "wasm") {
-                    return Ok(None);
-                }
-                let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-                pool.map(|p| Some(Arc::new(p))).map_err(|e| invalid(format!("{threads} ({e})")))
-            }
-        }
-    }
-}
+pub use options::EngineOptions;
+pub use output::Output;
 
 /// A model that is ready to run. `Send + Sync`; one engine serves any number of threads.
 ///
@@ -125,39 +31,7 @@ impl EngineOptions {
 pub struct Engine {
     config: ModelConfig,
     backend: Box<dyn Backend>,
-    pool: Option<Arc<ThreadPool>>,
-}
-
-/// Rows of numbers: one per token, per sequence or per requested token, as the head says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Output {
-    values: Vec<f32>,
-    width: usize,
-}
-
-impl Output {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.values.len() / self.width
-    }
-
-    /// Numbers in a row.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// One row.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    pub fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.width..(row + 1) * self.width]
-    }
-
-    /// All numbers, row after row.
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
+    place: Place,
 }
 
 impl Engine {
@@ -199,13 +73,9 @@ impl Engine {
         weights: &dyn WeightSource,
         options: EngineOptions,
     ) -> Result<Self> {
-        let pool = options.make_pool()?;
-        let load = || load(&config, graph, weights, &options);
-        let backend = match &pool {
-            Some(pool) => pool.install(load),
-            None => load(),
-        }?;
-        Ok(Self { config, backend, pool })
+        let place = options.place()?;
+        let backend = place.run(|| options.load(&config, graph, weights))?;
+        Ok(Self { config, backend, place })
     }
 
     /// The model's configuration.
@@ -213,9 +83,21 @@ impl Engine {
         &self.config
     }
 
-    /// Threads that a forward pass runs on at most.
+    /// Threads that a forward pass runs on at most, if it began now and here.
     pub fn threads(&self) -> usize {
-        self.pool.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads())
+        self.place.threads()
+    }
+
+    /// Bytes of memory for intermediate values that are kept for the next passes: one arena for each of the passes that
+    /// have run at once, as large as the largest batch it has seen. Memory that a pass is using now does not count, and
+    /// the weights do not either.
+    pub fn arena_bytes(&self) -> usize {
+        self.backend.arena_bytes()
+    }
+
+    /// Frees the memory that [`Engine::arena_bytes`] counts. The next passes allocate it again; results do not change.
+    pub fn trim(&self) {
+        self.backend.trim();
     }
 
     /// The backend that runs it.
@@ -257,24 +139,50 @@ impl Engine {
         self.run(&Request { profiler: Some(profiler), ..Request::new(batch) })
     }
 
+    /// As [`Engine::forward`], but the output may hold numbers that are not finite. [`Output::not_finite`] finds them, so
+    /// that a caller who put several texts into one batch can fail the owner of such a row and keep the others.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`], without [`ErrorKind::NotFinite`].
+    pub fn forward_any(&self, batch: &Batch) -> Result<Output> {
+        self.compute(&Request::new(batch))
+    }
+
+    /// As [`Engine::forward_rows`], but the output may hold numbers that are not finite, as with [`Engine::forward_any`].
+    ///
+    /// # Errors
+    /// As [`Engine::forward_rows`], without [`ErrorKind::NotFinite`].
+    pub fn forward_rows_any(&self, batch: &Batch, rows: &[usize]) -> Result<Output> {
+        self.compute(&Request { rows: Some(rows), ..Request::new(batch) })
+    }
+
+    /// What a row of the output belongs to.
+    pub fn row_unit(&self) -> RowUnit {
+        self.backend.graph().row_unit()
+    }
+
     fn run(&self, request: &Request<'_>) -> Result<Output> {
+        let output = self.compute(request)?;
+        match output.not_finite(0..output.rows()) {
+            Some((row, value)) => Err(ErrorKind::NotFinite { row, value }.into()),
+            None => Ok(output),
+        }
+    }
+
+    fn compute(&self, request: &Request<'_>) -> Result<Output> {
         check_request(&self.config, request)?;
         let graph = self.backend.graph();
-        let width = graph.width(graph.output());
-        let requested = |op: &Op| matches!(op, Op::Select { rows: Rows::Requested, .. });
-        let nothing_asked = request.rows.is_some_and(<[usize]>::is_empty)
-            && graph.nodes.iter().any(|node| requested(&node.op));
-        if request.batch.sequences() == 0 || nothing_asked {
+        let (rows, width) = (request.output_rows(graph), graph.width(graph.output()));
+        if rows == 0 {
             return Ok(Output { values: Vec::new(), width });
         }
-        let values = match &self.pool {
-            Some(pool) => pool.install(|| self.backend.run(request)),
-            None => self.backend.run(request),
-        }?;
-        match values.iter().position(|v| !v.is_finite()) {
-            Some(i) => Err(ErrorKind::NotFinite { row: i / width, value: values[i] }.into()),
-            None => Ok(Output { values, width }),
+        let values = self.place.run(|| self.backend.run(request))?;
+        if values.len() != rows * width {
+            let source = format!("{} numbers instead of {rows} rows of {width}", values.len());
+            let (backend, node) = (self.backend.name(), "output".to_owned());
+            return Err(ErrorKind::Backend { backend, node, source: source.into() }.into());
         }
+        Ok(Output { values, width })
     }
 }
 
@@ -318,25 +226,5 @@ impl std::fmt::Debug for Engine {
             .field("model", &self.config.class_name())
             .field("backend", &self.backend.name())
             .finish_non_exhaustive()
-    }
-}
-
-fn load(
-    config: &ModelConfig,
-    graph: Graph,
-    weights: &dyn WeightSource,
-    options: &EngineOptions,
-) -> Result<Box<dyn Backend>> {
-    let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
-    match options.backend {
-        BackendKind::Native => {
-            let kept = config.quantization.iter().flat_map(|q| &q.keep_f32).chain(&options.keep_f32);
-            let native =
-                NativeOptions::new().precision(options.precision.unwrap_or(stored)).keep_f32(kept.cloned());
-            Ok(Box::new(NativeBackend::load(graph, weights, native)?))
-        }
-        BackendKind::Candle => {
-            Err(ErrorKind::NotBuilt { what: "the candle backend".to_owned(), feature: "candle" }.into())
-        }
     }
 }

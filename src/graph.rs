@@ -62,6 +62,17 @@ pub enum Rows {
     Requested,
 }
 
+/// What one row of a value belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowUnit {
+    /// Row `i` belongs to token `i` of the batch.
+    Token,
+    /// Row `i` belongs to sequence `i` of the batch.
+    Sequence,
+    /// Row `i` belongs to the `i`-th row that the request lists, or to token `i` if the request lists none.
+    Requested,
+}
+
 /// One fused operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
@@ -206,6 +217,29 @@ impl Graph {
     /// The value that a forward pass returns.
     pub fn output(&self) -> ValueId {
         ValueId(self.nodes.len() - 1)
+    }
+
+    /// What a row of the output belongs to: a [`Op::Select`] on the way to it decides, and without one it is a token.
+    ///
+    /// ```
+    /// use mobilebert::{Head, ModelConfig, RowUnit, model};
+    ///
+    /// let config = ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;
+    /// assert_eq!(model::build(&config, Head::QuestionAnswering).row_unit(), RowUnit::Token);
+    /// assert_eq!(model::build(&config, Head::SequenceClassification).row_unit(), RowUnit::Sequence);
+    /// assert_eq!(model::build(&config, Head::MaskedLm).row_unit(), RowUnit::Requested);
+    /// # Ok::<(), mobilebert::Error>(())
+    /// ```
+    pub fn row_unit(&self) -> RowUnit {
+        let mut node = self.nodes.last();
+        while let Some(Node { op, .. }) = node {
+            match op {
+                Op::Select { rows: Rows::First, .. } => return RowUnit::Sequence,
+                Op::Select { rows: Rows::Requested, .. } => return RowUnit::Requested,
+                _ => node = op.inputs().next().and_then(|input| self.nodes.get(input.0)),
+            }
+        }
+        RowUnit::Token
     }
 
     /// Columns of a value.

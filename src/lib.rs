@@ -49,8 +49,9 @@ pub use backend::Precision;
 pub use config::{
     Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
 };
-pub use engine::{BackendKind, Engine, EngineOptions, Output, check_request};
+pub use engine::{Engine, EngineOptions, Output, check_request};
 pub use error::{Context, Error, ErrorKind, Result, TensorProblem};
+pub use graph::RowUnit;
 pub use pipeline::{
     AggregationStrategy, Answer, Classification, Embedder, EmbedderOptions, Embedding, Entity, Fill,
     FillMask, FillMaskOptions, FunctionToApply, LabelScore, LongText, Pooling, PreparedContext,

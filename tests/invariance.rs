@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::thread;
 
 use mobilebert::{
-    Embedder, EngineOptions, QuestionAnswering, QuestionAnsweringOptions, TextClassification,
-    TextClassificationOptions,
+    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, Precision, QuestionAnswering,
+    QuestionAnsweringOptions, TextClassification, TextClassificationOptions,
 };
 
-/// Sums of a matrix product may be taken in another order for another number of rows.
-const TOLERANCE: f32 = 1e-4;
+const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::F32];
 
 const TEXTS: [&str; 5] = [
     "a joy to watch",
@@ -21,47 +20,106 @@ const TEXTS: [&str; 5] = [
 
 const CONTEXT: &str = "The engine was built by Ada in London. It was tested by Grace in New York.";
 
-fn close(a: f32, b: f32) -> bool {
-    (a - b).abs() <= TOLERANCE
+/// The engines that have to agree to the bit: on the caller's thread, on a pool of one and on a pool of two.
+fn places(precision: Precision) -> [EngineOptions; 3] {
+    let options = || EngineOptions::new().precision(precision);
+    [options().on_caller(), options().threads(1), options().threads(2)]
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+fn classifiers(precision: Precision) -> [TextClassification; 3] {
+    places(precision).map(|engine| TextClassificationOptions::new().engine(engine).open("sentiment").unwrap())
+}
+
+/// Sequences of word ids from a formula: every length around the sixteen rows of a strip, and some long ones.
+fn sequences() -> Vec<Vec<u32>> {
+    let mut state = 1u32;
+    let mut word = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        1000 + (state >> 8) % 28_000
+    };
+    let lengths = (1..=18).chain([30, 31, 32, 33, 127, 128, 129, 200, 1, 1, 13]);
+    lengths.map(|n| (0..n).map(|_| word()).collect()).collect()
+}
+
+/// The logits of each sequence, from passes of at most so many tokens.
+fn logits(engine: &Engine, sequences: &[Vec<u32>], tokens_per_pass: usize) -> Vec<Vec<u32>> {
+    let mut logits = Vec::new();
+    let mut batch = Batch::new();
+    let mut flush = |batch: &mut Batch| {
+        let output = engine.forward(batch).unwrap();
+        logits.extend((0..batch.sequences()).map(|s| {
+            let rows = batch.range(s);
+            bits(&output.values()[rows.start * output.width()..rows.end * output.width()])
+        }));
+        batch.clear();
+    };
+    for ids in sequences {
+        if batch.tokens() > 0 && batch.tokens() + ids.len() > tokens_per_pass {
+            flush(&mut batch);
+        }
+        batch.push(ids, &vec![0; ids.len()]).unwrap();
+    }
+    flush(&mut batch);
+    logits
+}
+
+/// The promise that lets a server put anybody's sequences into one pass.
+#[test]
+fn logits_have_the_same_bits_in_every_pass_on_any_threads() {
+    let sequences = sequences();
+    for precision in PRECISIONS {
+        let [on_caller, one, two] = places(precision).map(|options| Engine::open("qa", options).unwrap());
+        let alone = logits(&on_caller, &sequences, 0);
+        let mut reversed = sequences.clone();
+        reversed.reverse();
+        let mut alone_reversed = alone.clone();
+        alone_reversed.reverse();
+        for (name, engine) in [("on the caller", &on_caller), ("one", &one), ("two", &two)] {
+            for tokens in [64, 256, 2048] {
+                let same = logits(engine, &sequences, tokens) == alone;
+                assert!(same, "{precision}, {name}, {tokens} tokens a pass");
+            }
+            assert!(
+                logits(engine, &reversed, 2048) == alone_reversed,
+                "{precision}, {name}, other neighbours"
+            );
+        }
+    }
 }
 
 #[test]
-fn a_text_has_the_same_label_alone_and_in_a_batch() {
-    let pipeline = TextClassification::open("sentiment").unwrap();
-    let batch = pipeline.classify_batch(&TEXTS).unwrap();
-    assert_eq!(batch.len(), TEXTS.len());
-    for (text, in_batch) in TEXTS.iter().zip(&batch) {
-        let alone = pipeline.classify(text).unwrap();
-        let (a, b) = (alone.best().unwrap(), in_batch.best().unwrap());
-        assert_eq!(a.label, b.label, "{text}");
-        assert!(close(a.score, b.score), "{text}: {} and {}", a.score, b.score);
+fn a_text_has_the_same_scores_alone_and_in_a_batch_on_any_threads() {
+    for precision in PRECISIONS {
+        let [on_caller, one, two] = classifiers(precision);
+        let alone: Vec<_> = TEXTS.iter().map(|text| on_caller.classify(text).unwrap()).collect();
+        for pipeline in [&on_caller, &one, &two] {
+            assert_eq!(pipeline.classify_batch(&TEXTS).unwrap(), alone, "{precision}");
+            for (text, expected) in TEXTS.iter().zip(&alone) {
+                let found = pipeline.classify(text).unwrap();
+                let scores = |c: &mobilebert::Classification| {
+                    bits(&c.labels.iter().map(|label| label.score).collect::<Vec<_>>())
+                };
+                assert_eq!(scores(&found), scores(expected), "{precision}: {text}");
+            }
+        }
     }
 }
 
 #[test]
 fn an_embedding_is_the_same_alone_and_in_a_batch() {
-    let embedder = Embedder::open("qa").unwrap();
-    for (text, in_batch) in TEXTS.iter().zip(embedder.embed_batch(&TEXTS).unwrap()) {
-        let alone = embedder.embed(text).unwrap();
-        assert!(alone.embedding.iter().zip(&in_batch.embedding).all(|(a, b)| close(*a, *b)), "{text}");
-        let length = alone.embedding.iter().map(|x| x * x).sum::<f32>();
-        assert!(close(length, 1.0), "{text}: length {length}");
-    }
-}
-
-#[test]
-fn one_and_two_threads_give_the_same_scores() {
-    let open = |threads| {
-        TextClassificationOptions::new()
-            .engine(EngineOptions::new().threads(threads))
-            .open("sentiment")
-            .unwrap()
-    };
-    let (one, two) = (open(1), open(2));
-    for text in TEXTS {
-        let (a, b) = (one.classify(text).unwrap(), two.classify(text).unwrap());
-        assert_eq!(a.best().unwrap().label, b.best().unwrap().label);
-        assert!(close(a.best().unwrap().score, b.best().unwrap().score), "{text}");
+    for precision in PRECISIONS {
+        let engine = EngineOptions::new().precision(precision);
+        let embedder: Embedder = EmbedderOptions::new().engine(engine).open("qa").unwrap();
+        for (text, in_batch) in TEXTS.iter().zip(embedder.embed_batch(&TEXTS).unwrap()) {
+            let alone = embedder.embed(text).unwrap();
+            assert_eq!(bits(&alone.embedding), bits(&in_batch.embedding), "{precision}: {text}");
+            let length = alone.embedding.iter().map(|x| x * x).sum::<f32>();
+            assert!((length - 1.0).abs() <= 1e-5, "{text}: length {length}");
+        }
     }
 }
 
@@ -98,7 +156,7 @@ fn an_answer_is_found_wherever_it_stands_in_a_long_context() {
                 .all(|w| w[0].score >= w[1].score && (w[0].start, w[0].end) != (w[1].start, w[1].end))
         );
         assert!(answers.iter().all(|a| context[a.start..a.end] == a.answer));
-        assert!(answers.iter().map(|a| a.score).sum::<f32>() <= 1.0 + TOLERANCE);
+        assert!(answers.iter().map(|a| a.score).sum::<f32>() <= 1.0 + 1e-6);
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the benches of layers and models share: formula weights, tokens, and the check before the clock.
 
-use mobilebert_tools::candle::CandleBackend;
 use mobilebert::backend::native::{NativeBackend, NativeOptions};
 use mobilebert::backend::{Backend as _, Precision, Request};
 use mobilebert::model::{self, synthetic::Synthetic};
 use mobilebert::{Batch, Head, ModelConfig};
+use mobilebert_tools::candle::CandleBackend;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Int8, Precision::Bf16, Precision::F32];

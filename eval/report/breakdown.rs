@@ -1,6 +1,7 @@
 //! What a score hides: groups of examples, calibration, error by layer.
 
-use mobilebert::{BackendKind, Engine, Precision};
+use mobilebert::{Engine, Precision};
+use mobilebert_tools::BackendKind;
 use mobilebert_tools::dataset::Question;
 use mobilebert_tools::metrics::squad::score;
 use mobilebert_tools::task::{Dataset, Prediction};

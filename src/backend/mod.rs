@@ -1,12 +1,16 @@
 //! WHO COMPUTES: backends run a [`Graph`] on a [`Batch`].
 
+mod factory;
 pub mod native;
+pub(crate) mod parallel;
+
+pub use factory::{BackendFactory, LoadOptions};
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, RowUnit};
 use crate::profile::{OpInfo, Profiler};
 use crate::text::Batch;
 
@@ -74,6 +78,15 @@ pub trait Backend: Send + Sync {
         &[]
     }
 
+    /// Bytes of memory for intermediate values that are kept for the next passes. Memory that a pass is using now does
+    /// not count.
+    fn arena_bytes(&self) -> usize {
+        0
+    }
+
+    /// Frees the memory that [`Backend::arena_bytes`] counts. The next passes allocate it again.
+    fn trim(&self) {}
+
     /// Runs the graph and returns the last value, row-major.
     ///
     /// The batch has been checked: ids, types and lengths are within the model's tables, and requested rows exist.
@@ -100,6 +113,15 @@ impl<'a> Request<'a> {
     /// A plain forward pass.
     pub fn new(batch: &'a Batch) -> Self {
         Self { batch, rows: None, observer: None, profiler: None }
+    }
+
+    /// Number of rows that `graph` gives for it.
+    pub fn output_rows(&self, graph: &Graph) -> usize {
+        match (graph.row_unit(), self.rows) {
+            (RowUnit::Sequence, _) => self.batch.sequences(),
+            (RowUnit::Requested, Some(rows)) => rows.len(),
+            _ => self.batch.tokens(),
+        }
     }
 }
 

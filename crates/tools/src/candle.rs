@@ -1,14 +1,126 @@
 //! The reference backend: every operation by its definition, in f32, with candle's tensors.
 
+use std::str::FromStr;
+
 use candle_core::{D, DType, Device, Tensor};
 
-use mobilebert::backend::{Backend, Request};
+use mobilebert::backend::{Backend, BackendFactory, LoadOptions, Precision, Request};
 use mobilebert::format::WeightSource;
 use mobilebert::graph::{Activation, Graph, Node, Norm, NormKind, Op, ParameterId, Rows, ValueId};
 use mobilebert::text::Batch;
-use mobilebert::{ErrorKind, Result};
+use mobilebert::{Error, ErrorKind, Result};
 
 const NAME: &str = "candle";
+
+/// The environment variable that chooses the device where [`CandleFactory::device`] does not: see [`CandleDevice`].
+pub const DEVICE: &str = "MOBILEBERT_DEVICE";
+
+/// Where candle computes. The features `cuda` and `metal` only make a device available; which one is used is chosen when a
+/// model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CandleDevice {
+    /// `cpu`
+    Cpu,
+    /// `cuda`, the first NVIDIA GPU, or `cuda:N`, counted from 0.
+    Cuda(usize),
+    /// `metal`, the first GPU of a Mac, or `metal:N`, counted from 0.
+    Metal(usize),
+}
+
+impl FromStr for CandleDevice {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
+        match (kind, number.parse()) {
+            ("cpu", _) if name == kind => Ok(CandleDevice::Cpu),
+            ("cuda", Ok(number)) => Ok(CandleDevice::Cuda(number)),
+            ("metal", Ok(number)) => Ok(CandleDevice::Metal(number)),
+            _ => {
+                let expected = "`cpu`, `cuda`, `cuda:N`, `metal` or `metal:N`".to_owned();
+                Err(ErrorKind::Option { option: "device", expected, found: format!("`{name}`") }.into())
+            }
+        }
+    }
+}
+
+impl CandleDevice {
+    /// Opens it.
+    fn open(self) -> Result<Device> {
+        let device = match self {
+            CandleDevice::Cpu => Ok(Device::Cpu),
+            CandleDevice::Cuda(number) => Device::new_cuda(number),
+            CandleDevice::Metal(number) => Device::new_metal(number),
+        };
+        device.map_err(|e| backend_error("device", e))
+    }
+}
+
+/// Loads models for the candle backend, in f32.
+///
+/// ```
+/// use mobilebert_tools::candle::{CandleDevice, CandleFactory};
+/// use mobilebert::{Engine, EngineOptions};
+///
+/// let candle = CandleFactory::new().device(CandleDevice::Cpu);
+/// let engine = Engine::open("qa", EngineOptions::new().backend(candle))?;
+/// assert_eq!(engine.backend().name(), "candle");
+/// # Ok::<(), mobilebert::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use]
+pub struct CandleFactory {
+    device: Option<CandleDevice>,
+}
+
+impl CandleFactory {
+    /// Computes on the device that the environment variable [`DEVICE`] names. Without it, on the first GPU that this build
+    /// and this machine have, or else on the CPU.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Chooses the device. Loading fails if this build or this machine lacks it.
+    pub fn device(mut self, device: CandleDevice) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    fn open(self) -> Result<Device> {
+        let named = std::env::var(DEVICE).ok().filter(|name| !name.is_empty());
+        match (self.device, named) {
+            (Some(device), _) => device.open(),
+            (None, Some(name)) => name.parse::<CandleDevice>()?.open(),
+            (None, None) => {
+                let gpus = [CandleDevice::Cuda(0), CandleDevice::Metal(0)];
+                // CUDA's bindings panic where its driver is not installed.
+                let open = |gpu: CandleDevice| std::panic::catch_unwind(|| gpu.open()).ok()?.ok();
+                Ok(gpus.into_iter().find_map(open).unwrap_or(Device::Cpu))
+            }
+        }
+    }
+}
+
+impl BackendFactory for CandleFactory {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn load(
+        &self,
+        graph: Graph,
+        weights: &dyn WeightSource,
+        options: &LoadOptions<'_>,
+    ) -> Result<Box<dyn Backend>> {
+        if let Some(precision) = options.precision.filter(|&precision| precision != Precision::F32) {
+            let expected = "`f32`, the arithmetic of the backend `candle`".to_owned();
+            let found = format!("`{precision}`");
+            return Err(ErrorKind::Option { option: "precision", expected, found }.into());
+        }
+        Ok(Box::new(CandleBackend::load_on(graph, weights, self.open()?)?))
+    }
+}
 
 /// Runs a graph node by node on candle's CPU, CUDA or Metal device. Int8 weights are dequantised at load.
 #[derive(Debug)]
@@ -19,13 +131,15 @@ pub struct CandleBackend {
 }
 
 impl CandleBackend {
-    /// Loads all weights as f32 onto the device of this build: CUDA or Metal with the feature of that name, else the
-    /// CPU.
+    /// Loads all weights as f32 onto the device that [`CandleFactory::new`] chooses.
     ///
     /// # Errors
     /// Those of the weight source, and [`ErrorKind::Backend`] if the device cannot be used.
     pub fn load(graph: Graph, weights: &dyn WeightSource) -> Result<Self> {
-        let device = device()?;
+        Self::load_on(graph, weights, device()?)
+    }
+
+    fn load_on(graph: Graph, weights: &dyn WeightSource, device: Device) -> Result<Self> {
         let parameters = graph.parameters.iter().enumerate().map(|(i, parameter)| {
             let values = weights.tensor(ParameterId(i))?.into_f32().into_owned();
             Tensor::from_vec(values, parameter.shape.as_slice(), &device)
@@ -226,19 +340,12 @@ impl Backend for CandleBackend {
     }
 }
 
-/// CUDA or Metal with the feature of that name, else the CPU.
+/// The device that [`CandleFactory::new`] chooses.
 pub(crate) fn device() -> Result<Device> {
-    let device = if cfg!(feature = "cuda") {
-        Device::new_cuda(0)
-    } else if cfg!(feature = "metal") {
-        Device::new_metal(0)
-    } else {
-        Ok(Device::Cpu)
-    };
-    device.map_err(|e| backend_error("device", e))
+    CandleFactory::new().open()
 }
 
-pub(crate) fn backend_error(node: &str, source: candle_core::Error) -> mobilebert::Error {
+pub(crate) fn backend_error(node: &str, source: candle_core::Error) -> Error {
     ErrorKind::Backend { backend: NAME, node: node.to_owned(), source: Box::new(source) }.into()
 }
 
@@ -282,4 +389,33 @@ fn dead_after(graph: &Graph) -> Vec<Vec<ValueId>> {
         }
     }
     dead
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_chosen_by_name() {
+        let named = [
+            ("cpu", CandleDevice::Cpu),
+            ("cuda", CandleDevice::Cuda(0)),
+            ("metal:2", CandleDevice::Metal(2)),
+        ];
+        for (name, device) in named {
+            assert_eq!(name.parse::<CandleDevice>().unwrap(), device);
+        }
+        for name in ["", "cpu:0", "cuda:", "cuda:x", "tpu", "CUDA"] {
+            let error = name.parse::<CandleDevice>().unwrap_err();
+            assert!(error.to_string().contains("`cuda:N`"), "{error}");
+        }
+    }
+
+    /// A device that was asked for is never replaced by another one.
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_device_that_this_build_lacks_is_an_error() {
+        let error = CandleFactory::new().device(CandleDevice::Cuda(0)).open().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Backend { backend: NAME, .. }), "{error}");
+    }
 }

@@ -13,6 +13,7 @@
 // Here and not in Cargo.toml: tests and benches may do all of this.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod backend;
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod compare;
@@ -24,3 +25,5 @@ pub mod metrics;
 pub mod task;
 #[cfg(feature = "candle")]
 pub mod train;
+
+pub use backend::BackendKind;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use mobilebert::{
-    AggregationStrategy, BackendKind, Batch, EmbedderOptions, Engine, EngineOptions, FillMask,
-    FillMaskOptions, Pooling, QuestionAnswering, TokenClassification, TokenClassificationOptions,
+    AggregationStrategy, Batch, EmbedderOptions, Engine, EngineOptions, FillMask, FillMaskOptions, Pooling,
+    QuestionAnswering, TokenClassification, TokenClassificationOptions,
 };
+use mobilebert_tools::BackendKind;
 use serde_json::Value;
 use sha2::Digest as _;
 

@@ -9,7 +9,8 @@ use mobilebert::backend::Observer;
 use mobilebert::format::{Bytes, Checkpoint};
 use mobilebert::graph::Node;
 use mobilebert::model::{self, synthetic, synthetic::Synthetic};
-use mobilebert::{BackendKind, Batch, Engine, EngineOptions, ModelConfig, Output};
+use mobilebert::{Batch, Engine, EngineOptions, ModelConfig, Output};
+use mobilebert_tools::BackendKind;
 use serde_json::Value;
 
 /// Largest difference allowed, relative to [`scale`]. f32 sums in another order differ by a few

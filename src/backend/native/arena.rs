@@ -37,6 +37,10 @@ impl Data {
             }
         }
     }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.floats) + size_of_val(&*self.bytes) + size_of_val(&*self.ranges)
+    }
 }
 
 /// The buffers that a block's steps see: its own, and those of the thread that runs it.
@@ -94,6 +98,10 @@ impl<T: Copy> Shared<T> {
         }
     }
 
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     /// # Safety
     /// While the slice lives, no other thread writes any of it.
     pub(super) unsafe fn read(&self, range: Range<usize>) -> &[T] {
@@ -145,6 +153,12 @@ impl KeysValues {
             self.values_f32.fit(strips * 16 * dimensions, Line([0.0; 16]));
         }
     }
+
+    fn bytes(&self) -> usize {
+        let int8 =
+            self.keys.bytes() + self.key_scales.bytes() + self.values.bytes() + self.value_scales.bytes();
+        int8 + self.keys_f32.bytes() + self.values_f32.bytes()
+    }
 }
 
 /// All memory of one call.
@@ -185,6 +199,22 @@ impl Arena {
             }
         }
         self.progress.reset(plan.stages.len(), threads);
+    }
+
+    /// Bytes of everything that grows with the batch.
+    pub(super) fn bytes(&mut self) -> usize {
+        let mut bytes = self.layout.bytes() + self.keys_values.iter().map(KeysValues::bytes).sum::<usize>();
+        for block in &mut self.blocks {
+            let block = block.get_mut().unwrap_or_else(PoisonError::into_inner);
+            bytes += block.iter().map(Data::bytes).sum::<usize>();
+        }
+        for thread in &mut self.threads {
+            let thread = thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+            bytes += thread.buffers.iter().map(Data::bytes).sum::<usize>();
+            bytes +=
+                size_of_val(&*thread.group) + size_of_val(&*thread.scores) + size_of_val(&*thread.weights);
+        }
+        bytes
     }
 }
 

@@ -88,6 +88,10 @@ impl Layout {
         &self.segments[block.segments.0..block.segments.1]
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.blocks) + size_of_val(&*self.segments) + size_of_val(&*self.sequences)
+    }
+
     /// Strips of all sequences.
     pub(super) fn strips(&self) -> usize {
         self.sequences.last().map_or(0, |s| s.first + s.strips)

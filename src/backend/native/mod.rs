@@ -5,6 +5,7 @@
 //! rayon pool offers (`threads`).
 
 mod arena;
+mod factory;
 mod homes;
 mod layout;
 mod ops;
@@ -12,6 +13,7 @@ mod pages;
 mod pass;
 mod plan;
 mod planner;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -20,11 +22,14 @@ mod weights;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use self::arena::{Arena, lock};
+pub use self::factory::NativeFactory;
+
+use self::arena::Arena;
 use self::pass::{Pass, rows};
 use self::plan::Plan;
+use self::scratch::Scratch;
 use self::weights::Weights;
-use super::{Backend, Precision, Request};
+use super::{Backend, Precision, Request, parallel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::{Graph, Node, Op, ParameterId};
@@ -134,8 +139,7 @@ pub struct NativeBackend {
     ops: Vec<OpInfo>,
     /// Columns of the widest result.
     widest: usize,
-    /// Memory of finished calls, for the next ones.
-    arenas: Mutex<Vec<Arena>>,
+    scratch: Scratch,
 }
 
 /// Multiply-adds of one measurement of the peak, below a millisecond on the slowest vector kernels, and measurements: the best
@@ -159,7 +163,7 @@ impl NativeBackend {
         let weights = Weights::load(&graph, &plan, weights, &tables)?;
         let widest = weights.widest();
         let ops = ops::ops(&graph, &plan, &weights, kernels.isa());
-        Ok(Self { graph, plan, weights, kernels, options, ops, widest, arenas: Mutex::new(Vec::new()) })
+        Ok(Self { graph, plan, weights, kernels, options, ops, widest, scratch: Scratch::new() })
     }
 
     /// The instruction set that its kernels use.
@@ -187,9 +191,8 @@ impl NativeBackend {
             self.observe(&plan, request, &arena, output);
             return Ok(());
         }
-        let arena = lock(&self.arenas).pop().unwrap_or_default();
-        let arena = self.forward(&self.plan, request, output, arena);
-        lock(&self.arenas).push(arena);
+        let arena = self.forward(&self.plan, request, output, self.scratch.take());
+        self.scratch.put(arena);
         Ok(())
     }
 
@@ -201,7 +204,7 @@ impl NativeBackend {
 
     fn forward(&self, plan: &Plan, request: &Request<'_>, output: &mut [f32], mut arena: Arena) -> Arena {
         let tokens = request.batch.tokens();
-        let available = rayon::current_num_threads();
+        let available = parallel::threads();
         arena.layout.fill(request.batch, block_rows(tokens, available));
         let selected = plan.stages.last().map_or(0, |stage| rows(stage, request));
         let selected_block = selected_block(selected, available);
@@ -230,7 +233,7 @@ impl NativeBackend {
             weights: &self.weights,
             request,
             arena,
-            selected_block: selected_block(last, rayon::current_num_threads()),
+            selected_block: selected_block(last, parallel::threads()),
             output: Mutex::new(&mut []),
         };
         for (index, node) in self.graph.nodes.iter().enumerate() {
@@ -297,6 +300,14 @@ impl Backend for NativeBackend {
 
     fn ops(&self) -> &[OpInfo] {
         &self.ops
+    }
+
+    fn arena_bytes(&self) -> usize {
+        self.scratch.bytes()
+    }
+
+    fn trim(&self) {
+        self.scratch.trim();
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::pages::Pages;
 use super::plan::{Part, Plan, Product, Step};
+use crate::backend::parallel;
 use crate::error::Result;
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
@@ -56,7 +55,7 @@ impl Weights {
         };
         let unpacked = || Unpacked::load(graph, plan, source, int8_tables);
         // A table of words takes as long to copy as a fifth of the products.
-        let (unpacked, products) = rayon::join(unpacked, products);
+        let (unpacked, products) = parallel::join(unpacked, products);
         let Unpacked { tables, small_tables, columns } = unpacked?;
         let (int8, bf16, f32) = products?;
         let mut weights = Self { int8, bf16, f32, tables, small_tables, columns, ones: padded(&[], 1.0) };
@@ -203,7 +202,7 @@ fn pack_all<U: Send, P>(
     graph: &Graph,
     products: &[Vec<Part>],
     lines_of: fn(usize, usize) -> usize,
-    pack: impl Fn(&[Part], &mut [Line<[u8; 64]>]) -> Result<U> + Sync,
+    pack: impl Fn(&[Part], &mut [Line<[u8; 64]>]) -> Result<U> + Send + Sync,
     at: impl Fn(U, Memory, usize) -> P,
 ) -> Result<Vec<P>> {
     let lines = |parts: &Vec<Part>| {
@@ -219,8 +218,9 @@ fn pack_all<U: Send, P>(
         rooms.push(room);
         rest = behind;
     }
-    let packed = products.par_iter().zip(rooms).map(|(parts, room)| pack(parts, room));
-    let packed = packed.collect::<Result<Vec<U>>>()?;
+    let work: Vec<_> = products.iter().zip(rooms).collect();
+    let packed = parallel::map(work, |(parts, room)| pack(parts, room));
+    let packed = packed.into_iter().collect::<Result<Vec<U>>>()?;
     let memory: Memory = Arc::new(pages);
     let mut placed = Vec::with_capacity(packed.len());
     let mut first = 0;

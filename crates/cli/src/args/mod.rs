@@ -10,7 +10,8 @@ use std::ffi::OsString;
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use mobilebert::{BackendKind, Precision};
+use mobilebert::Precision;
+use mobilebert_tools::BackendKind;
 
 pub(crate) use measure::{Bench, Profile, ProfileCommand};
 pub(crate) use models::{Compare, Convert, Finetune, Infer, Quantize, Sqnr};

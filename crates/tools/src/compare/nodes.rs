@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn the_reference_backend_is_compared_at_the_same_points() {
         let native = engine(CONFIG, options(Precision::F32));
-        let candle = engine(CONFIG, EngineOptions::new().backend(mobilebert::BackendKind::Candle));
+        let candle = engine(CONFIG, EngineOptions::new().backend(crate::BackendKind::Candle));
         // Two f32 arithmetics of the same graph: 1e-5 of the norm, where int8 is at 1e-2.
         let found = node_by_node(&candle, &native, &batches()).unwrap();
         assert!(found.nodes.iter().all(|node| node.relative_error < 1e-5), "{:?}", found.by_layer());

@@ -7,11 +7,12 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::source::Source;
+use crate::BackendKind;
 use mobilebert::backend::Observer;
 use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::{Node, ParameterId};
 use mobilebert::text::Batch;
-use mobilebert::{BackendKind, Context as _, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Result};
+use mobilebert::{Context as _, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Result};
 
 /// Beside a model: token ids and what the original computed from them, as `eval/reference` writes it.
 pub(super) const EXPECTED: &str = "expected.json";

@@ -223,11 +223,21 @@ pub fn finetune(
     options.check()?;
     let run = || run(source, destination, data, eval_data, options, progress);
     match options.threads {
-        Some(threads) => {
-            EngineOptions::new().threads(threads).make_pool()?.map_or_else(run, |pool| pool.install(run))
-        }
+        Some(threads) => pool(threads)?.install(run),
         None => run(),
     }
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    const MAX_THREADS: usize = 1024;
+    let invalid = |found: String| {
+        ErrorKind::Option { option: "threads", expected: format!("1 to {MAX_THREADS}"), found }.into()
+    };
+    if !(1..=MAX_THREADS).contains(&threads) {
+        return Err(invalid(threads.to_string()));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| invalid(format!("{threads} ({e})")))
 }
 
 fn run(

@@ -1,0 +1,139 @@
+//! What a caller may choose when an engine is loaded.
+
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+
+use crate::backend::native::NativeFactory;
+use crate::backend::parallel::{Place, Pool};
+use crate::backend::{Backend, BackendFactory, LoadOptions, Precision};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::format::WeightSource;
+use crate::graph::Graph;
+
+/// How to load and run a model.
+///
+/// # Threads
+/// The model is loaded, and each pass runs, on the threads that the last call of [`EngineOptions::threads`],
+/// [`EngineOptions::pool`] and [`EngineOptions::on_caller`] names. The results have the same bits on any threads.
+///
+/// Without such a call the threads are those of the rayon pool that the calling thread works for, and for other threads
+/// those of rayon's global pool. Unless the program configures the global pool itself, it has as many threads as the
+/// environment variable `RAYON_NUM_THREADS` says. Without the variable it has as many as
+/// [`std::thread::available_parallelism`] says at its first use: on Linux the CPUs that the process may run on (its
+/// affinity mask), but no more than the CPU quota of its cgroup (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), which is rounded
+/// down, though at least 1.
+///
+/// # Forked processes
+/// Threads do not survive `fork`, so a pool that the parent made is of no use in the child. In a process that was forked
+/// from one that has used this crate, the native backend loads models and runs passes on the calling thread alone, with the
+/// same results. There is one exception: an engine that the child itself loads with [`EngineOptions::threads`] has a new
+/// pool. A pool that is given to [`EngineOptions::pool`], and rayon's global pool, must not have been started by a parent
+/// that never used this crate: that cannot be seen from here, and the child would wait for ever.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct EngineOptions {
+    backend: Option<Arc<dyn BackendFactory>>,
+    precision: Option<Precision>,
+    keep_f32: Vec<String>,
+    threads: Threads,
+}
+
+/// Who shares the work of a pass.
+#[derive(Debug, Clone, Default)]
+enum Threads {
+    #[default]
+    Current,
+    Caller,
+    /// A new pool of so many.
+    New(usize),
+    Pool(Pool),
+}
+
+impl EngineOptions {
+    /// The native backend on rayon's global pool.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Chooses the backend. Default: [`NativeFactory`].
+    pub fn backend(mut self, backend: impl BackendFactory + 'static) -> Self {
+        self.backend = Some(Arc::new(backend));
+        self
+    }
+
+    /// Chooses the arithmetic. Default: int8 if the checkpoint's weights are int8, else f32.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = Some(precision);
+        self
+    }
+
+    /// Leaves the linears, attentions and embeddings whose module path begins with one of these in f32, such as
+    /// `encoder.layer.0.`: besides those that the model itself keeps ([`crate::QuantizationConfig::keep_f32`]).
+    pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.keep_f32 = paths.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Runs on a pool of this many threads, made for this engine. All callers share them: with one thread, two callers
+    /// run one after the other, and [`EngineOptions::on_caller`] lets them run at the same time.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Threads::New(threads);
+        self
+    }
+
+    /// Runs on the caller's pool, which this process has made.
+    pub fn pool(mut self, pool: Arc<ThreadPool>) -> Self {
+        self.threads = Threads::Pool(Pool::of_caller(pool));
+        self
+    }
+
+    /// Loads the model and runs each pass on the thread that asks for it, and on no other: no pool is made or used, and
+    /// as many passes run at once as there are callers. This is for programs with threads of their own, such as the
+    /// workers of a server. A lone pass takes longer than on several threads.
+    ///
+    /// This holds for the native backend. Another backend may use threads of its own.
+    pub fn on_caller(mut self) -> Self {
+        self.threads = Threads::Caller;
+        self
+    }
+
+    /// The threads, made if need be.
+    pub(super) fn place(&self) -> Result<Place> {
+        match &self.threads {
+            Threads::Current => Ok(Place::Current),
+            Threads::Caller => Ok(Place::Caller),
+            Threads::Pool(pool) => Ok(Place::Pool(pool.clone())),
+            &Threads::New(threads) => {
+                // WebAssembly has the calling thread only.
+                const MAX_THREADS: usize = if cfg!(target_family = "wasm") { 1 } else { 1024 };
+                let invalid = |found: String| Error::option("threads", format!("1 to {MAX_THREADS}"), found);
+                if !(1..=MAX_THREADS).contains(&threads) {
+                    return Err(invalid(threads.to_string()));
+                }
+                if cfg!(target_family = "wasm") {
+                    return Ok(Place::Caller);
+                }
+                Pool::new(threads).map(Place::Pool).map_err(|e| invalid(format!("{threads} ({e})")))
+            }
+        }
+    }
+
+    /// A backend with these weights.
+    pub(super) fn load(
+        &self,
+        config: &ModelConfig,
+        graph: Graph,
+        weights: &dyn WeightSource,
+    ) -> Result<Box<dyn Backend>> {
+        let of_model = config.quantization.iter().flat_map(|q| &q.keep_f32);
+        let keep_f32: Vec<String> = of_model.chain(&self.keep_f32).cloned().collect();
+        let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
+        let options = LoadOptions { precision: self.precision, stored, keep_f32: &keep_f32 };
+        match &self.backend {
+            Some(factory) => factory.load(graph, weights, &options),
+            None => NativeFactory::new().load(graph, weights, &options),
+        }
+    }
+}
