@@ -10,84 +10,89 @@ use std::sync::OnceLock;
 /// Environment variable that forces a variant, for tests and comparisons: a name that `mobilebert kernels` lists.
 pub const OVERRIDE: &str = "MOBILEBERT_KERNELS";
 
-/// A tier of instructions. Later tiers are preferred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Isa {
-    /// Plain Rust, any CPU.
-    Scalar,
-    /// AVX2 and FMA: int8 widened to 16 bits, 256-bit registers.
-    Avx2,
-    /// AVX-VNNI: int8 dot products on 256-bit registers.
-    AvxVnni,
-    /// AVX-512 F, BW, DQ and VL: int8 widened to 16 bits, 512-bit registers.
-    Avx512,
-    /// AVX-512 VNNI: int8 dot products on 512-bit registers.
-    Avx512Vnni,
-    /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask for the tiles.
-    Amx,
-    /// NEON: int8 widened to 16 bits, 128-bit registers.
-    Neon,
-    /// NEON with dot products of int8 (FEAT_DotProd).
-    NeonDot,
-    /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. A build has it or has not.
-    WasmSimd128,
+/// Hands the target features of a tier to another macro: `with_features!(Avx2, run!(x))` is `run! { ["avx2" "fma"] x }`.
+///
+/// This is the one list of them. Detection, the trampolines around kernels and those around register tiles all read it, so a
+/// token proves exactly what they enable.
+macro_rules! with_features {
+    (Scalar, $then:ident!($($rest:tt)*)) => { $then! { [] $($rest)* } };
+    (Avx2, $then:ident!($($rest:tt)*)) => { $then! { ["avx2" "fma"] $($rest)* } };
+    (AvxVnni, $then:ident!($($rest:tt)*)) => { $then! { ["avx2" "fma" "avxvnni"] $($rest)* } };
+    (Avx512, $then:ident!($($rest:tt)*)) => {
+        $then! { ["avx512f" "avx512bw" "avx512dq" "avx512vl" "avx2" "fma"] $($rest)* }
+    };
+    (Avx512Vnni, $then:ident!($($rest:tt)*)) => {
+        $then! { ["avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni" "avx2" "fma"] $($rest)* }
+    };
+    (Avx512Bf16, $then:ident!($($rest:tt)*)) => { $then! { ["avx512f" "avx512bf16"] $($rest)* } };
+    // The tiles are used in assembly, which needs no feature of the compiler's.
+    (Amx, $($rest:tt)*) => { with_features! { Avx512Vnni, $($rest)* } };
+    (Neon, $then:ident!($($rest:tt)*)) => { $then! { ["neon"] $($rest)* } };
+    (NeonDot, $then:ident!($($rest:tt)*)) => { $then! { ["neon" "dotprod"] $($rest)* } };
+    (WasmSimd128, $then:ident!($($rest:tt)*)) => { $then! { ["simd128"] $($rest)* } };
 }
+pub(crate) use with_features;
 
-impl Isa {
-    /// Every tier of this architecture, in order of preference, least first.
-    #[cfg(target_arch = "x86_64")]
-    pub const ALL: [Self; 6] =
-        [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
-    /// Every tier of this architecture, in order of preference, least first.
-    #[cfg(target_arch = "aarch64")]
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Neon, Self::NeonDot];
-    /// Every tier of this architecture, in order of preference, least first.
-    #[cfg(target_feature = "simd128")]
-    pub const ALL: [Self; 2] = [Self::Scalar, Self::WasmSimd128];
-    /// Every tier of this architecture, in order of preference, least first.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "simd128")))]
-    pub const ALL: [Self; 1] = [Self::Scalar];
-
-    /// The name that [`OVERRIDE`] takes and kernel names end in.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::AvxVnni => "avxvnni",
-            Self::Avx512 => "avx512",
-            Self::Avx512Vnni => "avx512vnni",
-            Self::Amx => "amx",
-            Self::Neon => "neon",
-            Self::NeonDot => "neondot",
-            Self::WasmSimd128 => "wasm-simd128",
+/// Hands the table of all tiers to another macro, least preferred first: documentation, token, name, and the condition under
+/// which a build has it.
+macro_rules! tiers {
+    ($then:ident) => {
+        $then! {
+            /// Plain Rust, any CPU.
+            Scalar "scalar" all();
+            /// AVX2 and FMA: int8 widened to 16 bits, 256-bit registers.
+            Avx2 "avx2" target_arch = "x86_64";
+            /// AVX-VNNI: int8 dot products on 256-bit registers.
+            AvxVnni "avxvnni" target_arch = "x86_64";
+            /// AVX-512 F, BW, DQ and VL: int8 widened to 16 bits, 512-bit registers.
+            Avx512 "avx512" target_arch = "x86_64";
+            /// AVX-512 VNNI: int8 dot products on 512-bit registers.
+            Avx512Vnni "avx512vnni" target_arch = "x86_64";
+            /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask for the tiles.
+            Amx "amx" target_arch = "x86_64";
+            /// NEON: int8 widened to 16 bits, 128-bit registers.
+            Neon "neon" target_arch = "aarch64";
+            /// NEON with dot products of int8 (FEAT_DotProd).
+            NeonDot "neondot" target_arch = "aarch64";
+            /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. A build has it or has not.
+            WasmSimd128 "wasm-simd128" target_feature = "simd128";
         }
-    }
-
-    /// Whether this CPU, its operating system and this build can run it.
-    pub fn is_supported(self) -> bool {
-        match self {
-            Self::Scalar => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Avx2::new().is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => AvxVnni::new().is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Avx512::new().is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => Avx512Vnni::new().is_some(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Amx => Amx::new().is_some(),
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => Neon::new().is_some(),
-            #[cfg(target_arch = "aarch64")]
-            Self::NeonDot => NeonDot::new().is_some(),
-            #[cfg(target_feature = "simd128")]
-            Self::WasmSimd128 => WasmSimd128::new().is_some(),
-            _ => false,
-        }
-    }
+    };
 }
+pub(crate) use tiers;
+
+macro_rules! isa {
+    ($($(#[$doc:meta])* $token:ident $name:literal $condition:meta;)*) => {
+        /// A tier of instructions. Later tiers are preferred.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Isa {
+            $($(#[$doc])* $token,)*
+        }
+
+        impl Isa {
+            /// Every tier of this architecture, in order of preference, least first.
+            pub const ALL: [Self; [$(#[cfg($condition)] Self::$token),*].len()] =
+                [$(#[cfg($condition)] Self::$token),*];
+
+            /// The name that [`OVERRIDE`] takes and kernel names end in.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$token => $name,)*
+                }
+            }
+
+            /// Whether this CPU, its operating system and this build can run it.
+            pub fn is_supported(self) -> bool {
+                match self {
+                    $(#[cfg($condition)] Self::$token => $token::new().is_some(),)*
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+tiers!(isa);
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,10 +123,13 @@ impl WasmSimd128 {
     }
 }
 
-/// A proof token: `new` detects what the trampolines of `registry.rs` enable; the two lists have to agree.
+/// A proof token: `new` detects the features that [`with_features`] lists for it.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
-    ($detected:ident, $name:ident, $doc:literal, $($feature:tt),*) => {
+    ($name:ident, $detected:ident, $doc:literal) => {
+        with_features!($name, token!($name, $detected, $doc));
+    };
+    ([$($feature:tt)*] $name:ident, $detected:ident, $doc:literal) => {
         #[doc = $doc]
         #[derive(Debug, Clone, Copy)]
         pub(super) struct $name(());
@@ -136,46 +144,23 @@ macro_rules! token {
 }
 
 #[cfg(target_arch = "x86_64")]
-token!(is_x86_feature_detected, Avx2, "Proof of AVX2 and FMA.", "avx2", "fma");
+token!(Avx2, is_x86_feature_detected, "Proof of AVX2 and FMA.");
 #[cfg(target_arch = "x86_64")]
-token!(is_x86_feature_detected, AvxVnni, "Proof of AVX2, FMA and AVX-VNNI.", "avx2", "fma", "avxvnni");
+token!(AvxVnni, is_x86_feature_detected, "Proof of AVX2, FMA and AVX-VNNI.");
 #[cfg(target_arch = "x86_64")]
-token!(
-    is_x86_feature_detected,
-    Avx512,
-    "Proof of AVX-512 F, BW, DQ, VL.",
-    "avx512f",
-    "avx512bw",
-    "avx512dq",
-    "avx512vl",
-    "avx2",
-    "fma"
-);
+token!(Avx512, is_x86_feature_detected, "Proof of AVX-512 F, BW, DQ, VL.");
+#[cfg(target_arch = "x86_64")]
+token!(Avx512Vnni, is_x86_feature_detected, "Proof of AVX-512 F, BW, DQ, VL, VNNI.");
 #[cfg(target_arch = "x86_64")]
 token!(
-    is_x86_feature_detected,
-    Avx512Vnni,
-    "Proof of AVX-512 F, BW, DQ, VL, VNNI.",
-    "avx512f",
-    "avx512bw",
-    "avx512dq",
-    "avx512vl",
-    "avx512vnni",
-    "avx2",
-    "fma"
-);
-#[cfg(target_arch = "x86_64")]
-token!(
-    is_x86_feature_detected,
     Avx512Bf16,
-    "Proof of AVX-512 F and BF16: no tier of its own, since only bf16 products differ.",
-    "avx512f",
-    "avx512bf16"
+    is_x86_feature_detected,
+    "Proof of AVX-512 F and BF16: no tier of its own, since only bf16 products differ."
 );
 #[cfg(target_arch = "aarch64")]
-token!(is_aarch64_feature_detected, Neon, "Proof of NEON.", "neon");
+token!(Neon, is_aarch64_feature_detected, "Proof of NEON.");
 #[cfg(target_arch = "aarch64")]
-token!(is_aarch64_feature_detected, NeonDot, "Proof of NEON and its dot products.", "neon", "dotprod");
+token!(NeonDot, is_aarch64_feature_detected, "Proof of NEON and its dot products.");
 
 /// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that the kernel lets this process use the tiles.
 #[cfg(target_arch = "x86_64")]
@@ -191,7 +176,7 @@ impl Amx {
         allowed.then_some(&Self(()))
     }
 
-    /// What it proves besides.
+    /// The proof of AVX-512 VNNI that this one includes.
     pub(super) fn vnni(self) -> Avx512Vnni {
         Avx512Vnni(())
     }

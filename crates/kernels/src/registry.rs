@@ -6,13 +6,7 @@ use super::aligned::Line;
 use super::attention::{Attention, KeyScales};
 use super::embedding::PositionAndType;
 use super::gemm::{FloatRows, Gemm, Tiles};
-#[cfg(target_feature = "simd128")]
-use super::isa::WasmSimd128;
-#[cfg(target_arch = "x86_64")]
-use super::isa::{Amx, Avx2, Avx512, Avx512Vnni, AvxVnni};
-use super::isa::{Isa, Scalar};
-#[cfg(target_arch = "aarch64")]
-use super::isa::{Neon, NeonDot};
+use super::isa::{self, Isa, Scalar, tiers, with_features};
 use super::norm::LayerNorm;
 use super::quantize::QuantizedRowsMut;
 
@@ -66,45 +60,45 @@ pub trait Kernels: Send + Sync + fmt::Debug {
 
 /// Implements [`Kernels`] for a token: each method is a trampoline that enables the token's features around the generic body.
 macro_rules! kernels {
-    ($token:ident, $isa:ident $(, $features:literal)?) => {
-        impl Kernels for $token {
+    ([$($feature:tt)*] $token:ident) => {
+        impl Kernels for isa::$token {
             fn isa(&self) -> Isa {
-                Isa::$isa
+                Isa::$token
             }
 
             fn peak(&self, kernel: Kernel, macs: u64) -> u64 {
                 let mut done = 0;
                 let to = &mut done;
-                kernels!(@call [$($features)?] $token, self, peak::peak(kernel: Kernel, macs: u64, to: &mut u64));
+                kernels!(@call [$($feature)*] $token, self, peak::peak(kernel: Kernel, macs: u64, to: &mut u64));
                 done
             }
 
             fn gemm(&self, arguments: Gemm<'_>) {
                 arguments.check();
-                kernels!(@call [$($features)?] $token, self, gemm::gemm(arguments: Gemm<'_>))
+                kernels!(@call [$($feature)*] $token, self, gemm::gemm(arguments: Gemm<'_>))
             }
 
             fn attention(&self, arguments: Attention<'_>) {
                 arguments.check();
-                kernels!(@call [$($features)?] $token, self, attention::attention(arguments: Attention<'_>))
+                kernels!(@call [$($feature)*] $token, self, attention::attention(arguments: Attention<'_>))
             }
 
             fn quantize(&self, rows: usize, width: usize, x: FloatRows<'_>, to: QuantizedRowsMut<'_>) {
-                kernels!(@call [$($features)?] $token, self, quantize::quantize_rows(
+                kernels!(@call [$($feature)*] $token, self, quantize::quantize_rows(
                     rows: usize, width: usize, x: FloatRows<'_>, to: QuantizedRowsMut<'_>
                 ))
             }
 
             fn normalize(&self, width: usize, x: &mut [f32], norm: LayerNorm<'_>) {
                 norm.check(width);
-                kernels!(@call [$($features)?] $token, self, norm::normalize_rows(
+                kernels!(@call [$($feature)*] $token, self, norm::normalize_rows(
                     width: usize, x: &mut [f32], norm: LayerNorm<'_>
                 ))
             }
 
             fn position_and_type(&self, arguments: PositionAndType<'_>) {
                 arguments.check();
-                kernels!(@call [$($features)?] $token, self, embedding::position_and_type(
+                kernels!(@call [$($feature)*] $token, self, embedding::position_and_type(
                     arguments: PositionAndType<'_>
                 ))
             }
@@ -116,13 +110,13 @@ macro_rules! kernels {
                 keys: &mut [Line<[i8; 64]>],
                 scales: &mut [KeyScales],
             ) {
-                kernels!(@call [$($features)?] $token, self, pack_heads::pack_keys(
+                kernels!(@call [$($feature)*] $token, self, pack_heads::pack_keys(
                     size: (usize, usize), x: FloatRows<'_>, keys: &mut [Line<[i8; 64]>], scales: &mut [KeyScales]
                 ))
             }
 
             fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]) {
-                kernels!(@call [$($features)?] $token, self, pack_heads::value_scales(
+                kernels!(@call [$($feature)*] $token, self, pack_heads::value_scales(
                     size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]
                 ))
             }
@@ -134,19 +128,19 @@ macro_rules! kernels {
                 scales: &[Line<[f32; 16]>],
                 values: &mut [Line<[i8; 64]>],
             ) {
-                kernels!(@call [$($features)?] $token, self, pack_heads::pack_values(
+                kernels!(@call [$($feature)*] $token, self, pack_heads::pack_values(
                     size: (usize, usize), x: FloatRows<'_>, scales: &[Line<[f32; 16]>], values: &mut [Line<[i8; 64]>]
                 ))
             }
         }
     };
-    (@call [$($features:literal)?] $token:ident, $self:ident, $module:ident::$body:ident($($name:ident: $type:ty),*)) => {{
-        $(#[target_feature(enable = $features)])?
-        fn run(s: $token, $($name: $type),*) {
+    (@call [$($feature:tt)*] $token:ident, $self:ident, $module:ident::$body:ident($($name:ident: $type:ty),*)) => {{
+        $(#[target_feature(enable = $feature)])*
+        fn run(s: isa::$token, $($name: $type),*) {
             super::$module::$body(s, $($name),*);
         }
-        // SAFETY: the token proves that the CPU has the features that `run` enables: isa.rs detects the same list. (The
-        // scalar variant enables none.)
+        // SAFETY: the token proves that the CPU has the features that `run` enables: its detection and this macro are given
+        // the same list. (The scalar variant enables none.)
         #[allow(unused_unsafe)]
         unsafe {
             run(*$self, $($name),*)
@@ -154,50 +148,42 @@ macro_rules! kernels {
     }};
 }
 
-kernels!(Scalar, Scalar);
-#[cfg(target_arch = "x86_64")]
-kernels!(Avx2, Avx2, "avx2,fma");
-#[cfg(target_arch = "x86_64")]
-kernels!(AvxVnni, AvxVnni, "avx2,fma,avxvnni");
-#[cfg(target_arch = "x86_64")]
-kernels!(Avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
-#[cfg(target_arch = "x86_64")]
-kernels!(Avx512Vnni, Avx512Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
-#[cfg(target_arch = "x86_64")]
-kernels!(Amx, Amx, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma");
-#[cfg(target_arch = "aarch64")]
-kernels!(Neon, Neon, "neon");
-#[cfg(target_arch = "aarch64")]
-kernels!(NeonDot, NeonDot, "neon,dotprod");
-#[cfg(target_feature = "simd128")]
-kernels!(WasmSimd128, WasmSimd128, "simd128");
+/// What there is once for each tier.
+macro_rules! registry {
+    ($($(#[$doc:meta])* $token:ident $name:literal $condition:meta;)*) => {
+        $(
+            #[cfg($condition)]
+            with_features!($token, kernels!($token));
+        )*
 
-/// The kernels of an instruction set, if this CPU has it.
-pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
-    fn any<K: Kernels>(token: Option<&'static K>) -> Option<&'static dyn Kernels> {
-        token.map(|k| k as _)
-    }
-    match isa {
-        Isa::Scalar => any(Scalar::new()),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => any(Avx2::new()),
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => any(AvxVnni::new()),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => any(Avx512::new()),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => any(Avx512Vnni::new()),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Amx => any(Amx::new()),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => any(Neon::new()),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDot => any(NeonDot::new()),
-        #[cfg(target_feature = "simd128")]
-        Isa::WasmSimd128 => any(WasmSimd128::new()),
-        _ => None,
-    }
+        /// The kernels of an instruction set, if this CPU has it.
+        pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
+            fn any<K: Kernels>(token: Option<&'static K>) -> Option<&'static dyn Kernels> {
+                token.map(|k| k as _)
+            }
+            match isa {
+                $(#[cfg($condition)] Isa::$token => any(isa::$token::new()),)*
+                _ => None,
+            }
+        }
+
+        /// Rows and columns of the int8, the bf16 and the f32 register tile.
+        fn tiles(isa: Isa) -> [(usize, usize); 3] {
+            fn of<S: Tiles>() -> [(usize, usize); 3] {
+                [
+                    (S::ROWS_I8, 16 * S::STRIPS_I8),
+                    (S::ROWS_BF16, 16 * S::STRIPS_BF16),
+                    (S::ROWS_F32, 16 * S::STRIPS_F32),
+                ]
+            }
+            match isa {
+                $(#[cfg($condition)] Isa::$token => of::<isa::$token>(),)*
+                _ => of::<Scalar>(),
+            }
+        }
+    };
 }
+tiers!(registry);
 
 /// Every set of kernels that this CPU can run, least preferred first.
 pub fn supported() -> impl Iterator<Item = &'static dyn Kernels> {
@@ -225,36 +211,6 @@ pub struct Variant {
     pub supported: bool,
     /// Whether it runs when nothing is forced.
     pub picked: bool,
-}
-
-/// Rows and columns of the int8, the bf16 and the f32 register tile.
-fn tiles(isa: Isa) -> [(usize, usize); 3] {
-    fn of<S: Tiles>() -> [(usize, usize); 3] {
-        [
-            (S::ROWS_I8, 16 * S::STRIPS_I8),
-            (S::ROWS_BF16, 16 * S::STRIPS_BF16),
-            (S::ROWS_F32, 16 * S::STRIPS_F32),
-        ]
-    }
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => of::<Avx2>(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => of::<AvxVnni>(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => of::<Avx512>(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => of::<Avx512Vnni>(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Amx => of::<Amx>(),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => of::<Neon>(),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDot => of::<NeonDot>(),
-        #[cfg(target_feature = "simd128")]
-        Isa::WasmSimd128 => of::<WasmSimd128>(),
-        _ => of::<Scalar>(),
-    }
 }
 
 /// The kernels of every instruction set.

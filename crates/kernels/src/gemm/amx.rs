@@ -8,7 +8,7 @@ use std::arch::asm;
 
 use super::products::{F32, Int8};
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile, power_of_two};
-use crate::isa::{Amx, Avx512Vnni};
+use crate::isa::{Amx, Avx512Vnni, with_features};
 
 /// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of them to load.
 const FEWEST_ROWS: usize = 4;
@@ -240,9 +240,9 @@ impl Tiles for Amx {
     ) {
         let weights = weights.bytes();
         if rows < FEWEST_ROWS {
-            compiled_tile!(
-                ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"]
-                Int8(self.vnni()), Int8<Avx512Vnni>, rows, x, weights, sums
+            with_features!(
+                Avx512Vnni,
+                compiled_tile!(Int8(self.vnni()), Int8<Avx512Vnni>, rows, x, weights, sums)
             );
             return;
         }
@@ -251,10 +251,7 @@ impl Tiles for Amx {
 
     #[inline(always)]
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-        compiled_tile!(
-            ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"]
-            F32(self), F32<Amx>, rows, bytes(x), weights.bytes(), sums
-        );
+        with_features!(Amx, compiled_tile!(F32(self), F32<Amx>, rows, bytes(x), weights.bytes(), sums));
     }
 
     /// Always with tiles, so that a row's sums do not depend on the rows beside it.

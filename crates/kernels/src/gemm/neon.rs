@@ -10,7 +10,7 @@ use std::arch::asm;
 use super::products::F32;
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile};
 use crate::aligned::Line;
-use crate::isa::NeonDot;
+use crate::isa::{NeonDot, with_features};
 use crate::simd::{Dot, sdot};
 
 /// [`sdot`] with one group of four bytes of `a` for all columns.
@@ -45,7 +45,10 @@ impl Tiles for NeonDot {
 
     #[inline(always)]
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-        compiled_tile!(["neon,dotprod"] F32(self), F32<NeonDot>, rows, bytes(x), weights.bytes(), sums);
+        with_features!(
+            NeonDot,
+            compiled_tile!(F32(self), F32<NeonDot>, rows, bytes(x), weights.bytes(), sums)
+        );
     }
 }
 

@@ -10,9 +10,9 @@ use super::products::{Bf16, F32, Int8, Products};
 use crate::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
-use crate::isa::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
+use crate::isa::{Scalar, with_features};
 use crate::simd::{Dot, LANES};
 
 /// Most rows that a tile may have on any instruction set.
@@ -100,10 +100,10 @@ pub(crate) trait Tiles: Dot {
     }
 }
 
-/// Calls [`tile`], compiled for some features.
+/// Calls [`tile`], compiled for some features; to be called by [`with_features`].
 macro_rules! compiled_tile {
-    ([$($features:literal)?] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {{
-        $(#[target_feature(enable = $features)])?
+    ([$($feature:tt)*] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {{
+        $(#[target_feature(enable = $feature)])*
         #[inline(never)]
         fn run(
             products: $type,
@@ -131,7 +131,7 @@ pub(super) fn bytes((x, stride): (&[f32], usize)) -> (&[u8], usize) {
 }
 
 macro_rules! tiles {
-    ($token:ident, [$($features:literal)?] $(, $bf16:item)?) => {
+    ([$($feature:tt)*] $token:ident $(, $bf16:item)?) => {
         impl Tiles for $token {
             #[inline(always)]
             fn dot_tile(
@@ -142,12 +142,12 @@ macro_rules! tiles {
                 sums: &mut Sums,
                 _registers: &mut Registers,
             ) {
-                compiled_tile!([$($features)?] Int8(self), Int8<$token>, rows, x, weights.bytes(), sums);
+                compiled_tile!([$($feature)*] Int8(self), Int8<$token>, rows, x, weights.bytes(), sums);
             }
 
             #[inline(always)]
             fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-                compiled_tile!([$($features)?] F32(self), F32<$token>, rows, bytes(x), weights.bytes(), sums);
+                compiled_tile!([$($feature)*] F32(self), F32<$token>, rows, bytes(x), weights.bytes(), sums);
             }
 
             $($bf16)?
@@ -155,37 +155,39 @@ macro_rules! tiles {
     };
 }
 
-tiles!(Scalar, []);
+with_features!(Scalar, tiles!(Scalar));
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx2, ["avx2,fma"]);
+with_features!(Avx2, tiles!(Avx2));
 #[cfg(target_arch = "x86_64")]
-tiles!(AvxVnni, ["avx2,fma,avxvnni"]);
+with_features!(AvxVnni, tiles!(AvxVnni));
 #[cfg(target_arch = "x86_64")]
-tiles!(Avx512, ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"]);
+with_features!(Avx512, tiles!(Avx512));
 #[cfg(target_arch = "x86_64")]
-tiles!(
+with_features!(
     Avx512Vnni,
-    ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"],
-    /// Some CPUs with VNNI have bf16 products too.
-    #[inline(always)]
-    fn bf16_tile(
-        self,
-        rows: usize,
-        x: (&[u8], usize),
-        weights: Strips<'_, [u8; 64]>,
-        sums: &mut Sums,
-        _registers: &mut Registers,
-    ) {
-        match Avx512Bf16::new() {
-            Some(&token) => {
-                compiled_tile!(["avx512f,avx512bf16"] token, Avx512Bf16, rows, x, weights, sums)
+    tiles!(
+        Avx512Vnni,
+        /// Some CPUs with VNNI have bf16 products too.
+        #[inline(always)]
+        fn bf16_tile(
+            self,
+            rows: usize,
+            x: (&[u8], usize),
+            weights: Strips<'_, [u8; 64]>,
+            sums: &mut Sums,
+            _registers: &mut Registers,
+        ) {
+            match Avx512Bf16::new() {
+                Some(&token) => {
+                    with_features!(Avx512Bf16, compiled_tile!(token, Avx512Bf16, rows, x, weights, sums))
+                }
+                None => tile(Bf16(self), rows, x, weights, sums),
             }
-            None => tile(Bf16(self), rows, x, weights, sums),
         }
-    }
+    )
 );
 #[cfg(target_arch = "aarch64")]
-tiles!(Neon, ["neon"]);
+with_features!(Neon, tiles!(Neon));
 
 /// The products of `rows` rows (at most `P::ROWS`), `stride` bytes apart in `x`, with some strips.
 ///
