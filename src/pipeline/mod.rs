@@ -1,6 +1,7 @@
 //! TEXT -> ANSWER: text, model and head composed; decoding and thresholds live here.
 
 mod embedder;
+mod exp;
 mod fill_mask;
 mod question_answering;
 mod runner;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::exp::exp;
 use super::runner::Runner;
 use super::scores::best_first;
 use crate::config::Head;
@@ -374,8 +375,8 @@ fn answer(context: &str, score: f32, span: Span) -> Answer {
 struct Search {
     top_k: usize,
     max_answer_len: usize,
-    starts: LogSum,
-    ends: LogSum,
+    starts: ExpSum,
+    ends: ExpSum,
     /// Start and end logit of `[CLS]` in the window where their sum is least: where "no answer" is least likely.
     null: Option<(f32, f32)>,
     spans: Vec<Candidate>,
@@ -401,8 +402,8 @@ impl Search {
         Self {
             top_k,
             max_answer_len,
-            starts: LogSum::new(),
-            ends: LogSum::new(),
+            starts: ExpSum::new(),
+            ends: ExpSum::new(),
             null: None,
             spans: Vec::new(),
             floor: f32::NEG_INFINITY,
@@ -475,18 +476,19 @@ impl Search {
             self.spans.push(Candidate { start, end, span: Span::default() });
             self.keep_best();
         }
-        let normaliser = self.starts.value() + self.ends.value();
-        self.spans.iter().map(|c| ((c.logit() as f64 - normaliser).exp() as f32, *c)).collect()
+        let (max, sum) = (self.starts.max + self.ends.max, self.starts.sum * self.ends.sum);
+        let score = |c: &Candidate| (exp(f64::from(c.logit()) - max) / sum) as f32;
+        self.spans.iter().map(|c| (score(c), *c)).collect()
     }
 }
 
-/// `ln(sum(exp(x)))` of numbers that arrive one by one.
-struct LogSum {
+/// `sum(exp(x))` of numbers that arrive one by one, as `sum * exp(max)`, which does not overflow.
+struct ExpSum {
     max: f64,
     sum: f64,
 }
 
-impl LogSum {
+impl ExpSum {
     fn new() -> Self {
         Self { max: f64::NEG_INFINITY, sum: 0.0 }
     }
@@ -494,14 +496,10 @@ impl LogSum {
     fn add(&mut self, x: f32) {
         let x = f64::from(x);
         if x > self.max {
-            self.sum = self.sum * (self.max - x).exp() + 1.0;
+            self.sum = self.sum * exp(self.max - x) + 1.0;
             self.max = x;
         } else {
-            self.sum += (x - self.max).exp();
+            self.sum += exp(x - self.max);
         }
-    }
-
-    fn value(&self) -> f64 {
-        self.max + self.sum.ln()
     }
 }

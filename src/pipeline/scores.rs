@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::exp::{exp, sigmoid};
 use crate::config::ProblemType;
 use crate::error::{Error, Result};
 
@@ -50,19 +51,18 @@ impl FunctionToApply {
         };
         match resolved {
             Self::Softmax => softmax(logits),
-            Self::Sigmoid => logits.iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect(),
+            Self::Sigmoid => logits.iter().map(|&x| sigmoid(x)).collect(),
             Self::Auto | Self::None => logits.to_vec(),
         }
     }
 }
 
-/// `exp(x - max) / sum`.
+/// `exp(x - max) / sum`, in f64 until the end: the same logits have the same scores on every machine.
 pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut scores: Vec<f32> = logits.iter().map(|&x| (x - max).exp()).collect();
-    let sum: f32 = scores.iter().sum();
-    scores.iter_mut().for_each(|s| *s /= sum);
-    scores
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let powers: Vec<f64> = logits.iter().map(|&x| exp(f64::from(x) - max)).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| (power / sum) as f32).collect()
 }
 
 /// Descending by score; equal scores keep the given order of `tie`.
@@ -83,4 +83,36 @@ pub(super) fn top_k(scores: &[f32], k: usize) -> Vec<usize> {
     indices.truncate(k);
     indices.sort_unstable_by(order);
     indices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits(scores: &[f32]) -> Vec<u32> {
+        scores.iter().map(|score| score.to_bits()).collect()
+    }
+
+    /// The bits that x86-64 computed. Every machine has to compute the same.
+    #[test]
+    fn bits_are_those_recorded() {
+        let logits = [3.217, -1.5, 0.0, 3.2169998, -88.25, 12.0625, f32::MIN_POSITIVE];
+        assert_eq!(bits(&softmax(&logits)), RECORDED.0);
+        let sigmoids = FunctionToApply::Sigmoid.apply(&logits, None);
+        assert_eq!(bits(&sigmoids), RECORDED.1);
+    }
+
+    const RECORDED: ([u32; 7], [u32; 7]) = (
+        [0x3916_FAB4, 0x35AC_CE7D, 0x36C1_9DCA, 0x3916_FAB1, 0x0000_0013, 0x3F7F_EC49, 0x36C1_9DCA],
+        [0x3F76_22D6, 0x3E3A_CDC2, 0x3F00_0000, 0x3F76_22D5, 0x0033_586B, 0x3F7F_FF9F, 0x3F00_0000],
+    );
+
+    #[test]
+    fn softmax_takes_any_finite_logits() {
+        assert_eq!(softmax(&[f32::MAX, f32::MIN]), [1.0, 0.0]);
+        assert_eq!(softmax(&[-3e38, -3e38]), [0.5, 0.5]);
+        assert_eq!(softmax(&[]), [0.0; 0]);
+        let sum: f32 = softmax(&[1.0, 2.0, 3.0, -4.0]).iter().sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+    }
 }
