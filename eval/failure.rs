@@ -1,6 +1,5 @@
 //! Why a command ended early, and the exit code that says so.
 
-use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,7 +46,7 @@ impl Failure {
         let (message, code) = match self {
             Failure::Library(error) => {
                 let usage = matches!(error.kind(), ErrorKind::Option { .. });
-                (describe(error), if usage { USAGE } else { FAILED })
+                (error.with_causes(error.to_string()), if usage { USAGE } else { FAILED })
             }
             Failure::Usage(message) => (message.clone(), USAGE),
             Failure::Input(message) => (message.clone(), FAILED),
@@ -56,20 +55,6 @@ impl Failure {
         let _ = writeln!(io::stderr().lock(), "mobilebert-eval: {message}");
         ExitCode::from(code)
     }
-}
-
-/// The error and those of its sources that add something.
-fn describe(error: &Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
-    message
 }
 
 /// Writes to standard output.

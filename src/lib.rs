@@ -60,6 +60,6 @@ pub use pipeline::{
 };
 pub use source::{BUILT_IN, ModelFiles};
 pub use text::{
-    Batch, Encoding, Span, SpecialIds, TextIndex, TokenizedText, Tokenizer, TokenizerFiles, Window,
-    WindowOptions, Windows,
+    Batch, Encoding, OffsetUnit, Span, SpecialIds, TextIndex, TokenizedText, Tokenizer, TokenizerFiles,
+    Window, WindowOptions, Windows,
 };

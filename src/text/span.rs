@@ -90,14 +90,15 @@ pub struct TextIndex<'a> {
     total: Count,
 }
 
+/// Code points and UTF-16 units of some bytes. A character counts at its first byte.
 #[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    chars: usize,
-    utf16: usize,
+pub(super) struct Count {
+    pub(super) chars: usize,
+    pub(super) utf16: usize,
 }
 
 impl Count {
-    fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.chars += usize::from(byte & 0xC0 != 0x80);
             // Four-byte characters are the ones outside the basic plane: two UTF-16 units.
@@ -140,11 +141,6 @@ impl<'a> TextIndex<'a> {
     /// A byte span in code points; `None` if either end is inside a character or behind the text.
     pub fn chars_span(&self, span: Span) -> Option<Span> {
         Some(Span::new(self.chars(span.start)?, self.chars(span.end)?))
-    }
-
-    /// A byte span in UTF-16 units; `None` if either end is inside a character or behind the text.
-    pub fn utf16_span(&self, span: Span) -> Option<Span> {
-        Some(Span::new(self.utf16(span.start)?, self.utf16(span.end)?))
     }
 
     /// The byte where code point `offset` begins (the text's length for the number of its code points); `None` behind

@@ -37,6 +37,9 @@ pub(super) trait Task {
     ) -> Result<(), Failure>;
 }
 
+/// The code of a record that could not be read, the same as that of the library's `ErrorKind::Input`.
+const UNREADABLE: &str = "input";
+
 /// Runs the task on each record.
 pub(super) fn run<T: Task>(
     task: &T,
@@ -55,19 +58,19 @@ pub(super) fn run<T: Task>(
         let mut outcomes = run_batch(task, &batch).into_iter();
         for record in &batch {
             let problem = match &record.fields {
-                Err(problem) => problem.clone(),
+                Err(problem) => (problem.clone(), UNREADABLE),
                 Ok(fields) => match outcomes.next() {
                     Some(Ok(outcome)) => {
                         task.write(output, record, fields, outcome)?;
                         continue;
                     }
                     Some(Err(error)) if records.is_single() => return Err(error.into()),
-                    Some(Err(error)) => describe(&error),
-                    None => "no result".to_owned(),
+                    Some(Err(error)) => (describe(&error), error.code()),
+                    None => ("no result".to_owned(), UNREADABLE),
                 },
             };
             failed += 1;
-            output.error(record, &problem)?;
+            output.error(record, &problem.0, problem.1)?;
         }
         output.flush()?;
         progress.update(end, total);

@@ -1,6 +1,5 @@
 //! Why a command ended early, and the exit code that says so.
 
-use std::error::Error as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -90,7 +89,7 @@ fn with_flags(message: &str) -> String {
 
 /// The error in the words of the command line, and those of its sources that add something.
 pub(super) fn describe(error: &Error) -> String {
-    let mut message = match error.kind() {
+    let message = match error.kind() {
         ErrorKind::Option { option, expected, found } => {
             let places: String = error.context().map(|place| format!("{place}: ")).collect();
             format!("{places}{} is {found}; expected {}", flag(option), with_flags(expected))
@@ -98,13 +97,5 @@ pub(super) fn describe(error: &Error) -> String {
         ErrorKind::TooLong { .. } => with_flags(&error.to_string()),
         _ => error.to_string(),
     };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
-    message
+    error.with_causes(message)
 }

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use mobilebert::TextIndex;
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{Global, OffsetUnit};
+use super::args::Global;
 use super::failure::Failure;
 use super::input::Record;
 use super::table::TableFormat;
@@ -129,12 +128,12 @@ impl Output {
         self.write_row(repeated(record, width).chain(results))
     }
 
-    /// Writes the failure of one record in the place of its result.
-    pub(super) fn error(&mut self, record: &Record, problem: &str) -> Result<(), Failure> {
+    /// Writes the failure of one record in the place of its result. JSON has the library's `code` for it, too.
+    pub(super) fn error(&mut self, record: &Record, problem: &str, code: &str) -> Result<(), Failure> {
         let message = format!("{}: {problem}", record.place);
         match self.format() {
             Format::Human => self.line(format_args!("error: {message}")),
-            Format::Json => self.json(&json!({ "error": message })),
+            Format::Json => self.json(&json!({ "error": message, "code": code })),
             Format::Table => {
                 let (width, results) = self.widths;
                 let results = std::iter::repeat_n(&b""[..], results).chain([message.as_bytes()]);
@@ -170,26 +169,4 @@ impl Output {
 /// The cells of the input's row, brought to the header's width.
 fn repeated(record: &Record, width: usize) -> impl Iterator<Item = &[u8]> {
     record.cells.iter().map(Vec::as_slice).chain(std::iter::repeat(&b""[..])).take(width)
-}
-
-/// Byte offsets of one text in the unit that the user asked for.
-pub(super) struct Offsets<'t> {
-    unit: OffsetUnit,
-    index: Option<TextIndex<'t>>,
-}
-
-impl<'t> Offsets<'t> {
-    pub(super) fn new(unit: OffsetUnit, text: &'t str) -> Self {
-        Self { unit, index: (unit != OffsetUnit::Bytes).then(|| TextIndex::new(text)) }
-    }
-
-    /// A byte offset on a character boundary, in the unit.
-    pub(super) fn convert(&self, byte: usize) -> usize {
-        let Some(index) = &self.index else { return byte };
-        let converted = match self.unit {
-            OffsetUnit::Utf16 => index.utf16(byte),
-            OffsetUnit::Chars | OffsetUnit::Bytes => index.chars(byte),
-        };
-        converted.unwrap_or(byte)
-    }
 }

@@ -15,7 +15,7 @@ use mobilebert_tools::BackendKind;
 
 pub(crate) use measure::{Bench, Profile, ProfileCommand};
 pub(crate) use models::{Compare, Convert, Finetune, Infer, Quantize, Sqnr};
-pub(crate) use texts::{Answer, AtOnce, Batch, Classify, Embed, FillMask, OffsetUnit, Tag, Texts, Tokenize};
+pub(crate) use texts::{Answer, AtOnce, Batch, Classify, Embed, FillMask, Tag, Texts, Tokenize};
 
 const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
 

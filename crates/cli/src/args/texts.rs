@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use mobilebert::{AggregationStrategy, FunctionToApply, LongText, Pooling};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use mobilebert::{AggregationStrategy, FunctionToApply, LongText, OffsetUnit, Pooling};
 
 pub(super) const EXAMPLE_ANSWER: &str = "\
 Example:
@@ -83,15 +83,14 @@ pub(crate) struct Batch {
     pub(crate) output: Option<PathBuf>,
 }
 
-/// What `start`, `end` and `offsets` count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OffsetUnit {
-    /// Bytes of UTF-8: Rust, Go, C
-    Bytes,
-    /// Code points: Python
-    Chars,
-    /// UTF-16 units: JavaScript, Java, C#
-    Utf16,
+/// Reads the unit of offsets; the names are plurals.
+fn offset_unit() -> impl TypedValueParser<Value = OffsetUnit> {
+    let units = [
+        PossibleValue::new("bytes").help("Bytes of UTF-8: Rust, Go, C"),
+        PossibleValue::new("chars").help("Code points: Python"),
+        PossibleValue::new("utf16").help("UTF-16 units: JavaScript, Java, C#"),
+    ];
+    PossibleValuesParser::new(units).try_map(|name| name.parse::<OffsetUnit>())
 }
 
 /// `mobilebert answer`
@@ -140,7 +139,7 @@ pub(crate) struct Answer {
     #[arg(long)]
     pub(crate) no_special_tokens_in_text: bool,
     /// Unit of start and end
-    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    #[arg(long, value_name = "UNIT", default_value = "bytes", value_parser = offset_unit())]
     pub(crate) offsets: OffsetUnit,
 }
 
@@ -198,7 +197,7 @@ pub(crate) struct Tag {
     #[arg(long, value_name = "N")]
     pub(crate) doc_stride: Option<usize>,
     /// Unit of start and end
-    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    #[arg(long, value_name = "UNIT", default_value = "bytes", value_parser = offset_unit())]
     pub(crate) offsets: OffsetUnit,
 }
 
@@ -242,6 +241,6 @@ pub(crate) struct Tokenize {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
     pub(crate) pair: Option<String>,
     /// Unit of the offsets
-    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    #[arg(long, value_name = "UNIT", default_value = "bytes", value_parser = offset_unit())]
     pub(crate) offsets: OffsetUnit,
 }

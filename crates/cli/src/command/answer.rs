@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use mobilebert::{PreparedContext, QuestionAnswering, QuestionAnsweringOptions, Result};
+use mobilebert::{OffsetUnit, PreparedContext, QuestionAnswering, QuestionAnsweringOptions, Result};
 use serde::Serialize;
 
 use super::run_task;
-use crate::args::{self, Global, OffsetUnit};
+use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records, read_text};
-use crate::output::{Format, Offsets, Output};
+use crate::output::{Format, Output};
 use crate::table::Column;
 
 /// The argument that stands for standard input.
@@ -30,7 +30,7 @@ struct Answering<'c> {
 /// What is done once for all questions.
 struct Shared<'c> {
     context: PreparedContext<'c>,
-    offsets: Offsets<'c>,
+    text: &'c str,
 }
 
 /// One line of JSON.
@@ -49,10 +49,7 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let records = records(args)?;
     let several = !records.is_single();
     let pipeline = options(args, global).open(global.model("qa"))?;
-    let share = |context| {
-        let offsets = Offsets::new(args.offsets, context);
-        Ok::<_, Failure>(Shared { context: pipeline.prepare(context)?, offsets })
-    };
+    let share = |text| Ok::<_, Failure>(Shared { context: pipeline.prepare(text)?, text });
     let shared = context.as_deref().map(share).transpose()?;
     let task = Answering { pipeline, shared, unit: args.offsets, several };
     let results = ["question_index", "score", "start", "end", "answer"];
@@ -142,16 +139,11 @@ impl Task for Answering<'_> {
         output: &mut Output,
         record: &Record,
         fields: &[String],
-        answers: Self::Outcome,
+        mut answers: Self::Outcome,
     ) -> Result<(), Failure> {
-        let own;
-        let offsets = match &self.shared {
-            Some(shared) => &shared.offsets,
-            None => {
-                own = Offsets::new(self.unit, fields.get(1).map(String::as_str).unwrap_or_default());
-                &own
-            }
-        };
+        let own = || fields.get(1).map(String::as_str).unwrap_or_default();
+        let context = self.shared.as_ref().map_or_else(own, |shared| shared.text);
+        self.unit.convert(context, answers.iter_mut().flat_map(|a| [&mut a.start, &mut a.end]))?;
         if self.several && output.format() == Format::Human {
             output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
         }
@@ -159,8 +151,8 @@ impl Task for Answering<'_> {
             let line = Line {
                 question_index: self.several.then_some(record.index),
                 score: found.score,
-                start: offsets.convert(found.start),
-                end: offsets.convert(found.end),
+                start: found.start,
+                end: found.end,
                 answer: &found.answer,
             };
             match output.format() {

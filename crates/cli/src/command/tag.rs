@@ -1,13 +1,13 @@
 //! `mobilebert tag`
 
-use mobilebert::{Entity, Result, TokenClassification, TokenClassificationOptions};
+use mobilebert::{Entity, OffsetUnit, Result, TokenClassification, TokenClassificationOptions};
 
 use super::run_task;
-use crate::args::{self, Global, OffsetUnit};
+use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Offsets, Output};
+use crate::output::{Format, Output};
 
 struct Tagging {
     pipeline: TokenClassification,
@@ -49,10 +49,7 @@ impl Task for Tagging {
         fields: &[String],
         mut entities: Vec<Entity>,
     ) -> Result<(), Failure> {
-        let offsets = Offsets::new(self.offsets, &fields[0]);
-        for entity in &mut entities {
-            (entity.start, entity.end) = (offsets.convert(entity.start), offsets.convert(entity.end));
-        }
+        self.offsets.convert(&fields[0], entities.iter_mut().flat_map(|e| [&mut e.start, &mut e.end]))?;
         if output.format() == Format::Json {
             return output.json(&entities);
         }

@@ -1,14 +1,14 @@
 //! `mobilebert tokenize`
 
-use mobilebert::{Encoding, ModelFiles, Result, Tokenizer};
+use mobilebert::{Encoding, ModelFiles, OffsetUnit, Result, Tokenizer};
 use serde::{Serialize, Serializer};
 
 use super::{DEFAULT_MODEL, run_task};
-use crate::args::{self, Global, OffsetUnit};
+use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Offsets, Output};
+use crate::output::{Format, Output};
 
 struct Tokenizing {
     tokenizer: Tokenizer,
@@ -54,15 +54,17 @@ impl Task for Tokenizing {
         fields: &[String],
         encoding: Encoding,
     ) -> Result<(), Failure> {
-        let texts: Vec<Offsets<'_>> = fields.iter().map(|text| Offsets::new(self.offsets, text)).collect();
-        let offset = |position: usize| match encoding.sequence(position) {
-            Some(text) => {
+        let span = |position| {
+            encoding.sequence(position).map_or((0, 0), |_| {
                 let span = encoding.span(position);
-                (texts[text].convert(span.start), texts[text].convert(span.end))
-            }
-            None => (0, 0),
+                (span.start, span.end)
+            })
         };
-        let offsets: Vec<(usize, usize)> = (0..encoding.len()).map(offset).collect();
+        let mut offsets: Vec<(usize, usize)> = (0..encoding.len()).map(span).collect();
+        for (text, field) in fields.iter().enumerate() {
+            let of_text = offsets.iter_mut().enumerate().filter(|(i, _)| encoding.sequence(*i) == Some(text));
+            self.offsets.convert(field, of_text.flat_map(|(_, (start, end))| [start, end]))?;
+        }
         match output.format() {
             Format::Json => output.json(&Line {
                 ids: encoding.ids(),

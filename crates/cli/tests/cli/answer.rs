@@ -27,6 +27,7 @@ fn answers_to_several_questions_carry_their_number() {
     assert_eq!(keys(&lines[0]), ["question_index", "score", "start", "end", "answer"]);
     assert_eq!((&lines[1]["question_index"], &lines[1]["answer"]), (&json!(1), &json!("London")));
     assert!(lines[2]["error"].as_str().unwrap().contains("questions.txt, line 2: the question is empty"));
+    assert_eq!(lines[2]["code"], "empty_text");
     assert_eq!(lines[3]["question_index"], 3);
     assert_eq!(run.stderr, "mobilebert: 1 of 4 inputs failed\n");
 }
@@ -67,6 +68,7 @@ fn answer_reads_questions_with_contexts() {
     let lines = run.lines();
     assert_eq!((run.code, lines.len(), &lines[0]["answer"]), (1, 3, &json!("Ada")));
     assert!(lines[1]["error"].as_str().unwrap().ends_with("line 2: no field `context`; it has question"));
+    assert_eq!(lines[1]["code"], "input");
     assert_eq!((&lines[2]["question_index"], &lines[2]["answer"]), (&json!(2), &json!("Rome")));
 }
 

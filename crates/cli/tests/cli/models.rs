@@ -233,5 +233,5 @@ fn models_that_cannot_be_used_are_exit_code_1() {
     run(&["infer", "--ids", "101,99999"]).failed(1, "token id is 99999; expected below 30522");
     run(&["infer", "--ids", "101,102", "--type-ids", "0"]).failed(1, "number of type ids is 1");
     let bad = piped(&["infer", "--model", &tiny("bert-f32"), "--json", "-"], "{\"ids\":[2,3]}\n{}\n");
-    assert_eq!((bad.code, keys(&bad.lines()[1])), (1, vec!["error"]));
+    assert_eq!((bad.code, keys(&bad.lines()[1])), (1, vec!["error", "code"]));
 }
