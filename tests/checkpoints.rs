@@ -9,7 +9,8 @@ use half::{bf16, f16};
 use mobilebert::format::{Checkpoint, WeightSource};
 use mobilebert::graph::ParameterId;
 use mobilebert::model::Weights;
-use mobilebert::{ErrorKind, ModelConfig, model};
+use mobilebert::{ErrorKind, ModelConfig, TensorProblem, model};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
@@ -61,6 +62,39 @@ fn every_folder_has_the_weights_of_its_graph() {
             let values = weights.tensor(ParameterId(i)).expect("a tensor").into_f32();
             assert_eq!(values.len(), parameter.shape.iter().product::<usize>(), "{name}: {}", parameter.name);
         }
+    }
+}
+
+#[test]
+fn tensors_without_a_place_are_refused() {
+    let text = fs::read_to_string(folder("mobilebert-f32").join("config.json")).expect("config.json");
+    let config = ModelConfig::from_json(&text).expect("a configuration");
+    let graph = model::build(&config, config.head);
+    let bytes = fs::read(folder("mobilebert-f32").join("model.safetensors")).expect("the golden");
+    let file = SafeTensors::deserialize(&bytes).expect("a valid file");
+    let one = 1f32.to_le_bytes();
+    let bind = |name: &str| {
+        let more = TensorView::new(Dtype::F32, vec![1], &one).expect("a tensor");
+        let tensors = file.tensors().into_iter().chain([(name.to_owned(), more)]);
+        let copy = tempfile::tempdir().expect("a folder");
+        let path = copy.path().join("model.safetensors");
+        fs::write(&path, safetensors::serialize(tensors, None).expect("a file")).expect("written");
+        Weights::bind(Checkpoint::open_folder(copy.path()).expect("readable"), &config, &graph)
+    };
+    for name in [
+        "lora.weight",
+        "mobilebert.encoder.layer.2.attention.self.query.weight",
+        "mobilebert.embeddings.word_embeddings.weights",
+        "classifier.weight.bias",
+    ] {
+        let error = bind(name).err().unwrap_or_else(|| panic!("`{name}` was accepted"));
+        let ErrorKind::Tensor { tensor, problem, .. } = error.kind() else { panic!("{error}") };
+        assert_eq!((tensor.as_str(), problem), (name, &TensorProblem::Unknown));
+    }
+    // Another head's tensors, and a buffer that older versions of transformers wrote, are left aside by name.
+    for name in ["cls.seq_relationship.bias", "mobilebert.embeddings.position_ids"] {
+        let weights = bind(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(weights.extra().iter().any(|extra| extra == name), "{:?}", weights.extra());
     }
 }
 
@@ -164,6 +198,9 @@ mod folders {
         let tensor = "mobilebert.embeddings.word_embeddings.weight";
         let index = format!(r#"{{"weight_map": {{"{tensor}": "shard.bin"}}}}"#);
         fs::write(folder.path().join("pytorch_model.bin.index.json"), index).expect("written");
-        assert!(Checkpoint::open_folder(folder.path()).expect("shards").entry(tensor).is_some());
+        let checkpoint = Checkpoint::open_folder(folder.path()).expect("shards");
+        let (found, expected) =
+            (checkpoint.entry(tensor).map(|e| e.shape.clone()), &tensors("mobilebert-f32")[tensor].0);
+        assert_eq!(found.as_ref(), Some(expected));
     }
 }

@@ -350,3 +350,26 @@ fn word(parts: Vec<Part>, strategy: AggregationStrategy) -> Option<Part> {
     };
     Some(Part { label: best(&scores), span, scores })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::split_tag;
+
+    /// As Hugging Face's `get_tag`: a tag without one of the two marks continues an entity of its own name.
+    #[test]
+    fn only_b_begins_an_entity() {
+        for (tag, expected) in [
+            ("B-PER", (true, "PER")),
+            ("I-PER", (false, "PER")),
+            ("PER", (false, "PER")),
+            ("B-", (true, "")),
+            ("I-", (false, "")),
+            ("B", (false, "B")),
+            ("I", (false, "I")),
+            ("E-PER", (false, "E-PER")),
+            ("B-creative-work", (true, "creative-work")),
+        ] {
+            assert_eq!(split_tag(tag), expected, "{tag}");
+        }
+    }
+}

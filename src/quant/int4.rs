@@ -258,6 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn halves_round_to_even() {
+        for (value, nearest) in
+            [(0.5, 0.0), (1.5, 2.0), (2.5, 2.0), (6.5, 6.0), (7.5, 7.0), (0.51, 1.0), (9.0, 7.0)]
+        {
+            assert_eq!((rounded(value), rounded(-value)), (nearest, -nearest), "{value}");
+        }
+        // All but two numbers are whole multiples of 18, so nothing is gained by another step; those two are half of one.
+        let mut row = [0.0; GROUP];
+        for (i, value) in row.iter_mut().enumerate() {
+            *value = (i % 15) as f32 * 18.0 - 126.0;
+        }
+        (row[3], row[8]) = (9.0, -9.0);
+        let found = quantize_rows_int4(&row, GROUP);
+        assert_eq!((&found.multipliers[..], &found.scales[..]), (&[18][..], &[1.0][..]));
+        let values = expand_int4(&found.nibbles, &found.multipliers, GROUP);
+        assert_eq!((values[3], values[8], values[9]), (0, 0, 36));
+    }
+
+    #[test]
     fn groups_keep_small_numbers_beside_large_ones() {
         let columns = 64;
         let mut values = numbers(columns);

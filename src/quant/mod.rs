@@ -175,6 +175,28 @@ mod tests {
     }
 
     #[test]
+    fn halves_round_to_even() {
+        // The largest number is 127, so the scale is 1 and every number is its own quotient.
+        let row = [127.0, 0.5, 1.5, 2.5, 3.5, 125.5, 126.5, -0.5, -1.5, -2.5, -3.5, -125.5, -126.5];
+        let (values, scales) = quantize_rows(&row, row.len());
+        assert_eq!(scales, [1.0]);
+        assert_eq!(values, [127, 0, 2, 2, 4, 126, 126, 0, -2, -2, -4, -126, -126]);
+    }
+
+    #[test]
+    fn of_equal_scales_the_largest_is_kept() {
+        // Whatever the scale, zeros cost nothing, and numbers far below it cost themselves.
+        for row in [[0.0; 4], [1e-40, -1e-40, 2e-40, 0.0], [1e-30, 0.0, 0.0, -1e-42]] {
+            let ((_, max), (_, least)) =
+                (quantize_rows(&row, 4), quantize_rows_with(&row, 4, Scales::LeastError));
+            assert_eq!(max, least, "{row:?}");
+        }
+        // A row that the largest scale holds exactly.
+        let (values, scales) = quantize_rows_with(&[127.0, -64.0, 0.0, 1.0], 4, Scales::LeastError);
+        assert_eq!((values, scales), (vec![127, -64, 0, 1], vec![1.0]));
+    }
+
+    #[test]
     fn names_are_read_back() {
         for scales in [Scales::Max, Scales::LeastError] {
             assert_eq!(scales.name().parse::<Scales>().unwrap(), scales);

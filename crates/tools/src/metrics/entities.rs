@@ -148,6 +148,12 @@ mod tests {
         assert_eq!(list("I-A I-A O I-A"), [entity("A", 0, 1), entity("A", 3, 3)]);
         assert_eq!(list("S-A E-A I-B E-B"), [entity("A", 0, 0), entity("A", 1, 1), entity("B", 2, 3)]);
         assert_eq!(list("B I O"), [entity("_", 0, 1)]);
+        // Without types nothing but the letters can begin an entity.
+        assert_eq!(list("O I I O I"), [entity("_", 1, 2), entity("_", 4, 4)]);
+        assert_eq!(list("I O E E"), [entity("_", 0, 0), entity("_", 2, 2), entity("_", 3, 3)]);
+        assert_eq!(list("S I E I"), [entity("_", 0, 0), entity("_", 1, 2), entity("_", 3, 3)]);
+        assert_eq!(list("O S S I"), [entity("_", 1, 1), entity("_", 2, 2), entity("_", 3, 3)]);
+        assert_eq!(list("I- I-A B-"), [entity("_", 0, 0), entity("A", 1, 1), entity("_", 2, 2)]);
         assert_eq!(list("B-creative-work I-creative-work"), [entity("creative-work", 0, 1)]);
         assert_eq!(list("O O"), []);
     }
