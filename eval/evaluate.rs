@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mobilebert::format::sha256;
 use mobilebert::profile::machine;
 use mobilebert_tools::dataset::TableOptions;
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Command, Common, Squad};
 use crate::failure::{Failure, print, write};
-use crate::log::{Log, sha256};
+use crate::log::Log;
 use crate::report::{self, Run, breakdown};
 use crate::{latency, predictions, tasks};
 
@@ -115,7 +116,7 @@ pub(crate) fn evaluate(
     let evaluator = options.clone().engine(common.model.engine()).open(&common.model.model)?;
     let weights = common.model.weights()?;
     let bytes = fs::read(data.file()).map_err(|e| Failure::Input(format!("{}: {e}", data.file())))?;
-    let data_sha256 = sha256(&bytes);
+    let data_sha256 = sha256([&bytes]);
     drop(bytes);
     let engine = evaluator.engine();
     let key = json!({

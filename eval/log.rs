@@ -5,10 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use mobilebert::format::sha256;
 use mobilebert_tools::task::Prediction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
 
@@ -30,11 +30,6 @@ pub(crate) struct Log {
 struct Line {
     seconds: f64,
     prediction: Prediction,
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Log {
@@ -142,5 +137,5 @@ impl Drop for Log {
 fn cache_file(head: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    Some(cache.join("mobilebert-eval").join(format!("{}.jsonl", &sha256(head.as_bytes())[..16])))
+    Some(cache.join("mobilebert-eval").join(format!("{}.jsonl", &sha256([&head])[..16])))
 }

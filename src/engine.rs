@@ -4,7 +4,7 @@ mod options;
 mod output;
 
 use crate::backend::parallel::Place;
-use crate::backend::{Backend, Observer, Request};
+use crate::backend::{Backend, Observer, Precision, Request};
 use crate::config::{Head, ModelConfig};
 use crate::error::{ErrorKind, Result};
 use crate::format::WeightSource;
@@ -183,6 +183,13 @@ impl Engine {
             return Err(ErrorKind::Backend { backend, node, source: source.into() }.into());
         }
         Ok(Output { values, width })
+    }
+}
+
+impl ModelConfig {
+    /// The arithmetic that the weights are stored for: int8 if `config.json` has a `quantization_config`, else f32.
+    pub fn stored_precision(&self) -> Precision {
+        if self.quantization.is_some() { Precision::Int8 } else { Precision::F32 }
     }
 }
 

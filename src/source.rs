@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Bytes, Checkpoint};
+use crate::format::{Bytes, Checkpoint, sha256};
 use crate::text::{Tokenizer, TokenizerFiles};
 
 /// The files of one model.
@@ -144,10 +142,7 @@ impl ModelFiles {
     /// # Errors
     /// As [`ModelFiles::checkpoint`].
     pub fn weights_sha256(&self) -> Result<String> {
-        let checkpoint = self.checkpoint()?;
-        let mut hasher = Sha256::new();
-        checkpoint.files().for_each(|(_, bytes)| hasher.update(bytes));
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(sha256(self.checkpoint()?.files().map(|(_, bytes)| bytes)))
     }
 }
 

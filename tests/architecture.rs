@@ -32,7 +32,10 @@ const MAY_USE: [(&str, &[&str]); 24] = [
         ],
     ),
     ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
-    ("gate", &["backend", "compare", "convert", "engine", "graph", "quant", "source", "task", "text"]),
+    (
+        "gate",
+        &["backend", "compare", "convert", "engine", "format", "graph", "quant", "source", "task", "text"],
+    ),
     (
         "train",
         &[

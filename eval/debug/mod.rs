@@ -3,7 +3,7 @@
 mod search;
 
 use mobilebert::model::{self, Weights};
-use mobilebert::{Head, ModelConfig, ModelFiles, Precision, TokenizedText, Tokenizer, Window, WindowOptions};
+use mobilebert::{Head, ModelConfig, ModelFiles, TokenizedText, Tokenizer, Window, WindowOptions};
 use mobilebert_tools::dataset::Squad;
 use serde::Serialize;
 
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Debug) -> Result<(), Failure> {
     }
     let weights = Weights::bind(files.checkpoint()?, &config, &graph)?;
     let right = Weights::bind(reference.checkpoint()?, &reference_config, &graph)?;
-    let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
+    let stored = config.stored_precision();
     let models = Models {
         config: &config,
         graph: &graph,

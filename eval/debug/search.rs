@@ -8,14 +8,14 @@
 //! An answer on the edge flips for any small change. So of several swaps that flip it, the one is named that brings the
 //! logits closest to the reference's; of equals, the first.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use mobilebert::format::{Tensor, WeightSource};
+use mobilebert::format::WeightSource;
 use mobilebert::graph::{Graph, ParameterId};
 use mobilebert::{Batch, Engine, EngineOptions, ModelConfig, Output, Precision, Result};
+use mobilebert_tools::compare::MixedWeights;
 use serde::Serialize;
 
 use crate::inputs::Input;
@@ -91,43 +91,16 @@ impl fmt::Display for Found {
     }
 }
 
-/// The weights of a swap.
-struct Mixed<'a> {
-    models: &'a Models<'a>,
-    parameters: BTreeSet<ParameterId>,
-    rows: Option<Rows>,
-}
-
-impl WeightSource for Mixed<'_> {
-    fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
-        if self.parameters.contains(&parameter) {
-            return self.models.reference.tensor(parameter);
-        }
-        let own = self.models.suspect.tensor(parameter)?;
-        match &self.rows {
-            Some((mixed, rows)) if *mixed == parameter => {
-                let columns: usize = self.models.graph.parameter(parameter).shape[1..].iter().product();
-                let range = rows.start * columns..rows.end * columns;
-                let mut values = own.into_f32().into_owned();
-                let right = self.models.reference.tensor(parameter)?.into_f32();
-                values[range.clone()].copy_from_slice(&right[range]);
-                Ok(Tensor::F32(Cow::Owned(values)))
-            }
-            _ => Ok(own),
-        }
-    }
-}
-
 impl Models<'_> {
     fn open(&self, swap: &Swap, precision: Precision) -> Result<Engine> {
         let node = |&index: &usize| &self.graph.nodes[index];
         let partly = swap.partly.as_ref().map(|(index, _)| index);
         let names = swap.nodes.iter().chain(partly).map(|index| node(index).name.clone());
-        let mixed = Mixed {
-            models: self,
-            parameters: swap.nodes.iter().flat_map(|index| node(index).op.parameters()).collect(),
-            rows: swap.partly.as_ref().and_then(|(_, rows)| rows.clone()),
-        };
+        let mut mixed = MixedWeights::new(self.graph, self.suspect, self.reference)
+            .exchange(swap.nodes.iter().flat_map(|index| node(index).op.parameters()));
+        if let Some((parameter, rows)) = swap.partly.as_ref().and_then(|(_, rows)| rows.clone()) {
+            mixed = mixed.exchange_rows(parameter, rows);
+        }
         let options = self.engine.clone().precision(precision).keep_f32(names);
         Engine::from_weights(self.config.clone(), self.graph.clone(), &mixed, options)
     }
@@ -296,7 +269,10 @@ fn place(output: &Output, positions: Range<usize>) -> Place {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
+    use mobilebert::format::Tensor;
     use mobilebert::model::{self, synthetic::Synthetic};
     use mobilebert_tools::metrics::interval::Random;
 

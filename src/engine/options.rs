@@ -129,7 +129,7 @@ impl EngineOptions {
     ) -> Result<Box<dyn Backend>> {
         let of_model = config.quantization.iter().flat_map(|q| &q.keep_f32);
         let keep_f32: Vec<String> = of_model.chain(&self.keep_f32).cloned().collect();
-        let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
+        let stored = config.stored_precision();
         let options = LoadOptions { precision: self.precision, stored, keep_f32: &keep_f32 };
         match &self.backend {
             Some(factory) => factory.load(graph, weights, &options),

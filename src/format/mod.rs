@@ -1,6 +1,7 @@
 //! Weights on disk: checkpoint files in, tensors out.
 
 mod checkpoint;
+mod digest;
 mod folder;
 mod mmap;
 #[cfg(feature = "pickle")]
@@ -12,6 +13,7 @@ pub mod zip;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry, format_error};
 pub use folder::is_plain_file_name;
+pub use digest::sha256;
 pub use mmap::Bytes;
 
 use std::borrow::Cow;

@@ -45,8 +45,7 @@ impl Runner {
         let engine = engine?;
         let tokenizer = tokenizer(loaded?);
         tokenizer.check_vocab_size(engine.config().vocab_size)?;
-        let longest = engine.config().max_position_embeddings;
-        let max_len = tokenizer.model_max_length().map_or(longest, |limit| limit.min(longest));
+        let max_len = tokenizer.sequence_limit(engine.config().max_position_embeddings);
         Ok(Self { tokenizer, engine, max_len })
     }
 

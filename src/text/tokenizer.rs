@@ -222,6 +222,11 @@ impl Tokenizer {
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
     }
+
+    /// The longest sequence, in tokens, for a model with so many positions: [`Self::model_max_length`] if that is less.
+    pub fn sequence_limit(&self, positions: usize) -> usize {
+        self.model_max_length.map_or(positions, |limit| limit.min(positions))
+    }
 }
 
 impl std::fmt::Debug for Tokenizer {

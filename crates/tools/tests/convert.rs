@@ -272,10 +272,10 @@ fn a_configuration_beside_a_graph_is_held_against_it() {
         assert!(config.contains(field), "{field}");
         fs::write(folder.path().join("config.json"), config.replace(field, other)).unwrap();
         let error = failure(folder.path());
-        let ErrorKind::Conversion { file, place, module: found, .. } = error.kind() else {
+        let ErrorKind::Conversion { file, place, module: found, hint, .. } = error.kind() else {
             panic!("{error}")
         };
-        println!("{error}");
+        assert_eq!(hint.contains("eager"), module.ends_with("attention.self"), "{error}");
         assert!(file.ends_with("model.onnx") && !place.is_empty(), "{error}");
         assert!(found.contains(module), "{other}: {error}");
     }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, stderr};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport, LayerDeviation, Verification};
+use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport, Verification, VerifiedLayer};
 
 use crate::args::{self, Global};
 use crate::failure::Failure;
@@ -56,7 +56,7 @@ fn show(report: &ConvertReport, args: &args::Convert, output: &mut Output) -> Re
     output.line(format_args!(
         "\nlargest difference to the source ({backend}), and of the native engine to it"
     ))?;
-    for LayerDeviation { layer, deviation, native, magnitude, .. } in layers {
+    for VerifiedLayer { layer, deviation, native, magnitude, .. } in layers {
         output.line(format_args!("  {layer:<20} {deviation:<10.2e} {native:<10.2e} of {magnitude:.2e}"))?;
     }
     match recorded {

@@ -3,7 +3,7 @@
 #[cfg(feature = "candle")]
 use mobilebert_tools::task::Scores;
 #[cfg(feature = "candle")]
-use mobilebert_tools::train::{self, Event, FinetuneOptions, FinetuneReport};
+use mobilebert_tools::train::{self, FinetuneOptions, FinetuneReport, TrainingEvent};
 
 use crate::args::{self, Global};
 use crate::failure::Failure;
@@ -47,7 +47,7 @@ pub(super) fn run(args: &args::Finetune, global: &Global) -> Result<(), Failure>
         options = options.threads(threads);
     }
     let bar = super::progress::bar(global);
-    let show_progress = |Event { what, done, total, loss, .. }: Event<'_>| {
+    let show_progress = |TrainingEvent { what, done, total, loss, .. }: TrainingEvent<'_>| {
         super::progress::show(&bar, what, done, total);
         if let Some(loss) = loss {
             bar.set_prefix(format!("loss {loss:.3}"));

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use mobilebert::format::sha256;
 use mobilebert::{Batch, Engine, ErrorKind, Head, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::DEFAULT_MODEL;
 use crate::args::{self, Global};
@@ -97,16 +97,7 @@ enum Logits<'o> {
 
 /// SHA-256 of the values as little-endian f32, row after row.
 fn hash(logits: &mobilebert::Output) -> String {
-    let mut hasher = Sha256::new();
-    for value in logits.values() {
-        hasher.update(value.to_le_bytes());
-    }
-    hex(&hasher.finalize())
-}
-
-/// Two lower-case digits a byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(logits.values().iter().map(|value| value.to_le_bytes()))
 }
 
 impl Task for Inference {

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use mobilebert::format::ElementType;
+use mobilebert::format::{ElementType, sha256};
 use mobilebert::model::{self, Weights};
 use mobilebert::{Architecture, ModelConfig, ModelFiles, QuantizationConfig, Result};
 use mobilebert_tools::convert::content_hash;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use super::DEFAULT_MODEL;
-use super::infer::hex;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{Format, Output};
@@ -91,7 +89,7 @@ fn describe(files: &ModelFiles) -> Result<Description> {
     let weights = checkpoint.files().map(|(name, bytes)| WeightFile {
         name: name.to_owned(),
         bytes: bytes.len(),
-        sha256: hex(&Sha256::digest(bytes)),
+        sha256: sha256([bytes]),
     });
     let head = model::build(&config, config.head);
     let bound = Weights::bind(files.checkpoint()?, &config, &head)?;

@@ -1,5 +1,9 @@
 //! One model with modules of another.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use super::ItemComparison;
 use crate::task::{Dataset, Evaluator};
 use mobilebert::backend::Precision;
@@ -33,8 +37,8 @@ impl Pair {
             let config = ModelConfig::from_json(&files.config_json()?)?;
             let graph = model::build(&config, config.head);
             let weights = Weights::bind(files.checkpoint()?, &config, &graph)?;
-            let stored = if config.quantization.is_some() { Precision::Int8 } else { Precision::F32 };
-            Ok((graph, Side { config, weights, precision: precision.unwrap_or(stored) }))
+            let precision = precision.unwrap_or_else(|| config.stored_precision());
+            Ok((graph, Side { config, weights, precision }))
         };
         let ((graph, a), (other, b)) = (side(a)?, side(b)?);
         let alike = graph == other && a.config.labels == b.config.labels;
@@ -86,25 +90,66 @@ impl Pair {
         let precision = narrow.find(|&p| p != Precision::F32).unwrap_or(Precision::F32);
         let mut config = self.a.config.clone();
         config.quantization = None;
-        let from_b = |i| self.reader(ParameterId(i)).is_some_and(|m| of_b.iter().any(|of_b| of_b == m));
-        let from_b = (0..self.graph.parameters.len()).map(from_b).collect();
-        let mixed = Mixed { pair: self, from_b };
+        let is_b = |id: &ParameterId| self.reader(*id).is_some_and(|m| of_b.iter().any(|of_b| of_b == m));
+        let from_b = (0..self.graph.parameters.len()).map(ParameterId).filter(is_b);
+        let mixed = MixedWeights::new(&self.graph, &self.a.weights, &self.b.weights).exchange(from_b);
         let options = options.clone().precision(precision).keep_f32(keep_f32);
         Engine::from_weights(config, self.graph.clone(), &mixed, options)
     }
 }
 
-/// The weights of a mixture.
-struct Mixed<'p> {
-    pair: &'p Pair,
-    /// Of each parameter.
-    from_b: Vec<bool>,
+/// The weights of one model with some of another's. Both have the same graph.
+#[must_use]
+pub struct MixedWeights<'w> {
+    graph: &'w Graph,
+    own: &'w dyn WeightSource,
+    other: &'w dyn WeightSource,
+    exchanged: BTreeSet<ParameterId>,
+    rows: Option<(ParameterId, Range<usize>)>,
 }
 
-impl WeightSource for Mixed<'_> {
+impl<'w> MixedWeights<'w> {
+    /// All weights of the model itself, `own`; what is exchanged comes from `other`.
+    pub fn new(graph: &'w Graph, own: &'w dyn WeightSource, other: &'w dyn WeightSource) -> Self {
+        Self { graph, own, other, exchanged: BTreeSet::new(), rows: None }
+    }
+
+    /// Takes some more parameters from the other model, as they are stored there.
+    pub fn exchange(mut self, parameters: impl IntoIterator<Item = ParameterId>) -> Self {
+        self.exchanged.extend(parameters);
+        self
+    }
+
+    /// Takes some rows (output channels) of one parameter from the other model. The parameter is in f32 then.
+    pub fn exchange_rows(mut self, parameter: ParameterId, rows: Range<usize>) -> Self {
+        self.rows = Some((parameter, rows));
+        self
+    }
+}
+
+impl WeightSource for MixedWeights<'_> {
     fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>> {
-        let side = if self.from_b[parameter.0] { &self.pair.b } else { &self.pair.a };
-        side.weights.tensor(parameter)
+        if self.exchanged.contains(&parameter) {
+            return self.other.tensor(parameter);
+        }
+        let own = self.own.tensor(parameter)?;
+        let Some((_, rows)) = self.rows.as_ref().filter(|(of, _)| *of == parameter) else { return Ok(own) };
+        let columns: usize = self.graph.parameter(parameter).shape.iter().skip(1).product();
+        let mut values = own.into_f32().into_owned();
+        let other = self.other.tensor(parameter)?.into_f32();
+        let range = rows.start * columns..rows.end * columns;
+        match (values.get_mut(range.clone()), other.get(range)) {
+            (Some(to), Some(from)) => to.copy_from_slice(from),
+            _ => {
+                let (all, last) = (values.len() / columns.max(1), rows.end);
+                return Err(mobilebert::Error::option(
+                    "rows",
+                    format!("rows below {all}"),
+                    format!("..{last}"),
+                ));
+            }
+        }
+        Ok(Tensor::F32(Cow::Owned(values)))
     }
 }
 

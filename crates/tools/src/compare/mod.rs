@@ -6,5 +6,5 @@ mod nodes;
 
 pub use items::{Answered, Difference, ItemComparison, McNemar, Measured, item_by_item};
 pub(crate) use mixed::Pair;
-pub use mixed::first_to_flip;
+pub use mixed::{MixedWeights, first_to_flip};
 pub use nodes::{Comparison, LayerDeviation, NodeDeviation, node_by_node};

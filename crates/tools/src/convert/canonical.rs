@@ -1,9 +1,8 @@
 //! The one form that every source is brought to: names, hash and `config.json`.
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
-use mobilebert::format::{Tensor, WeightSource};
+use mobilebert::format::{Tensor, WeightSource, sha256};
 use mobilebert::graph::{Activation, Graph, ParameterId};
 use mobilebert::model;
 use mobilebert::quant::Bits;
@@ -15,11 +14,6 @@ pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
     first.unwrap_or_else(|| parameter.to_owned())
 }
 
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Collects the tensors of a model in any order; the hash is that of the sorted list.
 #[derive(Default)]
 pub(super) struct ContentHash {
@@ -28,13 +22,13 @@ pub(super) struct ContentHash {
 
 impl ContentHash {
     pub(super) fn add(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: &[u8]) {
-        let digest = hex(&Sha256::digest(bytes));
+        let digest = sha256([bytes]);
         self.lines.push(format!("{name} {dtype} {shape:?} {digest}\n"));
     }
 
     pub(super) fn finish(mut self) -> String {
         self.lines.sort_unstable();
-        hex(&Sha256::digest(self.lines.concat()))
+        sha256(&self.lines)
     }
 }
 

@@ -244,9 +244,7 @@ impl Flow {
             Some(node) => format!("node `{}` at byte {}", node.name, node.offset),
             None => format!("value `{}`", self.values[value].name),
         };
-        let hint = "check the configuration (--config FILE), or export the model again from Hugging Face's \
-                    implementation with attn_implementation=\"eager\"";
-        self.error(place, module, expected, found, hint)
+        self.error(place, module, expected, found, hint_at(module))
     }
 
     /// An error about the whole graph: what the module needs is not in it.
@@ -273,5 +271,16 @@ impl Flow {
             hint: hint.into(),
         }
         .into()
+    }
+}
+
+/// What to try where a graph differs. How attention is written down is up to the exporter; nothing else is.
+fn hint_at(module: &str) -> &'static str {
+    if module.contains("attention.self") {
+        "check the configuration (--config FILE), or export the model again from Hugging Face's implementation with \
+         attn_implementation=\"eager\""
+    } else {
+        "check the configuration (--config FILE); if the graph is not that of Hugging Face's implementation, it cannot be \
+         converted"
     }
 }

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::canonical;
 use super::output::{Partial, Planned, TensorFile};
 use super::quantized::{Cost, Quantized};
-use mobilebert::format::{Checkpoint, WeightSource};
+use mobilebert::format::{Checkpoint, WeightSource, sha256};
 use mobilebert::graph::{Graph, Node, ParameterId};
 use mobilebert::model::{self, Weights};
 use mobilebert::quant::{Bits, Deviation, Scales};
@@ -202,7 +201,7 @@ fn write_tensors(mut parts: Vec<(Planned, Data)>, weights: &Weights, path: PathB
     let (plan, data): (Vec<Planned>, Vec<Data>) = parts.into_iter().unzip();
     let metadata = json!({
         "format": "pt",
-        "source_sha256": sha256(weights.checkpoint()),
+        "source_sha256": source_sha256(weights.checkpoint()),
         "mobilebert_version": env!("CARGO_PKG_VERSION"),
     });
     let mut file = TensorFile::create(path, plan, &metadata)?;
@@ -215,15 +214,11 @@ fn write_tensors(mut parts: Vec<(Planned, Data)>, weights: &Weights, path: PathB
     file.finish()
 }
 
-/// Of the weight files, end to end in the order of their names.
-fn sha256(checkpoint: &Checkpoint) -> String {
+/// The digest of the weight files, end to end in the order of their names.
+fn source_sha256(checkpoint: &Checkpoint) -> String {
     let mut files: Vec<_> = checkpoint.files().collect();
     files.sort_unstable_by_key(|(label, _)| *label);
-    let mut hasher = Sha256::new();
-    for (_, bytes) in files {
-        hasher.update(bytes);
-    }
-    canonical::hex(&hasher.finalize())
+    sha256(files.into_iter().map(|(_, bytes)| bytes))
 }
 
 fn with_quantization(config: &str, options: &Int8Options) -> Result<String> {

@@ -50,7 +50,7 @@ pub(crate) use int8::write_int8;
 pub use int8::{Int8Options, Int8Report, TensorError, to_int8, to_int8_with};
 pub(crate) use output::check_destination;
 pub use source::SourceFormat;
-pub use verify::{LayerDeviation, Verification};
+pub use verify::{Verification, VerifiedLayer};
 
 /// How to convert.
 #[derive(Debug, Clone, Default)]

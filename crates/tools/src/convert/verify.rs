@@ -32,7 +32,7 @@ pub struct Verification {
     /// Who ran both: `candle`, or `native` in a build without it.
     pub backend: &'static str,
     /// The embeddings, each layer and the logits.
-    pub layers: Vec<LayerDeviation>,
+    pub layers: Vec<VerifiedLayer>,
     /// The largest difference between the written model's logits and those recorded beside the source, if there are any.
     pub recorded: Option<f32>,
 }
@@ -40,7 +40,7 @@ pub struct Verification {
 /// How far one part of the model is from the source.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
-pub struct LayerDeviation {
+pub struct VerifiedLayer {
     /// Module path: `embeddings`, `encoder.layer.3`, the head's.
     pub layer: String,
     /// Largest absolute difference of the source, run by the reference, and the written model, run by the same.
@@ -123,7 +123,7 @@ pub(super) fn verify(source: &Source, expected: Option<&[u8]>, written: &Path) -
         }
         let native = largest_difference(values, of_native.get(key));
         let magnitude = values.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-        layers.push(LayerDeviation { layer: key.1.clone(), deviation, native, magnitude });
+        layers.push(VerifiedLayer { layer: key.1.clone(), deviation, native, magnitude });
     }
     let recorded = match recorded {
         Some(recorded) => {

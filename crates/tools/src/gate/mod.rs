@@ -9,12 +9,11 @@ mod sensitivity;
 
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
 use crate::convert::{self, Int8Options, Int8Report, Partial};
 use crate::task::{Dataset, Evaluator, Task, TaskOptions};
 use mobilebert::backend::Precision;
+use mobilebert::format::sha256;
 use mobilebert::quant::{Bits, Scales};
 use mobilebert::{EngineOptions, Error, ErrorKind, ModelFiles, Result};
 
@@ -173,7 +172,7 @@ pub fn quantize(
     convert::check_destination(destination, None, false)?;
     let files = ModelFiles::resolve(source)?;
     let bytes = std::fs::read(data).map_err(|e| Error::io(data, e))?;
-    let data_sha256 = hex(&bytes);
+    let data_sha256 = sha256([&bytes]);
     drop(bytes);
     let mut data = options.task.read(data)?;
     data.truncate(options.limit.unwrap_or(usize::MAX));
@@ -182,7 +181,7 @@ pub fn quantize(
     let f32 = answered(&reference, &data, "f32", progress)?;
     let mut kept = Kept::default();
     let mut attempts: Vec<Attempt> = Vec::new();
-    let mut ranked: Option<sensitivity::Ranking> = None;
+    let mut ranked: Option<sensitivity::SensitivityRanking> = None;
     loop {
         let partial = Partial::create(destination)?;
         let int8 = convert::write_int8(&files, &partial, &options.int8(&kept))?;
@@ -289,8 +288,4 @@ fn answered(evaluator: &Evaluator, data: &Dataset, what: &str, progress: Progres
 /// Evidence does not depend on where files were.
 fn file_name(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -48,7 +48,7 @@ impl Sensitivity {
 }
 
 /// Modules that are quantised in the first model, and what each costs.
-pub(super) struct Ranking {
+pub(super) struct SensitivityRanking {
     modules: Vec<Sensitivity>,
     pub(super) worst_first: Vec<String>,
     pub(super) examples: usize,
@@ -62,10 +62,11 @@ pub(super) fn rank(
     f32: &Answered,
     options: &EngineOptions,
     progress: Progress<'_>,
-) -> Result<Ranking> {
+) -> Result<SensitivityRanking> {
     let mut some = data.clone();
     some.truncate(EXAMPLES);
-    let mut ranking = Ranking { modules: Vec::new(), worst_first: Vec::new(), examples: some.len() };
+    let mut ranking =
+        SensitivityRanking { modules: Vec::new(), worst_first: Vec::new(), examples: some.len() };
     let Some(pair) = pair else { return Ok(ranking) };
     let batches = batches(reference, data)?;
     let score = reference.task().score(&some, &f32.predictions[..some.len()])?.main();
@@ -102,7 +103,7 @@ pub(super) fn rank(
     Ok(ranking)
 }
 
-impl Ranking {
+impl SensitivityRanking {
     /// Adds the errors that arrive at each module in the model that is written.
     pub(super) fn finish(
         &self,

@@ -121,8 +121,7 @@ impl Evaluator {
     pub fn sequences(&self, data: &Dataset, most: usize) -> Result<Vec<Encoding>> {
         const LONGEST: usize = 384;
         let tokenizer = self.tokenizer();
-        let limit = self.engine().config().max_position_embeddings;
-        let limit = tokenizer.model_max_length().map_or(limit, |most| most.min(limit)).min(LONGEST);
+        let limit = tokenizer.sequence_limit(self.engine().config().max_position_embeddings).min(LONGEST);
         let encode = |text: &str, pair: Option<&str>| {
             let pair = pair.map(|pair| tokenizer.tokenize(pair)).transpose()?;
             Ok(tokenizer.tokenize(text)?.encode_truncated(pair.as_ref(), limit)?.0)

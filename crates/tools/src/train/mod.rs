@@ -145,7 +145,7 @@ impl FinetuneOptions {
 /// What is being done, and how far it is: examples or steps of all.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-pub struct Event<'e> {
+pub struct TrainingEvent<'e> {
     /// Scoring before or after, or training.
     pub what: &'e str,
     /// Examples or steps that are done.
@@ -157,7 +157,7 @@ pub struct Event<'e> {
 }
 
 /// Sees how far training is.
-pub type Progress<'p> = &'p (dyn Fn(Event<'_>) + Sync);
+pub type Progress<'p> = &'p (dyn Fn(TrainingEvent<'_>) + Sync);
 
 /// What was trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -313,8 +313,7 @@ fn examples(
     const DEFAULT_MAX_SEQ_LEN: usize = 384;
     let tokenizer = files.tokenizer()?;
     tokenizer.check_vocab_size(config.vocab_size)?;
-    let limit = config.max_position_embeddings;
-    let limit = tokenizer.model_max_length().map_or(limit, |most| most.min(limit));
+    let limit = tokenizer.sequence_limit(config.max_position_embeddings);
     let max_seq_len = match options.max_seq_len {
         None => DEFAULT_MAX_SEQ_LEN.min(limit),
         Some(tokens) if tokens <= limit => tokens,
@@ -347,7 +346,7 @@ fn score(
     let mut predictions = Vec::with_capacity(data.len());
     for prediction in evaluator.predictions(data, 0..data.len()) {
         predictions.push(prediction?);
-        progress(Event { what, done: predictions.len(), total: data.len(), loss: None });
+        progress(TrainingEvent { what, done: predictions.len(), total: data.len(), loss: None });
     }
     options.task.score(data, &predictions)
 }
@@ -379,7 +378,7 @@ fn train(
             loss.backward().and_then(|gradients| optimizer.step(gradients)).map_err(failed)?;
             done += 1;
             sum += value * sequences.len() as f64;
-            progress(Event { what: "training", done, total, loss: Some(value) });
+            progress(TrainingEvent { what: "training", done, total, loss: Some(value) });
         }
         losses.push(sum / examples.sequences.len() as f64);
     }
