@@ -1,9 +1,9 @@
-//! exp, GELU and tanh on sixteen lanes: one polynomial each, the same bits on every instruction set.
+//! exp, GELU, SiLU and tanh on sixteen lanes: one polynomial each, the same bits on every instruction set.
 //!
 //! The scalar definitions, with their error bounds, are in [`super::reference`].
 
 use super::reference::activation::{
-    EXP2, EXP2_COARSE, EXP2_LOWEST, GELU_LIMIT, GELU_NEW, GELU_TAIL, ROUNDER, TANH,
+    EXP2, EXP2_COARSE, EXP2_LOWEST, GELU_LIMIT, GELU_NEW, GELU_TAIL, ROUNDER, SILU, SILU_LIMIT, TANH,
 };
 use super::simd::Simd;
 
@@ -16,8 +16,11 @@ pub enum Activation {
     Relu,
     /// `x * Phi(x)` with the exact error function: Hugging Face's `gelu`.
     Gelu,
-    /// The tanh form of GELU: Hugging Face's `gelu_new`.
+    /// The tanh form of GELU: Hugging Face's `gelu_new`, and `gelu_fast` and `gelu_pytorch_tanh`, which write the same
+    /// formula with its constants rounded differently.
     GeluNew,
+    /// `x / (1 + exp(-x))`: Hugging Face's `silu` and `swish`.
+    Silu,
     /// `tanh(x)`
     Tanh,
 }
@@ -62,6 +65,7 @@ pub(super) struct Identity;
 pub(super) struct Relu;
 pub(super) struct Gelu;
 pub(super) struct GeluNew;
+pub(super) struct Silu;
 pub(super) struct Tanh;
 
 impl Function for Identity {
@@ -92,6 +96,16 @@ impl Function for GeluNew {
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
         let u = s.min(s.abs(x), s.splat(GELU_LIMIT));
         let e = exp2(s, s.mul(u, horner(s, &GELU_NEW, s.mul(u, u))));
+        let tail = s.div(e, s.add(s.splat(1.0), e));
+        s.fma(s.sub(s.zero(), u), tail, s.max(s.zero(), x))
+    }
+}
+
+impl Function for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::F) -> S::F {
+        let u = s.min(s.abs(x), s.splat(SILU_LIMIT));
+        let e = exp2(s, s.mul(u, s.splat(SILU)));
         let tail = s.div(e, s.add(s.splat(1.0), e));
         s.fma(s.sub(s.zero(), u), tail, s.max(s.zero(), x))
     }

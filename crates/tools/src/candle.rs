@@ -370,6 +370,7 @@ fn activate(x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
         Activation::Relu => x.relu(),
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluNew => x.gelu(),
+        Activation::Silu => x.silu(),
         Activation::Tanh => x.tanh(),
     }
 }

@@ -6,7 +6,7 @@ use super::pack::Columns;
 use super::tile::Sums;
 use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::Activation;
-use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Tanh};
+use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Silu, Tanh};
 use crate::aligned::Line;
 use crate::norm::normalize_row;
 use crate::quantize::{Extremes, Levels, RowRange, narrow_row, range, round_row, row_bytes};
@@ -234,6 +234,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
                     Activation::Relu => Relu::apply(s, x),
                     Activation::Gelu => Gelu::apply(s, x),
                     Activation::GeluNew => GeluNew::apply(s, x),
+                    Activation::Silu => Silu::apply(s, x),
                     Activation::Tanh => Tanh::apply(s, x),
                 };
                 if let Some(r) = &self.gemm.epilogue.residual {

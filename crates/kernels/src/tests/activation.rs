@@ -1,4 +1,4 @@
-//! exp, GELU and tanh: their error bounds, and the same bits on every variant.
+//! exp, GELU, SiLU and tanh: their error bounds, and the same bits on every variant.
 
 use super::*;
 
@@ -35,9 +35,11 @@ fn activations_are_within_their_bounds() {
         |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
     let gelu_error = largest_error(of(Activation::Gelu), gelu);
     let gelu_new_error = largest_error(of(Activation::GeluNew), gelu_new);
+    let silu_error = largest_error(of(Activation::Silu), |x: f64| x / (1.0 + (-x).exp()));
     let tanh_error = largest_error(of(Activation::Tanh), f64::tanh);
     assert!(gelu_error < 3e-7, "{gelu_error}");
     assert!(gelu_new_error < 3e-7, "{gelu_new_error}");
+    assert!(silu_error < 3e-7, "{silu_error}");
     assert!(tanh_error < 2e-7, "{tanh_error}");
     let relative = |exp2: fn(f32) -> f32| {
         (0..=126 * 1024)
@@ -57,7 +59,8 @@ fn special_numbers_pass_through_activations() {
     for a in ACTIVATIONS {
         assert!(activation(a, f32::NAN).is_nan(), "{a:?}");
     }
-    for a in [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::GeluNew] {
+    let rising = ACTIVATIONS.into_iter().filter(|a| *a != Activation::Tanh);
+    for a in rising {
         assert_eq!(activation(a, f32::INFINITY), f32::INFINITY, "{a:?}");
         assert_eq!(activation(a, 0.0), 0.0, "{a:?}");
     }
@@ -70,7 +73,17 @@ fn special_numbers_pass_through_activations() {
 #[test]
 fn activations_of_every_variant_are_those_of_the_definition() {
     let mut numbers: Vec<f32> = (-800..800).map(|i| i as f32 / 100.0).chain(SPECIAL).collect();
-    numbers.extend([f32::EPSILON, -f32::EPSILON, 5.999_999_5, 6.000_000_5, -6.0, 88.0, -104.0]);
+    numbers.extend([
+        f32::EPSILON,
+        -f32::EPSILON,
+        5.999_999_5,
+        6.000_000_5,
+        -6.0,
+        87.0,
+        -87.000_01,
+        88.0,
+        -104.0,
+    ]);
     let n = numbers.len();
     let bias = vec![0.0; n];
     let weights = PackedF32::new(1, &numbers, None, &bias);

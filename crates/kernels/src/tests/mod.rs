@@ -9,8 +9,14 @@ mod rows;
 use super::*;
 use crate::Activation;
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::Identity, Activation::Relu, Activation::Gelu, Activation::GeluNew, Activation::Tanh];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Gelu,
+    Activation::GeluNew,
+    Activation::Silu,
+    Activation::Tanh,
+];
 
 /// Numbers in -1..1 from a seed.
 struct Numbers(u64);

@@ -189,6 +189,7 @@ pub(super) fn activation(activation: Activation) -> &'static str {
     match activation {
         Activation::Gelu => "gelu",
         Activation::GeluNew => "gelu_new",
+        Activation::Silu => "silu",
         Activation::Tanh => "tanh",
         Activation::Relu | Activation::Identity => "relu",
     }
