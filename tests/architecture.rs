@@ -4,61 +4,83 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room and the rooms it may use; `error`, the ground floor, is open to all.
-const MAY_USE: [(&str, &[&str]); 24] = [
-    ("error", &[]),
-    ("graph", &[]),
-    ("config", &["graph"]),
-    ("text", &[]),
-    ("quant", &[]),
-    ("profile", &[]),
-    ("kernels", &["graph"]),
-    ("format", &["graph"]),
-    ("model", &["config", "format", "graph", "head", "quant"]),
-    ("head", &["config", "graph", "model"]),
-    ("backend", &["format", "graph", "kernels", "profile", "quant", "text"]),
-    ("hub", &["source"]),
-    ("source", &["format", "hub", "text"]),
-    ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
-    ("pipeline", &["config", "engine", "source", "text"]),
-    ("metrics", &[]),
-    ("dataset", &["metrics"]),
-    ("task", &["dataset", "engine", "metrics", "pipeline", "text"]),
-    (
-        "compare",
-        &[
-            "backend", "config", "engine", "format", "graph", "metrics", "model", "quant", "source", "task",
-            "text",
-        ],
-    ),
-    ("convert", &["backend", "config", "engine", "format", "graph", "model", "quant", "source", "text"]),
-    (
-        "gate",
-        &["backend", "compare", "convert", "engine", "format", "graph", "quant", "source", "task", "text"],
-    ),
-    (
-        "train",
-        &[
-            "backend", "config", "convert", "dataset", "engine", "format", "graph", "kernels", "model",
-            "pipeline", "quant", "source", "task", "text",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "backend", "compare", "config", "convert", "dataset", "engine", "format", "gate", "graph",
-            "kernels", "metrics", "model", "pipeline", "profile", "quant", "source", "task", "text", "train",
-        ],
-    ),
-    ("main", &["cli"]),
-];
+/// A package: its sources, the packages of the workspace that it may use, and its rooms with the rooms that each may use.
+/// `error`, the ground floor of the library, is open to all of its rooms.
+struct Package {
+    sources: &'static str,
+    packages: &'static [&'static str],
+    rooms: &'static [(&'static str, &'static [&'static str])],
+}
+
+const PACKAGES: [Package; 4] = [LIBRARY, KERNELS, TOOLS, COMMAND];
+
+const LIBRARY: Package = Package {
+    sources: "src",
+    packages: &["mobilebert_kernels"],
+    rooms: &[
+        ("error", &[]),
+        ("graph", &[]),
+        ("config", &["graph"]),
+        ("text", &[]),
+        ("quant", &[]),
+        ("profile", &[]),
+        // The package of that name, under a shorter one.
+        ("kernels", &[]),
+        ("format", &["graph"]),
+        ("model", &["config", "format", "graph", "head", "quant"]),
+        ("head", &["config", "graph", "model"]),
+        ("backend", &["format", "graph", "kernels", "profile", "quant", "text"]),
+        ("hub", &["source", "text"]),
+        ("source", &["format", "hub", "text"]),
+        ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
+        ("pipeline", &["config", "engine", "graph", "source", "text"]),
+    ],
+};
+
+const KERNELS: Package = Package { sources: "crates/kernels/src", packages: &[], rooms: &[] };
+
+const TOOLS: Package = Package {
+    sources: "crates/tools/src",
+    packages: &["mobilebert"],
+    rooms: &[
+        ("candle", &[]),
+        ("backend", &["candle"]),
+        ("foreign", &[]),
+        ("metrics", &[]),
+        ("dataset", &["metrics"]),
+        ("task", &["dataset", "metrics"]),
+        ("compare", &["metrics", "task"]),
+        ("convert", &["backend", "foreign"]),
+        ("gate", &["compare", "convert", "task"]),
+        ("train", &["candle", "convert", "dataset", "task"]),
+    ],
+};
+
+const COMMAND: Package = Package {
+    sources: "crates/cli/src",
+    packages: &["mobilebert", "mobilebert_tools"],
+    rooms: &[
+        ("args", &[]),
+        ("failure", &["args"]),
+        ("table", &["failure", "input"]),
+        ("input", &["args", "failure", "table"]),
+        ("output", &["args", "failure", "input", "table"]),
+        ("batch", &["args", "failure", "input", "output"]),
+        ("command", &["args", "batch", "failure", "input", "output", "table"]),
+        ("main", &["args", "command", "failure"]),
+    ],
+};
 
 /// What may be named without its room: the ground floor's.
-const OF_ALL: [&str; 4] = ["Error", "ErrorKind", "Result", "TensorProblem"];
+const OF_ALL: [&str; 5] = ["BackendKind", "Error", "ErrorKind", "Result", "TensorProblem"];
 
 /// Files, and folders with their `/`.
-const UNSAFE_HOMES: [&str; 4] =
-    ["backend/native/arena.rs", "backend/native/pass.rs", "format/mmap.rs", "kernels/"];
+const UNSAFE_HOMES: [&str; 4] = [
+    "src/backend/native/arena.rs",
+    "src/backend/native/pass.rs",
+    "src/format/mmap.rs",
+    "crates/kernels/src/",
+];
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -71,15 +93,17 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Path below `src` with `/`, and content without documentation and unit tests, which may show and use anything.
-fn code() -> Vec<(String, String)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// Path below the package's sources with `/`, and content without documentation and unit tests, which may show and use
+/// anything.
+fn code(package: &Package) -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join(package.sources);
     let mut files = Vec::new();
     sources(&src, &mut files);
     files.retain(|path| {
         !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests")
     });
     files.sort();
+    assert!(!files.is_empty(), "no sources in {}", src.display());
     let read = |path: &PathBuf| {
         let name = path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
         let text = fs::read_to_string(path).unwrap();
@@ -142,20 +166,23 @@ fn rooms_are_found_in_nested_lists() {
 #[test]
 fn rooms_use_only_the_rooms_below_them() {
     let mut violations = Vec::new();
-    for (file, code) in code().iter().filter(|(file, _)| file != "lib.rs") {
-        let room = room(file);
-        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == room) else {
-            violations.push(format!("{file}: no rule for `{room}`; add it here and to ARCHITECTURE.md"));
-            continue;
-        };
-        for used in used_rooms(code) {
-            if used == room || used == "error" || OF_ALL.contains(&used.as_str()) {
+    for package in PACKAGES.iter().filter(|package| !package.rooms.is_empty()) {
+        for (file, code) in code(package).iter().filter(|(file, _)| file != "lib.rs") {
+            let (room, path) = (room(file), format!("{}/{file}", package.sources));
+            let Some((_, allowed)) = package.rooms.iter().find(|(name, _)| *name == room) else {
+                violations.push(format!("{path}: no rule for `{room}`; add it here and to ARCHITECTURE.md"));
                 continue;
-            }
-            if !MAY_USE.iter().any(|(name, _)| *name == used) {
-                violations.push(format!("{file} uses `crate::{used}`, which hides the room that it is from"));
-            } else if !allowed.contains(&used.as_str()) {
-                violations.push(format!("{file} uses `crate::{used}`"));
+            };
+            for used in used_rooms(code) {
+                if used == room || used == "error" || OF_ALL.contains(&used.as_str()) {
+                    continue;
+                }
+                if !package.rooms.iter().any(|(name, _)| *name == used) {
+                    violations
+                        .push(format!("{path} uses `crate::{used}`, which hides the room that it is from"));
+                } else if !allowed.contains(&used.as_str()) {
+                    violations.push(format!("{path} uses `crate::{used}`"));
+                }
             }
         }
     }
@@ -163,22 +190,42 @@ fn rooms_use_only_the_rooms_below_them() {
 }
 
 #[test]
-fn unsafe_stays_in_its_homes() {
-    for (file, code) in code() {
-        let at_home =
-            UNSAFE_HOMES.iter().any(|home| file == *home || home.ends_with('/') && file.starts_with(home));
-        let marks = code.contains("allow(unsafe_code)");
-        assert!(at_home || !marks, "{file} allows unsafe code; its homes are {UNSAFE_HOMES:?}");
+fn packages_use_only_the_packages_below_them() {
+    for package in &PACKAGES {
+        for (file, code) in code(package) {
+            for other in ["mobilebert", "mobilebert_kernels", "mobilebert_tools"] {
+                let used = code
+                    .match_indices(&format!("{other}::"))
+                    .any(|(i, _)| !code[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+                let allowed = package.packages.contains(&other);
+                assert!(allowed || !used, "{}/{file} uses `{other}`", package.sources);
+            }
+        }
     }
 }
 
-/// Only the command prints; libraries return values.
+#[test]
+fn unsafe_stays_in_its_homes() {
+    for package in &PACKAGES {
+        for (file, code) in code(package) {
+            let path = format!("{}/{file}", package.sources);
+            let at_home = UNSAFE_HOMES
+                .iter()
+                .any(|home| path == *home || home.ends_with('/') && path.starts_with(home));
+            let marks = code.contains("allow(unsafe_code)");
+            assert!(at_home || !marks, "{path} allows unsafe code; its homes are {UNSAFE_HOMES:?}");
+        }
+    }
+}
+
+/// Only the commands print; libraries return values.
 #[test]
 fn only_the_command_line_prints() {
-    for (file, code) in code().into_iter().filter(|(file, _)| !file.starts_with("cli/") && file != "main.rs")
-    {
-        for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
-            assert!(!code.contains(print), "{file} has {print}");
+    for package in [LIBRARY, KERNELS, TOOLS] {
+        for (file, code) in code(&package) {
+            for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
+                assert!(!code.contains(print), "{}/{file} has {print}", package.sources);
+            }
         }
     }
 }

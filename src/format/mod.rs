@@ -12,8 +12,8 @@ mod safetensors;
 pub mod zip;
 
 pub use checkpoint::{Checkpoint, ElementType, Entry, format_error};
-pub use folder::is_plain_file_name;
 pub use digest::sha256;
+pub use folder::is_plain_file_name;
 pub use mmap::Bytes;
 
 use std::borrow::Cow;

@@ -119,8 +119,8 @@ pub struct ItemComparison {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("dev.tsv");
 /// # std::fs::write(&path, "sentence\tlabel\na joy to watch\t1\na waste of time\t0\n")?;
-/// use mobilebert::compare::{Answered, item_by_item};
-/// use mobilebert::task::{Task, TaskOptions};
+/// use mobilebert_tools::compare::{Answered, item_by_item};
+/// use mobilebert_tools::task::{Task, TaskOptions};
 /// use mobilebert::{EngineOptions, Precision};
 ///
 /// let task: Task = "sst2".parse()?;

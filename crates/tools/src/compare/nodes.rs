@@ -72,7 +72,8 @@ impl Comparison {
 /// Runs both engines on each batch and compares the output of every node.
 ///
 /// ```
-/// use mobilebert::{Batch, Engine, EngineOptions, Precision, compare};
+/// use mobilebert::{Batch, Engine, EngineOptions, Precision};
+/// use mobilebert_tools::compare;
 ///
 /// let open = |precision| Engine::open("qa", EngineOptions::new().precision(precision));
 /// let (f32, int8) = (open(Precision::F32)?, open(Precision::Int8)?);

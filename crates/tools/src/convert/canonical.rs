@@ -41,7 +41,8 @@ impl ContentHash {
 ///
 /// ```
 /// use mobilebert::model::{self, synthetic::Synthetic};
-/// use mobilebert::{ModelConfig, convert};
+/// use mobilebert::ModelConfig;
+/// use mobilebert_tools::convert;
 ///
 /// let config = ModelConfig::from_json(r#"{"model_type": "mobilebert", "num_hidden_layers": 1}"#)?;
 /// let graph = model::build(&config, config.head);

@@ -127,7 +127,7 @@ pub type Progress<'p> = &'p dyn Fn(u64, u64);
 /// what to try; [`mobilebert::ErrorKind::Input`] if the destination exists; [`mobilebert::ErrorKind::Verification`].
 ///
 /// ```no_run
-/// use mobilebert::convert::{self, ConvertOptions};
+/// use mobilebert_tools::convert::{self, ConvertOptions};
 ///
 /// let options = ConvertOptions::new().verify(true);
 /// let report = convert::convert("bert_model.ckpt", "my-model".as_ref(), &options, &|_, _| {})?;

@@ -33,7 +33,7 @@ impl Tagged {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("dev.conll");
     /// std::fs::write(&path, "Ada\tB-person\nwrites\tO\n\nYes\tO\n")?;
-    /// let data = mobilebert::dataset::Tagged::read(&path)?;
+    /// let data = mobilebert_tools::dataset::Tagged::read(&path)?;
     /// assert_eq!(data.sentences[0].words, ["Ada", "writes"]);
     /// assert_eq!((data.sentences.len(), data.sentences[1].line), (2, 4));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

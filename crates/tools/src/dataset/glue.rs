@@ -95,7 +95,7 @@ impl GlueTask {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("dev.tsv");
     /// std::fs::write(&path, "sentence\tlabel\na joy to watch\t1\n")?;
-    /// use mobilebert::dataset::{GlueTask, Gold};
+    /// use mobilebert_tools::dataset::{GlueTask, Gold};
     ///
     /// let data = GlueTask::Sst2.read(&path)?;
     /// assert_eq!(data.examples[0].gold, Some(Gold::Class(1)));

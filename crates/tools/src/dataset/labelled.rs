@@ -83,7 +83,7 @@ impl TableOptions {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("mail.csv");
     /// std::fs::write(&path, "text,label\n\"Dear, sir\",spam\nhello,ham\n")?;
-    /// let data = mobilebert::dataset::TableOptions::new().read(&path)?;
+    /// let data = mobilebert_tools::dataset::TableOptions::new().read(&path)?;
     /// assert_eq!((data.examples[0].text.as_str(), data.examples[1].line), ("Dear, sir", 3));
     /// assert_eq!(data.classes, [["ham"], ["spam"]]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -152,7 +152,7 @@ impl GateReport {
 /// for the task and of [`convert::to_int8`].
 ///
 /// ```no_run
-/// use mobilebert::gate::{self, GateOptions};
+/// use mobilebert_tools::gate::{self, GateOptions};
 ///
 /// let options = GateOptions::new("sst2".parse()?).max_drop(0.3);
 /// let report = gate::quantize("my-model", "my-int8".as_ref(), "dev.tsv".as_ref(), &options, &|_, _, _| {})?;

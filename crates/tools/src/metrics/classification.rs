@@ -4,7 +4,7 @@
 /// Share of predictions that are right; 0 without any.
 ///
 /// ```
-/// assert_eq!(mobilebert::metrics::classification::accuracy(&[1, 0, 1, 1], &[1, 1, 1, 0]), 0.5);
+/// assert_eq!(mobilebert_tools::metrics::classification::accuracy(&[1, 0, 1, 1], &[1, 1, 1, 0]), 0.5);
 /// ```
 ///
 /// # Panics
@@ -31,7 +31,7 @@ pub struct ClassScore {
 /// The scores of `class` against all others.
 ///
 /// ```
-/// let score = mobilebert::metrics::classification::class_score(&[1, 0, 1, 1], &[1, 1, 1, 0], 1);
+/// let score = mobilebert_tools::metrics::classification::class_score(&[1, 0, 1, 1], &[1, 1, 1, 0], 1);
 /// assert_eq!((score.precision, score.recall, score.support), (2.0 / 3.0, 2.0 / 3.0, 3));
 /// ```
 pub fn class_score(predictions: &[usize], references: &[usize], class: usize) -> ClassScore {
@@ -65,7 +65,7 @@ pub fn macro_f1(predictions: &[usize], references: &[usize]) -> f64 {
 /// Matthews' correlation coefficient of two or more classes, -1 to 1; 0 if either list has one class only.
 ///
 /// ```
-/// assert_eq!(mobilebert::metrics::classification::matthews(&[1, 0, 1, 0], &[1, 0, 0, 1]), 0.0);
+/// assert_eq!(mobilebert_tools::metrics::classification::matthews(&[1, 0, 1, 0], &[1, 0, 0, 1]), 0.0);
 /// ```
 pub fn matthews(predictions: &[usize], references: &[usize]) -> f64 {
     assert_eq!(predictions.len(), references.len());
@@ -102,7 +102,7 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
 /// Pearson's correlation of the ranks; equal numbers share the mean of their ranks.
 ///
 /// ```
-/// let correlation = mobilebert::metrics::classification::spearman(&[1.0, 2.0, 30.0], &[-1.0, 5.0, 5.5]);
+/// let correlation = mobilebert_tools::metrics::classification::spearman(&[1.0, 2.0, 30.0], &[-1.0, 5.0, 5.5]);
 /// assert!((correlation - 1.0).abs() < 1e-12);
 /// ```
 pub fn spearman(x: &[f64], y: &[f64]) -> f64 {

@@ -20,7 +20,7 @@ pub struct Chunk<'t> {
 /// in the original.
 ///
 /// ```
-/// use mobilebert::metrics::entities::chunks;
+/// use mobilebert_tools::metrics::entities::chunks;
 ///
 /// let found: Vec<_> = chunks(&["B-PER", "I-PER", "O", "I-LOC"]).iter().map(|c| (c.kind, c.first, c.last)).collect();
 /// assert_eq!(found, [("PER", 0, 1), ("LOC", 3, 3)]);

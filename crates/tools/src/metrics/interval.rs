@@ -28,7 +28,7 @@ impl Interval {
 /// Wilson's score interval (Wilson 1927) of `successes` in `total` trials, as shares. 0..1 without trials.
 ///
 /// ```
-/// let interval = mobilebert::metrics::interval::wilson(8, 10);
+/// let interval = mobilebert_tools::metrics::interval::wilson(8, 10);
 /// assert!((interval.low - 0.490).abs() < 1e-3 && (interval.high - 0.943).abs() < 1e-3);
 /// ```
 pub fn wilson(successes: usize, total: usize) -> Interval {
@@ -71,7 +71,7 @@ pub fn bootstrap(
 /// The interval of a mean.
 ///
 /// ```
-/// use mobilebert::metrics::interval::bootstrap_mean;
+/// use mobilebert_tools::metrics::interval::bootstrap_mean;
 ///
 /// let scores: Vec<f64> = (0..400).map(|i| f64::from(i % 4 > 0)).collect();
 /// let interval = bootstrap_mean(&scores, 1000, 7).unwrap();
@@ -98,7 +98,7 @@ pub fn paired_bootstrap(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> Op
 /// distribution.
 ///
 /// ```
-/// let p = mobilebert::metrics::interval::mcnemar(1, 9);
+/// let p = mobilebert_tools::metrics::interval::mcnemar(1, 9);
 /// assert!((p - 22.0 / 1024.0).abs() < 1e-12);
 /// ```
 pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
@@ -115,7 +115,7 @@ pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
 /// SplitMix64 (Steele, Lea, Flood 2014): deterministic numbers for resampling and arrival times.
 ///
 /// ```
-/// use mobilebert::metrics::interval::Random;
+/// use mobilebert_tools::metrics::interval::Random;
 ///
 /// assert_eq!(Random::new(0).next(), 0xe220_a839_7b1d_cdaf);
 /// ```

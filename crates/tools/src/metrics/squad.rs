@@ -23,7 +23,7 @@ pub enum Version {
 /// here.
 ///
 /// ```
-/// use mobilebert::metrics::squad::normalize;
+/// use mobilebert_tools::metrics::squad::normalize;
 ///
 /// assert_eq!(normalize("The  U.S.-led  attack, an Answer"), "usled attack answer");
 /// ```
@@ -57,7 +57,7 @@ pub fn exact(prediction: &str, reference: &str) -> bool {
 /// Harmonic mean of precision and recall over the words of two answers, 0 to 1.
 ///
 /// ```
-/// use mobilebert::metrics::squad::{Version, f1};
+/// use mobilebert_tools::metrics::squad::{Version, f1};
 ///
 /// assert_eq!(f1(Version::V1, "the big dog", "a dog"), 2.0 / 3.0);
 /// assert_eq!((f1(Version::V1, "", "the"), f1(Version::V2, "", "the")), (0.0, 1.0));

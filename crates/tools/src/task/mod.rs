@@ -5,7 +5,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("dev.tsv");
 //! # std::fs::write(&path, "sentence\tlabel\na joy to watch\t1\na waste of time\t0\n")?;
-//! use mobilebert::task::{Task, TaskOptions};
+//! use mobilebert_tools::task::{Task, TaskOptions};
 //!
 //! let task: Task = "sst2".parse()?;
 //! let data = task.read(&path)?;

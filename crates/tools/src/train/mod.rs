@@ -198,7 +198,7 @@ pub struct FinetuneReport {
 ///
 /// ```no_run
 /// use mobilebert::quant::Bits;
-/// use mobilebert::train::{self, FinetuneOptions};
+/// use mobilebert_tools::train::{self, FinetuneOptions};
 ///
 /// let options = FinetuneOptions::new("sst2".parse()?).qat(Bits::Four).epochs(1);
 /// let report = train::finetune(
