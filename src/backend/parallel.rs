@@ -86,8 +86,8 @@ impl Place {
     /// Runs `work` so that [`threads`], [`join`] and [`map`] use these threads.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match self {
-            Place::Current => work(),
-            Place::Caller => on_caller(work),
+            Place::Current if !alone() => work(),
+            Place::Current | Place::Caller => on_caller(work),
             Place::Pool(pool) => match pool.alive() {
                 Some(threads) => threads.install(work),
                 None => on_caller(work),
