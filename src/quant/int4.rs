@@ -277,6 +277,28 @@ mod tests {
     }
 
     #[test]
+    fn a_short_last_group_is_one_of_zeros() {
+        let values = numbers(33);
+        let padded: Vec<f32> = values.iter().copied().chain([0.0; 31]).collect();
+        let (short, long) = (quantize_rows_int4(&values, 33), quantize_rows_int4(&padded, 64));
+        assert_eq!((short.scales, short.multipliers), (long.scales, long.multipliers));
+        assert_eq!(short.nibbles, long.nibbles[..17]);
+        assert_eq!(short.nibbles[16] >> 4, 0);
+    }
+
+    #[test]
+    fn a_scale_is_fitted_to_its_roundings() {
+        let mut group = [0.0; GROUP];
+        for (i, value) in group.iter_mut().enumerate() {
+            *value = ((i % 15) as f32 - 7.0) * 3.0 * 10.2;
+        }
+        let choice = |scale| Choice { scale, multipliers: vec![3], error: 0.0 };
+        let fitted = choice(10.0).fit(&[(group, 214.2)]).unwrap();
+        assert!((fitted - 10.2).abs() < 1e-5, "{fitted}");
+        assert_eq!(choice(10.0).fit(&[([0.0; GROUP], 0.0)]), None);
+    }
+
+    #[test]
     fn groups_keep_small_numbers_beside_large_ones() {
         let columns = 64;
         let mut values = numbers(columns);

@@ -287,3 +287,25 @@ fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     };
     if first > second { (long, short) } else { (short, long) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::longest_first;
+
+    #[test]
+    fn the_longer_text_is_cut_first() {
+        for (first, second, room, expected) in [
+            (3, 3, 6, (3, 3)),
+            (5, 3, 6, (3, 3)),
+            (10, 2, 6, (4, 2)),
+            (2, 10, 6, (2, 4)),
+            (10, 9, 7, (4, 3)),
+            (9, 10, 7, (3, 4)),
+            (5, 5, 7, (3, 4)),
+            (0, 9, 4, (0, 4)),
+            (9, 0, 4, (4, 0)),
+        ] {
+            assert_eq!(longest_first(first, second, room), expected, "{first} and {second} into {room}");
+        }
+    }
+}
