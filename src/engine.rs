@@ -12,7 +12,7 @@ use crate::graph::{Graph, RowUnit};
 use crate::model::synthetic::{self, Synthetic};
 use crate::model::{self, Weights};
 use crate::profile::Profiler;
-use crate::source::ModelFiles;
+use crate::source::{ModelFiles, Source};
 use crate::text::Batch;
 
 pub use options::EngineOptions;
@@ -35,14 +35,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens a model with the head that its `config.json` names. See [`ModelFiles::resolve`] for `source`; besides,
+    /// Opens a model with the head that its `config.json` names. See [`Source`] for `source`; besides,
     /// `synthetic:mobilebert` and `synthetic:bert-base` are full-size models with weights from a formula.
     ///
     /// # Errors
     /// Those of finding and reading the files: [`ErrorKind::UnknownModel`], [`ErrorKind::MissingFile`],
     /// [`ErrorKind::Config`], [`ErrorKind::Tensor`], [`ErrorKind::Format`].
-    pub fn open(source: &str, options: EngineOptions) -> Result<Self> {
-        let Some(name) = source.strip_prefix("synthetic:") else {
+    pub fn open(source: impl Into<Source>, options: EngineOptions) -> Result<Self> {
+        let source = source.into();
+        let Some(name) = source.synthetic() else {
             return Self::from_files(&ModelFiles::resolve(source)?, None, options);
         };
         let config = synthetic::config(name)?;

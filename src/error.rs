@@ -193,6 +193,28 @@ pub enum ErrorKind {
         /// NaN or an infinity.
         value: f32,
     },
+    /// The caller stopped the call between two passes.
+    #[error("cancelled after {done} sequences")]
+    Cancelled {
+        /// Sequences that the model had read.
+        done: usize,
+    },
+    /// The deadline of the call passed before its last pass began.
+    #[error("the deadline passed after {done} sequences; allow more time or send less text")]
+    DeadlineExceeded {
+        /// Sequences that the model had read.
+        done: usize,
+    },
+    /// A job was given rows that are not its own, or finished before it had all of them.
+    #[error("sequence {sequence}: expected {expected}; found {found}")]
+    Rows {
+        /// The job's own index of the sequence.
+        sequence: usize,
+        /// What the job needs.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
     /// Training went astray.
     #[error("the loss of step {step} is {loss}, so nothing was written; lower the learning `rate`")]
     Diverged {
@@ -387,6 +409,9 @@ codes! {
     WrongTask => "wrong_task",
     Input => "input",
     NotFinite => "not_finite",
+    Cancelled => "cancelled",
+    DeadlineExceeded => "deadline_exceeded",
+    Rows => "rows",
     Diverged => "diverged",
     Backend => "backend",
     Conversion => "conversion",
@@ -509,11 +534,13 @@ mod tests {
     use std::collections::HashSet;
 
     /// What programs in other languages compare with. A code may be added here; one that is here stays.
-    const KNOWN: [&str; 22] = [
+    const KNOWN: [&str; 25] = [
         "backend",
         "batch",
+        "cancelled",
         "config",
         "conversion",
+        "deadline_exceeded",
         "diverged",
         "empty_text",
         "format",
@@ -525,6 +552,7 @@ mod tests {
         "not_built",
         "not_finite",
         "option",
+        "rows",
         "tensor",
         "tensors",
         "tokenizer",

@@ -58,7 +58,7 @@ pub use pipeline::{
     QuestionAnswering, QuestionAnsweringOptions, RankedAnswer, Ranking, TextClassification,
     TextClassificationOptions, TokenClassification, TokenClassificationOptions,
 };
-pub use source::{BUILT_IN, ModelFiles};
+pub use source::{BUILT_IN, MemoryFiles, ModelFiles, Source};
 pub use text::{
     Batch, Encoding, OffsetUnit, Span, SpecialIds, TextIndex, TokenizedText, Tokenizer, TokenizerFiles,
     Window, WindowOptions, Windows,

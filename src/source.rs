@@ -1,21 +1,148 @@
-//! Where a model comes from: a folder, a name that is built in, or a hub id.
+//! Where a model comes from: a folder, a name that is built in, a hub id, or the program's own memory.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint, sha256};
 use crate::text::{Tokenizer, TokenizerFiles};
 
-/// The files of one model.
+/// Where a model is to be found. Everything that opens a model takes an `impl Into<Source>`, so a string, a path and
+/// files in memory can be passed as they are.
+///
+/// ```no_run
+/// use mobilebert::{MemoryFiles, QuestionAnswering};
+///
+/// # fn read(_: &str) -> Vec<u8> { Vec::new() }
+/// QuestionAnswering::open("qa")?; // a built-in name, the path of a folder, or a hub id
+/// QuestionAnswering::open(std::path::Path::new("models/qa"))?;
+/// let files = MemoryFiles::new("my model")
+///     .file("config.json", read("config.json"))
+///     .file("vocab.txt", read("vocab.txt"))
+///     .file("model.safetensors", read("model.safetensors"));
+/// QuestionAnswering::open(files)?;
+/// # Ok::<(), mobilebert::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Source {
+    /// A built-in name, the path of a folder, or a hub id; see [`ModelFiles::resolve`].
+    Name(String),
+    /// A folder in Hugging Face's layout. Its path need not be Unicode, and is never taken for a name.
+    Folder(PathBuf),
+    /// Files in memory, or in ranges of open files.
+    Memory(MemoryFiles),
+}
+
+impl Source {
+    /// The model of a name that begins with `synthetic:`.
+    pub(crate) fn synthetic(&self) -> Option<&str> {
+        match self {
+            Source::Name(name) => name.strip_prefix("synthetic:"),
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for Source {
+    fn from(name: &str) -> Self {
+        Source::Name(name.to_owned())
+    }
+}
+
+impl From<String> for Source {
+    fn from(name: String) -> Self {
+        Source::Name(name)
+    }
+}
+
+impl From<&String> for Source {
+    fn from(name: &String) -> Self {
+        Source::Name(name.clone())
+    }
+}
+
+impl From<&Path> for Source {
+    fn from(folder: &Path) -> Self {
+        Source::Folder(folder.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Source {
+    fn from(folder: &PathBuf) -> Self {
+        Source::Folder(folder.clone())
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(folder: PathBuf) -> Self {
+        Source::Folder(folder)
+    }
+}
+
+impl From<MemoryFiles> for Source {
+    fn from(files: MemoryFiles) -> Self {
+        Source::Memory(files)
+    }
+}
+
+impl From<ModelFiles> for Source {
+    fn from(files: ModelFiles) -> Self {
+        match files {
+            ModelFiles::Folder(folder) => Source::Folder(folder),
+            ModelFiles::Memory(files) => Source::Memory(files),
+        }
+    }
+}
+
+impl From<&ModelFiles> for Source {
+    fn from(files: &ModelFiles) -> Self {
+        files.clone().into()
+    }
+}
+
+/// The files of a model that is not in a folder, by the names that they have in one: `config.json`, `vocab.txt` or
+/// `tokenizer.json`, `model.safetensors`, and any others of Hugging Face's layout.
+///
+/// The content of each is a [`Bytes`]: owned, shared by an `Arc`, compiled in, or mapped from a range of an open file
+/// ([`Bytes::map_range`]). Clones share it. An engine packs its weights into a form of its own, so that nothing holds
+/// the bytes any longer once the model is open and the files were dropped.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFiles {
+    label: String,
+    files: BTreeMap<String, Arc<Bytes>>,
+}
+
+impl MemoryFiles {
+    /// No files yet. Error messages call the model by `label`.
+    pub fn new(label: impl Into<String>) -> Self {
+        Self { label: label.into(), files: BTreeMap::new() }
+    }
+
+    /// Adds a file, in the place of an earlier one of the same name.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.files.insert(name.into(), Arc::new(bytes.into()));
+        self
+    }
+
+    /// The content of a file; `None` if there is none of that name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(|bytes| &***bytes)
+    }
+}
+
+/// The files of one model: what a [`Source`] resolves to.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ModelFiles {
     /// A folder in Hugging Face's layout.
     Folder(PathBuf),
-    /// Files compiled into the program: names and contents.
-    Embedded(&'static [(&'static str, &'static [u8])]),
+    /// Files that are not in a folder: names and contents.
+    Memory(MemoryFiles),
 }
 
 /// Names that [`ModelFiles::resolve`] knows without a path.
@@ -23,48 +150,57 @@ pub const BUILT_IN: [&str; 2] = ["qa", "sentiment"];
 
 #[cfg(feature = "embedded-models")]
 mod embedded {
+    use super::MemoryFiles;
+
     macro_rules! model {
-        ($name:literal) => {
-            &[
-                ("config.json", include_bytes!(concat!("../models/", $name, "/config.json"))),
-                ("model.safetensors", include_bytes!(concat!("../models/", $name, "/model.safetensors"))),
-                (
-                    "tokenizer_config.json",
-                    include_bytes!(concat!("../models/", $name, "/tokenizer_config.json")),
-                ),
-                ("vocab.txt", include_bytes!(concat!("../models/", $name, "/vocab.txt"))),
-            ]
+        ($label:expr, $folder:literal) => {
+            MemoryFiles::new($label)
+                .file("config.json", include_bytes!(concat!($folder, "/config.json")))
+                .file("model.safetensors", include_bytes!(concat!($folder, "/model.safetensors")))
+                .file("tokenizer_config.json", include_bytes!(concat!($folder, "/tokenizer_config.json")))
+                .file("vocab.txt", include_bytes!(concat!($folder, "/vocab.txt")))
         };
     }
-    pub(super) type Files = &'static [(&'static str, &'static [u8])];
-    pub(super) static QA: Files = model!("qa");
-    pub(super) static SENTIMENT: Files = model!("sentiment");
+
+    pub(super) fn files(name: &str) -> MemoryFiles {
+        let label = format!("built-in model {name}");
+        match name {
+            "qa" => model!(label, "../models/qa"),
+            _ => model!(label, "../models/sentiment"),
+        }
+    }
 }
 
 impl ModelFiles {
-    /// Finds a model, in this order: a built-in name (see [`BUILT_IN`]); a folder of that path; a hub id such as
-    /// `org/name` or `org/name@revision`, from the local Hugging Face cache or, with the feature `hub`, the network.
+    /// Finds a model. A name is looked for in this order: a built-in name (see [`BUILT_IN`]); a folder of that path; a
+    /// hub id such as `org/name` or `org/name@revision`, from the local Hugging Face cache or, with the feature `hub`,
+    /// the network. A path is the folder at that path.
     ///
     /// A built-in name means the same model wherever a program runs: a folder `qa` in the working directory is `./qa`.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownModel`] says what was tried and how to place files by hand.
-    pub fn resolve(source: &str) -> Result<Self> {
-        if BUILT_IN.contains(&source) {
-            return built_in(source);
+    pub fn resolve(source: impl Into<Source>) -> Result<Self> {
+        match source.into() {
+            Source::Name(name) if BUILT_IN.contains(&name.as_str()) => built_in(&name),
+            Source::Name(name) if Path::new(&name).is_dir() => Ok(ModelFiles::Folder(name.into())),
+            Source::Name(name) => crate::hub::resolve(&name).map(ModelFiles::Folder),
+            Source::Folder(folder) if folder.is_dir() => Ok(ModelFiles::Folder(folder)),
+            Source::Folder(folder) => Err(ErrorKind::UnknownModel {
+                source_name: folder.display().to_string(),
+                reason: "there is no folder at this path".to_owned(),
+                hint: "pass the path of a model folder; names and hub ids are strings and not paths".to_owned(),
+            }
+            .into()),
+            Source::Memory(files) => Ok(ModelFiles::Memory(files)),
         }
-        let path = Path::new(source);
-        if path.is_dir() {
-            return Ok(ModelFiles::Folder(path.to_owned()));
-        }
-        crate::hub::resolve(source).map(ModelFiles::Folder)
     }
 
     /// What to call it in messages.
     pub fn label(&self) -> String {
         match self {
             ModelFiles::Folder(folder) => folder.display().to_string(),
-            ModelFiles::Embedded(_) => "built-in model".to_owned(),
+            ModelFiles::Memory(files) => files.label.clone(),
         }
     }
 
@@ -72,7 +208,7 @@ impl ModelFiles {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if it exists but cannot be read.
-    pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+    pub fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
         match self {
             ModelFiles::Folder(folder) => {
                 let path = folder.join(name);
@@ -82,9 +218,7 @@ impl ModelFiles {
                     Err(e) => Err(Error::io(path, e)),
                 }
             }
-            ModelFiles::Embedded(files) => {
-                Ok(files.iter().find(|(n, _)| *n == name).map(|&(_, bytes)| Cow::Borrowed(bytes)))
-            }
+            ModelFiles::Memory(files) => Ok(files.get(name).map(Cow::Borrowed)),
         }
     }
 
@@ -127,12 +261,9 @@ impl ModelFiles {
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         match self {
             ModelFiles::Folder(folder) => Checkpoint::open_folder(folder),
-            ModelFiles::Embedded(files) => {
-                let mut checkpoint = Checkpoint::default();
-                for &(name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".safetensors")) {
-                    checkpoint.add_safetensors(name, Bytes::Static(bytes))?;
-                }
-                Ok(checkpoint)
+            ModelFiles::Memory(MemoryFiles { label, files }) => {
+                let shared = |bytes: &Arc<Bytes>| Bytes::Shared(Arc::clone(bytes) as _);
+                Checkpoint::open_files(Path::new(label), |name| Ok(files.get(name).map(shared)))
             }
         }
     }
@@ -148,20 +279,50 @@ impl ModelFiles {
 
 #[cfg(feature = "embedded-models")]
 fn built_in(name: &str) -> Result<ModelFiles> {
-    Ok(ModelFiles::Embedded(if name == "qa" { embedded::QA } else { embedded::SENTIMENT }))
+    Ok(ModelFiles::Memory(embedded::files(name)))
 }
 
 /// Without the models in the program, they are found in the checkout it was built from.
 #[cfg(not(feature = "embedded-models"))]
 fn built_in(name: &str) -> Result<ModelFiles> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
+    in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name)
+}
+
+/// The error does not name the checkout: it is a path of the machine that built the program, of no use on another one.
+#[cfg(not(feature = "embedded-models"))]
+fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
+    let folder = checkout.join("models").join(name);
     if folder.is_dir() {
         return Ok(ModelFiles::Folder(folder));
     }
     Err(ErrorKind::UnknownModel {
         source_name: name.to_owned(),
-        reason: format!("{} does not exist", folder.display()),
-        hint: "build with `--features embedded-models`, or pass a model folder".to_owned(),
+        reason: "this program was built without the built-in models, which a registry's package does not hold, and the \
+                 checkout that it was built from is not on this machine"
+            .to_owned(),
+        hint: format!(
+            "copy the folder `models/{name}` of the project's repository and pass its path, or build from a checkout with \
+             `--features embedded-models`"
+        ),
     }
     .into())
+}
+
+#[cfg(all(test, not(feature = "embedded-models")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_checkout_is_not_named_but_how_to_get_a_model_is() {
+        let gone = Path::new("/nowhere/builder/checkout");
+        for name in BUILT_IN {
+            let error = in_checkout(gone, name).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::UnknownModel { .. }), "{error:?}");
+            let message = error.to_string();
+            assert!(!message.contains("builder"), "{message}");
+            for word in [name, &format!("`models/{name}`"), "embedded-models"] {
+                assert!(message.contains(word), "{word} is not in: {message}");
+            }
+        }
+    }
 }

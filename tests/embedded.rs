@@ -10,7 +10,7 @@ fn built_in_models_need_no_files() {
     let elsewhere = tempfile::tempdir().unwrap();
     std::env::set_current_dir(&elsewhere).unwrap();
     for name in BUILT_IN {
-        assert!(matches!(ModelFiles::resolve(name).unwrap(), ModelFiles::Embedded(_)), "{name}");
+        assert!(matches!(ModelFiles::resolve(name).unwrap(), ModelFiles::Memory(_)), "{name}");
     }
     let answer =
         QuestionAnswering::open("qa").unwrap().answer("Who built it?", "It was built by Ada.").unwrap();

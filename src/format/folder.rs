@@ -1,7 +1,6 @@
 //! The weight files of a model folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Component, Path};
 
 use serde::Deserialize;
@@ -32,23 +31,34 @@ impl Checkpoint {
     /// [`ErrorKind::MissingFile`] if there is none or a shard is missing; [`ErrorKind::Io`]; [`ErrorKind::Json`] and
     /// [`ErrorKind::Format`] if a file violates its format or a shard lacks a tensor that the list promises.
     pub fn open_folder(folder: &Path) -> Result<Self> {
+        Self::open_files(folder, |name| {
+            let path = folder.join(name);
+            if path.is_file() { Bytes::map(&path).map(Some) } else { Ok(None) }
+        })
+    }
+
+    /// Opens the weights among files that need not be in a folder, by the rules of [`Checkpoint::open_folder`]. `open`
+    /// gives the content of a file, or `None` if there is no such file; `place` stands before their names in errors.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_folder`], and those of `open`.
+    pub fn open_files(place: &Path, open: impl Fn(&str) -> Result<Option<Bytes>>) -> Result<Self> {
         let forms: [(&str, Add); 2] = [(SAFETENSORS, Checkpoint::add_safetensors), (PYTORCH, add_pytorch)];
         for (single, add) in forms {
-            let path = folder.join(single);
-            if path.is_file() {
+            if let Some(bytes) = open(single)? {
                 let mut checkpoint = Self::default();
-                add(&mut checkpoint, &path.display().to_string(), Bytes::map(&path)?)?;
+                add(&mut checkpoint, &place.join(single).display().to_string(), bytes)?;
                 return Ok(checkpoint);
             }
-            let index = folder.join(format!("{single}{INDEX}"));
-            if index.is_file() {
-                return open_shards(folder, &index, add);
+            let index = format!("{single}{INDEX}");
+            if let Some(bytes) = open(&index)? {
+                return open_shards(place, &index, &bytes, open, add);
             }
         }
         let expected =
             forms.iter().flat_map(|(single, _)| [(*single).to_owned(), format!("{single}{INDEX}")]);
         Err(missing(
-            folder,
+            place,
             expected.collect(),
             "place the weights there under one of these names, as Hugging Face's `save_pretrained` writes them",
         ))
@@ -69,10 +79,15 @@ fn add_pytorch(_: &mut Checkpoint, label: &str, _: Bytes) -> Result<()> {
     .into())
 }
 
-fn open_shards(folder: &Path, index: &Path, add: Add) -> Result<Checkpoint> {
-    let label = index.display().to_string();
-    let bytes = fs::read(index).map_err(|e| Error::io(index, e))?;
-    let Index { weight_map } = serde_json::from_slice(&bytes)
+fn open_shards(
+    place: &Path,
+    index: &str,
+    bytes: &[u8],
+    open: impl Fn(&str) -> Result<Option<Bytes>>,
+    add: Add,
+) -> Result<Checkpoint> {
+    let label = place.join(index).display().to_string();
+    let Index { weight_map } = serde_json::from_slice(bytes)
         .map_err(|source| Error::from(ErrorKind::Json { file: label.clone(), source }))?;
     if weight_map.is_empty() {
         return Err(format_error(&label, 0, "a `weight_map` from tensors to shards", "an empty one"));
@@ -83,15 +98,14 @@ fn open_shards(folder: &Path, index: &Path, add: Add) -> Result<Checkpoint> {
             let expected = "shards that are plain file names beside the list";
             return Err(format_error(&label, 0, expected, format!("{shard:?}")));
         }
-        let path = folder.join(shard);
-        if !path.is_file() {
+        let Some(bytes) = open(shard)? else {
             let hint = "the list of shards names it; fetch all files of the model";
-            return Err(missing(folder, vec![shard.clone()], hint));
-        }
-        add(&mut checkpoint, &path.display().to_string(), Bytes::map(&path)?)?;
+            return Err(missing(place, vec![shard.clone()], hint));
+        };
+        add(&mut checkpoint, &place.join(shard).display().to_string(), bytes)?;
     }
     for (tensor, shard) in &weight_map {
-        let path = folder.join(shard).display().to_string();
+        let path = place.join(shard).display().to_string();
         let found = match checkpoint.entry(tensor) {
             Some(_) if checkpoint.file_of(tensor) == path => continue,
             Some(_) => format!("it in {}", checkpoint.file_of(tensor)),

@@ -3,45 +3,82 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::ErrorKind;
-use std::ops::Deref;
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, Result};
 
-/// The bytes of a model file: mapped, compiled in, or read.
+/// The bytes of a model file: mapped, compiled in, read, or shared with the caller.
+///
+/// # Files that change
+///
+/// [`Bytes::map`] and [`Bytes::map_range`] are safe to call although they map a file, which Rust cannot protect: the
+/// caller promises that nobody truncates the file or writes into it while its bytes are in use. A file that is truncated
+/// ends the process by a signal at the next access; one that is overwritten gives a mixture of old and new weights.
+/// Model files are replaced and not edited (this crate's writers rename a new file into place, which leaves existing
+/// maps intact), and an engine drops the bytes once it has packed its weights, so the promise covers the time of loading.
+/// A program that cannot promise it reads the file and passes [`Bytes::Owned`].
 pub enum Bytes {
-    /// A mapped file.
+    /// A mapped file, or a range of one.
     Mapped(Mmap),
     /// Part of the program.
     Static(&'static [u8]),
     /// In memory.
     Owned(Vec<u8>),
+    /// In memory that others hold too, such as an `Arc<[u8]>`; released with the weights' last reader.
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl Bytes {
-    /// Maps a file, or reads it where there are no maps; an empty one becomes an empty vector.
+    /// Maps a file, or reads it where there are no maps; an empty one becomes an empty vector. The type's documentation
+    /// says what the caller promises.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Io`].
     pub fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        let map = || {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            Self::map_range(&file, 0..length)
+        };
+        map().map_err(|e| Error::io(path, e))
+    }
+
+    /// Maps bytes `range` of an open file, or reads them where there are no maps. The range may begin anywhere: a model
+    /// inside an archive, such as an Android package, is rarely aligned to pages. The file may be closed afterwards.
+    ///
+    /// The type's documentation says what the caller promises.
+    ///
+    /// # Errors
+    /// What the system says, and [`ErrorKind::UnexpectedEof`] if the file ends before the range does.
+    pub fn map_range(file: &File, range: Range<u64>) -> io::Result<Self> {
+        let end = file.metadata()?.len();
+        if range.start > range.end || range.end > end {
+            let problem = format!("bytes {range:?} of a file of {end} bytes");
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, problem));
+        }
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         if length == 0 {
             return Ok(Bytes::Owned(Vec::new()));
         }
-        // SAFETY: the map is read-only and private to this process. Truncating or rewriting the file in place while it is
-        // mapped is the one thing the caller must not do (docs/model-format.md says so); this crate's own writers
-        // replace files by rename, which leaves existing maps intact.
-        match unsafe { Mmap::map(&file) } {
+        // SAFETY: the map is read-only, private to this process, and inside the file by the check above. That the file is
+        // not truncated or rewritten while it is mapped is the caller's promise, which the documentation of `Bytes` asks
+        // for: no check here could keep another process from doing it.
+        match unsafe { MmapOptions::new().offset(range.start).len(length).map(file) } {
             Ok(map) => Ok(Bytes::Mapped(map)),
             // WebAssembly has no maps.
             Err(e) if e.kind() == ErrorKind::Unsupported => {
-                std::fs::read(path).map(Bytes::Owned).map_err(|e| Error::io(path, e))
+                let mut file = file;
+                file.seek(SeekFrom::Start(range.start))?;
+                let mut bytes = Vec::new();
+                file.take(length as u64).read_to_end(&mut bytes)?;
+                Ok(Bytes::Owned(bytes))
             }
-            Err(e) => Err(Error::io(path, e)),
+            Err(e) => Err(e),
         }
     }
 }
@@ -54,7 +91,44 @@ impl Deref for Bytes {
             Bytes::Mapped(map) => map,
             Bytes::Static(bytes) => bytes,
             Bytes::Owned(bytes) => bytes,
+            Bytes::Shared(bytes) => (**bytes).as_ref(),
         }
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::Owned(bytes)
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::Static(bytes)
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Bytes {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        Bytes::Static(bytes)
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Bytes::Shared(Arc::new(bytes))
+    }
+}
+
+impl From<Arc<Vec<u8>>> for Bytes {
+    fn from(bytes: Arc<Vec<u8>>) -> Self {
+        Bytes::Shared(bytes)
     }
 }
 
@@ -64,6 +138,7 @@ impl fmt::Debug for Bytes {
             Bytes::Mapped(_) => "Mapped",
             Bytes::Static(_) => "Static",
             Bytes::Owned(_) => "Owned",
+            Bytes::Shared(_) => "Shared",
         };
         write!(f, "{kind}({} bytes)", self.len())
     }
