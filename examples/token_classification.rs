@@ -1,7 +1,7 @@
 //! Tags the words of a text with a model of yours:
 //! `cargo run --release --example token_classification -- MODEL_FOLDER "Ada lives in London"`
 
-use mobilebert::{AggregationStrategy, Result, TokenClassificationOptions};
+use mobilebert::{AggregationStrategy, Result, TagOptions, TokenClassification};
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -9,9 +9,9 @@ fn main() -> Result<()> {
         eprintln!("usage: token_classification MODEL_FOLDER TEXT");
         std::process::exit(2);
     };
-    let tagger =
-        TokenClassificationOptions::new().aggregation_strategy(AggregationStrategy::First).open(&model)?;
-    for entity in tagger.tag(&text)? {
+    let tagger = TokenClassification::open(&model)?;
+    let options = TagOptions::with(|o| o.aggregation_strategy = AggregationStrategy::First);
+    for entity in tagger.tag_with(&text, &options)? {
         println!(
             "{:6} {:.3}  bytes {}..{}  {}",
             entity.label, entity.score, entity.start, entity.end, entity.word

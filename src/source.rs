@@ -189,7 +189,8 @@ impl ModelFiles {
             Source::Folder(folder) => Err(ErrorKind::UnknownModel {
                 source_name: folder.display().to_string(),
                 reason: "there is no folder at this path".to_owned(),
-                hint: "pass the path of a model folder; names and hub ids are strings and not paths".to_owned(),
+                hint: "pass the path of a model folder; names and hub ids are strings and not paths"
+                    .to_owned(),
             }
             .into()),
             Source::Memory(files) => Ok(ModelFiles::Memory(files)),

@@ -7,7 +7,7 @@ use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::{Graph, ParameterId};
 use mobilebert::model::{self, synthetic::Synthetic};
 use mobilebert::{
-    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, ErrorKind, Head, ModelConfig, Precision, Result,
+    Batch, EmbedOptions, Embedder, Engine, EngineOptions, ErrorKind, Head, ModelConfig, Precision, Result,
     RowUnit,
 };
 
@@ -180,7 +180,8 @@ fn a_backend_from_outside_runs_in_engines_and_pipelines() {
     let logits = engine.forward(&batch(&[&[101, 7592, 102], &[101, 102]])).unwrap();
     assert_eq!(logits.values(), [0.0, 0.5, 1.0, 0.5, 2.0, 0.5, 3.0, 0.5, 4.0, 0.5]);
 
-    let embedder: Embedder = EmbedderOptions::new().normalize(false).engine(options()).open("qa").unwrap();
+    let plain = EmbedOptions::with(|o| o.normalize = false);
+    let embedder = Embedder::open_with("qa", options(), plain).unwrap();
     let embedding = embedder.embed("hello there").unwrap().embedding;
     assert!(embedding[1..].iter().all(|&x| x == 0.5), "{embedding:?}");
 

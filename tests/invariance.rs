@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread;
 
 use mobilebert::{
-    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, Precision, QuestionAnswering,
-    QuestionAnsweringOptions, TextClassification, TextClassificationOptions,
+    AnswerOptions, Batch, ClassifyOptions, EmbedOptions, Embedder, Engine, EngineOptions, Precision,
+    QuestionAnswering, TextClassification,
 };
 
 const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::F32];
@@ -31,7 +31,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 fn classifiers(precision: Precision) -> [TextClassification; 3] {
-    places(precision).map(|engine| TextClassificationOptions::new().engine(engine).open("sentiment").unwrap())
+    places(precision)
+        .map(|engine| TextClassification::open_with("sentiment", engine, ClassifyOptions::default()).unwrap())
 }
 
 /// Sequences of word ids from a formula: every length around the sixteen rows of a strip, and some long ones.
@@ -113,7 +114,7 @@ fn a_text_has_the_same_scores_alone_and_in_a_batch_on_any_threads() {
 fn an_embedding_is_the_same_alone_and_in_a_batch() {
     for precision in PRECISIONS {
         let engine = EngineOptions::new().precision(precision);
-        let embedder: Embedder = EmbedderOptions::new().engine(engine).open("qa").unwrap();
+        let embedder = Embedder::open_with("qa", engine, EmbedOptions::default()).unwrap();
         for (text, in_batch) in TEXTS.iter().zip(embedder.embed_batch(&TEXTS).unwrap()) {
             let alone = embedder.embed(text).unwrap();
             assert_eq!(bits(&alone.embedding), bits(&in_batch.embedding), "{precision}: {text}");
@@ -142,11 +143,15 @@ fn one_pipeline_serves_many_threads() {
 /// The answer stands in one of many windows; scores are normalised over all of them.
 #[test]
 fn an_answer_is_found_wherever_it_stands_in_a_long_context() {
-    let qa = QuestionAnsweringOptions::new().top_k(3).max_seq_len(64).doc_stride(16).open("qa").unwrap();
+    let qa = QuestionAnswering::open("qa").unwrap();
+    let options = AnswerOptions::with(|o| {
+        o.top_k = 3;
+        (o.max_seq_len, o.doc_stride) = (Some(64), Some(16));
+    });
     let filler = "Trees grow slowly and rivers run to the sea. ";
     for before in [0, 3, 12] {
         let context = filler.repeat(before) + CONTEXT + " " + &filler.repeat(12 - before);
-        let answers = qa.answers("Who built the engine?", &context).unwrap();
+        let answers = qa.answers_with("Who built the engine?", &context, &options).unwrap();
         assert_eq!(answers[0].answer, "Ada", "after {before} sentences");
         assert_eq!(answers[0].start, filler.len() * before + 24);
         assert_eq!(answers.len(), 3);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use mobilebert::{
-    Classification, EmbedderOptions, FillMask, FunctionToApply, Pooling, TextClassificationOptions,
-    TokenClassificationOptions,
+    Classification, ClassifyOptions, EmbedOptions, Embedder, FillMask, FunctionToApply, Pooling, TagOptions,
+    TextClassification, TokenClassification,
 };
 use serde_json::Value;
 
@@ -41,10 +41,12 @@ fn entities_of_every_aggregation_strategy() {
     let mut failures = Vec::new();
     for (folder, case) in cases("token-classification") {
         for (strategy, expected) in case["entities"].as_object().unwrap() {
-            let options = TokenClassificationOptions::new()
-                .aggregation_strategy(strategy.parse().unwrap())
-                .ignore_labels(Vec::<String>::new());
-            let found = options.open(&folder).unwrap().tag(text(&case, "text")).unwrap();
+            let options = TagOptions::with(|o| {
+                o.aggregation_strategy = strategy.parse().unwrap();
+                o.ignore_labels.clear();
+            });
+            let tagger = TokenClassification::open(&folder).unwrap();
+            let found = tagger.tag_with(text(&case, "text"), &options).unwrap();
             let expected = expected.as_array().unwrap();
             let same = |(found, expected): (&mobilebert::Entity, &Value)| {
                 found.label == text(expected, "label")
@@ -83,11 +85,11 @@ fn scores_of_texts_and_pairs() {
     for (folder, case) in cases("text-classification") {
         for (function, expected) in case["labels"].as_object().unwrap() {
             let function: FunctionToApply = function.parse().unwrap();
-            let options = TextClassificationOptions::new().top_k(usize::MAX).function_to_apply(function);
-            let classifier = options.open(&folder).unwrap();
+            let options = ClassifyOptions::with(|o| (o.top_k, o.function_to_apply) = (usize::MAX, function));
+            let classifier = TextClassification::open(&folder).unwrap();
             let Classification { labels: found, .. } = match case["text_pair"].as_str() {
-                Some(pair) => classifier.classify_pair(text(&case, "text"), pair).unwrap(),
-                None => classifier.classify(text(&case, "text")).unwrap(),
+                Some(pair) => classifier.classify_pair_with(text(&case, "text"), pair, &options).unwrap(),
+                None => classifier.classify_with(text(&case, "text"), &options).unwrap(),
             };
             let expected = expected.as_array().unwrap();
             assert_eq!(found.len(), expected.len());
@@ -103,8 +105,9 @@ fn scores_of_texts_and_pairs() {
 fn embeddings_are_hidden_states() {
     for (folder, case) in cases("embedding") {
         for (key, pooling) in [("mean", Pooling::Mean), ("cls", Pooling::Cls)] {
-            let embedder = EmbedderOptions::new().pooling(pooling).normalize(false).open(&folder).unwrap();
-            let found = embedder.embed(text(&case, "text")).unwrap().embedding;
+            let options = EmbedOptions::with(|o| (o.pooling, o.normalize) = (pooling, false));
+            let embedder = Embedder::open(&folder).unwrap();
+            let found = embedder.embed_with(text(&case, "text"), &options).unwrap().embedding;
             let expected = case[key].as_array().unwrap();
             assert_eq!(found.len(), expected.len());
             let all_close = found.iter().zip(expected).all(|(&found, expected)| is_close(found, expected));

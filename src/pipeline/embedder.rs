@@ -1,17 +1,22 @@
 //! Vectors for texts.
 
-use std::borrow::Cow;
+use serde::{Deserialize, Serialize};
 
-use serde::Serialize;
-
-use super::runner::Runner;
+use super::job::{Arrivals, Job};
+use super::model::{Model, ModelOptions};
+use super::pass::Sequence;
+use super::runner::prepare_all;
 use crate::config::Head;
-use crate::engine::{Engine, EngineOptions};
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::source::Source;
 use crate::text::{Encoding, Tokenizer, WindowOptions};
 
+const TASK: &str = "embedding";
+
 /// How the hidden states of a text's tokens become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Pooling {
     /// Their mean, special tokens included (as sentence-transformers does).
@@ -34,60 +39,29 @@ impl std::str::FromStr for Pooling {
 }
 
 /// How vectors are made.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct EmbedderOptions {
-    engine: EngineOptions,
-    pooling: Pooling,
-    normalize: bool,
-    max_seq_len: Option<usize>,
-}
-
-impl Default for EmbedderOptions {
-    fn default() -> Self {
-        Self { engine: EngineOptions::new(), pooling: Pooling::Mean, normalize: true, max_seq_len: None }
-    }
-}
-
-impl EmbedderOptions {
-    /// Mean pooling, vectors of length 1.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How the model is run.
-    pub fn engine(mut self, engine: EngineOptions) -> Self {
-        self.engine = engine;
-        self
-    }
-
-    /// How hidden states become one vector.
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.pooling = pooling;
-        self
-    }
-
-    /// Whether vectors have length 1, so that their dot product is the cosine.
-    pub fn normalize(mut self, normalize: bool) -> Self {
-        self.normalize = normalize;
-        self
-    }
-
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EmbedOptions {
+    /// How hidden states become one vector. Default: their mean.
+    pub pooling: Pooling,
+    /// Whether vectors have length 1, so that their dot product is the cosine. Default: `true`.
+    pub normalize: bool,
     /// Longest sequence in tokens. Default: the model's limit.
-    pub fn max_seq_len(mut self, tokens: usize) -> Self {
-        self.max_seq_len = Some(tokens);
-        self
-    }
+    pub max_seq_len: Option<usize>,
+}
 
-    /// Opens a model; see [`crate::ModelFiles::resolve`] for `source`. Any model will do; its head is not used.
-    ///
-    /// # Errors
-    /// Those of [`Engine::open`], and [`ErrorKind::Option`].
-    pub fn open(self, source: &str) -> Result<Embedder> {
-        let runner = Runner::open(source, Head::None, "embedding", |t| t, self.engine.clone())?;
-        let max_seq_len = runner.max_seq_len(self.max_seq_len, usize::MAX)?;
-        WindowOptions::new(max_seq_len).room(Encoding::SPECIAL_SINGLE)?;
-        Ok(Embedder { runner, max_seq_len, options: self })
+impl Default for EmbedOptions {
+    fn default() -> Self {
+        Self { pooling: Pooling::Mean, normalize: true, max_seq_len: None }
+    }
+}
+
+impl EmbedOptions {
+    fn windows(&self, model: &Model) -> Result<WindowOptions> {
+        let windows = model.windows(self.max_seq_len, usize::MAX, None)?;
+        windows.room(Encoding::SPECIAL_SINGLE)?;
+        Ok(windows)
     }
 }
 
@@ -112,70 +86,172 @@ impl Embedding {
 }
 
 /// Embeds texts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Embedder {
-    runner: Runner,
-    max_seq_len: usize,
-    options: EmbedderOptions,
+    model: Model,
+    options: EmbedOptions,
 }
 
 impl Embedder {
-    /// Opens a model with default options.
+    /// Opens a model with default options. Any model will do; its head is not loaded.
     ///
     /// # Errors
-    /// As [`EmbedderOptions::open`].
-    pub fn open(source: &str) -> Result<Self> {
-        EmbedderOptions::new().open(source)
+    /// As [`Embedder::open_with`].
+    pub fn open(source: impl Into<Source>) -> Result<Self> {
+        Self::open_with(source, ModelOptions::new(), EmbedOptions::default())
+    }
+
+    /// Opens a model. `options` are those of calls that bring none.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`], and [`crate::ErrorKind::Option`] for a value out of range.
+    pub fn open_with(
+        source: impl Into<Source>,
+        model: impl Into<ModelOptions>,
+        options: EmbedOptions,
+    ) -> Result<Self> {
+        Self::from_parts(Model::open_for(source, Head::None, TASK, model)?, options)
+    }
+
+    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights. The model has
+    /// to be loaded with [`Head::None`], because an engine gives the rows of one head only: an embedder does not share
+    /// weights with the pipelines of other tasks.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Option`] if the model was loaded with a head, or for a value out of range.
+    pub fn from_parts(model: Model, options: EmbedOptions) -> Result<Self> {
+        model.check_loaded(Head::None, TASK)?;
+        options.windows(&model)?;
+        Ok(Self { model, options })
+    }
+
+    /// The model below, which other pipelines may share.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The options of calls that bring none.
+    pub fn options(&self) -> &EmbedOptions {
+        &self.options
     }
 
     /// The engine below.
     pub fn engine(&self) -> &Engine {
-        &self.runner.engine
+        self.model.engine()
     }
 
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.runner.tokenizer
+        self.model.tokenizer()
     }
 
     /// The vector of a text.
     ///
     /// # Errors
-    /// [`ErrorKind::EmptyText`] for a text without words.
+    /// [`crate::ErrorKind::EmptyText`] for a text without words.
     pub fn embed(&self, text: &str) -> Result<Embedding> {
-        let mut embeddings = self.embed_batch(&[text])?;
-        embeddings.pop().ok_or_else(|| ErrorKind::EmptyText { what: "text" }.into())
+        self.embed_with(text, &self.options)
+    }
+
+    /// As [`Embedder::embed`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`], and [`crate::ErrorKind::Option`] for a value out of range.
+    pub fn embed_with(&self, text: &str, options: &EmbedOptions) -> Result<Embedding> {
+        self.model.run_one(self.prepare_embed(text, options)?, &mut super::RunControl::default())
     }
 
     /// The vector of each text, computed in batches. No result depends on the others.
     ///
     /// # Errors
-    /// As [`Embedder::embed`], for the first text that fails.
+    /// As [`Embedder::embed`], for the first text that fails. [`Model::run`] gives each text a result of its own.
     pub fn embed_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Embedding>> {
-        let encode = |(i, text): (usize, &T)| {
-            let tokens = self.runner.tokenize(text.as_ref(), "text");
-            tokens
-                .and_then(|t| t.encode_truncated(None, self.max_seq_len))
-                .context(|| format!("text {}", i + 1))
-        };
-        let encoded = texts.iter().enumerate().map(encode).collect::<Result<Vec<_>>>()?;
-        let mut embeddings = Vec::with_capacity(texts.len());
-        let encodings = encoded.iter().map(|(encoding, _)| Cow::Borrowed(encoding));
-        self.runner.run(encodings, |_, rows, width| embeddings.push(self.pool(rows, width)))?;
-        let embedding = |(embedding, (_, truncated))| Embedding { embedding, truncated };
-        Ok(embeddings.into_iter().zip(encoded).map(embedding).collect())
+        self.embed_batch_with(texts, &self.options)
     }
 
+    /// As [`Embedder::embed_batch`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_with`], for the first text that fails.
+    pub fn embed_batch_with<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &EmbedOptions,
+    ) -> Result<Vec<Embedding>> {
+        const UNIT: &str = "text";
+        let prepare = |text: &T| self.prepare_embed(text.as_ref(), options);
+        self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
+    }
+
+    /// A job that embeds a text.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_with`].
+    pub fn prepare_embed(&self, text: &str, options: &EmbedOptions) -> Result<EmbedJob> {
+        let windows = options.windows(&self.model)?;
+        let tokens = self.model.tokenize(text, "text")?;
+        let (encoding, truncated) = tokens.encode_truncated(None, windows.max_seq_len)?;
+        Ok(EmbedJob {
+            encoding,
+            truncated,
+            width: self.model.config().hidden_size,
+            pooling: options.pooling,
+            normalize: options.normalize,
+            vector: Vec::new(),
+            arrivals: Arrivals::new(1),
+        })
+    }
+}
+
+/// The vector of one text in the making; see [`Embedder::prepare_embed`].
+#[derive(Debug)]
+pub struct EmbedJob {
+    encoding: Encoding,
+    truncated: bool,
+    width: usize,
+    pooling: Pooling,
+    normalize: bool,
+    vector: Vec<f32>,
+    arrivals: Arrivals,
+}
+
+impl Job for EmbedJob {
+    type Output = Embedding;
+
+    fn count(&self) -> usize {
+        self.arrivals.count()
+    }
+
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        (index == 0).then(|| Sequence::new(self.encoding.clone()))
+    }
+
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let mut accepted = false;
+        self.arrivals.accept(index, rows, (self.encoding.len(), self.width), |_, _| accepted = true)?;
+        if accepted {
+            self.vector = self.pool(rows, self.width);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Embedding> {
+        self.arrivals.finish()?;
+        Ok(Embedding { embedding: std::mem::take(&mut self.vector), truncated: self.truncated })
+    }
+}
+
+impl EmbedJob {
     fn pool(&self, rows: &[f32], width: usize) -> Vec<f32> {
         let mut vector = rows[..width].to_vec();
-        if self.options.pooling == Pooling::Mean {
+        if self.pooling == Pooling::Mean {
             for row in rows.chunks_exact(width).skip(1) {
                 vector.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
             }
             let tokens = (rows.len() / width) as f32;
             vector.iter_mut().for_each(|sum| *sum /= tokens);
         }
-        if self.options.normalize {
+        if self.normalize {
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             // Below this a direction is rounding noise; sentence-transformers uses the same floor.
             vector.iter_mut().for_each(|x| *x /= length.max(1e-12));

@@ -1,74 +1,50 @@
 //! Words for `[MASK]`.
 
-use serde::Serialize;
+use std::sync::Arc;
 
-use super::runner::Runner;
+use serde::{Deserialize, Serialize};
+
+use super::job::{Arrivals, Job};
+use super::model::{Model, ModelOptions};
+use super::pass::Sequence;
+use super::runner::prepare_all;
 use super::scores::{softmax, top_k};
 use crate::config::Head;
-use crate::engine::{Engine, EngineOptions};
-use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::text::{Batch, Encoding, Tokenizer};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::Source;
+use crate::text::{Encoding, Tokenizer};
 
-/// How many words, and which.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct FillMaskOptions {
-    engine: EngineOptions,
-    top_k: usize,
-    targets: Vec<String>,
+const TASK: &str = "fill-mask";
+
+/// How many words are found for each mask, and which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FillOptions {
+    /// Number of words for each mask. Default: 5.
+    pub top_k: usize,
+    /// Ranks only these words; each has to be one entry of the vocabulary. Default: the whole vocabulary.
+    pub targets: Vec<String>,
 }
 
-impl Default for FillMaskOptions {
+impl Default for FillOptions {
     fn default() -> Self {
-        Self { engine: EngineOptions::new(), top_k: 5, targets: Vec::new() }
+        Self { top_k: 5, targets: Vec::new() }
     }
 }
 
-impl FillMaskOptions {
-    /// The best five of the whole vocabulary.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How the model is run.
-    pub fn engine(mut self, engine: EngineOptions) -> Self {
-        self.engine = engine;
-        self
-    }
-
-    /// Number of words for each mask.
-    pub fn top_k(mut self, top_k: usize) -> Self {
-        self.top_k = top_k;
-        self
-    }
-
-    /// Ranks only these words; each has to be one entry of the vocabulary.
-    pub fn targets<T: Into<String>>(mut self, targets: impl IntoIterator<Item = T>) -> Self {
-        self.targets = targets.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Opens a model; see [`crate::ModelFiles::resolve`] for `source`.
-    ///
-    /// # Errors
-    /// Those of [`Engine::open`]; [`ErrorKind::WrongTask`] if the model has no masked-LM head; [`ErrorKind::Option`] for
-    /// a target that is not in the vocabulary; [`ErrorKind::Tokenizer`] if the vocabulary has no mask token.
-    pub fn open(self, source: &str) -> Result<FillMask> {
+impl FillOptions {
+    /// The ids of the targets.
+    fn targets(&self, model: &Model) -> Result<Vec<u32>> {
         if self.top_k == 0 {
             return Err(Error::option("top_k", "at least 1", self.top_k));
         }
-        let runner = Runner::open(source, Head::MaskedLm, "fill-mask", |t| t, self.engine.clone())?;
-        let Some(mask) = runner.tokenizer.special_ids().mask else {
-            let problem =
-                "has no mask token; expected [MASK] or the one that tokenizer_config.json names".to_owned();
-            return Err(ErrorKind::Tokenizer { file: "vocabulary".to_owned(), problem }.into());
-        };
         let target = |word: &String| {
-            let id = runner.tokenizer.token_to_id(word);
+            let id = model.tokenizer().token_to_id(word);
             id.ok_or_else(|| Error::option("targets", "words that are one entry of the vocabulary", word))
         };
-        let targets = self.targets.iter().map(target).collect::<Result<_>>()?;
-        Ok(FillMask { runner, mask, targets, top_k: self.top_k })
+        self.targets.iter().map(target).collect()
     }
 }
 
@@ -87,31 +63,68 @@ pub struct Fill {
 }
 
 /// Fills masks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FillMask {
-    runner: Runner,
+    model: Model,
     mask: u32,
-    targets: Vec<u32>,
-    top_k: usize,
+    options: FillOptions,
 }
 
 impl FillMask {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`FillMaskOptions::open`].
-    pub fn open(source: &str) -> Result<Self> {
-        FillMaskOptions::new().open(source)
+    /// As [`FillMask::open_with`].
+    pub fn open(source: impl Into<Source>) -> Result<Self> {
+        Self::open_with(source, ModelOptions::new(), FillOptions::default())
+    }
+
+    /// Opens a model. `options` are those of calls that bring none.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has no masked-LM head; [`ErrorKind::Option`] for
+    /// a target that is not in the vocabulary; [`ErrorKind::Tokenizer`] if the vocabulary has no mask token.
+    pub fn open_with(
+        source: impl Into<Source>,
+        model: impl Into<ModelOptions>,
+        options: FillOptions,
+    ) -> Result<Self> {
+        Self::from_parts(Model::open_for(source, Head::MaskedLm, TASK, model)?, options)
+    }
+
+    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    ///
+    /// # Errors
+    /// As [`FillMask::open_with`], but for those of loading.
+    pub fn from_parts(model: Model, options: FillOptions) -> Result<Self> {
+        model.check_loaded(Head::MaskedLm, TASK)?;
+        let Some(mask) = model.tokenizer().special_ids().mask else {
+            let problem =
+                "has no mask token; expected [MASK] or the one that tokenizer_config.json names".to_owned();
+            return Err(ErrorKind::Tokenizer { file: "vocabulary".to_owned(), problem }.into());
+        };
+        options.targets(&model)?;
+        Ok(Self { model, mask, options })
+    }
+
+    /// The model below, which other pipelines may share.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The options of calls that bring none.
+    pub fn options(&self) -> &FillOptions {
+        &self.options
     }
 
     /// The engine below.
     pub fn engine(&self) -> &Engine {
-        &self.runner.engine
+        self.model.engine()
     }
 
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.runner.tokenizer
+        self.model.tokenizer()
     }
 
     /// The best words for each `[MASK]` of the text, in its order. Several masks are filled independently; each
@@ -121,8 +134,47 @@ impl FillMask {
     /// [`ErrorKind::EmptyText`] for an empty text, [`ErrorKind::Input`] if it has no mask, [`ErrorKind::TooLong`] if it does
     /// not fit the model.
     pub fn fill(&self, text: &str) -> Result<Vec<Vec<Fill>>> {
-        let tokens = self.runner.tokenize(text, "text")?;
-        let (found, limit) = (tokens.len() + Encoding::SPECIAL_SINGLE, self.runner.max_len);
+        self.fill_with(text, &self.options)
+    }
+
+    /// As [`FillMask::fill`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`FillMask::fill`], and [`ErrorKind::Option`] for a value out of range.
+    pub fn fill_with(&self, text: &str, options: &FillOptions) -> Result<Vec<Vec<Fill>>> {
+        self.model.run_one(self.prepare_fill(text, options)?, &mut super::RunControl::default())
+    }
+
+    /// [`FillMask::fill`] of each text. Texts share forward passes; no result depends on the others.
+    ///
+    /// # Errors
+    /// As [`FillMask::fill`], for the first text that fails. [`Model::run`] gives each text a result of its own.
+    pub fn fill_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Vec<Fill>>>> {
+        self.fill_batch_with(texts, &self.options)
+    }
+
+    /// As [`FillMask::fill_batch`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`FillMask::fill_with`], for the first text that fails.
+    pub fn fill_batch_with<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &FillOptions,
+    ) -> Result<Vec<Vec<Vec<Fill>>>> {
+        const UNIT: &str = "text";
+        let prepare = |text: &T| self.prepare_fill(text.as_ref(), options);
+        self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
+    }
+
+    /// A job that fills the masks of a text.
+    ///
+    /// # Errors
+    /// As [`FillMask::fill_with`].
+    pub fn prepare_fill(&self, text: &str, options: &FillOptions) -> Result<FillJob> {
+        let targets = options.targets(&self.model)?;
+        let tokens = self.model.tokenize(text, "text")?;
+        let (found, limit) = (tokens.len() + Encoding::SPECIAL_SINGLE, self.model.max_len());
         if found > limit {
             let hint = "shorten it; a masked text is not cut";
             return Err(ErrorKind::TooLong { what: "text", found, limit, hint }.into());
@@ -130,32 +182,73 @@ impl FillMask {
         let encoding = tokens.encode();
         let masks: Vec<usize> = (0..encoding.len()).filter(|&i| encoding.ids()[i] == self.mask).collect();
         if masks.is_empty() {
-            let mask = self.runner.tokenizer.id_to_token(self.mask).unwrap_or_default();
+            let mask = self.tokenizer().id_to_token(self.mask).unwrap_or_default();
             let problem = format!("has no {mask}; write {mask} where a word is to be found");
             return Err(ErrorKind::Input { place: "text".to_owned(), problem }.into());
         }
-        let batch = Batch::single(encoding.ids(), encoding.type_ids())?;
-        let output = self.runner.engine.forward_rows(&batch, &masks)?;
-        let each = masks.iter().enumerate().map(|(row, &position)| {
-            let scores = softmax(output.row(row));
-            let span = encoding.span(position);
-            let fill = |id: u32| {
-                let token_str = self.runner.tokenizer.id_to_token(id).unwrap_or_default().to_owned();
-                let sequence = format!("{}{token_str}{}", &text[..span.start], &text[span.end..]);
-                Fill { sequence, score: scores[id as usize], token: id, token_str }
-            };
-            self.ranked(&scores).into_iter().map(fill).collect()
-        });
-        Ok(each.collect())
+        Ok(FillJob {
+            model: self.model.clone(),
+            top_k: options.top_k,
+            targets,
+            text: text.into(),
+            sequence: Sequence::with_requested(encoding, masks),
+            fills: Vec::new(),
+            arrivals: Arrivals::new(1),
+        })
+    }
+}
+
+/// The words for the masks of one text in the making; see [`FillMask::prepare_fill`].
+#[derive(Debug)]
+pub struct FillJob {
+    model: Model,
+    top_k: usize,
+    targets: Vec<u32>,
+    text: Arc<str>,
+    sequence: Sequence,
+    fills: Vec<Vec<Fill>>,
+    arrivals: Arrivals,
+}
+
+impl Job for FillJob {
+    type Output = Vec<Vec<Fill>>;
+
+    fn count(&self) -> usize {
+        self.arrivals.count()
     }
 
-    /// [`FillMask::fill`] of each text.
-    ///
-    /// # Errors
-    /// As [`FillMask::fill`], for the first text that fails.
-    pub fn fill_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Vec<Fill>>>> {
-        let each = texts.iter().enumerate();
-        each.map(|(i, text)| self.fill(text.as_ref()).context(|| format!("text {}", i + 1))).collect()
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        (index == 0).then(|| self.sequence.clone())
+    }
+
+    /// Takes a row of scores of the whole vocabulary for each mask.
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let (masks, width) = (self.sequence.requested().len(), self.model.config().vocab_size);
+        let mut accepted = false;
+        self.arrivals.accept(index, rows, (masks, width), |_, _| accepted = true)?;
+        if accepted {
+            let each = self.sequence.requested().iter().zip(rows.chunks_exact(width));
+            self.fills = each.map(|(&position, row)| self.fills_of(position, row)).collect();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<Vec<Fill>>> {
+        self.arrivals.finish()?;
+        Ok(std::mem::take(&mut self.fills))
+    }
+}
+
+impl FillJob {
+    fn fills_of(&self, position: usize, row: &[f32]) -> Vec<Fill> {
+        let scores = softmax(row);
+        let span = self.sequence.encoding().span(position);
+        let fill = |id: u32| {
+            let token_str = self.model.tokenizer().id_to_token(id).unwrap_or_default().to_owned();
+            let sequence = format!("{}{token_str}{}", &self.text[..span.start], &self.text[span.end..]);
+            Fill { sequence, score: scores[id as usize], token: id, token_str }
+        };
+        self.ranked(&scores).into_iter().map(fill).collect()
     }
 
     fn ranked(&self, scores: &[f32]) -> Vec<u32> {

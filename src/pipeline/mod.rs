@@ -1,24 +1,36 @@
 //! TEXT -> ANSWER: text, model and head composed; decoding and thresholds live here.
+//!
+//! A [`Model`] is loaded once and shared by any number of pipelines. A pipeline turns an input into a [`Job`], whose
+//! sequences [`Model::run`] puts into forward passes, under a [`RunControl`]; programs that schedule passes by themselves
+//! do the same with [`Pass`].
 
+mod answer_job;
+mod control;
 mod embedder;
 mod exp;
 mod fill_mask;
+mod job;
+mod model;
+mod options;
+mod pass;
 mod question_answering;
 mod runner;
 mod scores;
 mod text_classification;
 mod token_classification;
 
-pub use embedder::{Embedder, EmbedderOptions, Embedding, Pooling};
-pub use fill_mask::{Fill, FillMask, FillMaskOptions};
+pub use answer_job::{AnswerJob, RankJob};
+pub use control::{OnPass, PassProgress, RunControl};
+pub use embedder::{EmbedJob, EmbedOptions, Embedder, Embedding, Pooling};
+pub use fill_mask::{Fill, FillJob, FillMask, FillOptions};
+pub use job::Job;
+pub use model::{Model, ModelOptions, check_head};
+pub use pass::{Pass, PassRows, Sequence};
 pub use question_answering::{
-    Answer, PreparedContext, QuestionAnswering, QuestionAnsweringOptions, RankedAnswer, Ranking,
+    Answer, AnswerOptions, PreparedContext, QuestionAnswering, RankedAnswer, Ranking,
 };
-pub use runner::check_head;
 pub use scores::FunctionToApply;
 pub use text_classification::{
-    Classification, LabelScore, LongText, TextClassification, TextClassificationOptions,
+    Classification, ClassifyJob, ClassifyOptions, LabelScore, LongText, TextClassification,
 };
-pub use token_classification::{
-    AggregationStrategy, Entity, TokenClassification, TokenClassificationOptions,
-};
+pub use token_classification::{AggregationStrategy, Entity, TagJob, TagOptions, TokenClassification};

@@ -3,11 +3,14 @@
 use std::cmp::Ordering;
 
 use super::exp::{exp, sigmoid};
+use serde::{Deserialize, Serialize};
+
 use crate::config::ProblemType;
 use crate::error::{Error, Result};
 
 /// What turns a classifier's logits into scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FunctionToApply {
     /// By the model's `problem_type`: none for regression, sigmoid for multi-label or a single output, else softmax.

@@ -1,18 +1,23 @@
 //! Labels for texts and pairs of texts.
 
-use std::borrow::Cow;
+use serde::{Deserialize, Serialize};
 
-use serde::Serialize;
-
-use super::runner::Runner;
+use super::job::{Arrivals, Job};
+use super::model::{Model, ModelOptions};
+use super::pass::Sequence;
+use super::runner::prepare_all;
 use super::scores::{FunctionToApply, top_k};
 use crate::config::Head;
-use crate::engine::{Engine, EngineOptions};
-use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions, Windows};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::Source;
+use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions};
+
+const TASK: &str = "text classification";
 
 /// What happens to a text that is longer than the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LongText {
     /// The beginning is classified, and the result says so: [`Classification::truncated`].
@@ -44,23 +49,29 @@ impl std::str::FromStr for LongText {
 }
 
 /// How logits become labels.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct TextClassificationOptions {
-    engine: EngineOptions,
-    top_k: usize,
-    threshold: Option<f32>,
-    function_to_apply: FunctionToApply,
-    long_text: LongText,
-    max_seq_len: Option<usize>,
-    doc_stride: Option<usize>,
-    labels: Vec<String>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ClassifyOptions {
+    /// Number of labels at most, best first; `usize::MAX` for all. Default: 1.
+    pub top_k: usize,
+    /// Leaves out labels with a score below this.
+    pub threshold: Option<f32>,
+    /// What turns logits into scores. Default: as the model's `problem_type` says.
+    pub function_to_apply: FunctionToApply,
+    /// What happens to texts that are longer than the model. Default: they are cut.
+    pub long_text: LongText,
+    /// Longest sequence in tokens. Default: the model's limit.
+    pub max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows share. Default: 128, or half of `max_seq_len` if that is less.
+    pub doc_stride: Option<usize>,
+    /// Reports only these labels, which still compete with the others for a softmax. Default: all.
+    pub labels: Vec<String>,
 }
 
-impl Default for TextClassificationOptions {
+impl Default for ClassifyOptions {
     fn default() -> Self {
         Self {
-            engine: EngineOptions::new(),
             top_k: 1,
             threshold: None,
             function_to_apply: FunctionToApply::Auto,
@@ -72,92 +83,23 @@ impl Default for TextClassificationOptions {
     }
 }
 
-impl TextClassificationOptions {
-    /// The best label, scored as the model's `problem_type` says.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How the model is run.
-    pub fn engine(mut self, engine: EngineOptions) -> Self {
-        self.engine = engine;
-        self
-    }
-
-    /// Number of labels at most, best first. `usize::MAX` for all.
-    pub fn top_k(mut self, top_k: usize) -> Self {
-        self.top_k = top_k;
-        self
-    }
-
-    /// Leaves out labels with a score below this.
-    pub fn threshold(mut self, score: f32) -> Self {
-        self.threshold = Some(score);
-        self
-    }
-
-    /// What turns logits into scores.
-    pub fn function_to_apply(mut self, function: FunctionToApply) -> Self {
-        self.function_to_apply = function;
-        self
-    }
-
-    /// What happens to texts that are longer than the model.
-    pub fn long_text(mut self, long_text: LongText) -> Self {
-        self.long_text = long_text;
-        self
-    }
-
-    /// Longest sequence in tokens. Default: the model's limit.
-    pub fn max_seq_len(mut self, tokens: usize) -> Self {
-        self.max_seq_len = Some(tokens);
-        self
-    }
-
-    /// Tokens that neighbouring windows share.
-    pub fn doc_stride(mut self, tokens: usize) -> Self {
-        self.doc_stride = Some(tokens);
-        self
-    }
-
-    /// Reports only these labels. They still compete with the others for a softmax.
-    pub fn labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
-        self.labels = labels.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Opens a model; see [`crate::ModelFiles::resolve`] for `source`.
-    ///
-    /// # Errors
-    /// Those of [`Engine::open`]; [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a
-    /// value out of range or a label that the model does not have.
-    pub fn open(self, source: &str) -> Result<TextClassification> {
+impl ClassifyOptions {
+    fn windows(&self, model: &Model) -> Result<WindowOptions> {
         if self.top_k == 0 {
             return Err(Error::option("top_k", "at least 1", self.top_k));
         }
-        let runner = Runner::open(
-            source,
-            Head::SequenceClassification,
-            "text classification",
-            |tokenizer| tokenizer,
-            self.engine.clone(),
-        )?;
-        let known = &runner.engine.config().labels;
+        let known = &model.config().labels;
         if let Some(unknown) = self.labels.iter().find(|label| !known.contains(label)) {
             return Err(Error::option("labels", format!("some of {}", known.join(", ")), unknown));
         }
-        let max_seq_len = runner.max_seq_len(self.max_seq_len, usize::MAX)?;
-        let mut windows = WindowOptions::new(max_seq_len);
-        if let Some(tokens) = self.doc_stride {
-            windows = windows.doc_stride(tokens);
-        }
+        let windows = model.windows(self.max_seq_len, usize::MAX, self.doc_stride)?;
         match self.long_text {
             LongText::WindowsMean | LongText::WindowsMax => windows.check(Encoding::SPECIAL_SINGLE)?,
             LongText::Truncate | LongText::Refuse => {
                 windows.room(Encoding::SPECIAL_SINGLE)?;
             }
         }
-        Ok(TextClassification { runner, windows, options: self })
+        Ok(windows)
     }
 }
 
@@ -198,51 +140,64 @@ impl Classification {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TextClassification {
-    runner: Runner,
-    windows: WindowOptions,
-    options: TextClassificationOptions,
-}
-
-/// The sequences that one text becomes.
-enum Prepared {
-    One { encoding: Encoding, truncated: bool },
-    Windows(TokenizedText),
-}
-
-impl Prepared {
-    /// The windows, which are made as they are asked for; `None` if there is one sequence.
-    fn windows(&self, options: &WindowOptions) -> Result<Option<Windows<'_>>> {
-        match self {
-            Prepared::One { .. } => Ok(None),
-            Prepared::Windows(text) => text.windows(options).map(Some),
-        }
-    }
+    model: Model,
+    options: ClassifyOptions,
 }
 
 impl TextClassification {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`TextClassificationOptions::open`].
-    pub fn open(source: &str) -> Result<Self> {
-        TextClassificationOptions::new().open(source)
+    /// As [`TextClassification::open_with`].
+    pub fn open(source: impl Into<Source>) -> Result<Self> {
+        Self::open_with(source, ModelOptions::new(), ClassifyOptions::default())
+    }
+
+    /// Opens a model. `options` are those of calls that bring none.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a
+    /// value out of range or a label that the model does not have.
+    pub fn open_with(
+        source: impl Into<Source>,
+        model: impl Into<ModelOptions>,
+        options: ClassifyOptions,
+    ) -> Result<Self> {
+        let model = Model::open_for(source, Head::SequenceClassification, TASK, model)?;
+        Self::from_parts(model, options)
+    }
+
+    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] as for
+    /// [`TextClassification::open_with`].
+    pub fn from_parts(model: Model, options: ClassifyOptions) -> Result<Self> {
+        model.check_loaded(Head::SequenceClassification, TASK)?;
+        options.windows(&model)?;
+        Ok(Self { model, options })
+    }
+
+    /// The model below, which other pipelines may share.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The options of calls that bring none.
+    pub fn options(&self) -> &ClassifyOptions {
+        &self.options
     }
 
     /// The engine below.
     pub fn engine(&self) -> &Engine {
-        &self.runner.engine
-    }
-
-    /// Replaces the engine by one that runs the same model otherwise, such as in another precision.
-    pub fn set_engine(&mut self, engine: Engine) {
-        self.runner.engine = engine;
+        self.model.engine()
     }
 
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.runner.tokenizer
+        self.model.tokenizer()
     }
 
     /// Labels of a text.
@@ -250,7 +205,15 @@ impl TextClassification {
     /// # Errors
     /// [`ErrorKind::EmptyText`] for a text without words; [`ErrorKind::TooLong`] with [`LongText::Refuse`].
     pub fn classify(&self, text: &str) -> Result<Classification> {
-        self.one(self.prepare(text, None)?)
+        self.classify_with(text, &self.options)
+    }
+
+    /// As [`TextClassification::classify`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`TextClassification::classify`], and [`ErrorKind::Option`] for a value out of range.
+    pub fn classify_with(&self, text: &str, options: &ClassifyOptions) -> Result<Classification> {
+        self.model.run_one(self.prepare_classify(text, options)?, &mut super::RunControl::default())
     }
 
     /// Labels of a pair of texts, such as a premise and a hypothesis.
@@ -259,17 +222,44 @@ impl TextClassification {
     /// As [`TextClassification::classify`]; a pair that does not fit cannot be cut into windows, so it is
     /// [`ErrorKind::TooLong`] unless truncation is allowed.
     pub fn classify_pair(&self, first: &str, second: &str) -> Result<Classification> {
-        self.one(self.prepare(first, Some(second))?)
+        self.classify_pair_with(first, second, &self.options)
+    }
+
+    /// As [`TextClassification::classify_pair`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`TextClassification::classify_pair`], and [`ErrorKind::Option`] for a value out of range.
+    pub fn classify_pair_with(
+        &self,
+        first: &str,
+        second: &str,
+        options: &ClassifyOptions,
+    ) -> Result<Classification> {
+        let job = self.prepare_classify_pair(first, second, options)?;
+        self.model.run_one(job, &mut super::RunControl::default())
     }
 
     /// Labels of each text, computed in batches. No result depends on the others.
     ///
     /// # Errors
-    /// As [`TextClassification::classify`], for the first text that fails.
+    /// As [`TextClassification::classify`], for the first text that fails. [`Model::run`] gives each text a result of its
+    /// own.
     pub fn classify_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Classification>> {
-        let prepare =
-            |(i, text): (usize, &T)| self.prepare(text.as_ref(), None).context(|| format!("text {}", i + 1));
-        self.score(texts.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?)
+        self.classify_batch_with(texts, &self.options)
+    }
+
+    /// As [`TextClassification::classify_batch`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`TextClassification::classify_with`], for the first text that fails.
+    pub fn classify_batch_with<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        const UNIT: &str = "text";
+        let prepare = |text: &T| self.prepare_classify(text.as_ref(), options);
+        self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
     }
 
     /// Labels of each pair, computed in batches.
@@ -280,81 +270,140 @@ impl TextClassification {
         &self,
         pairs: &[(A, B)],
     ) -> Result<Vec<Classification>> {
-        let prepare = |(i, (a, b)): (usize, &(A, B))| {
-            self.prepare(a.as_ref(), Some(b.as_ref())).context(|| format!("pair {}", i + 1))
-        };
-        self.score(pairs.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?)
+        self.classify_pair_batch_with(pairs, &self.options)
     }
 
-    fn one(&self, prepared: Prepared) -> Result<Classification> {
-        let mut results = self.score(vec![prepared])?;
-        results.pop().ok_or_else(|| ErrorKind::EmptyText { what: "text" }.into())
+    /// As [`TextClassification::classify_pair_batch`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`TextClassification::classify_pair_with`], for the first pair that fails.
+    pub fn classify_pair_batch_with<A: AsRef<str>, B: AsRef<str>>(
+        &self,
+        pairs: &[(A, B)],
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        const UNIT: &str = "pair";
+        let prepare = |(a, b): &(A, B)| self.prepare_classify_pair(a.as_ref(), b.as_ref(), options);
+        self.model.run_all(prepare_all(pairs, UNIT, prepare)?, UNIT)
     }
 
-    fn prepare(&self, text: &str, second: Option<&str>) -> Result<Prepared> {
-        let text = self.runner.tokenize(text, "text")?;
-        let second = second.map(|s| self.runner.tokenize(s, "second text")).transpose()?;
-        let limit = self.windows.max_seq_len;
+    /// A job that labels a text.
+    ///
+    /// # Errors
+    /// As [`TextClassification::classify_with`].
+    pub fn prepare_classify(&self, text: &str, options: &ClassifyOptions) -> Result<ClassifyJob> {
+        self.job(text, None, options)
+    }
+
+    /// A job that labels a pair of texts.
+    ///
+    /// # Errors
+    /// As [`TextClassification::classify_pair_with`].
+    pub fn prepare_classify_pair(
+        &self,
+        first: &str,
+        second: &str,
+        options: &ClassifyOptions,
+    ) -> Result<ClassifyJob> {
+        self.job(first, Some(second), options)
+    }
+
+    fn job(&self, text: &str, second: Option<&str>, options: &ClassifyOptions) -> Result<ClassifyJob> {
+        let windows = options.windows(&self.model)?;
+        let text = self.model.tokenize(text, "text")?;
+        let second = second.map(|s| self.model.tokenize(s, "second text")).transpose()?;
+        let limit = windows.max_seq_len;
         let special = if second.is_some() { Encoding::SPECIAL_PAIR } else { Encoding::SPECIAL_SINGLE };
         let length = text.len() + second.as_ref().map_or(0, TokenizedText::len) + special;
         let too_long = |hint| Err(ErrorKind::TooLong { what: "text", found: length, limit, hint }.into());
 
-        match self.options.long_text {
-            LongText::Refuse if length > limit => too_long("shorten it, or choose truncation or windows"),
-            LongText::WindowsMean | LongText::WindowsMax if second.is_none() => Ok(Prepared::Windows(text)),
+        let (prepared, count) = match options.long_text {
+            LongText::Refuse if length > limit => {
+                return too_long("shorten it, or choose truncation or windows");
+            }
+            LongText::WindowsMean | LongText::WindowsMax if second.is_none() => {
+                let count = text.windows(&windows)?.len();
+                (Prepared::Windows { text, windows }, count)
+            }
             LongText::WindowsMean | LongText::WindowsMax if length > limit => {
-                too_long("a pair is not cut into windows; shorten it or choose truncation")
+                return too_long("a pair is not cut into windows; shorten it or choose truncation");
             }
             _ => {
                 let (encoding, truncated) = text.encode_truncated(second.as_ref(), limit)?;
-                Ok(Prepared::One { encoding, truncated })
+                (Prepared::One { encoding, truncated }, 1)
             }
-        }
-    }
-
-    fn score(&self, prepared: Vec<Prepared>) -> Result<Vec<Classification>> {
-        let windows = prepared.iter().map(|p| p.windows(&self.windows)).collect::<Result<Vec<_>>>()?;
-        let counts: Vec<usize> =
-            windows.iter().map(|w| w.as_ref().map_or(1, ExactSizeIterator::len)).collect();
-        let sequences = prepared.iter().zip(windows).flat_map(|(prepared, windows)| {
-            let one = match prepared {
-                Prepared::One { encoding, .. } => Some(Cow::Borrowed(encoding)),
-                Prepared::Windows(_) => None,
-            };
-            let windows = windows.into_iter().flatten();
-            one.into_iter().chain(windows.map(|window| Cow::Owned(window.into_encoding())))
-        });
-        let mut logits = Vec::new();
-        self.runner.run(sequences, |_, row, _| logits.push(row.to_vec()))?;
-        let mut rows = logits.into_iter();
-        let results = prepared.iter().zip(counts).map(|(prepared, count)| {
-            let of_text: Vec<Vec<f32>> = rows.by_ref().take(count).collect();
-            let truncated = matches!(prepared, Prepared::One { truncated: true, .. });
-            Classification { labels: self.labels(&self.pool(&of_text)), truncated }
-        });
-        Ok(results.collect())
-    }
-
-    fn pool(&self, windows: &[Vec<f32>]) -> Vec<f32> {
-        let labels = self.runner.engine.config().labels.len();
-        let column = |label: usize| windows.iter().map(move |row| row[label]);
-        let pooled = |label| match self.options.long_text {
-            LongText::WindowsMax => column(label).fold(f32::NEG_INFINITY, f32::max),
-            _ => column(label).sum::<f32>() / windows.len() as f32,
         };
-        (0..labels).map(pooled).collect()
+        let (model, options) = (self.model.clone(), options.clone());
+        Ok(ClassifyJob { model, options, prepared, pooled: Vec::new(), arrivals: Arrivals::new(count) })
+    }
+}
+
+/// The sequences that one text becomes.
+#[derive(Debug)]
+enum Prepared {
+    One { encoding: Encoding, truncated: bool },
+    Windows { text: TokenizedText, windows: WindowOptions },
+}
+
+/// The labels of one text in the making; see [`TextClassification::prepare_classify`].
+#[derive(Debug)]
+pub struct ClassifyJob {
+    model: Model,
+    options: ClassifyOptions,
+    prepared: Prepared,
+    /// Logits of the windows so far, summed or their maxima.
+    pooled: Vec<f32>,
+    arrivals: Arrivals,
+}
+
+impl Job for ClassifyJob {
+    type Output = Classification;
+
+    fn count(&self) -> usize {
+        self.arrivals.count()
     }
 
-    fn labels(&self, logits: &[f32]) -> Vec<LabelScore> {
-        let config = self.runner.engine.config();
-        let scores = self.options.function_to_apply.apply(logits, config.problem_type);
-        let wanted = |label: &String| self.options.labels.is_empty() || self.options.labels.contains(label);
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        let encoding = match &self.prepared {
+            Prepared::One { encoding, .. } => (index == 0).then(|| encoding.clone()),
+            Prepared::Windows { text, windows } => {
+                text.windows(windows).ok()?.get(index).map(|window| window.into_encoding())
+            }
+        };
+        encoding.map(Sequence::new)
+    }
+
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let (pooled, rule) = (&mut self.pooled, self.options.long_text);
+        self.arrivals.accept(index, rows, (1, self.model.config().labels.len()), |index, row| match rule {
+            _ if index == 0 => *pooled = row.to_vec(),
+            LongText::WindowsMax => pooled.iter_mut().zip(row).for_each(|(most, x)| *most = most.max(*x)),
+            _ => pooled.iter_mut().zip(row).for_each(|(sum, x)| *sum += x),
+        })
+    }
+
+    fn finish(&mut self) -> Result<Classification> {
+        self.arrivals.finish()?;
+        if self.options.long_text != LongText::WindowsMax {
+            let count = self.arrivals.count() as f32;
+            self.pooled.iter_mut().for_each(|sum| *sum /= count);
+        }
+        let truncated = matches!(self.prepared, Prepared::One { truncated: true, .. });
+        Ok(Classification { labels: self.labels(), truncated })
+    }
+}
+
+impl ClassifyJob {
+    fn labels(&self) -> Vec<LabelScore> {
+        let (config, options) = (self.model.config(), &self.options);
+        let scores = options.function_to_apply.apply(&self.pooled, config.problem_type);
+        let wanted = |label: &String| options.labels.is_empty() || options.labels.contains(label);
         let ranked = top_k(&scores, scores.len()).into_iter();
         ranked
-            .filter(|&i| self.options.threshold.is_none_or(|least| scores[i] >= least))
+            .filter(|&i| options.threshold.is_none_or(|least| scores[i] >= least))
             .map(|i| LabelScore { label: config.labels[i].clone(), score: scores[i] })
             .filter(|best| wanted(&best.label))
-            .take(self.options.top_k)
+            .take(options.top_k)
             .collect()
     }
 }

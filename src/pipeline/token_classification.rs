@@ -1,17 +1,26 @@
 //! Labels for the words of a text: named entities, parts of speech.
 
-use serde::Serialize;
-use serde::ser::SerializeStruct as _;
+use std::sync::Arc;
 
-use super::runner::Runner;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize};
+
+use super::job::{Arrivals, Job};
+use super::model::{Model, ModelOptions};
+use super::pass::Sequence;
+use super::runner::prepare_all;
 use super::scores::{softmax, top_k};
 use crate::config::Head;
-use crate::engine::{Engine, EngineOptions};
-use crate::error::{Context as _, Error, Result};
-use crate::text::{Encoding, Span, TokenizedText, Tokenizer, Window, WindowOptions};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::source::Source;
+use crate::text::{Encoding, Span, TokenizedText, Tokenizer, WindowOptions};
+
+const TASK: &str = "token classification";
 
 /// How the labels of tokens become entities; the names are Hugging Face's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum AggregationStrategy {
     /// Every token on its own.
@@ -46,20 +55,24 @@ impl std::str::FromStr for AggregationStrategy {
 }
 
 /// How texts are cut and labels joined.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct TokenClassificationOptions {
-    engine: EngineOptions,
-    aggregation_strategy: AggregationStrategy,
-    ignore_labels: Vec<String>,
-    max_seq_len: Option<usize>,
-    doc_stride: Option<usize>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TagOptions {
+    /// How the labels of tokens become entities. Default: [`AggregationStrategy::Simple`].
+    pub aggregation_strategy: AggregationStrategy,
+    /// Leaves these labels out of the results. Default: `O`.
+    pub ignore_labels: Vec<String>,
+    /// Longest window in tokens. Default: the model's limit.
+    pub max_seq_len: Option<usize>,
+    /// Tokens that neighbouring windows share. A token that several windows hold has the label from the one that shows
+    /// most of its surroundings. Default: 128, or half of `max_seq_len` if that is less.
+    pub doc_stride: Option<usize>,
 }
 
-impl Default for TokenClassificationOptions {
+impl Default for TagOptions {
     fn default() -> Self {
         Self {
-            engine: EngineOptions::new(),
             aggregation_strategy: AggregationStrategy::Simple,
             ignore_labels: vec!["O".to_owned()],
             max_seq_len: None,
@@ -68,57 +81,11 @@ impl Default for TokenClassificationOptions {
     }
 }
 
-impl TokenClassificationOptions {
-    /// Entities by simple aggregation; the label `O` is left out.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How the model is run.
-    pub fn engine(mut self, engine: EngineOptions) -> Self {
-        self.engine = engine;
-        self
-    }
-
-    /// How the labels of tokens become entities.
-    pub fn aggregation_strategy(mut self, strategy: AggregationStrategy) -> Self {
-        self.aggregation_strategy = strategy;
-        self
-    }
-
-    /// Leaves these labels out of the results. Default: `O`.
-    pub fn ignore_labels<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
-        self.ignore_labels = labels.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Longest window in tokens. Default: the model's limit.
-    pub fn max_seq_len(mut self, tokens: usize) -> Self {
-        self.max_seq_len = Some(tokens);
-        self
-    }
-
-    /// Tokens that neighbouring windows share. A token that several windows hold has the label from the one that shows
-    /// most of its surroundings.
-    pub fn doc_stride(mut self, tokens: usize) -> Self {
-        self.doc_stride = Some(tokens);
-        self
-    }
-
-    /// Opens a model; see [`crate::ModelFiles::resolve`] for `source`.
-    ///
-    /// # Errors
-    /// Those of [`Engine::open`]; [`crate::ErrorKind::WrongTask`] if the model has another head; [`crate::ErrorKind::Option`].
-    pub fn open(self, source: &str) -> Result<TokenClassification> {
-        let task = "token classification";
-        let runner = Runner::open(source, Head::TokenClassification, task, |t| t, self.engine.clone())?;
-        let max_seq_len = runner.max_seq_len(self.max_seq_len, usize::MAX)?;
-        let mut windows = WindowOptions::new(max_seq_len);
-        if let Some(tokens) = self.doc_stride {
-            windows = windows.doc_stride(tokens);
-        }
+impl TagOptions {
+    fn windows(&self, model: &Model) -> Result<WindowOptions> {
+        let windows = model.windows(self.max_seq_len, usize::MAX, self.doc_stride)?;
         windows.check(Encoding::SPECIAL_SINGLE)?;
-        Ok(TokenClassification { runner, windows, options: self })
+        Ok(windows)
     }
 }
 
@@ -155,11 +122,10 @@ impl Serialize for Entity {
 }
 
 /// Labels the words of texts of any length.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TokenClassification {
-    runner: Runner,
-    windows: WindowOptions,
-    options: TokenClassificationOptions,
+    model: Model,
+    options: TagOptions,
 }
 
 /// A token or word with a score for each label.
@@ -169,40 +135,56 @@ struct Part {
     label: usize,
 }
 
-/// A window and the text that it belongs to.
-struct OfText {
-    text: usize,
-    window: Window,
-}
-
-impl AsRef<Encoding> for OfText {
-    fn as_ref(&self) -> &Encoding {
-        self.window.encoding()
-    }
-}
-
 impl TokenClassification {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`TokenClassificationOptions::open`].
-    pub fn open(source: &str) -> Result<Self> {
-        TokenClassificationOptions::new().open(source)
+    /// As [`TokenClassification::open_with`].
+    pub fn open(source: impl Into<Source>) -> Result<Self> {
+        Self::open_with(source, ModelOptions::new(), TagOptions::default())
+    }
+
+    /// Opens a model. `options` are those of calls that bring none.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`]; [`crate::ErrorKind::WrongTask`] if the model has another head;
+    /// [`crate::ErrorKind::Option`] for a value out of range.
+    pub fn open_with(
+        source: impl Into<Source>,
+        model: impl Into<ModelOptions>,
+        options: TagOptions,
+    ) -> Result<Self> {
+        Self::from_parts(Model::open_for(source, Head::TokenClassification, TASK, model)?, options)
+    }
+
+    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::WrongTask`] if the model has another head; [`crate::ErrorKind::Option`].
+    pub fn from_parts(model: Model, options: TagOptions) -> Result<Self> {
+        model.check_loaded(Head::TokenClassification, TASK)?;
+        options.windows(&model)?;
+        Ok(Self { model, options })
+    }
+
+    /// The model below, which other pipelines may share.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The options of calls that bring none.
+    pub fn options(&self) -> &TagOptions {
+        &self.options
     }
 
     /// The engine below.
     pub fn engine(&self) -> &Engine {
-        &self.runner.engine
-    }
-
-    /// Replaces the engine by one that runs the same model otherwise, such as in another precision.
-    pub fn set_engine(&mut self, engine: Engine) {
-        self.runner.engine = engine;
+        self.model.engine()
     }
 
     /// The tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.runner.tokenizer
+        self.model.tokenizer()
     }
 
     /// Entities of a text, in its order. A long text is read in windows; none of it is left out.
@@ -210,68 +192,130 @@ impl TokenClassification {
     /// # Errors
     /// [`crate::ErrorKind::EmptyText`] for a text without words.
     pub fn tag(&self, text: &str) -> Result<Vec<Entity>> {
-        let tokens = [self.runner.tokenize(text, "text")?];
-        let parts = self.parts(&tokens)?.pop().unwrap_or_default();
-        Ok(self.entities(text, &tokens[0], parts))
+        self.tag_with(text, &self.options)
     }
 
-    fn entities(&self, text: &str, tokens: &TokenizedText, parts: Vec<Part>) -> Vec<Entity> {
-        let entities = match self.options.aggregation_strategy {
-            AggregationStrategy::None => parts
-                .iter()
-                .map(|part| self.entity(text, self.label(part.label), std::slice::from_ref(part)))
-                .collect(),
-            AggregationStrategy::Simple => self.join(text, &parts),
-            strategy => self.join(text, &words(tokens, parts, strategy)),
-        };
-        entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect()
+    /// As [`TokenClassification::tag`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`TokenClassification::tag`], and [`crate::ErrorKind::Option`] for a value out of range.
+    pub fn tag_with(&self, text: &str, options: &TagOptions) -> Result<Vec<Entity>> {
+        self.model.run_one(self.prepare_tag(text, options)?, &mut super::RunControl::default())
     }
 
     /// Entities of each text. Texts share forward passes; no result depends on the others.
     ///
     /// # Errors
-    /// As [`TokenClassification::tag`], for the first text that fails.
+    /// As [`TokenClassification::tag`], for the first text that fails. [`Model::run`] gives each text a result of its own.
     pub fn tag_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Entity>>> {
-        let tokenize = |(i, text): (usize, &T)| {
-            self.runner.tokenize(text.as_ref(), "text").context(|| format!("text {}", i + 1))
-        };
-        let tokens = texts.iter().enumerate().map(tokenize).collect::<Result<Vec<_>>>()?;
-        let parts = self.parts(&tokens)?.into_iter();
-        let each = parts.zip(texts).zip(&tokens);
-        Ok(each.map(|((parts, text), tokens)| self.entities(text.as_ref(), tokens, parts)).collect())
+        self.tag_batch_with(texts, &self.options)
     }
 
-    /// The tokens of each text with their scores.
-    fn parts(&self, texts: &[TokenizedText]) -> Result<Vec<Vec<Part>>> {
-        let windows = texts.iter().map(|text| text.windows(&self.windows)).collect::<Result<Vec<_>>>()?;
-        let windows = windows.into_iter().enumerate();
-        let windows = windows.flat_map(|(text, windows)| windows.map(move |window| OfText { text, window }));
-        let mut scores: Vec<Vec<(usize, Vec<f32>)>> =
-            texts.iter().map(|text| vec![(0, Vec::new()); text.len()]).collect();
-        self.runner.run(windows, |OfText { text, window }, logits, width| {
+    /// As [`TokenClassification::tag_batch`], with options of this call.
+    ///
+    /// # Errors
+    /// As [`TokenClassification::tag_with`], for the first text that fails.
+    pub fn tag_batch_with<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &TagOptions,
+    ) -> Result<Vec<Vec<Entity>>> {
+        const UNIT: &str = "text";
+        let prepare = |text: &T| self.prepare_tag(text.as_ref(), options);
+        self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
+    }
+
+    /// A job that tags a text.
+    ///
+    /// # Errors
+    /// As [`TokenClassification::tag_with`].
+    pub fn prepare_tag(&self, text: &str, options: &TagOptions) -> Result<TagJob> {
+        let windows = options.windows(&self.model)?;
+        let tokens = self.model.tokenize(text, "text")?;
+        let count = tokens.windows(&windows)?.len();
+        Ok(TagJob {
+            model: self.model.clone(),
+            options: options.clone(),
+            text: text.into(),
+            windows,
+            scores: vec![(0, Vec::new()); tokens.len()],
+            tokens,
+            arrivals: Arrivals::new(count),
+        })
+    }
+}
+
+/// The entities of one text in the making; see [`TokenClassification::prepare_tag`]. It keeps a score for each token and
+/// label.
+#[derive(Debug)]
+pub struct TagJob {
+    model: Model,
+    options: TagOptions,
+    text: Arc<str>,
+    tokens: TokenizedText,
+    windows: WindowOptions,
+    /// Of each token the number of neighbours that the model saw on its poorer side, and its scores.
+    scores: Vec<(usize, Vec<f32>)>,
+    arrivals: Arrivals,
+}
+
+impl Job for TagJob {
+    type Output = Vec<Entity>;
+
+    fn count(&self) -> usize {
+        self.arrivals.count()
+    }
+
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        let window = self.tokens.windows(&self.windows).ok()?.get(index)?;
+        Some(Sequence::new(window.into_encoding()))
+    }
+
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let width = self.model.config().labels.len();
+        let windows = self.tokens.windows(&self.windows).ok();
+        let window = |index| windows.as_ref().and_then(|windows| windows.get(index));
+        let tokens = window(index).map_or(0, |window| window.encoding().len());
+        let scores = &mut self.scores;
+        self.arrivals.accept(index, rows, (tokens, width), |index, logits| {
+            let Some(window) = window(index) else { return };
             let range = window.tokens();
             for (position, token) in window.positions().zip(range.clone()) {
                 // Neighbours on the poorer side, counted from 1; the first of equal windows wins.
                 let context = 1 + (token - range.start).min(range.end - 1 - token);
-                let kept = &mut scores[text][token];
+                let kept = &mut scores[token];
                 if context > kept.0 {
                     *kept = (context, softmax(&logits[position * width..(position + 1) * width]));
                 }
             }
-        })?;
-        let parts = scores.into_iter().zip(texts).map(|(scores, text)| {
-            let part = |((_, scores), &span): ((usize, Vec<f32>), &Span)| Part {
-                label: best(&scores),
-                span,
-                scores,
-            };
-            scores.into_iter().zip(text.spans()).map(part).collect()
-        });
-        Ok(parts.collect())
+        })
+    }
+
+    fn finish(&mut self) -> Result<Vec<Entity>> {
+        self.arrivals.finish()?;
+        let part =
+            |((_, scores), &span): ((usize, Vec<f32>), &Span)| Part { label: best(&scores), span, scores };
+        let scores = std::mem::take(&mut self.scores);
+        let parts = scores.into_iter().zip(self.tokens.spans()).map(part).collect();
+        Ok(self.entities(parts))
+    }
+}
+
+impl TagJob {
+    fn entities(&self, parts: Vec<Part>) -> Vec<Entity> {
+        let entities = match self.options.aggregation_strategy {
+            AggregationStrategy::None => parts
+                .iter()
+                .map(|part| self.entity(self.label(part.label), std::slice::from_ref(part)))
+                .collect(),
+            AggregationStrategy::Simple => self.join(&parts),
+            strategy => self.join(&words(&self.tokens, parts, strategy)),
+        };
+        entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect()
     }
 
     /// Joins neighbouring parts of one label; `B-` begins a new entity, as Hugging Face's pipeline does.
-    fn join(&self, text: &str, parts: &[Part]) -> Vec<Entity> {
+    fn join(&self, parts: &[Part]) -> Vec<Entity> {
         let mut entities = Vec::new();
         let mut start = 0;
         for i in 1..=parts.len() {
@@ -282,23 +326,23 @@ impl TokenClassification {
             };
             if !continues {
                 let group = &parts[start..i];
-                entities.push(self.entity(text, begins(&group[0]).1, group));
+                entities.push(self.entity(begins(&group[0]).1, group));
                 start = i;
             }
         }
         entities
     }
 
-    fn entity(&self, text: &str, label: &str, parts: &[Part]) -> Entity {
+    fn entity(&self, label: &str, parts: &[Part]) -> Entity {
         let span = parts.iter().map(|p| p.span).reduce(Span::cover).unwrap_or_default();
         let score = parts.iter().map(|p| p.scores[p.label]).sum::<f32>() / parts.len() as f32;
-        let word = text[span.range()].to_owned();
+        let word = self.text[span.range()].to_owned();
         let grouped = self.options.aggregation_strategy != AggregationStrategy::None;
         Entity { label: label.to_owned(), grouped, score, word, start: span.start, end: span.end }
     }
 
     fn label(&self, index: usize) -> &str {
-        &self.runner.engine.config().labels[index]
+        &self.model.config().labels[index]
     }
 
     fn is_ignored(&self, label: &str) -> bool {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::ParameterId;
 use mobilebert::{
-    Batch, Embedder, EmbedderOptions, Engine, EngineOptions, ErrorKind, FillMask, Head, LongText,
-    ModelConfig, Precision, QuestionAnswering, QuestionAnsweringOptions, Result, TextClassification,
-    TextClassificationOptions, TokenClassification, TokenClassificationOptions, model,
+    AnswerOptions, Batch, ClassifyOptions, EmbedOptions, Embedder, Engine, EngineOptions, ErrorKind,
+    FillMask, Head, LongText, ModelConfig, ModelOptions, Precision, QuestionAnswering, Result, TagOptions,
+    TextClassification, TokenClassification, model,
 };
 
 fn golden(name: &str) -> String {
@@ -25,6 +25,14 @@ fn assert_error<T: std::fmt::Debug>(result: Result<T>, kind: fn(&ErrorKind) -> b
     }
 }
 
+fn qa_with(options: AnswerOptions) -> Result<QuestionAnswering> {
+    QuestionAnswering::open_with(golden("mobilebert-f32"), ModelOptions::new(), options)
+}
+
+fn classifier_with(options: ClassifyOptions) -> Result<TextClassification> {
+    TextClassification::open_with(golden("bert-f32"), ModelOptions::new(), options)
+}
+
 const EMPTY: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::EmptyText { .. });
 const OPTION: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::Option { .. });
 const TOO_LONG: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::TooLong { .. });
@@ -33,22 +41,22 @@ const BATCH: fn(&ErrorKind) -> bool = |k| matches!(k, ErrorKind::Batch { .. });
 
 #[test]
 fn texts_without_words() {
-    let qa = QuestionAnswering::open(&golden("mobilebert-f32")).unwrap();
+    let qa = QuestionAnswering::open(golden("mobilebert-f32")).unwrap();
     for nothing in ["", "  \r\n\t", "\u{200b}\u{feff}"] {
         assert_error(qa.answer("a", nothing), EMPTY, &["context", "empty"]);
         assert_error(qa.answer(nothing, "a"), EMPTY, &["question"]);
-        assert_error(Embedder::open(&golden("bert-f32")).unwrap().embed(nothing), EMPTY, &["text"]);
+        assert_error(Embedder::open(golden("bert-f32")).unwrap().embed(nothing), EMPTY, &["text"]);
     }
-    let classifier = TextClassification::open(&golden("bert-f32")).unwrap();
+    let classifier = TextClassification::open(golden("bert-f32")).unwrap();
     assert_error(classifier.classify_batch(&["a", ""]), EMPTY, &["text 2"]);
     assert_error(classifier.classify_pair("a", ""), EMPTY, &["second text"]);
-    assert_error(TokenClassification::open(&golden("mobilebert-ner-f32")).unwrap().tag(""), EMPTY, &["text"]);
+    assert_error(TokenClassification::open(golden("mobilebert-ner-f32")).unwrap().tag(""), EMPTY, &["text"]);
     assert!(classifier.classify_batch::<&str>(&[]).unwrap().is_empty());
 }
 
 #[test]
 fn questions_and_texts_that_do_not_fit() {
-    let qa = QuestionAnswering::open(&golden("mobilebert-f32")).unwrap();
+    let qa = QuestionAnswering::open(golden("mobilebert-f32")).unwrap();
     assert_error(
         qa.answer(&"a ".repeat(100), "b c"),
         TOO_LONG,
@@ -56,83 +64,96 @@ fn questions_and_texts_that_do_not_fit() {
     );
 
     let long = "a b ".repeat(2000);
-    let refuse =
-        TextClassificationOptions::new().long_text(LongText::Refuse).open(&golden("bert-f32")).unwrap();
+    let refuse = classifier_with(ClassifyOptions::with(|o| o.long_text = LongText::Refuse)).unwrap();
     assert_error(refuse.classify(&long), TOO_LONG, &["4002 tokens", "shorten"]);
-    let truncate = TextClassification::open(&golden("bert-f32")).unwrap();
+    let truncate = TextClassification::open(golden("bert-f32")).unwrap();
     assert!(truncate.classify(&long).unwrap().truncated, "a cut text is never silent");
     assert!(!truncate.classify("a b").unwrap().truncated);
-    let windows =
-        TextClassificationOptions::new().long_text(LongText::WindowsMean).open(&golden("bert-f32")).unwrap();
+    let windows = classifier_with(ClassifyOptions::with(|o| o.long_text = LongText::WindowsMean)).unwrap();
     assert!(!windows.classify(&long).unwrap().truncated);
     assert_error(windows.classify_pair(&long, "a"), TOO_LONG, &["pair"]);
-    assert!(Embedder::open(&golden("bert-f32")).unwrap().embed(&long).unwrap().truncated);
+    assert!(Embedder::open(golden("bert-f32")).unwrap().embed(&long).unwrap().truncated);
 
-    let mlm = FillMask::open(&golden("mobilebert-mlm-f32")).unwrap();
+    let mlm = FillMask::open(golden("mobilebert-mlm-f32")).unwrap();
     assert_error(mlm.fill(&format!("{long} [MASK]")), TOO_LONG, &["not cut"]);
     assert_error(mlm.fill("a b"), |k| matches!(k, ErrorKind::Input { .. }), &["[MASK]"]);
 }
 
 #[test]
 fn options_out_of_range() {
-    let qa = QuestionAnsweringOptions::new;
-    let model = golden("mobilebert-f32");
-    assert_error(qa().top_k(0).open(&model), OPTION, &["top_k"]);
-    assert_error(qa().max_answer_len(0).open(&model), OPTION, &["max_answer_len"]);
-    assert_error(qa().max_seq_len(100_000).open(&model), OPTION, &["max_seq_len", "model's limit"]);
-    assert_error(qa().max_seq_len(16).doc_stride(12).open(&model), OPTION, &["doc_stride", "less than 12"]);
-    qa().max_seq_len(16).doc_stride(11).open(&model).unwrap();
-    assert_error(qa().max_seq_len(4).doc_stride(0).open(&model), OPTION, &["max_seq_len", "at least 5"]);
-    assert_error(qa().engine(EngineOptions::new().threads(0)).open(&model), OPTION, &["threads"]);
+    let qa = |change: fn(&mut AnswerOptions)| qa_with(AnswerOptions::with(change));
+    assert_error(qa(|o| o.top_k = 0), OPTION, &["top_k"]);
+    assert_error(qa(|o| o.max_answer_len = 0), OPTION, &["max_answer_len"]);
+    assert_error(qa(|o| o.max_seq_len = Some(100_000)), OPTION, &["max_seq_len", "model's limit"]);
+    let windows = |max_seq_len, doc_stride| {
+        qa_with(AnswerOptions::with(|o| {
+            (o.max_seq_len, o.doc_stride) = (Some(max_seq_len), Some(doc_stride));
+        }))
+    };
+    assert_error(windows(16, 12), OPTION, &["doc_stride", "less than 12"]);
+    windows(16, 11).unwrap();
+    assert_error(windows(4, 0), OPTION, &["max_seq_len", "at least 5"]);
+    let (model, threads) = (golden("mobilebert-f32"), EngineOptions::new().threads(0));
+    let without_threads = QuestionAnswering::open_with(&model, threads, AnswerOptions::default());
+    assert_error(without_threads, OPTION, &["threads"]);
 
-    let embed = EmbedderOptions::new().max_seq_len(0).open(&model);
+    let embed = EmbedOptions::with(|o| o.max_seq_len = Some(0));
+    let embed = Embedder::open_with(&model, ModelOptions::new(), embed);
     assert_error(embed, OPTION, &["max_seq_len", "at least 3"]);
-    let tag = || TokenClassificationOptions::new().max_seq_len(8);
-    let ner = golden("mobilebert-ner-f32");
-    assert_error(tag().doc_stride(6).open(&ner), OPTION, &["doc_stride", "less than 6"]);
-    assert_error(tag().max_seq_len(0).open(&ner), OPTION, &["max_seq_len"]);
-    let classify = || TextClassificationOptions::new().max_seq_len(8).doc_stride(6);
-    let bert = golden("bert-f32");
-    classify().open(&bert).unwrap();
-    assert_error(classify().long_text(LongText::WindowsMax).open(&bert), OPTION, &["doc_stride"]);
-    assert_error(classify().max_seq_len(2).open(&bert), OPTION, &["max_seq_len"]);
-    let labels = TextClassificationOptions::new().labels(["positive", "nonsense"]).open(&golden("bert-f32"));
-    assert_error(labels, OPTION, &["nonsense"]);
+    let tag = |max_seq_len, doc_stride| {
+        let options = TagOptions::with(|o| (o.max_seq_len, o.doc_stride) = (Some(max_seq_len), doc_stride));
+        TokenClassification::open_with(golden("mobilebert-ner-f32"), ModelOptions::new(), options)
+    };
+    assert_error(tag(8, Some(6)), OPTION, &["doc_stride", "less than 6"]);
+    assert_error(tag(0, None), OPTION, &["max_seq_len"]);
+    let classify = |max_seq_len, long_text| {
+        classifier_with(ClassifyOptions::with(|o| {
+            (o.max_seq_len, o.doc_stride, o.long_text) = (Some(max_seq_len), Some(6), long_text);
+        }))
+    };
+    classify(8, LongText::Truncate).unwrap();
+    assert_error(classify(8, LongText::WindowsMax), OPTION, &["doc_stride"]);
+    assert_error(classify(2, LongText::Truncate), OPTION, &["max_seq_len"]);
+    let labels = ["positive", "nonsense"].map(str::to_owned).to_vec();
+    assert_error(classifier_with(ClassifyOptions::with(|o| o.labels = labels)), OPTION, &["nonsense"]);
 }
 
 #[test]
 fn limits_without_limit() {
-    let qa = || QuestionAnsweringOptions::new().max_seq_len(16).doc_stride(4);
-    let model = golden("mobilebert-f32");
+    let qa = |change: fn(&mut AnswerOptions)| {
+        let mut options = AnswerOptions::with(|o| (o.max_seq_len, o.doc_stride) = (Some(16), Some(4)));
+        change(&mut options);
+        qa_with(options).unwrap()
+    };
     let context = "anna works in paris and the king wrote a book at a good time of day";
-    let all = qa().top_k(usize::MAX).max_answer_len(2).open(&model).unwrap();
+    let all = qa(|o| (o.top_k, o.max_answer_len) = (usize::MAX, 2));
     let answers = all.answers("who?", context).unwrap();
     let words = context.split(' ').count();
     assert_eq!(answers.len(), words + words - 1, "every word and every two words, each once");
     assert!(answers.is_sorted_by(|a, b| a.score >= b.score));
-    let ten = qa().top_k(10).max_answer_len(2).open(&model).unwrap();
+    let ten = qa(|o| (o.top_k, o.max_answer_len) = (10, 2));
     assert_eq!(ten.answers("who?", context).unwrap(), answers[..10]);
 
-    let any_length = qa().max_answer_len(usize::MAX).max_question_len(usize::MAX).open(&model).unwrap();
-    let whole_window = qa().max_answer_len(16).open(&model).unwrap();
+    let any_length = qa(|o| (o.max_answer_len, o.max_question_len) = (usize::MAX, usize::MAX));
+    let whole_window = qa(|o| o.max_answer_len = 16);
     assert_eq!(any_length.answer("who?", context).unwrap(), whole_window.answer("who?", context).unwrap());
-    let both = qa().top_k(usize::MAX).max_answer_len(usize::MAX).open(&model).unwrap();
+    let both = qa(|o| (o.top_k, o.max_answer_len) = (usize::MAX, usize::MAX));
     assert!(both.answers("who?", context).unwrap().len() > answers.len());
 }
 
 #[test]
 fn models_for_other_tasks() {
     assert_error(
-        QuestionAnswering::open(&golden("bert-f32")),
+        QuestionAnswering::open(golden("bert-f32")),
         WRONG_TASK,
         &["for text classification (BertForSequenceClassification)", "needs a BertForQuestionAnswering or"],
     );
-    assert_error(FillMask::open(&golden("mobilebert-f32")), WRONG_TASK, &["ForMaskedLM"]);
+    assert_error(FillMask::open(golden("mobilebert-f32")), WRONG_TASK, &["ForMaskedLM"]);
 }
 
 #[test]
 fn numbers_beyond_the_tables() {
-    let engine = Engine::open(&golden("mobilebert-f32"), EngineOptions::new()).unwrap();
+    let engine = Engine::open(golden("mobilebert-f32"), EngineOptions::new()).unwrap();
     let forward = |ids: &[u32], types: &[u32]| engine.forward(&Batch::single(ids, types).unwrap());
     assert_error(forward(&[2, 40], &[0, 0]), BATCH, &["token id is 40", "position 1", "vocab_size"]);
     assert_error(forward(&[2, 3], &[0, 7]), BATCH, &["type id is 7"]);

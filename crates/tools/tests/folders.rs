@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use mobilebert::{
-    AggregationStrategy, Batch, EmbedderOptions, Engine, EngineOptions, FillMask, FillMaskOptions, Pooling,
-    QuestionAnswering, TokenClassification, TokenClassificationOptions,
+    AggregationStrategy, Batch, EmbedOptions, Embedder, Engine, EngineOptions, FillMask,
+    FillOptions, ModelOptions, Pooling, QuestionAnswering, TagOptions, TokenClassification,
 };
 use mobilebert_tools::BackendKind;
 use serde_json::Value;
@@ -153,10 +153,12 @@ fn answers_labels_and_fills_are_pieces_of_the_text() {
 
     for strategy in ["none", "simple", "first", "average", "max"] {
         let strategy: AggregationStrategy = strategy.parse().unwrap();
-        let options = TokenClassificationOptions::new()
-            .aggregation_strategy(strategy)
-            .ignore_labels(Vec::<String>::new());
-        let tagger = options.open(&source("mobilebert-ner-f32")).unwrap();
+        let options = TagOptions::with(|o| {
+            o.aggregation_strategy = strategy;
+            o.ignore_labels.clear();
+        });
+        let ner = source("mobilebert-ner-f32");
+        let tagger = TokenClassification::open_with(ner, ModelOptions::new(), options).unwrap();
         let entities = tagger.tag(text).unwrap();
         assert!(!entities.is_empty());
         assert!(entities.iter().all(|e| text[e.start..e.end] == e.word), "{strategy:?}");
@@ -176,21 +178,15 @@ fn answers_labels_and_fills_are_pieces_of_the_text() {
 #[test]
 fn windows_neither_lose_nor_double_a_word_of_a_long_text() {
     let text = "a b c d e ".repeat(30);
-    let open = |options: TokenClassificationOptions| {
-        let options =
-            options.aggregation_strategy(AggregationStrategy::None).ignore_labels(Vec::<String>::new());
-        options.open(&source("mobilebert-ner-f32")).unwrap()
-    };
-    let limit = TokenClassification::open(&source("mobilebert-ner-f32"))
-        .unwrap()
-        .engine()
-        .config()
-        .max_position_embeddings;
+    let tagger = TokenClassification::open(source("mobilebert-ner-f32")).unwrap();
+    let limit = tagger.engine().config().max_position_embeddings;
     for (max_seq_len, doc_stride) in [(limit.min(16), 4), (limit.min(12), 0), (limit.min(16), 13)] {
-        let entities =
-            open(TokenClassificationOptions::new().max_seq_len(max_seq_len).doc_stride(doc_stride))
-                .tag(&text)
-                .unwrap();
+        let options = TagOptions::with(|o| {
+            o.aggregation_strategy = AggregationStrategy::None;
+            o.ignore_labels.clear();
+            (o.max_seq_len, o.doc_stride) = (Some(max_seq_len), Some(doc_stride));
+        });
+        let entities = tagger.tag_with(&text, &options).unwrap();
         let words: Vec<&str> = entities.iter().map(|e| e.word.as_str()).collect();
         assert_eq!(words, text.split_whitespace().collect::<Vec<_>>(), "{max_seq_len}, {doc_stride}");
     }
@@ -198,8 +194,9 @@ fn windows_neither_lose_nor_double_a_word_of_a_long_text() {
 
 #[test]
 fn fill_mask_ranks_targets_only() {
-    let options = FillMaskOptions::new().targets(["the", "city"]).top_k(9);
-    let pipeline = options.open(&source("mobilebert-mlm-f32")).unwrap();
+    let targets = ["the", "city"].map(str::to_owned).to_vec();
+    let options = FillOptions::with(|o| (o.targets, o.top_k) = (targets, 9));
+    let pipeline = FillMask::open_with(source("mobilebert-mlm-f32"), ModelOptions::new(), options).unwrap();
     let fills = pipeline.fill("[MASK] b [MASK]").unwrap();
     assert_eq!(fills.len(), 2);
     for of_mask in &fills {
@@ -214,7 +211,8 @@ fn fill_mask_ranks_targets_only() {
 fn any_model_embeds() {
     for name in ["mobilebert-f32", "bert-f32", "mobilebert-mlm-f32"] {
         for pooling in [Pooling::Mean, Pooling::Cls] {
-            let embedder = EmbedderOptions::new().pooling(pooling).open(&source(name)).unwrap();
+            let options = EmbedOptions::with(|o| o.pooling = pooling);
+            let embedder = Embedder::open_with(source(name), ModelOptions::new(), options).unwrap();
             let embedding = embedder.embed("a b c").unwrap();
             assert_eq!(embedding.embedding.len(), embedder.engine().config().hidden_size);
             assert!((embedding.cosine(&embedding) - 1.0).abs() < 1e-5);

@@ -33,10 +33,10 @@ fn data(folder: &Path, model: &str) -> PathBuf {
         (0..6).map(|_| word()).collect::<Vec<_>>().join(" ")
     };
     let texts: Vec<String> = (0..90).map(|_| text()).collect();
-    let classifier = mobilebert::TextClassificationOptions::new()
-        .engine(EngineOptions::new().precision(Precision::F32))
-        .open(model)
-        .unwrap();
+    let engine = EngineOptions::new().precision(Precision::F32);
+    let classifier =
+        mobilebert::TextClassification::open_with(model, engine, mobilebert::ClassifyOptions::default())
+            .unwrap();
     let labels = classifier.classify_batch(&texts).unwrap();
     let rows =
         texts.iter().zip(&labels).map(|(text, found)| format!("{text}\t{}\n", found.best().unwrap().label));

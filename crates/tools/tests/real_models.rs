@@ -8,9 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use mobilebert::quant::Scales;
-use mobilebert::{
-    Batch, Engine, EngineOptions, Precision, QuestionAnswering, QuestionAnsweringOptions, TextIndex,
-};
+use mobilebert::{AnswerOptions, Batch, Engine, EngineOptions, Precision, QuestionAnswering, TextIndex};
 use mobilebert_tools::compare::node_by_node;
 use mobilebert_tools::convert::{Int8Options, to_int8_with};
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Task, TaskOptions};
@@ -87,7 +85,7 @@ fn recorded_answers(file: &str) -> Vec<Recorded> {
 /// f32 arithmetic, whatever the weights: what PyTorch does.
 fn open_f32(source: &str) -> QuestionAnswering {
     let engine = EngineOptions::new().precision(Precision::F32);
-    QuestionAnsweringOptions::new().engine(engine).open(source).unwrap()
+    QuestionAnswering::open_with(source, engine, AnswerOptions::default()).unwrap()
 }
 
 /// Every answer at the recorded place, with the recorded score.

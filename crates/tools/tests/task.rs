@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mobilebert::{AggregationStrategy, TokenClassificationOptions};
+use mobilebert::{AggregationStrategy, ModelOptions, TagOptions, TokenClassification};
 use mobilebert_tools::dataset::TableOptions;
 use mobilebert_tools::task::{Dataset, Prediction, Scores, Task, TaskOptions};
 use tempfile::TempDir;
@@ -115,11 +115,11 @@ fn words_have_the_label_of_their_first_token() {
         })
         .collect();
 
-    let each_token = TokenClassificationOptions::new()
-        .aggregation_strategy(AggregationStrategy::None)
-        .ignore_labels(std::iter::empty::<&str>())
-        .open(model)
-        .unwrap();
+    let options = TagOptions::with(|o| {
+        o.aggregation_strategy = AggregationStrategy::None;
+        o.ignore_labels.clear();
+    });
+    let each_token = TokenClassification::open_with(model, ModelOptions::new(), options).unwrap();
     let tokens = each_token.tag(&words.join(" ")).unwrap();
     let (mut start, mut expected, mut differing) = (0, Vec::new(), 0);
     for word in words {

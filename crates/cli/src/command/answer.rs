@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mobilebert::{OffsetUnit, PreparedContext, QuestionAnswering, QuestionAnsweringOptions, Result};
+use mobilebert::{AnswerOptions, ModelOptions, OffsetUnit, PreparedContext, QuestionAnswering, Result};
 use serde::Serialize;
 
 use super::run_task;
@@ -29,7 +29,7 @@ struct Answering<'c> {
 
 /// What is done once for all questions.
 struct Shared<'c> {
-    context: PreparedContext<'c>,
+    context: PreparedContext,
     text: &'c str,
 }
 
@@ -48,7 +48,9 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let context = context(args)?;
     let records = records(args)?;
     let several = !records.is_single();
-    let pipeline = options(args, global).open(global.model("qa"))?;
+    let model =
+        ModelOptions::new().engine(global.engine()).special_tokens_in_text(!args.no_special_tokens_in_text);
+    let pipeline = QuestionAnswering::open_with(global.model("qa"), model, options(args))?;
     let share = |text| Ok::<_, Failure>(Shared { context: pipeline.prepare(text)?, text });
     let shared = context.as_deref().map(share).transpose()?;
     let task = Answering { pipeline, shared, unit: args.offsets, several };
@@ -56,25 +58,13 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     run_task(&task, records, &args.batch, args.input.as_deref(), &results, global)
 }
 
-fn options(args: &args::Answer, global: &Global) -> QuestionAnsweringOptions {
-    let mut options = QuestionAnsweringOptions::new()
-        .engine(global.engine())
-        .top_k(args.top_k)
-        .handle_impossible_answer(args.handle_impossible_answer)
-        .special_tokens_in_text(!args.no_special_tokens_in_text);
-    if let Some(tokens) = args.doc_stride {
-        options = options.doc_stride(tokens);
-    }
-    if let Some(tokens) = args.max_seq_len {
-        options = options.max_seq_len(tokens);
-    }
-    if let Some(tokens) = args.max_question_len {
-        options = options.max_question_len(tokens);
-    }
-    if let Some(tokens) = args.max_answer_len {
-        options = options.max_answer_len(tokens);
-    }
-    options
+fn options(args: &args::Answer) -> AnswerOptions {
+    AnswerOptions::with(|o| {
+        (o.top_k, o.handle_impossible_answer) = (args.top_k, args.handle_impossible_answer);
+        (o.max_seq_len, o.doc_stride) = (args.max_seq_len, args.doc_stride);
+        o.max_question_len = args.max_question_len.unwrap_or(o.max_question_len);
+        o.max_answer_len = args.max_answer_len.unwrap_or(o.max_answer_len);
+    })
 }
 
 fn context(args: &args::Answer) -> Result<Option<String>, Failure> {

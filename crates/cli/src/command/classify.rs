@@ -1,6 +1,6 @@
 //! `mobilebert classify`
 
-use mobilebert::{Classification, LabelScore, Result, TextClassification, TextClassificationOptions};
+use mobilebert::{Classification, ClassifyOptions, LabelScore, Result, TextClassification};
 use serde::Serialize;
 
 use super::run_task;
@@ -36,22 +36,13 @@ pub(super) fn is_false(value: &bool) -> bool {
 pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure> {
     let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?
         .at_once(&args.at_once);
-    let mut options = TextClassificationOptions::new()
-        .engine(global.engine())
-        .top_k(args.top_k)
-        .function_to_apply(args.function_to_apply)
-        .long_text(args.long_text)
-        .labels(args.labels.iter().map(String::as_str));
-    if let Some(score) = args.threshold {
-        options = options.threshold(score);
-    }
-    if let Some(tokens) = args.max_seq_len {
-        options = options.max_seq_len(tokens);
-    }
-    if let Some(tokens) = args.doc_stride {
-        options = options.doc_stride(tokens);
-    }
-    let pipeline = options.open(global.model("sentiment"))?;
+    let options = ClassifyOptions::with(|o| {
+        (o.top_k, o.threshold) = (args.top_k, args.threshold);
+        (o.function_to_apply, o.long_text) = (args.function_to_apply, args.long_text);
+        (o.max_seq_len, o.doc_stride) = (args.max_seq_len, args.doc_stride);
+        o.labels.clone_from(&args.labels);
+    });
+    let pipeline = TextClassification::open_with(global.model("sentiment"), global.engine(), options)?;
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
     let results = ["label", "score", "truncated"];
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &results, global)

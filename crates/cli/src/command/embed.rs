@@ -1,6 +1,6 @@
 //! `mobilebert embed`
 
-use mobilebert::{Embedder, EmbedderOptions, Embedding, Result};
+use mobilebert::{EmbedOptions, Embedder, Embedding, Result};
 use serde::Serialize;
 
 use super::classify::is_false;
@@ -25,12 +25,12 @@ struct Line<'a> {
 
 pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
-    let mut options =
-        EmbedderOptions::new().engine(global.engine()).pooling(args.pooling).normalize(!args.no_normalize);
-    if let Some(tokens) = args.max_seq_len {
-        options = options.max_seq_len(tokens);
-    }
-    let task = Embed { pipeline: options.open(global.model(DEFAULT_MODEL))? };
+    let options = EmbedOptions::with(|o| {
+        (o.pooling, o.normalize) = (args.pooling, !args.no_normalize);
+        o.max_seq_len = args.max_seq_len;
+    });
+    let model = global.model(DEFAULT_MODEL);
+    let task = Embed { pipeline: Embedder::open_with(model, global.engine(), options)? };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }
 

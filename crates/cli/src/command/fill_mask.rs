@@ -1,6 +1,6 @@
 //! `mobilebert fill-mask`
 
-use mobilebert::{Fill, FillMask, FillMaskOptions, Result};
+use mobilebert::{Fill, FillMask, FillOptions, Result};
 
 use super::run_task;
 use crate::args::{self, Global};
@@ -17,11 +17,11 @@ struct Filling {
 pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure> {
     let model = global.chosen_model("fill-mask")?;
     let records = Records::of_texts(&args.texts, None, None)?;
-    let options = FillMaskOptions::new()
-        .engine(global.engine())
-        .top_k(args.top_k)
-        .targets(args.targets.iter().map(String::as_str));
-    let pipeline = options.open(model)?;
+    let options = FillOptions::with(|o| {
+        o.top_k = args.top_k;
+        o.targets.clone_from(&args.targets);
+    });
+    let pipeline = FillMask::open_with(model, global.engine(), options)?;
     let task = Filling { pipeline, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

@@ -1,6 +1,6 @@
 //! `mobilebert tag`
 
-use mobilebert::{Entity, OffsetUnit, Result, TokenClassification, TokenClassificationOptions};
+use mobilebert::{Entity, OffsetUnit, Result, TagOptions, TokenClassification};
 
 use super::run_task;
 use crate::args::{self, Global};
@@ -18,19 +18,14 @@ struct Tagging {
 pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     let model = global.chosen_model("tag")?;
     let records = Records::of_texts(&args.texts, None, None)?;
-    let mut options = TokenClassificationOptions::new()
-        .engine(global.engine())
-        .aggregation_strategy(args.aggregation_strategy);
-    if let Some(labels) = &args.ignore_labels {
-        options = options.ignore_labels(labels.iter().map(String::as_str));
-    }
-    if let Some(tokens) = args.max_seq_len {
-        options = options.max_seq_len(tokens);
-    }
-    if let Some(tokens) = args.doc_stride {
-        options = options.doc_stride(tokens);
-    }
-    let pipeline = options.open(model)?;
+    let options = TagOptions::with(|o| {
+        o.aggregation_strategy = args.aggregation_strategy;
+        (o.max_seq_len, o.doc_stride) = (args.max_seq_len, args.doc_stride);
+        if let Some(labels) = &args.ignore_labels {
+            o.ignore_labels.clone_from(labels);
+        }
+    });
+    let pipeline = TokenClassification::open_with(model, global.engine(), options)?;
     let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

@@ -178,7 +178,7 @@ pub fn first_to_flip(
         if left.peek().is_none() {
             break;
         }
-        evaluator.set_engine(pair.engine(&modules[..=last], options)?);
+        evaluator.set_engine(pair.engine(&modules[..=last], options)?)?;
         for difference in left {
             let range = difference.index..difference.index + 1;
             for prediction in evaluator.predictions(data, range) {

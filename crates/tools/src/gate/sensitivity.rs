@@ -77,7 +77,7 @@ pub(super) fn rank(
         progress("modules", done, modules.len());
         let alone = pair.engine(std::slice::from_ref(module), options)?;
         let nodes = node_by_node(&exact, &alone, &batches)?.nodes;
-        reference.set_engine(alone);
+        reference.set_engine(alone)?;
         let found = Answered::new(reference, &some, &|_| {})?;
         let pairs = f32.predictions.iter().zip(&found.predictions);
         ranking.modules.push(Sensitivity {
@@ -92,7 +92,7 @@ pub(super) fn rank(
             alone_differing: pairs.filter(|(a, b)| a.text(&some) != b.text(&some)).count(),
         });
     }
-    reference.set_engine(exact);
+    reference.set_engine(exact)?;
     let mut order: Vec<&Sensitivity> = ranking.modules.iter().collect();
     order.sort_by(|a, b| {
         let of_score = b.alone_drop.total_cmp(&a.alone_drop);

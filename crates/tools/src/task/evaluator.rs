@@ -6,12 +6,11 @@ use std::ops::Range;
 use super::{Candidate, Dataset, Prediction, Task, TaskOptions};
 use crate::dataset::{Example, GlueTask, Gold, Labelled, Sentence, Squad};
 use mobilebert::pipeline::{
-    AggregationStrategy, Classification, FunctionToApply, PreparedContext, QuestionAnswering,
-    QuestionAnsweringOptions, Ranking, TextClassification, TextClassificationOptions, TokenClassification,
-    TokenClassificationOptions,
+    AggregationStrategy, AnswerOptions, Classification, ClassifyOptions, FunctionToApply, PreparedContext,
+    QuestionAnswering, Ranking, TagOptions, TextClassification, TokenClassification,
 };
 use mobilebert::text::{Encoding, Tokenizer};
-use mobilebert::{Engine, Error, ErrorKind, Result};
+use mobilebert::{Engine, Error, ErrorKind, Result, Source};
 
 /// Examples that are predicted together: enough to fill forward passes, few enough to lose little when stopped.
 const CHUNK: usize = 32;
@@ -30,47 +29,39 @@ enum Pipeline {
     Tags(TokenClassification),
 }
 
-/// Calls `$set` with the value of an option, if it has one.
-macro_rules! set {
-    ($builder:ident, $($option:expr => $method:ident),+) => {
-        $(let $builder = match $option {
-            Some(value) => $builder.$method(value),
-            None => $builder,
-        };)+
-    };
-}
-
 impl TaskOptions {
-    /// Opens a model; see [`mobilebert::ModelFiles::resolve`] for `source`.
+    /// Opens a model.
     ///
     /// # Errors
     /// Those of the task's pipeline, such as [`ErrorKind::WrongTask`]; [`ErrorKind::Option`] for a value out of range.
-    pub fn open(self, source: &str) -> Result<Evaluator> {
+    pub fn open(self, source: impl Into<Source>) -> Result<Evaluator> {
         let (task, engine) = (self.task, self.engine);
         let pipeline = match task {
             Task::Squad => {
-                let options = QuestionAnsweringOptions::new().engine(engine).top_k(self.n_best);
-                set!(options, self.max_seq_len => max_seq_len, self.doc_stride => doc_stride,
-                    self.max_question_len => max_question_len, self.max_answer_len => max_answer_len);
-                Pipeline::Answers(options.open(source)?)
+                let options = AnswerOptions::with(|o| {
+                    o.top_k = self.n_best;
+                    (o.max_seq_len, o.doc_stride) = (self.max_seq_len, self.doc_stride);
+                    o.max_question_len = self.max_question_len.unwrap_or(o.max_question_len);
+                    o.max_answer_len = self.max_answer_len.unwrap_or(o.max_answer_len);
+                });
+                Pipeline::Answers(QuestionAnswering::open_with(source, engine, options)?)
             }
             Task::Glue(_) | Task::Labels => {
                 let function =
                     if is_regression(task) { FunctionToApply::None } else { FunctionToApply::Softmax };
-                let options = TextClassificationOptions::new()
-                    .engine(engine)
-                    .top_k(usize::MAX)
-                    .function_to_apply(function);
-                set!(options, self.max_seq_len => max_seq_len);
-                Pipeline::Labels(options.open(source)?)
+                let options = ClassifyOptions::with(|o| {
+                    (o.top_k, o.function_to_apply) = (usize::MAX, function);
+                    o.max_seq_len = self.max_seq_len;
+                });
+                Pipeline::Labels(TextClassification::open_with(source, engine, options)?)
             }
             Task::Entities => {
-                let options = TokenClassificationOptions::new()
-                    .engine(engine)
-                    .aggregation_strategy(AggregationStrategy::None)
-                    .ignore_labels([""; 0]);
-                set!(options, self.max_seq_len => max_seq_len, self.doc_stride => doc_stride);
-                Pipeline::Tags(options.open(source)?)
+                let options = TagOptions::with(|o| {
+                    o.aggregation_strategy = AggregationStrategy::None;
+                    o.ignore_labels.clear();
+                    (o.max_seq_len, o.doc_stride) = (self.max_seq_len, self.doc_stride);
+                });
+                Pipeline::Tags(TokenClassification::open_with(source, engine, options)?)
             }
         };
         Ok(Evaluator { task, pipeline })
@@ -106,12 +97,22 @@ impl Evaluator {
     }
 
     /// Runs another model of the same kind instead, with the same tokenizer and options.
-    pub(crate) fn set_engine(&mut self, engine: Engine) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tokenizer`] and [`ErrorKind::Option`] if the tokenizer or the options do not go with that model.
+    pub fn set_engine(&mut self, engine: Engine) -> Result<()> {
         match &mut self.pipeline {
-            Pipeline::Answers(pipeline) => pipeline.set_engine(engine),
-            Pipeline::Labels(pipeline) => pipeline.set_engine(engine),
-            Pipeline::Tags(pipeline) => pipeline.set_engine(engine),
+            Pipeline::Answers(p) => {
+                *p = QuestionAnswering::from_parts(p.model().with_engine(engine)?, p.options().clone())?;
+            }
+            Pipeline::Labels(p) => {
+                *p = TextClassification::from_parts(p.model().with_engine(engine)?, p.options().clone())?;
+            }
+            Pipeline::Tags(p) => {
+                *p = TokenClassification::from_parts(p.model().with_engine(engine)?, p.options().clone())?;
+            }
         }
+        Ok(())
     }
 
     /// What a forward pass is given for the first examples: one sequence each, cut at 384 tokens or the model's limit.
@@ -267,7 +268,7 @@ fn answers(qa: &QuestionAnswering, data: &Squad, range: Range<usize>) -> Result<
     let at = |id: &str, e: Error| -> Error {
         ErrorKind::Input { place: format!("{}, question `{id}`", data.file), problem: e.to_string() }.into()
     };
-    let mut contexts: Vec<(usize, PreparedContext<'_>)> = Vec::new();
+    let mut contexts: Vec<(usize, PreparedContext)> = Vec::new();
     for question in questions {
         if contexts.last().is_none_or(|(index, _)| *index != question.context) {
             let context = qa.prepare(data.context(question)).map_err(|e| at(&question.id, e))?;
@@ -275,14 +276,14 @@ fn answers(qa: &QuestionAnswering, data: &Squad, range: Range<usize>) -> Result<
         }
     }
     let mut current = 0;
-    let pairs: Vec<(&str, &str, &PreparedContext<'_>)> = questions
+    let pairs: Vec<(&str, &str, &PreparedContext)> = questions
         .iter()
         .map(|question| {
             current += usize::from(contexts[current].0 != question.context);
             (question.id.as_str(), question.question.as_str(), &contexts[current].1)
         })
         .collect();
-    let rank = |batch: &[(&str, &str, &PreparedContext<'_>)]| {
+    let rank = |batch: &[(&str, &str, &PreparedContext)]| {
         qa.rank(&batch.iter().map(|&(_, question, context)| (question, context)).collect::<Vec<_>>())
     };
     let (rankings, error) = in_place(&pairs, rank, |&(id, ..), e| at(id, e));

@@ -1,0 +1,169 @@
+//! One question to a pipeline as data: sequences out, rows in, a result at the end. No threads, no I/O.
+
+use std::collections::BTreeMap;
+
+use super::pass::Sequence;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a pipeline has to do for one input, without who does it: a program that schedules forward passes by itself takes
+/// the sequences of any jobs, runs them in any passes and any order ([`super::Pass`]), and hands the rows back.
+/// [`super::Model::run`] is the loop that the pipelines' own methods use.
+///
+/// Every pipeline makes its jobs by methods that begin with `prepare_`. A job owns all that it needs, and holds neither
+/// its sequences, which are made when they are asked for, nor rows that it has accepted in their order.
+///
+/// ```
+/// use mobilebert::{Job as _, Pass, TextClassification};
+///
+/// # fn main() -> mobilebert::Result<()> {
+/// let sentiment = TextClassification::open("sentiment")?;
+/// let mut job = sentiment.prepare_classify("a joy to watch", sentiment.options())?;
+/// let mut pass = Pass::new();
+/// for (_, sequence) in job.sequences() {
+///     pass.push(&sequence)?;
+/// }
+/// let rows = pass.run(sentiment.engine())?;
+/// for index in 0..job.count() {
+///     job.accept(index, rows.rows(index))?;
+/// }
+/// assert_eq!(job.finish()?, sentiment.classify("a joy to watch")?);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Job {
+    /// What the job results in.
+    type Output;
+
+    /// Number of sequences.
+    fn count(&self) -> usize;
+
+    /// The sequence at an index, made now; `None` behind the last one.
+    fn sequence(&self, index: usize) -> Option<Sequence>;
+
+    /// Takes the rows that the model gave for a sequence, one after another. Sequences may come in any order, and the
+    /// result does not depend on it; rows that come before their turn are kept until then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFinite`] if a number is not finite: this job has then failed, and no other one.
+    /// [`ErrorKind::Rows`] if there is no such sequence, its rows have been accepted before, or their number is wrong.
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()>;
+
+    /// The result, once the rows of all sequences have been accepted. It can be taken once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFinite`] if the job has failed by it; [`ErrorKind::Rows`] if rows are missing, or the result has
+    /// been taken before.
+    fn finish(&mut self) -> Result<Self::Output>;
+
+    /// All sequences with their indices, each made when the iterator gets there.
+    fn sequences(&self) -> impl Iterator<Item = (usize, Sequence)>
+    where
+        Self: Sized,
+    {
+        (0..self.count()).filter_map(|index| Some((index, self.sequence(index)?)))
+    }
+}
+
+impl<J: Job + ?Sized> Job for Box<J> {
+    type Output = J::Output;
+
+    fn count(&self) -> usize {
+        (**self).count()
+    }
+
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        (**self).sequence(index)
+    }
+
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        (**self).accept(index, rows)
+    }
+
+    fn finish(&mut self) -> Result<Self::Output> {
+        (**self).finish()
+    }
+}
+
+/// Which rows of a job have arrived. It hands them on in the order of the sequences, so that sums and ties come out the
+/// same whatever order they arrive in.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    count: usize,
+    next: usize,
+    early: BTreeMap<usize, Vec<f32>>,
+    /// A row of the job's, and the number in it that is not finite.
+    not_finite: Option<(usize, f32)>,
+    finished: bool,
+}
+
+impl Arrivals {
+    pub(super) fn new(count: usize) -> Self {
+        Self { count, next: 0, early: BTreeMap::new(), not_finite: None, finished: false }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Checks rows of `width` numbers, `expected` of them, and gives those whose turn it is to `merge`.
+    pub(super) fn accept(
+        &mut self,
+        index: usize,
+        rows: &[f32],
+        (expected, width): (usize, usize),
+        mut merge: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
+        if index >= self.count {
+            return Err(wrong(index, format!("one of {} sequences", self.count), "rows for it".to_owned()));
+        }
+        if index < self.next || self.early.contains_key(&index) {
+            return Err(wrong(index, "rows for each sequence once".to_owned(), "them again".to_owned()));
+        }
+        if rows.len() != expected * width {
+            let expected = format!("{expected} rows of {width} numbers");
+            return Err(wrong(index, expected, format!("{} numbers", rows.len())));
+        }
+        if self.not_finite.is_none() {
+            let bad = rows.iter().position(|value| !value.is_finite());
+            self.not_finite = bad.map(|i| (i / width, rows[i]));
+        }
+        self.check_finite()?;
+        if index > self.next {
+            self.early.insert(index, rows.to_vec());
+            return Ok(());
+        }
+        merge(index, rows);
+        self.next += 1;
+        while let Some(rows) = self.early.remove(&self.next) {
+            merge(self.next, &rows);
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the result is there to be taken, which this call does.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.check_finite()?;
+        if self.next < self.count {
+            let expected = "rows for each sequence before the end".to_owned();
+            return Err(wrong(self.next, expected, "none for this one".to_owned()));
+        }
+        if self.finished {
+            let expected = "a result that is taken once".to_owned();
+            return Err(wrong(self.count - 1, expected, "a job that has finished".to_owned()));
+        }
+        self.finished = true;
+        Ok(())
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        match self.not_finite {
+            Some((row, value)) => Err(ErrorKind::NotFinite { row, value }.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn wrong(sequence: usize, expected: String, found: String) -> Error {
+    ErrorKind::Rows { sequence, expected, found }.into()
+}

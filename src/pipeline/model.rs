@@ -1,0 +1,243 @@
+//! A loaded model, and what any number of pipelines share.
+
+use std::sync::Arc;
+
+use crate::config::{Head, ModelConfig};
+use crate::engine::{Engine, EngineOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::{ModelFiles, Source};
+use crate::text::{TokenizedText, Tokenizer, WindowOptions};
+
+/// How a model is loaded. Options of a task, such as the number of answers, are no part of it: they may differ from call
+/// to call.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ModelOptions {
+    engine: EngineOptions,
+    head: Option<Head>,
+    special_tokens_in_text: bool,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self { engine: EngineOptions::new(), head: None, special_tokens_in_text: true }
+    }
+}
+
+impl ModelOptions {
+    /// The model's own head on the default engine.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says how the model is run.
+    pub fn engine(mut self, engine: EngineOptions) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Loads the model with this head instead of its own. [`Head::None`], which an [`crate::Embedder`] needs, goes with
+    /// every model. A pipeline that opens a model chooses its own head and ignores this one.
+    pub fn head(mut self, head: Head) -> Self {
+        self.head = Some(head);
+        self
+    }
+
+    /// Says whether `[SEP]` and the like in the user's text are special tokens, as in `transformers`; see
+    /// [`Tokenizer::special_tokens_in_text`].
+    pub fn special_tokens_in_text(mut self, matched: bool) -> Self {
+        self.special_tokens_in_text = matched;
+        self
+    }
+}
+
+impl From<EngineOptions> for ModelOptions {
+    fn from(engine: EngineOptions) -> Self {
+        Self::new().engine(engine)
+    }
+}
+
+/// A loaded model: a tokenizer and an engine that belong together. Clones share both, so any number of pipelines with
+/// different options cost the memory of one model.
+///
+/// ```
+/// use mobilebert::{AnswerOptions, Model, ModelOptions, QuestionAnswering};
+///
+/// # fn main() -> mobilebert::Result<()> {
+/// let model = Model::open("qa", ModelOptions::new())?;
+/// let one = QuestionAnswering::from_parts(model.clone(), AnswerOptions::default())?;
+/// let short = QuestionAnswering::from_parts(model, AnswerOptions::with(|o| o.max_answer_len = 1))?;
+/// let (question, context) = ("Where was it built?", "It was built in New York.");
+/// assert_eq!(one.answer(question, context)?.answer, "New York");
+/// assert_eq!(short.answer(question, context)?.answer, "York");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Model {
+    tokenizer: Arc<Tokenizer>,
+    engine: Arc<Engine>,
+    head: Head,
+    /// Longest sequence that both the model and its tokenizer allow.
+    max_len: usize,
+}
+
+impl Model {
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// Those of [`Engine::open`] and of [`ModelFiles::tokenizer`]; [`ErrorKind::Tokenizer`] if the two do not fit.
+    pub fn open(source: impl Into<Source>, options: impl Into<ModelOptions>) -> Result<Self> {
+        let options = options.into();
+        let files = ModelFiles::resolve(source)?;
+        let config = ModelConfig::from_json(&files.config_json()?)?;
+        let head = options.head.unwrap_or(config.head);
+        Self::load(&files, head, options)
+    }
+
+    /// Loads a model for a pipeline, which `task` names in errors.
+    pub(super) fn open_for(
+        source: impl Into<Source>,
+        head: Head,
+        task: &'static str,
+        options: impl Into<ModelOptions>,
+    ) -> Result<Self> {
+        let files = ModelFiles::resolve(source)?;
+        check_head(&ModelConfig::from_json(&files.config_json()?)?, head, task)?;
+        Self::load(&files, head, options.into())
+    }
+
+    fn load(files: &ModelFiles, head: Head, options: ModelOptions) -> Result<Self> {
+        // Side by side: a vocabulary takes as long as the weights, 25 ms.
+        let (engine, loaded) = std::thread::scope(|scope| {
+            let loading = std::thread::Builder::new().spawn_scoped(scope, || files.tokenizer());
+            let engine = Engine::from_files(files, Some(head), options.engine);
+            let loaded = match loading {
+                Ok(loading) => loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // WebAssembly has no threads.
+                Err(_) => files.tokenizer(),
+            };
+            (engine, loaded)
+        });
+        let engine = engine?;
+        let tokenizer = loaded?.special_tokens_in_text(options.special_tokens_in_text);
+        Self::from_parts(tokenizer, engine, head)
+    }
+
+    /// Puts a tokenizer and an engine together. `head` is the one that the engine was loaded with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tokenizer`] if the vocabulary is larger than the model's.
+    pub fn from_parts(
+        tokenizer: impl Into<Arc<Tokenizer>>,
+        engine: impl Into<Arc<Engine>>,
+        head: Head,
+    ) -> Result<Self> {
+        let (tokenizer, engine) = (tokenizer.into(), engine.into());
+        tokenizer.check_vocab_size(engine.config().vocab_size)?;
+        let longest = engine.config().max_position_embeddings;
+        let max_len = tokenizer.model_max_length().map_or(longest, |limit| limit.min(longest));
+        Ok(Self { tokenizer, engine, head, max_len })
+    }
+
+    /// The same tokenizer and head with another engine, such as one whose weights were quantised.
+    ///
+    /// # Errors
+    /// As [`Model::from_parts`].
+    pub fn with_engine(&self, engine: impl Into<Arc<Engine>>) -> Result<Self> {
+        Self::from_parts(Arc::clone(&self.tokenizer), engine, self.head)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        self.engine.config()
+    }
+
+    /// The head that the model was loaded with.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Longest sequence in tokens that both the model and its tokenizer allow.
+    pub fn max_len(&self) -> usize {
+        self.max_len
+    }
+
+    /// Checks that a pipeline can run on this model as it was loaded.
+    pub(super) fn check_loaded(&self, head: Head, task: &'static str) -> Result<()> {
+        check_head(self.config(), head, task)?;
+        if self.head == head {
+            return Ok(());
+        }
+        let needed = if head == Head::None { "no head" } else { "its own head" };
+        let expected = format!("{needed}, which {task} needs (`ModelOptions::head`)");
+        Err(Error::option("head", expected, task_of(self.head)))
+    }
+
+    /// Tokens of a text that has to have some.
+    pub(super) fn tokenize(&self, text: &str, what: &'static str) -> Result<TokenizedText> {
+        let tokens = self.tokenizer.tokenize(text)?;
+        if tokens.is_empty() { Err(ErrorKind::EmptyText { what }.into()) } else { Ok(tokens) }
+    }
+
+    /// Windows as the options of a task say, their defaults resolved and checked against the model's limit.
+    pub(super) fn windows(
+        &self,
+        max_seq_len: Option<usize>,
+        default: usize,
+        doc_stride: Option<usize>,
+    ) -> Result<WindowOptions> {
+        let max_seq_len = match max_seq_len {
+            None => default.min(self.max_len),
+            Some(n) if n <= self.max_len => n,
+            Some(n) => {
+                let expected = format!("at most {}, the model's limit", self.max_len);
+                return Err(Error::option("max_seq_len", expected, n));
+            }
+        };
+        let windows = WindowOptions::new(max_seq_len);
+        Ok(match doc_stride {
+            Some(tokens) => windows.doc_stride(tokens),
+            None => windows,
+        })
+    }
+}
+
+/// Whether a model has the head that a task needs; [`Head::None`] goes with every model. `task` names the task in errors.
+///
+/// # Errors
+/// [`ErrorKind::WrongTask`].
+pub fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Result<()> {
+    if head == Head::None || head == config.head {
+        return Ok(());
+    }
+    let class = |family| format!("{family}{}", head.class_suffix());
+    Err(ErrorKind::WrongTask {
+        task,
+        trained_for: task_of(config.head),
+        expected: ["Bert", "MobileBert"].map(class).to_vec(),
+        found: config.class_name(),
+    }
+    .into())
+}
+
+/// What a model with this head is for, as users call it.
+fn task_of(head: Head) -> &'static str {
+    match head {
+        Head::None => "embeddings only",
+        Head::QuestionAnswering => "question answering",
+        Head::SequenceClassification => "text classification",
+        Head::TokenClassification => "token classification",
+        Head::MaskedLm => "fill-mask",
+    }
+}

@@ -1,0 +1,19 @@
+//! What the options of all tasks have in common.
+
+use super::{AnswerOptions, ClassifyOptions, EmbedOptions, FillOptions, TagOptions};
+
+macro_rules! with {
+    ($($options:ident),+) => {$(
+        impl $options {
+            /// The default options with some changes. The struct may gain fields, so a program outside this crate cannot
+            /// write it out; this keeps options a single expression.
+            pub fn with(change: impl FnOnce(&mut Self)) -> Self {
+                let mut options = Self::default();
+                change(&mut options);
+                options
+            }
+        }
+    )+};
+}
+
+with!(AnswerOptions, ClassifyOptions, TagOptions, FillOptions, EmbedOptions);
