@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bytes, Checkpoint, sha256};
 use crate::text::{Tokenizer, TokenizerFiles};
 
-/// Where a model is to be found. Everything that opens a model takes an `impl Into<Source>`, so a string, a path and
-/// files in memory can be passed as they are.
+/// Where a model is to be found. Everything that opens a model takes an `impl Into<Source>`, so a string, a
+/// path and files in memory can be passed as they are.
 ///
 /// ```no_run
 /// use mobilebert::{MemoryFiles, QuestionAnswering};
@@ -104,12 +104,12 @@ impl From<&ModelFiles> for Source {
     }
 }
 
-/// The files of a model that is not in a folder, by the names that they have in one: `config.json`, `vocab.txt` or
-/// `tokenizer.json`, `model.safetensors`, and any others of Hugging Face's layout.
+/// The files of a model that is not in a folder, by the names that they have in one: `config.json`,
+/// `vocab.txt` or `tokenizer.json`, `model.safetensors`, and any others of Hugging Face's layout.
 ///
-/// The content of each is a [`Bytes`]: owned, shared by an `Arc`, compiled in, or mapped from a range of an open file
-/// ([`Bytes::map_range`]). Clones share it. An engine packs its weights into a form of its own, so that nothing holds
-/// the bytes any longer once the model is open and the files were dropped.
+/// The content of each is a [`Bytes`]: owned, shared by an `Arc`, compiled in, or mapped from a range of an
+/// open file ([`Bytes::map_range`]). Clones share it. An engine packs its weights into a form of its own, so
+/// that nothing holds the bytes any longer once the model is open and the files were dropped.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles {
     label: String,
@@ -172,11 +172,12 @@ mod embedded {
 }
 
 impl ModelFiles {
-    /// Finds a model. A name is looked for in this order: a built-in name (see [`BUILT_IN`]); a folder of that path; a
-    /// hub id such as `org/name` or `org/name@revision`, from the local Hugging Face cache or, with the feature `hub`,
-    /// the network. A path is the folder at that path.
+    /// Finds a model. A name is looked for in this order: a built-in name (see [`BUILT_IN`]); a folder of
+    /// that path; a hub id such as `org/name` or `org/name@revision`, from the local Hugging Face cache or,
+    /// with the feature `hub`, the network. A path is the folder at that path.
     ///
-    /// A built-in name means the same model wherever a program runs: a folder `qa` in the working directory is `./qa`.
+    /// A built-in name means the same model wherever a program runs: a folder `qa` in the working directory
+    /// is `./qa`.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownModel`] says what was tried and how to place files by hand.
@@ -289,7 +290,8 @@ fn built_in(name: &str) -> Result<ModelFiles> {
     in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name)
 }
 
-/// The error does not name the checkout: it is a path of the machine that built the program, of no use on another one.
+/// The error does not name the checkout: it is a path of the machine that built the program, of no use on
+/// another one.
 #[cfg(not(feature = "embedded-models"))]
 fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
     let folder = checkout.join("models").join(name);
@@ -298,12 +300,12 @@ fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
     }
     Err(ErrorKind::UnknownModel {
         source_name: name.to_owned(),
-        reason: "this program was built without the built-in models, which a registry's package does not hold, and the \
-                 checkout that it was built from is not on this machine"
+        reason: "this program was built without the built-in models (a registry's package does not hold \
+                 them), and the checkout that it was built from is not on this machine"
             .to_owned(),
         hint: format!(
-            "copy the folder `models/{name}` of the project's repository and pass its path, or build from a checkout with \
-             `--features embedded-models`"
+            "copy the folder `models/{name}` of the project's repository and pass its path, or build from a \
+             checkout with `--features embedded-models`"
         ),
     }
     .into())

@@ -24,12 +24,14 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens the weights of a folder: the first that exists of `model.safetensors`, `model.safetensors.index.json` with
-    /// the shards it lists, `pytorch_model.bin` and `pytorch_model.bin.index.json`.
+    /// Opens the weights of a folder: the first that exists of `model.safetensors`,
+    /// `model.safetensors.index.json` with the shards it lists, `pytorch_model.bin` and
+    /// `pytorch_model.bin.index.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingFile`] if there is none or a shard is missing; [`ErrorKind::Io`]; [`ErrorKind::Json`] and
-    /// [`ErrorKind::Format`] if a file violates its format or a shard lacks a tensor that the list promises.
+    /// [`ErrorKind::MissingFile`] if there is none or a shard is missing; [`ErrorKind::Io`];
+    /// [`ErrorKind::Json`] and [`ErrorKind::Format`] if a file violates its format or a shard lacks a tensor
+    /// that the list promises.
     pub fn open_folder(folder: &Path) -> Result<Self> {
         Self::open_files(folder, |name| {
             let path = folder.join(name);
@@ -37,8 +39,9 @@ impl Checkpoint {
         })
     }
 
-    /// Opens the weights among files that need not be in a folder, by the rules of [`Checkpoint::open_folder`]. `open`
-    /// gives the content of a file, or `None` if there is no such file; `place` stands before their names in errors.
+    /// Opens the weights among files that need not be in a folder, by the rules of
+    /// [`Checkpoint::open_folder`]. `open` gives the content of a file, or `None` if there is no such file;
+    /// `place` stands before their names in errors.
     ///
     /// # Errors
     /// As [`Checkpoint::open_folder`], and those of `open`.

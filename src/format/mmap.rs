@@ -16,12 +16,13 @@ use crate::error::{Error, Result};
 ///
 /// # Files that change
 ///
-/// [`Bytes::map`] and [`Bytes::map_range`] are safe to call although they map a file, which Rust cannot protect: the
-/// caller promises that nobody truncates the file or writes into it while its bytes are in use. A file that is truncated
-/// ends the process by a signal at the next access; one that is overwritten gives a mixture of old and new weights.
-/// Model files are replaced and not edited (this crate's writers rename a new file into place, which leaves existing
-/// maps intact), and an engine drops the bytes once it has packed its weights, so the promise covers the time of loading.
-/// A program that cannot promise it reads the file and passes [`Bytes::Owned`].
+/// [`Bytes::map`] and [`Bytes::map_range`] are safe to call although they map a file, which Rust cannot
+/// protect: the caller promises that nobody truncates the file or writes into it while its bytes are in use.
+/// A file that is truncated ends the process by a signal at the next access; one that is overwritten gives a
+/// mixture of old and new weights. Model files are replaced and not edited (this crate's writers rename a new
+/// file into place, which leaves existing maps intact), and an engine drops the bytes once it has packed its
+/// weights, so the promise covers the time of loading. A program that cannot promise it reads the file and
+/// passes [`Bytes::Owned`].
 pub enum Bytes {
     /// A mapped file, or a range of one.
     Mapped(Mmap),
@@ -34,8 +35,8 @@ pub enum Bytes {
 }
 
 impl Bytes {
-    /// Maps a file, or reads it where there are no maps; an empty one becomes an empty vector. The type's documentation
-    /// says what the caller promises.
+    /// Maps a file, or reads it where there are no maps; an empty one becomes an empty vector. The type's
+    /// documentation says what the caller promises.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Io`].
@@ -48,8 +49,9 @@ impl Bytes {
         map().map_err(|e| Error::io(path, e))
     }
 
-    /// Maps bytes `range` of an open file, or reads them where there are no maps. The range may begin anywhere: a model
-    /// inside an archive, such as an Android package, is rarely aligned to pages. The file may be closed afterwards.
+    /// Maps bytes `range` of an open file, or reads them where there are no maps. The range may begin
+    /// anywhere: a model inside an archive, such as an Android package, is rarely aligned to pages. The file
+    /// may be closed afterwards.
     ///
     /// The type's documentation says what the caller promises.
     ///
@@ -65,9 +67,9 @@ impl Bytes {
         if length == 0 {
             return Ok(Bytes::Owned(Vec::new()));
         }
-        // SAFETY: the map is read-only, private to this process, and inside the file by the check above. That the file is
-        // not truncated or rewritten while it is mapped is the caller's promise, which the documentation of `Bytes` asks
-        // for: no check here could keep another process from doing it.
+        // SAFETY: the map is read-only, private to this process, and inside the file by the check above. That
+        // the file is not truncated or rewritten while it is mapped is the caller's promise, which the
+        // documentation of `Bytes` asks for: no check here could keep another process from doing it.
         match unsafe { MmapOptions::new().offset(range.start).len(length).map(file) } {
             Ok(map) => Ok(Bytes::Mapped(map)),
             // WebAssembly has no maps.

@@ -10,8 +10,8 @@ use super::scores::best_first;
 use crate::error::Result;
 use crate::text::{Span, TokenizedText, Window, WindowOptions, Windows};
 
-/// The search for the answers to one question; see [`QuestionAnswering::prepare_answer`]. It keeps the best `top_k`
-/// places and two sums, however long the context is.
+/// The search for the answers to one question; see [`QuestionAnswering::prepare_answer`]. It keeps the best
+/// `top_k` places and two sums, however long the context is.
 #[derive(Debug)]
 pub struct AnswerJob {
     question: TokenizedText,

@@ -16,8 +16,8 @@ pub struct PassProgress {
     pub passes: usize,
     /// Sequences that the model has read.
     pub sequences: usize,
-    /// Sequences of all jobs that were taken up so far. In a run of one job this is the number that `sequences` will
-    /// reach; in longer runs it grows, because jobs are prepared one after another.
+    /// Sequences of all jobs that were taken up so far. In a run of one job this is the number that
+    /// `sequences` will reach; in longer runs it grows, because jobs are prepared one after another.
     pub known_sequences: usize,
     /// Tokens of the sequences that the model has read.
     pub tokens: usize,
@@ -28,8 +28,8 @@ pub type OnPass<'a> = &'a mut dyn FnMut(PassProgress) -> ControlFlow<()>;
 
 /// When a run stops early, and who watches it. The default lets it run to its end.
 ///
-/// A run looks at these between passes, so it stops within the time of one pass, which holds at most 512 tokens or one
-/// sequence. One control may serve several runs, one after another.
+/// A run looks at these between passes, so it stops within the time of one pass, which holds at most 512
+/// tokens or one sequence. One control may serve several runs, one after another.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -50,7 +50,8 @@ pub type OnPass<'a> = &'a mut dyn FnMut(PassProgress) -> ControlFlow<()>;
 #[derive(Default)]
 #[non_exhaustive]
 pub struct RunControl<'a> {
-    /// No pass begins later than this. On WebAssembly in a browser there is no clock, so leave it `None` there.
+    /// No pass begins later than this. On WebAssembly in a browser there is no clock, so leave it `None`
+    /// there.
     pub deadline: Option<Instant>,
     /// No pass begins once this is `true`. Any thread may set it, and so may a signal handler.
     pub cancel: Option<Arc<AtomicBool>>,

@@ -82,8 +82,9 @@ impl FillMask {
     /// Opens a model. `options` are those of calls that bring none.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has no masked-LM head; [`ErrorKind::Option`] for
-    /// a target that is not in the vocabulary; [`ErrorKind::Tokenizer`] if the vocabulary has no mask token.
+    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has no masked-LM head;
+    /// [`ErrorKind::Option`] for a target that is not in the vocabulary; [`ErrorKind::Tokenizer`] if the
+    /// vocabulary has no mask token.
     pub fn open_with(
         source: impl Into<Source>,
         model: impl Into<ModelOptions>,
@@ -127,12 +128,12 @@ impl FillMask {
         self.model.tokenizer()
     }
 
-    /// The best words for each `[MASK]` of the text, in its order. Several masks are filled independently; each
-    /// [`Fill::sequence`] leaves the other masks.
+    /// The best words for each `[MASK]` of the text, in its order. Several masks are filled independently;
+    /// each [`Fill::sequence`] leaves the other masks.
     ///
     /// # Errors
-    /// [`ErrorKind::EmptyText`] for an empty text, [`ErrorKind::Input`] if it has no mask, [`ErrorKind::TooLong`] if it does
-    /// not fit the model.
+    /// [`ErrorKind::EmptyText`] for an empty text, [`ErrorKind::Input`] if it has no mask,
+    /// [`ErrorKind::TooLong`] if it does not fit the model.
     pub fn fill(&self, text: &str) -> Result<Vec<Vec<Fill>>> {
         self.fill_with(text, &self.options)
     }
@@ -148,7 +149,8 @@ impl FillMask {
     /// [`FillMask::fill`] of each text. Texts share forward passes; no result depends on the others.
     ///
     /// # Errors
-    /// As [`FillMask::fill`], for the first text that fails. [`Model::run`] gives each text a result of its own.
+    /// As [`FillMask::fill`], for the first text that fails. [`Model::run`] gives each text a result of its
+    /// own.
     pub fn fill_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Vec<Fill>>>> {
         self.fill_batch_with(texts, &self.options)
     }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::pass::Sequence;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a pipeline has to do for one input, without who does it: a program that schedules forward passes by itself takes
-/// the sequences of any jobs, runs them in any passes and any order ([`super::Pass`]), and hands the rows back.
-/// [`super::Model::run`] is the loop that the pipelines' own methods use.
+/// What a pipeline has to do for one input, without who does it: a program that schedules forward passes by
+/// itself takes the sequences of any jobs, runs them in any passes and any order ([`super::Pass`]), and hands
+/// the rows back. [`super::Model::run`] is the loop that the pipelines' own methods use.
 ///
-/// Every pipeline makes its jobs by methods that begin with `prepare_`. A job owns all that it needs, and holds neither
-/// its sequences, which are made when they are asked for, nor rows that it has accepted in their order.
+/// Every pipeline makes its jobs by methods that begin with `prepare_`. A job owns all that it needs, and
+/// holds neither its sequences, which are made when they are asked for, nor rows that it has accepted in
+/// their order.
 ///
 /// ```
 /// use mobilebert::{Job as _, Pass, TextClassification};
@@ -40,19 +41,20 @@ pub trait Job {
     /// The sequence at an index, made now; `None` behind the last one.
     fn sequence(&self, index: usize) -> Option<Sequence>;
 
-    /// Takes the rows that the model gave for a sequence, one after another. Sequences may come in any order, and the
-    /// result does not depend on it; rows that come before their turn are kept until then.
+    /// Takes the rows that the model gave for a sequence, one after another. Sequences may come in any order,
+    /// and the result does not depend on it; rows that come before their turn are kept until then.
     ///
     /// # Errors
     /// [`ErrorKind::NotFinite`] if a number is not finite: this job has then failed, and no other one.
-    /// [`ErrorKind::Rows`] if there is no such sequence, its rows have been accepted before, or their number is wrong.
+    /// [`ErrorKind::Rows`] if there is no such sequence, its rows have been accepted before, or their number
+    /// is wrong.
     fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()>;
 
     /// The result, once the rows of all sequences have been accepted. It can be taken once.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFinite`] if the job has failed by it; [`ErrorKind::Rows`] if rows are missing, or the result has
-    /// been taken before.
+    /// [`ErrorKind::NotFinite`] if the job has failed by it; [`ErrorKind::Rows`] if rows are missing, or the
+    /// result has been taken before.
     fn finish(&mut self) -> Result<Self::Output>;
 
     /// All sequences with their indices, each made when the iterator gets there.
@@ -84,8 +86,8 @@ impl<J: Job + ?Sized> Job for Box<J> {
     }
 }
 
-/// Which rows of a job have arrived. It hands them on in the order of the sequences, so that sums and ties come out the
-/// same whatever order they arrive in.
+/// Which rows of a job have arrived. It hands them on in the order of the sequences, so that sums and ties
+/// come out the same whatever order they arrive in.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     count: usize,

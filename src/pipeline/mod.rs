@@ -1,8 +1,8 @@
 //! TEXT -> ANSWER: text, model and head composed; decoding and thresholds live here.
 //!
-//! A [`Model`] is loaded once and shared by any number of pipelines. A pipeline turns an input into a [`Job`], whose
-//! sequences [`Model::run`] puts into forward passes, under a [`RunControl`]; programs that schedule passes by themselves
-//! do the same with [`Pass`].
+//! A [`Model`] is loaded once and shared by any number of pipelines. A pipeline turns an input into a
+//! [`Job`], whose sequences [`Model::run`] puts into forward passes, under a [`RunControl`]; programs that
+//! schedule passes by themselves do the same with [`Pass`].
 
 mod answer_job;
 mod control;

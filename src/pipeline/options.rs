@@ -5,8 +5,8 @@ use super::{AnswerOptions, ClassifyOptions, EmbedOptions, FillOptions, TagOption
 macro_rules! with {
     ($($options:ident),+) => {$(
         impl $options {
-            /// The default options with some changes. The struct may gain fields, so a program outside this crate cannot
-            /// write it out; this keeps options a single expression.
+            /// The default options with some changes. The struct may gain fields, so a program outside this
+            /// crate cannot write it out; this keeps options a single expression.
             pub fn with(change: impl FnOnce(&mut Self)) -> Self {
                 let mut options = Self::default();
                 change(&mut options);

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::graph::RowUnit;
 use crate::text::{Batch, Encoding};
 
-/// One sequence of a job: what the model is to read, and which of its tokens get rows if the head asks for that.
+/// One sequence of a job: what the model is to read, and which of its tokens get rows if the head asks for
+/// that.
 #[derive(Debug, Clone)]
 pub struct Sequence {
     encoding: Encoding,
@@ -34,8 +35,8 @@ impl Sequence {
     }
 }
 
-/// Sequences that are run together. They may come from any jobs of one model, in any order: no sequence's rows depend on
-/// its neighbours.
+/// Sequences that are run together. They may come from any jobs of one model, in any order: no sequence's
+/// rows depend on its neighbours.
 #[derive(Debug, Clone, Default)]
 pub struct Pass {
     batch: Batch,
@@ -88,8 +89,8 @@ impl Pass {
         self.requested_ends.clear();
     }
 
-    /// Runs the model on all sequences. Rows may hold numbers that are not finite: [`super::Job::accept`] refuses those
-    /// of its own sequences, so that no job fails for another one's numbers.
+    /// Runs the model on all sequences. Rows may hold numbers that are not finite: [`super::Job::accept`]
+    /// refuses those of its own sequences, so that no job fails for another one's numbers.
     ///
     /// # Errors
     /// As [`Engine::forward`], but for [`crate::ErrorKind::NotFinite`].
@@ -108,7 +109,8 @@ impl Pass {
 }
 
 impl PassRows {
-    /// The rows of a sequence, one after another, by its place in the pass; empty if there is no such sequence.
+    /// The rows of a sequence, one after another, by its place in the pass; empty if there is no such
+    /// sequence.
     pub fn rows(&self, sequence: usize) -> &[f32] {
         let end = sequence.checked_add(1).and_then(|next| self.starts.get(next));
         let (Some(&start), Some(&end)) = (self.starts.get(sequence), end) else { return &[] };

@@ -15,25 +15,26 @@ use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions};
 
 const TASK: &str = "question answering";
 
-/// How answers are searched. Names and defaults are those of Hugging Face's pipeline, but for `max_answer_len`, which is
-/// SQuAD's 30.
+/// How answers are searched. Names and defaults are those of Hugging Face's pipeline, but for
+/// `max_answer_len`, which is SQuAD's 30.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AnswerOptions {
     /// Number of answers at most; [`QuestionAnswering::answer`] gives one whatever it says. Default: 1.
     pub top_k: usize,
-    /// Tokens that neighbouring windows share (Hugging Face's meaning, see [`WindowOptions`]). Default: 128, or half of
-    /// `max_seq_len` if that is less.
+    /// Tokens that neighbouring windows share (Hugging Face's meaning, see [`WindowOptions`]). Default: 128,
+    /// or half of `max_seq_len` if that is less.
     pub doc_stride: Option<usize>,
-    /// Longest sequence: question, window of the context and special tokens. Default: 384 or the model's limit.
+    /// Longest sequence: question, window of the context and special tokens. Default: 384 or the model's
+    /// limit.
     pub max_seq_len: Option<usize>,
     /// A question of more tokens is an error. Default: 64.
     pub max_question_len: usize,
     /// Longest answer in tokens. Default: 30.
     pub max_answer_len: usize,
-    /// Whether "the context does not say" may be an answer: an empty one at 0..0 (models trained on SQuAD 2.0). Default:
-    /// `false`.
+    /// Whether "the context does not say" may be an answer: an empty one at 0..0 (models trained on SQuAD
+    /// 2.0). Default: `false`.
     pub handle_impossible_answer: bool,
 }
 
@@ -70,8 +71,8 @@ impl AnswerOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Answer {
-    /// Probability of its first token times probability of its last one, each normalised over all windows of the
-    /// context, so scores compare within a context of any length.
+    /// Probability of its first token times probability of its last one, each normalised over all windows of
+    /// the context, so scores compare within a context of any length.
     pub score: f32,
     /// First byte in the context.
     pub start: usize,
@@ -81,7 +82,8 @@ pub struct Answer {
     pub answer: String,
 }
 
-/// A context that was tokenised once, for any number of questions; see [`QuestionAnswering::prepare`]. Clones share it.
+/// A context that was tokenised once, for any number of questions; see [`QuestionAnswering::prepare`]. Clones
+/// share it.
 #[derive(Debug, Clone)]
 pub struct PreparedContext {
     pub(super) text: Arc<str>,
@@ -125,8 +127,8 @@ impl QuestionAnswering {
     /// Opens a model. `options` are those of calls that bring none.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a
-    /// value out of range.
+    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head;
+    /// [`ErrorKind::Option`] for a value out of range.
     pub fn open_with(
         source: impl Into<Source>,
         model: impl Into<ModelOptions>,
@@ -139,7 +141,8 @@ impl QuestionAnswering {
     /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a value out of range.
+    /// [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a value out of
+    /// range.
     pub fn from_parts(model: Model, options: AnswerOptions) -> Result<Self> {
         model.check_loaded(Head::QuestionAnswering, TASK)?;
         options.windows(&model)?;
@@ -169,8 +172,8 @@ impl QuestionAnswering {
     /// The best answer.
     ///
     /// # Errors
-    /// [`ErrorKind::EmptyText`] for a question or context without words, [`ErrorKind::TooLong`] for a question beyond
-    /// `max_question_len`.
+    /// [`ErrorKind::EmptyText`] for a question or context without words, [`ErrorKind::TooLong`] for a
+    /// question beyond `max_question_len`.
     pub fn answer(&self, question: &str, context: &str) -> Result<Answer> {
         self.answer_with(question, context, &self.options)
     }
@@ -261,8 +264,8 @@ impl QuestionAnswering {
         self.model.run_all(prepare_all(questions, UNIT, prepare)?, UNIT)
     }
 
-    /// Pairs of question and context: the best `top_k` answers to each. Pairs share forward passes, so many at once are
-    /// faster, but no answer depends on the other pairs.
+    /// Pairs of question and context: the best `top_k` answers to each. Pairs share forward passes, so many
+    /// at once are faster, but no answer depends on the other pairs.
     ///
     /// # Errors
     /// As [`QuestionAnswering::answer`], for the first pair that fails.
@@ -286,8 +289,9 @@ impl QuestionAnswering {
         self.model.run_all(prepare_all(pairs, UNIT, prepare)?, UNIT)
     }
 
-    /// What n-best and null-odds files are made from: for each pair the best `top_k` places with their logits, and how
-    /// likely it is that the context does not say. Pairs share forward passes, so many at once are faster.
+    /// What n-best and null-odds files are made from: for each pair the best `top_k` places with their
+    /// logits, and how likely it is that the context does not say. Pairs share forward passes, so many at
+    /// once are faster.
     ///
     /// ```
     /// # fn main() -> mobilebert::Result<()> {
@@ -370,14 +374,14 @@ pub struct RankedAnswer {
 pub struct Ranking {
     /// The best places, best first.
     pub answers: Vec<RankedAnswer>,
-    /// Start and end logit of `[CLS]`, summed, in the window where the sum is least: the score of "the context does not
-    /// say".
+    /// Start and end logit of `[CLS]`, summed, in the window where the sum is least: the score of "the
+    /// context does not say".
     pub null_logit: f32,
 }
 
 impl Ranking {
-    /// The score of "the context does not say" less that of the best answer: SQuAD's null odds, which grow with the
-    /// certainty that there is no answer.
+    /// The score of "the context does not say" less that of the best answer: SQuAD's null odds, which grow
+    /// with the certainty that there is no answer.
     pub fn null_odds(&self) -> f32 {
         self.null_logit
             - self.answers.first().map_or(f32::NEG_INFINITY, |best| best.start_logit + best.end_logit)

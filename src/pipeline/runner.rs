@@ -7,28 +7,29 @@ use super::job::Job;
 use super::model::Model;
 use super::pass::{Pass, PassRows, Sequence};
 use crate::engine::Engine;
-use crate::error::{Context as _, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Result};
 
-/// Tokens per forward pass, unless one sequence is longer. Sentences of 13 tokens on a 24-layer int8 model gave
-/// 1,240 texts/s in passes of 512 tokens, 1,217 in passes of 256 and 1,045 in passes of 2,048, whose intermediate values
-/// leave the caches.
+/// Tokens per forward pass, unless one sequence is longer. Sentences of 13 tokens on a 24-layer int8 model
+/// gave 1,240 texts/s in passes of 512 tokens, 1,217 in passes of 256 and 1,045 in passes of 2,048, whose
+/// intermediate values leave the caches.
 const TOKENS_PER_PASS: usize = 512;
 
 impl Model {
     /// Runs one job to its end.
     ///
     /// # Errors
-    /// Those of the job and of the engine; [`ErrorKind::Cancelled`] and [`ErrorKind::DeadlineExceeded`] as `control` says.
+    /// Those of the job and of the engine; [`ErrorKind::Cancelled`] and [`ErrorKind::DeadlineExceeded`] as
+    /// `control` says.
     pub fn run_one<J: Job>(&self, job: J, control: &mut RunControl<'_>) -> Result<J::Output> {
         let mut output = None;
         self.run_each([Ok(job)], control, |_, result| output = Some(result))?;
         // One job was taken up, so one result was delivered.
-        output.unwrap_or_else(|| Err(ErrorKind::Cancelled { done: 0 }.into()))
+        output.unwrap_or_else(|| Err(no_sequence(0)))
     }
 
-    /// Runs jobs together and returns a result for each, in their order. The jobs share forward passes; no result
-    /// depends on the others, and a job that fails costs the others nothing. Jobs that are an error already keep their
-    /// place.
+    /// Runs jobs together and returns a result for each, in their order. The jobs share forward passes; no
+    /// result depends on the others, and a job that fails costs the others nothing. Jobs that are an error
+    /// already keep their place.
     ///
     /// ```
     /// use mobilebert::{ErrorKind, RunControl, TextClassification};
@@ -46,8 +47,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] and [`ErrorKind::DeadlineExceeded`] as `control` says. The results so far are then lost;
-    /// [`Model::run_each`] delivers them one by one.
+    /// [`ErrorKind::Cancelled`] and [`ErrorKind::DeadlineExceeded`] as `control` says. The results so far are
+    /// then lost; [`Model::run_each`] delivers them one by one.
     pub fn run<J: Job>(
         &self,
         jobs: impl IntoIterator<Item = Result<J>>,
@@ -58,9 +59,10 @@ impl Model {
         Ok(results)
     }
 
-    /// As [`Model::run`], but hands each result and its job's index to `deliver` as soon as it and all before it are
-    /// known, and takes up a job only when a pass has room for it. The memory that it needs does not grow with the
-    /// number of jobs or the length of their texts: it is that of one pass and of the jobs in it.
+    /// As [`Model::run`], but hands each result and its job's index to `deliver` as soon as it and all before
+    /// it are known, and takes up a job only when a pass has room for it. The memory that it needs does not
+    /// grow with the number of jobs or the length of their texts: it is that of one pass and of the jobs in
+    /// it.
     ///
     /// # Errors
     /// As [`Model::run`]. What was delivered before is valid.
@@ -90,6 +92,12 @@ impl Model {
         let results = self.run(jobs.into_iter().map(Ok), &mut RunControl::default())?.into_iter();
         results.enumerate().map(|(i, result)| result.context(|| format!("{unit} {}", i + 1))).collect()
     }
+}
+
+/// A job has fewer sequences than it says.
+fn no_sequence(sequence: usize) -> Error {
+    let expected = "a sequence for each index below the job's `count`".to_owned();
+    ErrorKind::Rows { sequence, expected, found: "none".to_owned() }.into()
 }
 
 /// Jobs for a list of inputs, prepared before anything is run. `unit` names an input in errors.
@@ -142,9 +150,7 @@ impl<J: Job, D: FnMut(usize, Result<J::Output>)> Run<'_, '_, J, D> {
             // A job that failed in an earlier pass is not read any further.
             let Some(job) = self.job(number) else { break };
             let Some(sequence) = job.sequence(index) else {
-                let expected = format!("one of {count} sequences");
-                let found = "no sequence".to_owned();
-                self.fail(number, ErrorKind::Rows { sequence: index, expected, found }.into());
+                self.fail(number, no_sequence(index));
                 break;
             };
             let tokens = self.pass.tokens();
@@ -167,7 +173,7 @@ impl<J: Job, D: FnMut(usize, Result<J::Output>)> Run<'_, '_, J, D> {
         }
     }
 
-    fn fail(&mut self, number: usize, error: crate::Error) {
+    fn fail(&mut self, number: usize, error: Error) {
         if let Some(open) = number.checked_sub(self.delivered).and_then(|i| self.open.get_mut(i)) {
             *open = Open { job: Err(error), waiting: 0 };
         }
@@ -212,12 +218,13 @@ impl<J: Job, D: FnMut(usize, Result<J::Output>)> Run<'_, '_, J, D> {
         }
     }
 
-    /// A pass has failed as a whole, so each of its sequences gets one of its own: only those at fault fail again.
+    /// A pass has failed as a whole, so each of its sequences gets one of its own: only those at fault fail
+    /// again.
     fn run_alone(&mut self, owner: (usize, usize)) {
         let Some(job) = self.job(owner.0) else { return };
-        let Some(sequence) = job.sequence(owner.1) else { return };
+        let sequence = job.sequence(owner.1).ok_or_else(|| no_sequence(owner.1));
         let mut alone = Pass::new();
-        match alone.push(&sequence).and_then(|()| alone.run(self.engine)) {
+        match sequence.and_then(|sequence| alone.push(&sequence)).and_then(|()| alone.run(self.engine)) {
             Ok(rows) => self.accept(owner, &rows, 0),
             Err(error) => self.fail(owner.0, error),
         }

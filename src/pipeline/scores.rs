@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FunctionToApply {
-    /// By the model's `problem_type`: none for regression, sigmoid for multi-label or a single output, else softmax.
+    /// By the model's `problem_type`: none for regression, sigmoid for multi-label or a single output, else
+    /// softmax.
     #[default]
     Auto,
     /// Probabilities that sum to 1.
@@ -43,8 +44,8 @@ impl std::str::FromStr for FunctionToApply {
 }
 
 impl FunctionToApply {
-    /// Scores of one row of logits. Hugging Face's default for a model that does not say what it is: one output is
-    /// scored by a sigmoid, more by a softmax.
+    /// Scores of one row of logits. Hugging Face's default for a model that does not say what it is: one
+    /// output is scored by a sigmoid, more by a softmax.
     pub(super) fn apply(self, logits: &[f32], problem: Option<ProblemType>) -> Vec<f32> {
         let resolved = match (self, problem, logits.len()) {
             (Self::Auto, Some(ProblemType::Regression), _) => Self::None,

@@ -158,8 +158,8 @@ impl TextClassification {
     /// Opens a model. `options` are those of calls that bring none.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a
-    /// value out of range or a label that the model does not have.
+    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head;
+    /// [`ErrorKind::Option`] for a value out of range or a label that the model does not have.
     pub fn open_with(
         source: impl Into<Source>,
         model: impl Into<ModelOptions>,
@@ -242,8 +242,8 @@ impl TextClassification {
     /// Labels of each text, computed in batches. No result depends on the others.
     ///
     /// # Errors
-    /// As [`TextClassification::classify`], for the first text that fails. [`Model::run`] gives each text a result of its
-    /// own.
+    /// As [`TextClassification::classify`], for the first text that fails. [`Model::run`] gives each text a
+    /// result of its own.
     pub fn classify_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Classification>> {
         self.classify_batch_with(texts, &self.options)
     }

@@ -65,8 +65,8 @@ pub struct TagOptions {
     pub ignore_labels: Vec<String>,
     /// Longest window in tokens. Default: the model's limit.
     pub max_seq_len: Option<usize>,
-    /// Tokens that neighbouring windows share. A token that several windows hold has the label from the one that shows
-    /// most of its surroundings. Default: 128, or half of `max_seq_len` if that is less.
+    /// Tokens that neighbouring windows share. A token that several windows hold has the label from the one
+    /// that shows most of its surroundings. Default: 128, or half of `max_seq_len` if that is less.
     pub doc_stride: Option<usize>,
 }
 
@@ -206,7 +206,8 @@ impl TokenClassification {
     /// Entities of each text. Texts share forward passes; no result depends on the others.
     ///
     /// # Errors
-    /// As [`TokenClassification::tag`], for the first text that fails. [`Model::run`] gives each text a result of its own.
+    /// As [`TokenClassification::tag`], for the first text that fails. [`Model::run`] gives each text a
+    /// result of its own.
     pub fn tag_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Entity>>> {
         self.tag_batch_with(texts, &self.options)
     }
@@ -245,8 +246,8 @@ impl TokenClassification {
     }
 }
 
-/// The entities of one text in the making; see [`TokenClassification::prepare_tag`]. It keeps a score for each token and
-/// label.
+/// The entities of one text in the making; see [`TokenClassification::prepare_tag`]. It keeps a score for
+/// each token and label.
 #[derive(Debug)]
 pub struct TagJob {
     model: Model,

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mobilebert::{Error, Result};
 
 use super::args::Global;
-use super::failure::{Failure, describe};
+use super::failure::{Failure, describe, is_cancelled};
 use super::input::{Record, Records};
 use super::output::Output;
 
@@ -64,7 +64,9 @@ pub(super) fn run<T: Task>(
                         task.write(output, record, fields, outcome)?;
                         continue;
                     }
-                    Some(Err(error)) if records.is_single() => return Err(error.into()),
+                    Some(Err(error)) if records.is_single() || is_cancelled(&error) => {
+                        return Err(error.into());
+                    }
                     Some(Err(error)) => (describe(&error), error.code()),
                     None => ("no result".to_owned(), UNREADABLE),
                 },

@@ -16,6 +16,10 @@ pub(super) const USAGE: u8 = 2;
 /// Exit code: a model does not hold its gate.
 const GATE: u8 = 3;
 
+/// Exit code: the user pressed Ctrl-C. What shells give for a program that the signal ended: 128 and its
+/// number, 2.
+pub(super) const INTERRUPTED: u8 = 130;
+
 /// Why a command could not do all of its work.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -51,6 +55,7 @@ impl Failure {
             Failure::Model(error) if matches!(error.kind(), ErrorKind::Gate { .. }) => {
                 (describe(error), GATE)
             }
+            Failure::Model(error) if is_cancelled(error) => (describe(error), INTERRUPTED),
             Failure::Model(error) => (describe(error), FAILED),
             Failure::Usage(message) => (message.clone(), USAGE),
             Failure::Input(message) => (message.clone(), FAILED),
@@ -69,6 +74,11 @@ impl Failure {
 /// A flag's value that no model, or not this one, can work with.
 fn is_usage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Option { .. })
+}
+
+/// Whether the user has stopped the command.
+pub(super) fn is_cancelled(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Cancelled { .. })
 }
 
 /// How the command line writes an option of the library.

@@ -58,7 +58,8 @@ Exit codes:
   1  some input or the model failed; with several inputs each failure is in
      the output, in the place of its result
   2  wrong usage
-  3  quantize: the score drops too far, and nothing was written";
+  3  quantize: the score drops too far, and nothing was written
+  130  answer: stopped by Ctrl-C";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

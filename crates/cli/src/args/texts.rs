@@ -141,6 +141,9 @@ pub(crate) struct Answer {
     /// Unit of start and end
     #[arg(long, value_name = "UNIT", default_value = "bytes", value_parser = offset_unit())]
     pub(crate) offsets: OffsetUnit,
+    /// Show how far the search is on standard error, even if that is no terminal
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 /// `mobilebert classify`

@@ -6,6 +6,7 @@ use mobilebert::{AnswerOptions, ModelOptions, OffsetUnit, PreparedContext, Quest
 use serde::Serialize;
 
 use super::run_task;
+use super::watch::Watch;
 use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
@@ -25,6 +26,7 @@ struct Answering<'c> {
     shared: Option<Shared<'c>>,
     unit: OffsetUnit,
     several: bool,
+    watch: Watch,
 }
 
 /// What is done once for all questions.
@@ -53,7 +55,8 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let pipeline = QuestionAnswering::open_with(global.model("qa"), model, options(args))?;
     let share = |text| Ok::<_, Failure>(Shared { context: pipeline.prepare(text)?, text });
     let shared = context.as_deref().map(share).transpose()?;
-    let task = Answering { pipeline, shared, unit: args.offsets, several };
+    let watch = Watch::new(global, args.progress);
+    let task = Answering { pipeline, shared, unit: args.offsets, several, watch };
     let results = ["question_index", "score", "start", "end", "answer"];
     run_task(&task, records, &args.batch, args.input.as_deref(), &results, global)
 }
@@ -117,11 +120,13 @@ impl Task for Answering<'_> {
     type Outcome = Vec<mobilebert::Answer>;
 
     fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
-        match (fields, &self.shared) {
-            ([question, ..], Some(shared)) => self.pipeline.answers_in(question, &shared.context),
-            ([question, context], None) => self.pipeline.answers(question, context),
-            _ => Ok(Vec::new()),
-        }
+        let (question, context) = match (fields, &self.shared) {
+            ([question, ..], Some(shared)) => (question, shared.context.clone()),
+            ([question, context], None) => (question, self.pipeline.prepare(context.as_str())?),
+            _ => return Ok(Vec::new()),
+        };
+        let job = self.pipeline.prepare_answer(question, &context, self.pipeline.options())?;
+        self.watch.run(|control| self.pipeline.model().run_one(job, control))
     }
 
     fn write(

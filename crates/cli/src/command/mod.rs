@@ -17,6 +17,7 @@ mod quantize;
 mod sqnr;
 mod tag;
 mod tokenize;
+mod watch;
 
 use std::path::Path;
 

@@ -4,6 +4,7 @@
 mod answer;
 mod classify;
 mod finetune;
+mod interrupt;
 mod models;
 mod pipes;
 mod support;

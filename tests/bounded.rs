@@ -1,0 +1,59 @@
+//! A search through a long context needs the memory of one pass, however many windows the context has.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mobilebert::{AnswerOptions, EngineOptions, Job as _, QuestionAnswering, RunControl};
+
+/// Counts the bytes that all threads of this process hold, and the most that they held at once.
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_search_needs_no_more_memory_for_more_windows() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/mobilebert-f32");
+    let options = AnswerOptions::with(|o| {
+        o.top_k = 3;
+        (o.max_seq_len, o.doc_stride) = (Some(16), Some(4));
+    });
+    let qa = QuestionAnswering::open_with(folder, EngineOptions::new().threads(1), options).unwrap();
+    // The number of windows, and the bytes that the run takes on top of those that the job holds.
+    let run = |words: usize| {
+        let context = qa.prepare("anna works in paris and the king wrote a book ".repeat(words)).unwrap();
+        let job = qa.prepare_answer("who ?", &context, qa.options()).unwrap();
+        let windows = job.count();
+        let before = HELD.load(Ordering::Relaxed);
+        MOST.store(before, Ordering::Relaxed);
+        qa.model().run_one(job, &mut RunControl::default()).unwrap();
+        (windows, MOST.load(Ordering::Relaxed) - before)
+    };
+    run(100);
+    let (few, some) = run(100);
+    let (many, most) = run(4000);
+    assert!(few > 100 && many > 39 * few, "{few} and {many} windows");
+    assert!(most <= some + some / 20, "{some} bytes for {few} windows, {most} for {many}");
+}

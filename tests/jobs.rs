@@ -1,0 +1,324 @@
+//! Jobs: any order of sequences, any neighbours in a pass, any scheduler; one model below many pipelines.
+
+#[path = "support/hard.rs"]
+#[expect(dead_code, reason = "of its models only the tools are used here")]
+mod hard;
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mobilebert::{
+    AggregationStrategy, Answer, AnswerOptions, ClassifyOptions, Embedder, EngineOptions, Error, ErrorKind,
+    FillMask, Head, Job, LongText, Model, ModelOptions, Pass, Precision, QuestionAnswering, Result,
+    RunControl, TagOptions, TextClassification, TokenClassification,
+};
+
+const CONTEXT: &str = "anna works in paris and the king wrote a book at a good time of day ";
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
+}
+
+fn qa() -> QuestionAnswering {
+    QuestionAnswering::open(golden("mobilebert-f32")).unwrap()
+}
+
+fn small_windows() -> AnswerOptions {
+    AnswerOptions::with(|o| {
+        o.top_k = 5;
+        (o.max_seq_len, o.doc_stride) = (Some(16), Some(4));
+    })
+}
+
+/// Runs every sequence in a pass of its own and hands the rows back in the given order.
+fn in_order<J: Job>(model: &Model, mut job: J, order: impl Fn(usize) -> Vec<usize>) -> J::Output {
+    let count = job.count();
+    for index in order(count) {
+        let mut pass = Pass::new();
+        pass.push(&job.sequence(index).unwrap()).unwrap();
+        let rows = pass.run(model.engine()).unwrap();
+        job.accept(index, rows.rows(0)).unwrap();
+    }
+    job.finish().unwrap()
+}
+
+/// Orders that a scheduler may come to.
+fn orders() -> [fn(usize) -> Vec<usize>; 3] {
+    fn odd_first(count: usize) -> Vec<usize> {
+        (1..count).step_by(2).chain((0..count).step_by(2)).collect()
+    }
+    [|count| (0..count).collect(), |count| (0..count).rev().collect(), odd_first]
+}
+
+#[test]
+fn results_do_not_depend_on_the_order_of_sequences() {
+    let long = CONTEXT.repeat(8);
+    let qa = qa();
+    let context = qa.prepare(long.as_str()).unwrap();
+    let options = small_windows();
+    let expected = qa.answers_with("who ?", &long, &options).unwrap();
+    let ranked = qa.rank_with(&[("who ?", &context)], &options).unwrap().remove(0);
+    assert!(qa.prepare_answer("who ?", &context, &options).unwrap().count() > 8);
+
+    let tagger = TokenClassification::open(golden("mobilebert-ner-f32")).unwrap();
+    let tags = TagOptions::with(|o| {
+        o.aggregation_strategy = AggregationStrategy::Average;
+        o.ignore_labels.clear();
+        (o.max_seq_len, o.doc_stride) = (Some(12), Some(5));
+    });
+    let entities = tagger.tag_with(&long, &tags).unwrap();
+
+    let classifier = TextClassification::open(golden("bert-f32")).unwrap();
+    let mean = ClassifyOptions::with(|o| {
+        (o.top_k, o.long_text, o.max_seq_len) = (3, LongText::WindowsMean, Some(16));
+    });
+    let max = ClassifyOptions::with(|o| {
+        (o.top_k, o.long_text, o.max_seq_len) = (3, LongText::WindowsMax, Some(16));
+    });
+    for order in orders() {
+        let job = qa.prepare_answer("who ?", &context, &options).unwrap();
+        assert_eq!(in_order(qa.model(), job, order), expected);
+        let job = qa.prepare_rank("who ?", &context, &options).unwrap();
+        assert_eq!(in_order(qa.model(), job, order), ranked);
+        let job = tagger.prepare_tag(&long, &tags).unwrap();
+        assert_eq!(in_order(tagger.model(), job, order), entities);
+        for options in [&mean, &max] {
+            let job = classifier.prepare_classify(&long, options).unwrap();
+            let expected = classifier.classify_with(&long, options).unwrap();
+            assert_eq!(in_order(classifier.model(), job, order), expected);
+        }
+    }
+}
+
+#[test]
+fn texts_of_all_tasks_share_passes_and_keep_their_results() {
+    let mlm = FillMask::open(golden("mobilebert-mlm-f32")).unwrap();
+    let texts = ["a [MASK] b", "[MASK] and [MASK]", "the king [MASK]"];
+    let batch = mlm.fill_batch(&texts).unwrap();
+    for (text, found) in texts.iter().zip(&batch) {
+        assert_eq!(found, &mlm.fill(text).unwrap(), "{text}");
+    }
+    assert_eq!(batch[1].len(), 2);
+
+    let embedder = Embedder::open(golden("bert-f32")).unwrap();
+    for (text, found) in texts.iter().zip(embedder.embed_batch(&texts).unwrap()) {
+        assert_eq!(found, embedder.embed(text).unwrap(), "{text}");
+    }
+
+    let qa = qa();
+    let contexts: Vec<String> = (1..20).map(|n| CONTEXT[..].split(' ').take(2 + n % 9).collect::<Vec<_>>().join(" ")).collect();
+    let pairs: Vec<(&str, &str)> = contexts.iter().map(|context| ("who ?", context.as_str())).collect();
+    let batch = qa.answer_batch(&pairs).unwrap();
+    let alone: Vec<Vec<Answer>> = pairs.iter().map(|(q, c)| qa.answers(q, c).unwrap()).collect();
+    assert_eq!(batch, alone);
+    let jobs = pairs.iter().map(|(q, c)| qa.prepare_answer(q, &qa.prepare(*c)?, qa.options()));
+    let mut passes = 0;
+    let mut count = |progress: mobilebert::PassProgress| {
+        passes = progress.passes;
+        std::ops::ControlFlow::Continue(())
+    };
+    let mut control = RunControl::default();
+    control.on_pass = Some(&mut count);
+    let run: Result<Vec<_>> = qa.model().run(jobs, &mut control).unwrap().into_iter().collect();
+    assert_eq!(run.unwrap(), batch);
+    assert_eq!(passes, 1, "19 pairs of below 20 tokens fit one pass");
+}
+
+#[test]
+fn a_job_takes_its_own_rows_once() {
+    let qa = qa();
+    let context = qa.prepare(CONTEXT).unwrap();
+    let mut job = qa.prepare_answer("who ?", &context, &small_windows()).unwrap();
+    assert_eq!(job.count(), 2);
+    assert!(job.sequence(2).is_none());
+    let rows = |job: &dyn Job<Output = Vec<Answer>>, index| {
+        vec![0.5; 2 * job.sequence(index).unwrap().encoding().len()]
+    };
+    let (first, second) = (rows(&job, 0), rows(&job, 1));
+    let refused = |result: Result<()>, word: &str| {
+        let error = result.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Rows { .. }), "{error:?}");
+        assert!(error.to_string().contains(word), "{word} is not in: {error}");
+    };
+    refused(job.accept(0, &first[1..]), "sequence 0: expected 16 rows of 2 numbers; found 31 numbers");
+    refused(job.accept(2, &first), "one of 2 sequences");
+    refused(job.finish().map(drop), "sequence 0");
+    job.accept(1, &second).unwrap();
+    refused(job.accept(1, &second), "once");
+    refused(job.finish().map(drop), "sequence 0");
+    job.accept(0, &first).unwrap();
+    refused(job.accept(0, &first), "once");
+    assert_eq!(job.finish().unwrap().len(), 5);
+    refused(job.finish().map(drop), "finished");
+}
+
+#[test]
+fn rows_that_are_not_finite_fail_their_job() {
+    let qa = qa();
+    let context = qa.prepare(CONTEXT).unwrap();
+    let mut job = qa.prepare_answer("who ?", &context, &small_windows()).unwrap();
+    let mut rows = vec![0.5; 32];
+    rows[7] = f32::NAN;
+    for result in [job.accept(0, &rows), job.accept(1, &[0.0; 24]), job.finish().map(drop)] {
+        let error = result.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::NotFinite { row: 3, value } if value.is_nan()), "{error:?}");
+    }
+}
+
+/// A model that computes no number for texts with one word.
+fn overflows_on_king(folder: &Path) -> TextClassification {
+    let source = folder.join("model");
+    hard::copy(&golden("bert-f32"), &source);
+    let tokenizer = mobilebert::Tokenizer::open(&source).unwrap();
+    let king = tokenizer.token_to_id("king").unwrap() as usize;
+    hard::edit(&source, |tensors| {
+        let table = tensors.get_mut("bert.embeddings.word_embeddings.weight").unwrap();
+        table[king * 16..(king + 1) * 16].fill(3e38);
+    });
+    let engine = EngineOptions::new().precision(Precision::F32);
+    TextClassification::open_with(&source, engine, ClassifyOptions::default()).unwrap()
+}
+
+#[test]
+fn a_text_whose_rows_are_not_finite_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let classifier = overflows_on_king(folder.path());
+    let texts = ["a good film", "the king wrote a book", "bad", ""];
+    let not_finite = |error: &Error| matches!(error.kind(), ErrorKind::NotFinite { .. });
+    assert!(not_finite(&classifier.classify(texts[1]).unwrap_err()));
+
+    let jobs = texts.iter().map(|text| classifier.prepare_classify(text, classifier.options()));
+    let results = classifier.model().run(jobs, &mut RunControl::default()).unwrap();
+    assert_eq!(results.len(), 4);
+    for i in [0, 2] {
+        assert_eq!(results[i].as_ref().unwrap(), &classifier.classify(texts[i]).unwrap());
+    }
+    assert!(not_finite(results[1].as_ref().unwrap_err()), "{:?}", results[1]);
+    assert!(matches!(results[3].as_ref().unwrap_err().kind(), ErrorKind::EmptyText { .. }));
+
+    let error = classifier.classify_batch(&texts[..3]).unwrap_err();
+    assert!(not_finite(&error) && error.to_string().starts_with("text 2: "), "{error}");
+}
+
+/// A job that names a token which the model does not have breaks the pass that it is in, and only itself.
+#[test]
+fn a_job_that_breaks_its_pass_fails_alone() {
+    struct Foreign(mobilebert::Encoding);
+    impl Job for Foreign {
+        type Output = mobilebert::Classification;
+        fn count(&self) -> usize {
+            1
+        }
+        fn sequence(&self, _: usize) -> Option<mobilebert::pipeline::Sequence> {
+            Some(mobilebert::pipeline::Sequence::new(self.0.clone()))
+        }
+        fn accept(&mut self, _: usize, _: &[f32]) -> Result<()> {
+            Ok(())
+        }
+        fn finish(&mut self) -> Result<Self::Output> {
+            unreachable!("its pass has failed")
+        }
+    }
+    let classifier = TextClassification::open(golden("bert-f32")).unwrap();
+    // A text of another model's, longer than this one's 24 positions.
+    let foreign = classifier.tokenizer().encode(&"a ".repeat(100)).unwrap();
+    let job = |text| -> Result<Box<dyn Job<Output = _>>> {
+        Ok(Box::new(classifier.prepare_classify(text, classifier.options())?))
+    };
+    let jobs = [job("good"), Ok(Box::new(Foreign(foreign)) as Box<dyn Job<Output = _>>), job("bad")];
+    let results = classifier.model().run(jobs, &mut RunControl::default()).unwrap();
+    assert_eq!(results[0].as_ref().unwrap(), &classifier.classify("good").unwrap());
+    assert!(matches!(results[1].as_ref().unwrap_err().kind(), ErrorKind::Batch { .. }), "{:?}", results[1]);
+    assert_eq!(results[2].as_ref().unwrap(), &classifier.classify("bad").unwrap());
+}
+
+#[test]
+fn pipelines_with_different_options_share_one_loaded_model() {
+    let model = Model::open(golden("mobilebert-f32"), ModelOptions::new()).unwrap();
+    let one = QuestionAnswering::from_parts(model.clone(), AnswerOptions::default()).unwrap();
+    let three = AnswerOptions::with(|o| (o.top_k, o.max_answer_len) = (3, 1));
+    let three = QuestionAnswering::from_parts(model.clone(), three).unwrap();
+    for pipeline in [&one, &three] {
+        assert!(Arc::ptr_eq(pipeline.model().engine(), model.engine()));
+        assert!(Arc::ptr_eq(pipeline.model().tokenizer(), model.tokenizer()));
+    }
+    assert_eq!(Arc::strong_count(model.engine()), 3, "the model's and one of each pipeline");
+    assert_eq!(one.answers("who ?", CONTEXT).unwrap().len(), 1);
+    let short = three.answers("who ?", CONTEXT).unwrap();
+    assert_eq!(short.len(), 3);
+    assert!(short.iter().all(|answer| !answer.answer.contains(' ')));
+    // Options of a call, without a pipeline of its own.
+    assert_eq!(one.answers_with("who ?", CONTEXT, three.options()).unwrap(), short);
+}
+
+#[test]
+fn a_pipeline_refuses_a_model_of_another_head() {
+    let classifier = Model::open(golden("bert-f32"), ModelOptions::new()).unwrap();
+    let error = QuestionAnswering::from_parts(classifier.clone(), AnswerOptions::default()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::WrongTask { .. }), "{error:?}");
+    let error = Embedder::from_parts(classifier, Default::default()).unwrap_err();
+    assert!(error.to_string().contains("ModelOptions::head"), "{error}");
+    let headless = Model::open(golden("bert-f32"), ModelOptions::new().head(Head::None)).unwrap();
+    let embedder = Embedder::from_parts(headless.clone(), Default::default()).unwrap();
+    assert_eq!(embedder.embed("a").unwrap(), Embedder::open(golden("bert-f32")).unwrap().embed("a").unwrap());
+    assert!(TextClassification::from_parts(headless, ClassifyOptions::default()).is_err());
+}
+
+#[test]
+fn jobs_are_taken_up_only_when_a_pass_has_room() {
+    let classifier = TextClassification::open(golden("bert-f32")).unwrap();
+    let (taken, delivered, most_open) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let jobs = (0..600).map(|_| {
+        taken.set(taken.get() + 1);
+        most_open.set(most_open.get().max(taken.get() - delivered.get()));
+        classifier.prepare_classify("good time", classifier.options())
+    });
+    let deliver = |index, result: Result<_>| {
+        assert_eq!(index, delivered.get());
+        result.unwrap();
+        delivered.set(index + 1);
+    };
+    classifier.model().run_each(jobs, &mut RunControl::default(), deliver).unwrap();
+    assert_eq!((taken.get(), delivered.get()), (600, 600));
+    // Four tokens each: 128 of them fill a pass.
+    assert_eq!(most_open.get(), 129);
+}
+
+#[test]
+fn a_prepared_context_outlives_its_text_and_crosses_threads() {
+    let qa = qa();
+    let context = {
+        let text = CONTEXT.to_owned();
+        qa.prepare(text).unwrap()
+    };
+    let expected = qa.answers("who ?", CONTEXT).unwrap();
+    let worker = std::thread::spawn({
+        let (qa, context) = (qa.clone(), context.clone());
+        move || qa.answers_in("who ?", &context).unwrap()
+    });
+    assert_eq!(worker.join().unwrap(), expected);
+    assert_eq!(context.text(), CONTEXT);
+}
+
+#[test]
+fn options_are_read_from_json_and_refuse_unknown_names() {
+    let options: AnswerOptions = serde_json::from_str(r#"{"top_k": 3, "max_seq_len": 64}"#).unwrap();
+    assert_eq!(options, AnswerOptions::with(|o| (o.top_k, o.max_seq_len) = (3, Some(64))));
+    let options: ClassifyOptions =
+        serde_json::from_str(r#"{"long_text": "windows-mean", "function_to_apply": "sigmoid"}"#).unwrap();
+    assert_eq!(options.long_text, LongText::WindowsMean);
+    assert_eq!(serde_json::to_value(&options).unwrap()["long_text"], "windows-mean");
+    let options: TagOptions = serde_json::from_str(r#"{"aggregation_strategy": "first"}"#).unwrap();
+    assert_eq!(options.ignore_labels, ["O"]);
+    let error = serde_json::from_str::<AnswerOptions>(r#"{"top_n": 3}"#).unwrap_err();
+    assert!(error.to_string().contains("top_n"), "{error}");
+    // Names are those that the command line reads.
+    for strategy in ["none", "simple", "first", "average", "max"] {
+        let parsed: AggregationStrategy = strategy.parse().unwrap();
+        assert_eq!(serde_json::to_value(parsed).unwrap(), strategy);
+    }
+    for rule in ["truncate", "windows-mean", "windows-max", "refuse"] {
+        assert_eq!(serde_json::to_value(rule.parse::<LongText>().unwrap()).unwrap(), rule);
+    }
+}
