@@ -1,5 +1,6 @@
 //! TOKENS -> LOGITS: a model, its weights and the backend that runs it.
 
+mod encoder;
 mod options;
 mod output;
 

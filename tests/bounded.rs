@@ -1,12 +1,16 @@
-//! A search through a long context needs the memory of one pass, however many windows the context has.
+//! What memory a long context and a shared model need.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mobilebert::{AnswerOptions, EngineOptions, Job as _, QuestionAnswering, RunControl};
+use mobilebert::{
+    AnswerOptions, EmbedOptions, Embedder, EngineOptions, Job as _, Model, ModelOptions, QuestionAnswering,
+    RunControl,
+};
 
 /// Counts the bytes that all threads of this process hold, and the most that they held at once.
 struct Counting;
@@ -33,8 +37,27 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Only one test counts at a time.
+static COUNTS: Mutex<()> = Mutex::new(());
+
+#[test]
+fn an_embedder_over_a_loaded_model_has_no_weights_of_its_own() {
+    let _alone = COUNTS.lock().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/qa");
+    let held = || HELD.load(Ordering::Relaxed);
+    let start = held();
+    let model = Model::open(folder, ModelOptions::new()).unwrap();
+    let (loaded, before) = (held() - start, held());
+    let embedder = Embedder::from_parts(model.clone(), EmbedOptions::default()).unwrap();
+    let qa = QuestionAnswering::from_parts(model, AnswerOptions::default()).unwrap();
+    let more = held() - before;
+    assert!(loaded > 20_000_000 && more < 500_000, "{loaded} bytes for the model, {more} for two pipelines");
+    drop((embedder, qa));
+}
+
 #[test]
 fn a_search_needs_no_more_memory_for_more_windows() {
+    let _alone = COUNTS.lock().unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/mobilebert-f32");
     let options = AnswerOptions::with(|o| {
         o.top_k = 3;

@@ -107,7 +107,8 @@ fn texts_of_all_tasks_share_passes_and_keep_their_results() {
     }
 
     let qa = qa();
-    let contexts: Vec<String> = (1..20).map(|n| CONTEXT[..].split(' ').take(2 + n % 9).collect::<Vec<_>>().join(" ")).collect();
+    let contexts: Vec<String> =
+        (1..20).map(|n| CONTEXT[..].split(' ').take(2 + n % 9).collect::<Vec<_>>().join(" ")).collect();
     let pairs: Vec<(&str, &str)> = contexts.iter().map(|context| ("who ?", context.as_str())).collect();
     let batch = qa.answer_batch(&pairs).unwrap();
     let alone: Vec<Vec<Answer>> = pairs.iter().map(|(q, c)| qa.answers(q, c).unwrap()).collect();
@@ -160,9 +161,12 @@ fn rows_that_are_not_finite_fail_their_job() {
     let mut job = qa.prepare_answer("who ?", &context, &small_windows()).unwrap();
     let mut rows = vec![0.5; 32];
     rows[7] = f32::NAN;
-    for result in [job.accept(0, &rows), job.accept(1, &[0.0; 24]), job.finish().map(drop)] {
+    for result in [job.accept(0, &rows), job.accept(1, &[0.0; 28]), job.finish().map(drop)] {
         let error = result.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::NotFinite { row: 3, value } if value.is_nan()), "{error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::NotFinite { row: 3, value } if value.is_nan()),
+            "{error:?}"
+        );
     }
 }
 
@@ -257,12 +261,30 @@ fn a_pipeline_refuses_a_model_of_another_head() {
     let classifier = Model::open(golden("bert-f32"), ModelOptions::new()).unwrap();
     let error = QuestionAnswering::from_parts(classifier.clone(), AnswerOptions::default()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WrongTask { .. }), "{error:?}");
-    let error = Embedder::from_parts(classifier, Default::default()).unwrap_err();
-    assert!(error.to_string().contains("ModelOptions::head"), "{error}");
-    let headless = Model::open(golden("bert-f32"), ModelOptions::new().head(Head::None)).unwrap();
-    let embedder = Embedder::from_parts(headless.clone(), Default::default()).unwrap();
-    assert_eq!(embedder.embed("a").unwrap(), Embedder::open(golden("bert-f32")).unwrap().embed("a").unwrap());
-    assert!(TextClassification::from_parts(headless, ClassifyOptions::default()).is_err());
+    let headless = classifier.encoder().unwrap();
+    let error = TextClassification::from_parts(headless, ClassifyOptions::default()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Option { option: "head", .. }), "{error:?}");
+    assert!(error.to_string().contains("embeddings only"), "{error}");
+}
+
+/// The encoder below a head is that of the model which is opened without one, to the bit.
+#[test]
+fn an_embedder_shares_the_model_of_any_task() {
+    let models = ["mobilebert-f32", "bert-f32", "mobilebert-ner-f32", "mobilebert-mlm-f32"].map(golden);
+    for source in
+        models.iter().map(PathBuf::as_path).chain([Path::new("models/qa"), Path::new("models/sentiment")])
+    {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let options = EngineOptions::new().precision(precision);
+            let model = Model::open(source, options.clone()).unwrap();
+            assert_ne!(model.head(), Head::None);
+            let shared = Embedder::from_parts(model, Default::default()).unwrap();
+            let alone = Embedder::open_with(source, options, Default::default()).unwrap();
+            let texts = ["anna works in paris", "a good time"];
+            let vectors = shared.embed_batch(&texts).unwrap();
+            assert_eq!(vectors, alone.embed_batch(&texts).unwrap(), "{} in {precision}", source.display());
+        }
+    }
 }
 
 #[test]

@@ -87,6 +87,12 @@ pub trait Backend: Send + Sync {
     /// Frees the memory that [`Backend::arena_bytes`] counts. The next passes allocate it again.
     fn trim(&self) {}
 
+    /// A backend for the first nodes of this one's graph, such as an encoder without its head, over the same weights in
+    /// memory. `None` if this backend cannot share them.
+    fn prefix(&self, _graph: &Graph) -> Option<Box<dyn Backend>> {
+        None
+    }
+
     /// Runs the graph and returns the last value, row-major.
     ///
     /// The batch has been checked: ids, types and lengths are within the model's tables, and requested rows exist.

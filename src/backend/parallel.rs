@@ -72,7 +72,7 @@ fn on_caller<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// The threads of an engine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// The calling thread alone.
     Caller,

@@ -113,14 +113,26 @@ impl Embedder {
         Self::from_parts(Model::open_for(source, Head::None, TASK, model)?, options)
     }
 
-    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights. The model has
-    /// to be loaded with [`Head::None`], because an engine gives the rows of one head only: an embedder does not share
-    /// weights with the pipelines of other tasks.
+    /// A pipeline over a model that is loaded already. It shares the model's weights also with the pipelines
+    /// of another task, whose head it does not use; see [`Model::encoder`].
+    ///
+    /// ```
+    /// use mobilebert::{AnswerOptions, EmbedOptions, Embedder, Model, ModelOptions, QuestionAnswering};
+    ///
+    /// # fn main() -> mobilebert::Result<()> {
+    /// let model = Model::open("qa", ModelOptions::new())?;
+    /// let qa = QuestionAnswering::from_parts(model.clone(), AnswerOptions::default())?;
+    /// let embedder = Embedder::from_parts(model, EmbedOptions::default())?;
+    /// assert_eq!(qa.answer("Who built it?", "It was built by Ada.")?.answer, "Ada");
+    /// assert_eq!(embedder.embed("It was built by Ada.")?.embedding.len(), 512);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Option`] if the model was loaded with a head, or for a value out of range.
+    /// Those of [`Model::encoder`], and [`crate::ErrorKind::Option`] for a value out of range.
     pub fn from_parts(model: Model, options: EmbedOptions) -> Result<Self> {
-        model.check_loaded(Head::None, TASK)?;
+        let model = model.encoder()?;
         options.windows(&model)?;
         Ok(Self { model, options })
     }
@@ -164,7 +176,8 @@ impl Embedder {
     /// The vector of each text, computed in batches. No result depends on the others.
     ///
     /// # Errors
-    /// As [`Embedder::embed`], for the first text that fails. [`Model::run`] gives each text a result of its own.
+    /// As [`Embedder::embed`], for the first text that fails. [`Model::run`] gives each text a result of its
+    /// own.
     pub fn embed_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Embedding>> {
         self.embed_batch_with(texts, &self.options)
     }

@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::{ModelFiles, Source};
 use crate::text::{TokenizedText, Tokenizer, WindowOptions};
 
-/// How a model is loaded. Options of a task, such as the number of answers, are no part of it: they may differ from call
-/// to call.
+/// How a model is loaded. Options of a task, such as the number of answers, are no part of it: they may
+/// differ from call to call.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ModelOptions {
@@ -36,8 +36,8 @@ impl ModelOptions {
         self
     }
 
-    /// Loads the model with this head instead of its own. [`Head::None`], which an [`crate::Embedder`] needs, goes with
-    /// every model. A pipeline that opens a model chooses its own head and ignores this one.
+    /// Loads the model with this head instead of its own; [`Head::None`] goes with every model. A pipeline
+    /// that opens a model chooses its own head and ignores this one.
     pub fn head(mut self, head: Head) -> Self {
         self.head = Some(head);
         self
@@ -57,8 +57,8 @@ impl From<EngineOptions> for ModelOptions {
     }
 }
 
-/// A loaded model: a tokenizer and an engine that belong together. Clones share both, so any number of pipelines with
-/// different options cost the memory of one model.
+/// A loaded model: a tokenizer and an engine that belong together. Clones share both, so any number of
+/// pipelines with different options cost the memory of one model.
 ///
 /// ```
 /// use mobilebert::{AnswerOptions, Model, ModelOptions, QuestionAnswering};
@@ -86,7 +86,8 @@ impl Model {
     /// Loads a model.
     ///
     /// # Errors
-    /// Those of [`Engine::open`] and of [`ModelFiles::tokenizer`]; [`ErrorKind::Tokenizer`] if the two do not fit.
+    /// Those of [`Engine::open`] and of [`ModelFiles::tokenizer`]; [`ErrorKind::Tokenizer`] if the two do not
+    /// fit.
     pub fn open(source: impl Into<Source>, options: impl Into<ModelOptions>) -> Result<Self> {
         let options = options.into();
         let files = ModelFiles::resolve(source)?;
@@ -148,6 +149,18 @@ impl Model {
         Self::from_parts(Arc::clone(&self.tokenizer), engine, self.head)
     }
 
+    /// The same model without its head, which gives hidden states; see [`Engine::encoder`]. It shares
+    /// tokenizer and weights.
+    ///
+    /// # Errors
+    /// As [`Engine::encoder`].
+    pub fn encoder(&self) -> Result<Self> {
+        match self.head {
+            Head::None => Ok(self.clone()),
+            _ => Self::from_parts(Arc::clone(&self.tokenizer), self.engine.encoder()?, Head::None),
+        }
+    }
+
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
@@ -179,9 +192,8 @@ impl Model {
         if self.head == head {
             return Ok(());
         }
-        let needed = if head == Head::None { "no head" } else { "its own head" };
-        let expected = format!("{needed}, which {task} needs (`ModelOptions::head`)");
-        Err(Error::option("head", expected, task_of(self.head)))
+        let expected = format!("the model's own, which {task} needs");
+        Err(Error::option("head", expected, format!("that of a model for {}", task_of(self.head))))
     }
 
     /// Tokens of a text that has to have some.
@@ -213,7 +225,8 @@ impl Model {
     }
 }
 
-/// Whether a model has the head that a task needs; [`Head::None`] goes with every model. `task` names the task in errors.
+/// Whether a model has the head that a task needs; [`Head::None`] goes with every model. `task` names the
+/// task in errors.
 ///
 /// # Errors
 /// [`ErrorKind::WrongTask`].

@@ -324,6 +324,16 @@ impl Backend for CandleBackend {
         NAME
     }
 
+    fn prefix(&self, graph: &Graph) -> Option<Box<dyn Backend>> {
+        let begins = self.graph.nodes.starts_with(&graph.nodes)
+            && self.graph.parameters.starts_with(&graph.parameters);
+        begins.then(|| {
+            // Clones of a tensor share its numbers.
+            let parameters = self.parameters[..graph.parameters.len()].to_vec();
+            Box::new(Self { graph: graph.clone(), parameters, device: self.device.clone() }) as _
+        })
+    }
+
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {
         let to_vec = |node: &Node, value: &Tensor| {
             let flat = value.to_dtype(DType::F32).and_then(|v| v.flatten_all()?.to_vec1::<f32>());

@@ -13,13 +13,14 @@ mod pages;
 mod pass;
 mod plan;
 mod planner;
+mod prefix;
 mod scratch;
 #[cfg(test)]
 mod tests;
 mod threads;
 mod weights;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use self::factory::NativeFactory;
@@ -133,7 +134,7 @@ fn int8_tables(graph: &Graph, options: &NativeOptions) -> Vec<ParameterId> {
 pub struct NativeBackend {
     graph: Graph,
     plan: Plan,
-    weights: Weights,
+    weights: Arc<Weights>,
     kernels: &'static dyn Kernels,
     options: NativeOptions,
     ops: Vec<OpInfo>,
@@ -160,7 +161,7 @@ impl NativeBackend {
         let kernels = options.find_kernels()?;
         let plan = plan_for(&graph, &options, false)?;
         let tables = int8_tables(&graph, &options);
-        let weights = Weights::load(&graph, &plan, weights, &tables)?;
+        let weights = Arc::new(Weights::load(&graph, &plan, weights, &tables)?);
         let widest = weights.widest();
         let ops = ops::ops(&graph, &plan, &weights, kernels.isa());
         Ok(Self { graph, plan, weights, kernels, options, ops, widest, scratch: Scratch::new() })
@@ -308,6 +309,10 @@ impl Backend for NativeBackend {
 
     fn trim(&self) {
         self.scratch.trim();
+    }
+
+    fn prefix(&self, graph: &Graph) -> Option<Box<dyn Backend>> {
+        self.share(graph).map(|backend| Box::new(backend) as _)
     }
 
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>> {
