@@ -1,20 +1,27 @@
 //! `config.json` of a Hugging Face model folder, with every default resolved and every value checked.
 
-use serde_json::{Map, Value};
+mod family;
+
+use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Activation, NormKind};
 
-/// What a model is: sizes, structure, head and labels. Field names are those of `config.json`.
+pub(crate) use family::{Eps, Projection};
+pub use family::{Family, MobileBertConfig, NormalizationType};
+
+/// What a model is: sizes, structure, head and labels. Field names are those that BERT's `config.json` has.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// BERT, or MobileBERT with its structure.
-    pub architecture: Architecture,
+    /// The family that `model_type` names: its names, defaults and conventions.
+    pub family: &'static Family,
     /// What stands on top of the encoder, from `architectures`.
     pub head: Head,
     /// Rows of the word embedding table.
     pub vocab_size: usize,
+    /// Width of the word embedding table. It is [`ModelConfig::hidden_size`] in BERT.
+    pub embedding_size: usize,
     /// Width of the encoder's output.
     pub hidden_size: usize,
     /// Encoder layers.
@@ -37,51 +44,10 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// What a sequence classifier's outputs mean; `None` where the file does not say.
     pub problem_type: Option<ProblemType>,
+    /// MobileBERT's options; `None` in the other families, whose layers are BERT's.
+    pub mobilebert: Option<MobileBertConfig>,
     /// Present if the checkpoint holds int8 weights (see `docs/model-format.md`).
     pub quantization: Option<QuantizationConfig>,
-}
-
-/// The two encoder families.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// Devlin et al. 2018, arXiv 1810.04805; also MiniLM, TinyBERT and the like.
-    Bert,
-    /// Sun et al. 2020, arXiv 2004.02984.
-    MobileBert(MobileBertConfig),
-}
-
-/// MobileBERT's own options.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct MobileBertConfig {
-    /// Width of the word embedding table.
-    pub embedding_size: usize,
-    /// Whether a token's embedding is joined with its neighbours'.
-    pub trigram_input: bool,
-    /// Whether layers work at `intra_bottleneck_size` between linear bottlenecks.
-    pub use_bottleneck: bool,
-    /// Width inside a layer with bottlenecks.
-    pub intra_bottleneck_size: usize,
-    /// Whether query, key and value all read the input bottleneck.
-    pub use_bottleneck_attention: bool,
-    /// Whether query and key share a bottleneck of their own.
-    pub key_query_shared_bottleneck: bool,
-    /// Stacked feed-forward networks per layer.
-    pub num_feedforward_networks: usize,
-    /// Which norm follows linears and residuals.
-    pub normalization_type: NormalizationType,
-    /// Whether the pooler has a linear and a tanh, or is the first token's state as it is.
-    pub classifier_activation: bool,
-}
-
-/// `normalization_type`: the parameter-only norm of the mobile models or the usual one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NormalizationType {
-    /// `gamma * x + beta`.
-    NoNorm,
-    /// Over the features of each token.
-    LayerNorm,
 }
 
 /// What stands on top of the encoder.
@@ -167,106 +133,112 @@ impl ModelConfig {
         let Value::Object(map) = value else {
             return Err(bad("model_type", "a JSON object with this field", "absent"));
         };
-        let fields = Fields { map: &map };
-        let model_type = fields.string("model_type")?.unwrap_or_default();
-        let mobile = match model_type {
-            "mobilebert" => true,
-            "bert" => false,
-            other => return Err(bad("model_type", "\"mobilebert\" or \"bert\"", &format!("{other:?}"))),
+        let model_type = map.get("model_type").filter(|value| !value.is_null());
+        let Some(family) = model_type.and_then(Value::as_str).and_then(Family::of) else {
+            let known: Vec<String> =
+                Family::all().map(|family| format!("{:?}", family.model_type())).collect();
+            return Err(bad(
+                "model_type",
+                &format!("one of {}", known.join(", ")),
+                model_type.unwrap_or(&json!("")),
+            ));
         };
-        let size = |name, mobile_default, bert_default| {
-            fields.size(name, if mobile { mobile_default } else { bert_default })
-        };
-        let config = Self {
-            head: head(&fields, mobile)?,
-            vocab_size: size("vocab_size", 30522, 30522)?,
-            hidden_size: size("hidden_size", 512, 768)?,
+        let (fields, defaults) = (Fields { map: &map, family }, &family.defaults);
+        let hidden_size = fields.size("hidden_size", defaults.hidden_size)?;
+        let mut config = Self {
+            family,
+            head: head(&fields)?,
+            vocab_size: fields.size("vocab_size", 30522)?,
+            embedding_size: hidden_size,
+            hidden_size,
             num_hidden_layers: fields.size_within(
                 "num_hidden_layers",
-                if mobile { 24 } else { 12 },
+                defaults.num_hidden_layers,
                 MAX_LAYERS,
             )?,
-            num_attention_heads: size("num_attention_heads", 4, 12)?,
-            intermediate_size: size("intermediate_size", 512, 3072)?,
-            hidden_act: activation(&fields, if mobile { Activation::Relu } else { Activation::Gelu })?,
-            max_position_embeddings: size("max_position_embeddings", 512, 512)?,
-            type_vocab_size: size("type_vocab_size", 2, 2)?,
+            num_attention_heads: fields.size("num_attention_heads", defaults.num_attention_heads)?,
+            intermediate_size: fields.size("intermediate_size", defaults.intermediate_size)?,
+            hidden_act: activation(&fields, defaults.hidden_act)?,
+            max_position_embeddings: fields.size("max_position_embeddings", 512)?,
+            type_vocab_size: fields.size("type_vocab_size", defaults.type_vocab_size)?,
             layer_norm_eps: fields.non_negative("layer_norm_eps", 1e-12)?,
             tie_word_embeddings: fields.bool("tie_word_embeddings", true)?,
             labels: labels(&fields)?,
             problem_type: problem_type(&fields)?,
+            mobilebert: None,
             quantization: quantization(&fields)?,
-            architecture: if mobile {
-                Architecture::MobileBert(MobileBertConfig {
-                    embedding_size: fields.size("embedding_size", 128)?,
-                    trigram_input: fields.bool("trigram_input", true)?,
-                    use_bottleneck: fields.bool("use_bottleneck", true)?,
-                    intra_bottleneck_size: fields.size("intra_bottleneck_size", 128)?,
-                    use_bottleneck_attention: fields.bool("use_bottleneck_attention", false)?,
-                    key_query_shared_bottleneck: fields.bool("key_query_shared_bottleneck", true)?,
-                    num_feedforward_networks: fields.size("num_feedforward_networks", 4)?,
-                    normalization_type: normalization(&fields)?,
-                    classifier_activation: fields.bool("classifier_activation", true)?,
-                })
-            } else {
-                Architecture::Bert
-            },
         };
+        (family.read)(&fields, &mut config)?;
         config.check(&fields)?;
         Ok(config)
     }
 
-    /// Prefix of the encoder's tensors in checkpoints: `mobilebert` or `bert`.
+    /// Every field but `quantization_config`, under its name in `config.json`: what [`ModelConfig::from_json`] reads
+    /// the same configuration from.
+    ///
+    /// ```
+    /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "bert", "num_hidden_layers": 3}"#)?;
+    /// let fields = config.to_fields();
+    /// assert_eq!((&fields["num_hidden_layers"], &fields["hidden_size"]), (&3.into(), &768.into()));
+    /// # Ok::<(), mobilebert::Error>(())
+    /// ```
+    pub fn to_fields(&self) -> Map<String, Value> {
+        let labels = || self.labels.iter().enumerate();
+        let id2label: Map<_, _> = labels().map(|(i, label)| (i.to_string(), label.as_str().into())).collect();
+        let label2id: Map<_, _> = labels().map(|(i, label)| (label.clone(), i.into())).collect();
+        // As a decimal of the f32, not of its widening: 1e-12 and not 9.999999960041972e-13.
+        let eps = self.layer_norm_eps.to_string().parse::<f64>().unwrap_or_default();
+        let fields = [
+            ("architectures", json!([self.class_name()])),
+            ("model_type", self.family.model_type().into()),
+            ("vocab_size", self.vocab_size.into()),
+            ("hidden_size", self.hidden_size.into()),
+            ("num_hidden_layers", self.num_hidden_layers.into()),
+            ("num_attention_heads", self.num_attention_heads.into()),
+            ("intermediate_size", self.intermediate_size.into()),
+            ("hidden_act", activation_name(self.hidden_act).into()),
+            ("max_position_embeddings", self.max_position_embeddings.into()),
+            ("type_vocab_size", self.type_vocab_size.into()),
+            ("layer_norm_eps", eps.into()),
+            ("tie_word_embeddings", self.tie_word_embeddings.into()),
+            ("id2label", id2label.into()),
+            ("label2id", label2id.into()),
+        ];
+        let fields = fields.into_iter().filter_map(|(name, value)| Some((self.family.field(name)?, value)));
+        let problem_type = self.problem_type.map(|problem| ("problem_type", problem.name().into()));
+        let all = fields.chain((self.family.write)(self)).chain(problem_type);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Prefix of the encoder's tensors in checkpoints, such as `mobilebert` or `bert`.
     pub fn prefix(&self) -> &'static str {
-        match self.architecture {
-            Architecture::Bert => "bert",
-            Architecture::MobileBert(_) => "mobilebert",
-        }
+        self.family.prefix()
     }
 
     /// Width inside a layer, where attention and feed-forward networks work.
     pub fn true_hidden_size(&self) -> usize {
-        match &self.architecture {
-            Architecture::MobileBert(m) if m.use_bottleneck => m.intra_bottleneck_size,
+        match &self.mobilebert {
+            Some(m) if m.use_bottleneck => m.intra_bottleneck_size,
             _ => self.hidden_size,
-        }
-    }
-
-    /// Width of the word embedding table.
-    pub fn embedding_size(&self) -> usize {
-        match &self.architecture {
-            Architecture::MobileBert(m) => m.embedding_size,
-            Architecture::Bert => self.hidden_size,
         }
     }
 
     /// The class name that Hugging Face would give this model.
     pub fn class_name(&self) -> String {
-        let family = match self.architecture {
-            Architecture::Bert => "Bert",
-            Architecture::MobileBert(_) => "MobileBert",
-        };
-        format!("{family}{}", self.head.class_suffix())
+        self.family.class_name(self.head)
     }
 
     /// The norm with the epsilon of the configuration.
     pub(crate) fn norm(&self) -> NormKind {
-        self.norm_with(self.layer_norm_eps)
+        self.norm_with(Eps::Configured)
     }
 
-    /// The norm where the original passes no epsilon on, so that PyTorch's default holds: MobileBERT's embeddings and
-    /// the `output.LayerNorm` of its layers.
-    pub(crate) fn norm_default_eps(&self) -> NormKind {
-        const TORCH_LAYER_NORM_EPS: f32 = 1e-5;
-        self.norm_with(TORCH_LAYER_NORM_EPS)
-    }
-
-    fn norm_with(&self, eps: f32) -> NormKind {
-        match &self.architecture {
-            Architecture::MobileBert(m) if m.normalization_type == NormalizationType::NoNorm => {
-                NormKind::NoNorm
-            }
-            _ => NormKind::LayerNorm { eps },
+    /// The norm with an epsilon that the family chooses.
+    pub(crate) fn norm_with(&self, eps: Eps) -> NormKind {
+        match (&self.mobilebert, eps) {
+            (Some(m), _) if m.normalization_type == NormalizationType::NoNorm => NormKind::NoNorm,
+            (_, Eps::Configured) => NormKind::LayerNorm { eps: self.layer_norm_eps },
+            (_, Eps::Fixed(eps)) => NormKind::LayerNorm { eps },
         }
     }
 
@@ -274,32 +246,10 @@ impl ModelConfig {
         let (width, heads) = (self.true_hidden_size(), self.num_attention_heads);
         if !width.is_multiple_of(heads) {
             return Err(bad(
-                "num_attention_heads",
+                self.family.field("num_attention_heads").unwrap_or("num_attention_heads"),
                 &format!("a divisor of {width}, the attention width"),
                 &heads,
             ));
-        }
-        if let Architecture::MobileBert(m) = &self.architecture {
-            // The original builds query and key for `true_hidden_size` inputs but then feeds them `hidden_size`.
-            let query_reads_hidden =
-                m.use_bottleneck && !m.use_bottleneck_attention && !m.key_query_shared_bottleneck;
-            if query_reads_hidden && m.intra_bottleneck_size != self.hidden_size {
-                let expected = format!(
-                    "{} (= hidden_size), because query and key read the hidden states when both \
-                     use_bottleneck_attention and key_query_shared_bottleneck are false",
-                    self.hidden_size
-                );
-                return Err(bad("intra_bottleneck_size", &expected, &m.intra_bottleneck_size));
-            }
-            let max = MAX_FEEDFORWARD_NETWORKS_IN_ALL / self.num_hidden_layers;
-            if m.num_feedforward_networks > max {
-                let expected = format!("at most {max} with {} layers", self.num_hidden_layers);
-                return Err(bad("num_feedforward_networks", &expected, &m.num_feedforward_networks));
-            }
-            if self.head == Head::MaskedLm && m.embedding_size > self.hidden_size {
-                let expected = format!("at most {} (= hidden_size) with a masked-LM head", self.hidden_size);
-                return Err(bad("embedding_size", &expected, &m.embedding_size));
-            }
         }
         for (field, expected) in [("is_decoder", "false"), ("add_cross_attention", "false")] {
             if fields.bool(field, false)? {
@@ -337,13 +287,21 @@ const MAX_SIZE: u64 = 1 << 22;
 const MAX_LAYERS: u64 = 1000;
 const MAX_FEEDFORWARD_NETWORKS_IN_ALL: usize = 4096;
 
+/// The fields of a `config.json`, asked for by BERT's names.
 struct Fields<'a> {
     map: &'a Map<String, Value>,
+    family: &'static Family,
 }
 
 impl<'a> Fields<'a> {
+    /// The value of a field, and its name in the file.
+    fn find<'n>(&self, name: &'n str) -> Option<(&'n str, &'a Value)> {
+        let name = self.family.field(name)?;
+        Some((name, self.map.get(name).filter(|v| !v.is_null())?))
+    }
+
     fn get(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|v| !v.is_null())
+        self.find(name).map(|(_, value)| value)
     }
 
     fn size(&self, name: &str, default: usize) -> Result<usize> {
@@ -351,7 +309,7 @@ impl<'a> Fields<'a> {
     }
 
     fn size_within(&self, name: &str, default: usize, max: u64) -> Result<usize> {
-        let Some(value) = self.get(name) else { return Ok(default) };
+        let Some((name, value)) = self.find(name) else { return Ok(default) };
         match value.as_u64() {
             Some(n) if (1..=max).contains(&n) => Ok(n as usize),
             _ => Err(bad(name, &format!("a whole number from 1 to {max}"), value)),
@@ -359,7 +317,7 @@ impl<'a> Fields<'a> {
     }
 
     fn non_negative(&self, name: &str, default: f32) -> Result<f32> {
-        let Some(value) = self.get(name) else { return Ok(default) };
+        let Some((name, value)) = self.find(name) else { return Ok(default) };
         match value.as_f64().map(|v| v as f32) {
             Some(v) if v >= 0.0 && v.is_finite() => Ok(v),
             _ => Err(bad(name, "a number of at least 0", value)),
@@ -367,12 +325,12 @@ impl<'a> Fields<'a> {
     }
 
     fn bool(&self, name: &str, default: bool) -> Result<bool> {
-        let Some(value) = self.get(name) else { return Ok(default) };
+        let Some((name, value)) = self.find(name) else { return Ok(default) };
         value.as_bool().ok_or_else(|| bad(name, "true or false", value))
     }
 
     fn string(&self, name: &str) -> Result<Option<&'a str>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some((name, value)) = self.find(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| bad(name, "a string", value))
     }
 }
@@ -382,45 +340,35 @@ fn bad(field: &str, expected: &str, found: &(impl std::fmt::Display + ?Sized)) -
     ErrorKind::Config { field: field.into(), expected: expected.into(), found }.into()
 }
 
+/// The first name of an activation.
+fn activation_name(activation: Activation) -> &'static str {
+    ACTIVATIONS.iter().find(|(_, named)| *named == activation).map_or("linear", |(name, _)| name)
+}
+
 fn activation(fields: &Fields<'_>, default: Activation) -> Result<Activation> {
     let Some(name) = fields.string("hidden_act")? else { return Ok(default) };
     match ACTIVATIONS.iter().find(|(accepted, _)| *accepted == name) {
         Some((_, activation)) => Ok(*activation),
         None => {
             let accepted: Vec<String> = ACTIVATIONS.iter().map(|(name, _)| format!("{name:?}")).collect();
-            Err(bad("hidden_act", &format!("one of {}", accepted.join(", ")), &format!("{name:?}")))
+            let field = fields.family.field("hidden_act").unwrap_or("hidden_act");
+            Err(bad(field, &format!("one of {}", accepted.join(", ")), &format!("{name:?}")))
         }
     }
 }
 
-fn normalization(fields: &Fields<'_>) -> Result<NormalizationType> {
-    match fields.string("normalization_type")? {
-        None | Some("no_norm") => Ok(NormalizationType::NoNorm),
-        Some("layer_norm") => Ok(NormalizationType::LayerNorm),
-        Some(other) => Err(bad("normalization_type", "\"no_norm\" or \"layer_norm\"", &format!("{other:?}"))),
-    }
-}
-
 /// The class has to be of the family that `model_type` names: one of the two is a mistake if they differ.
-fn head(fields: &Fields<'_>, mobile: bool) -> Result<Head> {
+fn head(fields: &Fields<'_>) -> Result<Head> {
     let Some(value) = fields.get("architectures") else { return Ok(Head::None) };
-    let class = value.get(0).and_then(Value::as_str).unwrap_or_default();
-    let family = if mobile { "MobileBert" } else { "Bert" };
-    match class.strip_prefix(family) {
-        Some("Model") => Ok(Head::None),
-        Some("ForQuestionAnswering") => Ok(Head::QuestionAnswering),
-        Some("ForSequenceClassification") => Ok(Head::SequenceClassification),
-        Some("ForTokenClassification") => Ok(Head::TokenClassification),
-        Some("ForMaskedLM" | "ForPreTraining") => Ok(Head::MaskedLm),
-        _ => Err(bad(
-            "architectures",
-            &format!(
-                "a list beginning with {family} (as `model_type` says) and Model, ForQuestionAnswering, \
-                 ForSequenceClassification, ForTokenClassification, ForMaskedLM or ForPreTraining"
-            ),
-            value,
-        )),
+    let Family { class, classes, .. } = fields.family;
+    let found = value.get(0).and_then(Value::as_str).and_then(|name| name.strip_prefix(class));
+    if let Some((_, head)) = classes.iter().find(|(suffix, _)| Some(*suffix) == found) {
+        return Ok(*head);
     }
+    let suffixes: Vec<&str> = classes.iter().map(|(suffix, _)| *suffix).collect();
+    let expected =
+        format!("a list beginning with {class} (as `model_type` says) and one of {}", suffixes.join(", "));
+    Err(bad("architectures", &expected, value))
 }
 
 /// Labels in the order of their ids: `id2label`, else `num_labels` generated names, else Hugging Face's default of two.
@@ -446,18 +394,29 @@ fn labels(fields: &Fields<'_>) -> Result<Vec<String>> {
         .collect()
 }
 
+impl ProblemType {
+    const ALL: [Self; 3] = [Self::Regression, Self::SingleLabel, Self::MultiLabel];
+
+    /// The name in `config.json`.
+    fn name(self) -> &'static str {
+        match self {
+            ProblemType::Regression => "regression",
+            ProblemType::SingleLabel => "single_label_classification",
+            ProblemType::MultiLabel => "multi_label_classification",
+        }
+    }
+}
+
 fn problem_type(fields: &Fields<'_>) -> Result<Option<ProblemType>> {
-    Ok(match fields.string("problem_type")? {
-        None => None,
-        Some("regression") => Some(ProblemType::Regression),
-        Some("single_label_classification") => Some(ProblemType::SingleLabel),
-        Some("multi_label_classification") => Some(ProblemType::MultiLabel),
-        Some(other) => {
+    let Some(name) = fields.string("problem_type")? else { return Ok(None) };
+    match ProblemType::ALL.into_iter().find(|problem| problem.name() == name) {
+        Some(problem) => Ok(Some(problem)),
+        None => {
             let expected =
                 "\"regression\", \"single_label_classification\" or \"multi_label_classification\"";
-            return Err(bad("problem_type", expected, &format!("{other:?}")));
+            Err(bad("problem_type", expected, &format!("{name:?}")))
         }
-    })
+    }
 }
 
 fn quantization(fields: &Fields<'_>) -> Result<Option<QuantizationConfig>> {

@@ -48,7 +48,7 @@ pub use mobilebert_kernels as kernels;
 
 pub use backend::Precision;
 pub use config::{
-    Architecture, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
+    Family, Head, MobileBertConfig, ModelConfig, NormalizationType, ProblemType, QuantizationConfig,
 };
 pub use engine::{Engine, EngineOptions, Output, check_request};
 pub use error::{Context, Error, ErrorKind, Result, TensorProblem};

@@ -6,7 +6,7 @@ use crate::model::{Builder, Dense};
 
 pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
     let config = b.config;
-    let (width, embedding, vocab) = (config.hidden_size, config.embedding_size(), config.vocab_size);
+    let (width, embedding, vocab) = (config.hidden_size, config.embedding_size, config.vocab_size);
     let kept = b.push("cls.predictions", Op::Select { input: hidden, rows: Rows::Requested }, width);
 
     // The original always uses LayerNorm here, whatever `normalization_type` says.

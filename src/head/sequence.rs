@@ -1,18 +1,14 @@
-//! Sequence classification: the first token's state through the pooler and a linear.
+//! Sequence classification: the first token's state through a linear with an activation, and an output linear.
 
-use crate::config::Architecture;
-use crate::graph::{Activation, Op, Rows, ValueId};
+use crate::graph::{Op, Rows, ValueId};
 use crate::model::{Builder, Dense};
 
 pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
+    let (head, outputs) = (b.config.family.sequence, b.config.labels.len());
     let width = b.config.hidden_size;
     let mut pooled = b.push("pooler", Op::Select { input: hidden, rows: Rows::First }, width);
-    let dense = match &b.config.architecture {
-        Architecture::Bert => true,
-        Architecture::MobileBert(m) => m.classifier_activation,
-    };
-    if dense {
-        pooled = b.linear(pooled, Dense::new("pooler.dense", width).activation(Activation::Tanh));
+    if b.config.mobilebert.as_ref().is_none_or(|m| m.classifier_activation) {
+        pooled = b.linear(pooled, Dense::new(head.dense, width).activation(head.activation));
     }
-    b.linear(pooled, Dense::new("classifier", b.config.labels.len()).keep_f32())
+    b.linear(pooled, Dense::new(head.out, outputs).keep_f32())
 }

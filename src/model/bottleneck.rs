@@ -1,7 +1,6 @@
 //! MobileBERT's input bottlenecks (paper, section 3.1): linear maps from `hidden_size` to `intra_bottleneck_size`.
 
 use super::{Builder, Dense};
-use crate::config::Architecture;
 use crate::graph::ValueId;
 
 /// What the attention block of a layer reads.
@@ -15,8 +14,8 @@ pub(super) struct LayerInputs {
 }
 
 pub(super) fn build(b: &mut Builder<'_>, layer: &str, hidden: ValueId) -> LayerInputs {
-    let m = match &b.config.architecture {
-        Architecture::MobileBert(m) if m.use_bottleneck => m,
+    let m = match &b.config.mobilebert {
+        Some(m) if m.use_bottleneck => m,
         _ => return LayerInputs { query_key: hidden, value: hidden, residual: hidden },
     };
     let residual = bottleneck(b, &format!("{layer}.bottleneck.input"), hidden);

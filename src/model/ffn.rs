@@ -2,17 +2,15 @@
 //! back to `hidden_size` through the output bottleneck.
 
 use super::{Builder, Dense};
-use crate::config::Architecture;
 use crate::graph::{NormKind, ValueId};
 
 /// `attention`: output of the attention block. `hidden`: input of the layer, the residual of the output bottleneck.
 pub(super) fn build(b: &mut Builder<'_>, layer: &str, attention: ValueId, hidden: ValueId) -> ValueId {
-    let (stacked, last_norm, bottleneck) = match &b.config.architecture {
-        Architecture::Bert => (1, b.config.norm(), false),
-        Architecture::MobileBert(m) => {
-            (m.num_feedforward_networks, b.config.norm_default_eps(), m.use_bottleneck)
-        }
+    let (stacked, bottleneck) = match &b.config.mobilebert {
+        Some(m) => (m.num_feedforward_networks, m.use_bottleneck),
+        None => (1, false),
     };
+    let last_norm = b.config.norm_with(b.config.family.output_eps);
     let mut x = attention;
     for i in 0..stacked - 1 {
         x = ffn(b, &format!("{layer}.ffn.{i}"), x, b.config.norm());

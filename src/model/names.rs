@@ -4,7 +4,8 @@
 use crate::config::ModelConfig;
 
 /// The names under which a checkpoint may hold the parameter `name`, most usual first: with the model's prefix, without
-/// it (base models), and with the `gamma`/`beta` that TensorFlow conversions wrote for norms.
+/// it (base models), and with the `gamma`/`beta` that TensorFlow conversions wrote for norms. The family's own names
+/// replace those of the graph, which are BERT's.
 ///
 /// ```
 /// # let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;
@@ -14,14 +15,15 @@ use crate::config::ModelConfig;
 /// # Ok::<(), mobilebert::Error>(())
 /// ```
 pub fn candidates(config: &ModelConfig, name: &str) -> Vec<String> {
+    let (in_encoder, name) = (is_encoder(name), config.family.tensor_name(name));
     let mut names = Vec::with_capacity(4);
     let mut both = |name: &str| {
-        if is_encoder(name) {
+        if in_encoder {
             names.push(format!("{}.{name}", config.prefix()));
         }
         names.push(name.to_owned());
     };
-    both(name);
+    both(&name);
     if let Some(norm) = name.strip_suffix("LayerNorm.weight") {
         both(&format!("{norm}LayerNorm.gamma"));
     } else if let Some(norm) = name.strip_suffix("LayerNorm.bias") {
@@ -33,58 +35,28 @@ pub fn candidates(config: &ModelConfig, name: &str) -> Vec<String> {
 /// Whether a tensor that no parameter claims is nevertheless a known part of the architecture: another head, an unused
 /// pooler, buffers, or weights that the original creates for options that never read them.
 pub fn is_known_extra(config: &ModelConfig, tensor: &str) -> bool {
-    let name = tensor.strip_prefix(config.prefix()).and_then(|n| n.strip_prefix('.')).unwrap_or(tensor);
-    if HEADS.contains(&tensor) || ANY_ENCODER.contains(&name) {
-        return true;
-    }
-    let shared_bottleneck = || {
-        let rest = name.strip_prefix("encoder.layer.").and_then(|rest| rest.split_once('.'));
-        rest.is_some_and(|(layer, rest)| {
-            layer.parse().is_ok_and(|l: usize| l < config.num_hidden_layers)
-                && SHARED_BOTTLENECK.contains(&rest)
-        })
-    };
-    let mobile = matches!(config.architecture, crate::config::Architecture::MobileBert(_));
-    mobile && (EMBEDDING_TRANSFORMATION.contains(&name) || shared_bottleneck())
+    let name = without_prefix(config, tensor);
+    // Heads stand beside the encoder, not below its prefix.
+    (name == tensor || is_encoder(name)) && config.family.is_unread(name, config.num_hidden_layers)
 }
 
-/// Tensors of all heads. They stand beside the encoder, not below its prefix.
-const HEADS: [&str; 16] = [
-    "classifier.weight",
-    "classifier.bias",
-    "qa_outputs.weight",
-    "qa_outputs.bias",
-    "cls.seq_relationship.weight",
-    "cls.seq_relationship.bias",
-    "cls.predictions.bias",
-    "cls.predictions.decoder.weight",
-    "cls.predictions.decoder.bias",
-    "cls.predictions.dense.weight",
-    "cls.predictions.transform.dense.weight",
-    "cls.predictions.transform.dense.bias",
-    "cls.predictions.transform.LayerNorm.weight",
-    "cls.predictions.transform.LayerNorm.bias",
-    "cls.predictions.transform.LayerNorm.gamma",
-    "cls.predictions.transform.LayerNorm.beta",
-];
+/// Whether a tensor is a copy of the word embedding table, or of the bias beside it, that a model with tied weights never
+/// reads.
+pub fn is_tied_copy(config: &ModelConfig, tensor: &str) -> bool {
+    config.tie_word_embeddings
+        && ["cls.predictions.decoder.weight", "cls.predictions.decoder.bias"].iter().any(|decoder| {
+            let bias_of_its_own = config.family.tensor_name(decoder) == config.family.tensor_name(BIAS);
+            !bias_of_its_own && config.family.tensor_name(decoder) == tensor
+        })
+}
 
-/// The pooler, which not every head reads, and buffers that old files carry.
-const ANY_ENCODER: [&str; 4] =
-    ["pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids", "embeddings.token_type_ids"];
+/// The parameter that masked-LM heads add to the scores.
+const BIAS: &str = "cls.predictions.bias";
 
-/// Created by MobileBERT even where the widths need no transformation.
-const EMBEDDING_TRANSFORMATION: [&str; 2] =
-    ["embeddings.embedding_transformation.weight", "embeddings.embedding_transformation.bias"];
-
-/// Created by MobileBERT in every layer even where query and key share no bottleneck.
-const SHARED_BOTTLENECK: [&str; 6] = [
-    "bottleneck.attention.dense.weight",
-    "bottleneck.attention.dense.bias",
-    "bottleneck.attention.LayerNorm.weight",
-    "bottleneck.attention.LayerNorm.bias",
-    "bottleneck.attention.LayerNorm.gamma",
-    "bottleneck.attention.LayerNorm.beta",
-];
+/// A checkpoint's name without the model's prefix, if it has it.
+pub fn without_prefix<'n>(config: &ModelConfig, tensor: &'n str) -> &'n str {
+    tensor.strip_prefix(config.prefix()).and_then(|name| name.strip_prefix('.')).unwrap_or(tensor)
+}
 
 fn is_encoder(name: &str) -> bool {
     ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part))

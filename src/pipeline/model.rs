@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Head, ModelConfig};
+use crate::config::{Family, Head, ModelConfig};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{ModelFiles, Source};
@@ -234,11 +234,10 @@ pub fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Resul
     if head == Head::None || head == config.head {
         return Ok(());
     }
-    let class = |family| format!("{family}{}", head.class_suffix());
     Err(ErrorKind::WrongTask {
         task,
         trained_for: task_of(config.head),
-        expected: ["Bert", "MobileBert"].map(class).to_vec(),
+        expected: Family::all().map(|family| family.class_name(head)).collect(),
         found: config.class_name(),
     }
     .into())

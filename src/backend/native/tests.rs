@@ -18,6 +18,8 @@ const SMALL: &str = r#"{"model_type": "mobilebert", "num_hidden_layers": 2, "voc
 const BERT: &str = r#"{"model_type": "bert", "num_hidden_layers": 2, "vocab_size": 400, "hidden_size": 64,
     "intermediate_size": 200, "num_attention_heads": 2, "max_position_embeddings": 200}"#;
 
+const CONFIGS: [&str; 3] = [MOBILEBERT, SMALL, BERT];
+
 fn graph(config: &str, head: Head) -> Graph {
     model::build(&ModelConfig::from_json(config).unwrap(), head)
 }
@@ -186,7 +188,7 @@ const HEADS: [Head; 5] = [
 #[test]
 fn f32_agrees_with_the_definition_and_bf16_and_int8_are_near() {
     let batch = batch(&[7, 33, 1, 70]);
-    for config in [MOBILEBERT, SMALL, BERT] {
+    for config in CONFIGS {
         for head in HEADS {
             let graph = graph(config, head);
             let truth = interpret(&graph, &request(&batch)).pop().unwrap();
@@ -231,7 +233,7 @@ fn requested_rows_are_those_of_all_rows() {
 #[test]
 fn every_variant_gives_the_same_bits() {
     let batch = batch(&[5, 64, 17, 90, 1]);
-    for config in [MOBILEBERT, SMALL, BERT] {
+    for config in CONFIGS {
         for precision in [Precision::Int8, Precision::F32] {
             let run = |k: &dyn Kernels| {
                 let options = NativeOptions::new().precision(precision).kernels(k.isa().name());
@@ -256,7 +258,7 @@ fn int8_gives_the_recorded_bits() {
         bytes.fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
     };
     for k in kernels::supported() {
-        let found = [MOBILEBERT, SMALL, BERT].map(|config| {
+        let found = CONFIGS.map(|config| {
             let options = NativeOptions::new().kernels(k.isa().name());
             hash(&load(config, Head::TokenClassification, options).run(&request(&batch)).unwrap())
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mobilebert::format::{ElementType, sha256};
 use mobilebert::model::{self, Weights};
-use mobilebert::{Architecture, ModelConfig, ModelFiles, QuantizationConfig, Result};
+use mobilebert::{ModelConfig, ModelFiles, QuantizationConfig, Result};
 use mobilebert_tools::convert::content_hash;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -130,9 +130,11 @@ fn summary(config: &ModelConfig) -> Map<String, Value> {
         ("type_vocab_size", config.type_vocab_size.into()),
         ("vocab_size", config.vocab_size.into()),
     ];
-    if let Architecture::MobileBert(m) = &config.architecture {
+    if config.embedding_size != config.hidden_size {
+        fields.push(("embedding_size", config.embedding_size.into()));
+    }
+    if let Some(m) = &config.mobilebert {
         fields.extend([
-            ("embedding_size", m.embedding_size.into()),
             ("intra_bottleneck_size", m.intra_bottleneck_size.into()),
             ("num_feedforward_networks", m.num_feedforward_networks.into()),
             ("trigram_input", m.trigram_input.into()),

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use mobilebert::format::{Tensor, WeightSource, sha256};
-use mobilebert::graph::{Activation, Graph, ParameterId};
+use mobilebert::graph::{Graph, ParameterId};
 use mobilebert::model;
 use mobilebert::quant::Bits;
-use mobilebert::{Architecture, ModelConfig, NormalizationType, ProblemType, QuantizationConfig, Result};
+use mobilebert::{ModelConfig, QuantizationConfig, Result};
 
 /// The name under which a parameter is written: the first of [`model::names::candidates`].
 pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
@@ -108,7 +108,7 @@ pub(super) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -
         "num_labels",
         "quantization_config",
     ];
-    let mut map = resolved(config);
+    let mut map = config.to_fields();
     for (field, value) in original.iter().filter(|(field, _)| !DROPPED.contains(&field.as_str())) {
         if !map.contains_key(field) {
             map.insert(field.clone(), value.clone());
@@ -131,67 +131,4 @@ pub(super) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -
     let text = serde_json::to_string_pretty(&map)
         .map_err(|source| mobilebert::ErrorKind::Json { file: "config.json".into(), source })?;
     Ok(text + "\n")
-}
-
-/// Every field of the configuration under its name in `config.json`.
-fn resolved(config: &ModelConfig) -> Map<String, Value> {
-    let model_type = config.prefix();
-    let mut map = json!({
-        "architectures": [config.class_name()],
-        "model_type": model_type,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
-        "hidden_act": activation(config.hidden_act),
-        "max_position_embeddings": config.max_position_embeddings,
-        "type_vocab_size": config.type_vocab_size,
-        // As a decimal of the f32, not of its widening: 1e-12 and not 9.999999960041972e-13.
-        "layer_norm_eps": config.layer_norm_eps.to_string().parse::<f64>().unwrap_or_default(),
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "id2label": labels(config, |i, label| (i.to_string(), label.into())),
-        "label2id": labels(config, |i, label| (label.to_owned(), i.into())),
-    });
-    if let Architecture::MobileBert(m) = &config.architecture {
-        map["embedding_size"] = m.embedding_size.into();
-        map["trigram_input"] = m.trigram_input.into();
-        map["use_bottleneck"] = m.use_bottleneck.into();
-        map["intra_bottleneck_size"] = m.intra_bottleneck_size.into();
-        map["use_bottleneck_attention"] = m.use_bottleneck_attention.into();
-        map["key_query_shared_bottleneck"] = m.key_query_shared_bottleneck.into();
-        map["num_feedforward_networks"] = m.num_feedforward_networks.into();
-        map["normalization_type"] = match m.normalization_type {
-            NormalizationType::NoNorm => "no_norm".into(),
-            NormalizationType::LayerNorm => "layer_norm".into(),
-        };
-        map["classifier_activation"] = m.classifier_activation.into();
-    }
-    let problem_type = config.problem_type.map(|problem| match problem {
-        ProblemType::Regression => "regression",
-        ProblemType::SingleLabel => "single_label_classification",
-        ProblemType::MultiLabel => "multi_label_classification",
-    });
-    if let Some(problem_type) = problem_type {
-        map["problem_type"] = problem_type.into();
-    }
-    match map {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-fn labels(config: &ModelConfig, entry: impl Fn(usize, &str) -> (String, Value)) -> Value {
-    config.labels.iter().enumerate().map(|(i, label)| entry(i, label)).collect::<Map<_, _>>().into()
-}
-
-/// The name that `config.json` uses.
-pub(super) fn activation(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Gelu => "gelu",
-        Activation::GeluNew => "gelu_new",
-        Activation::Silu => "silu",
-        Activation::Tanh => "tanh",
-        Activation::Relu | Activation::Identity => "relu",
-    }
 }

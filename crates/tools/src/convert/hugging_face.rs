@@ -60,7 +60,7 @@ pub(super) fn open(
     for name in weights.extra() {
         let entry = weights.checkpoint().entry(name);
         let parameter = bare(&config, name);
-        let tied = config.tie_word_embeddings && parameter.starts_with("cls.predictions.decoder.");
+        let tied = model::names::is_tied_copy(&config, &parameter);
         let taken = extra.iter().any(|p| p.name == parameter);
         match entry {
             Some(entry) if weights.checkpoint().check_float(name).is_ok() && !tied && !taken => {
@@ -81,6 +81,6 @@ pub(super) fn open(
 
 /// A checkpoint's name as the graph's parameters are called.
 fn bare(config: &ModelConfig, name: &str) -> String {
-    let name = name.strip_prefix(config.prefix()).and_then(|n| n.strip_prefix('.')).unwrap_or(name);
+    let name = model::names::without_prefix(config, name);
     name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }

@@ -1,0 +1,215 @@
+//! The families of models: one file and one row of [`FAMILIES`] each.
+//!
+//! A family is data. It says how the fields of `config.json` are called and what they default to, how tensors are called
+//! in checkpoints, and where its encoder and its heads differ from BERT's. The graph's own names are BERT's for every
+//! family, so the rest of the crate asks a [`Family`] and never compares a `model_type`.
+
+mod bert;
+mod mobilebert;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{Fields, Head, ModelConfig};
+use crate::error::Result;
+use crate::graph::Activation;
+
+pub use mobilebert::{MobileBertConfig, NormalizationType};
+
+/// Every family, in the order in which errors list them.
+static FAMILIES: [&Family; 2] = [&bert::FAMILY, &mobilebert::FAMILY];
+
+/// What the models of one `model_type` have in common: names, defaults and conventions.
+///
+/// ```
+/// use mobilebert::{Head, ModelConfig};
+///
+/// let config = ModelConfig::from_json(r#"{"model_type": "bert"}"#)?;
+/// assert_eq!(config.family.class_name(Head::QuestionAnswering), "BertForQuestionAnswering");
+/// assert_eq!((config.num_hidden_layers, config.hidden_size), (12, 768));
+/// # Ok::<(), mobilebert::Error>(())
+/// ```
+pub struct Family {
+    /// `model_type` in `config.json`.
+    pub(super) model_type: &'static str,
+    /// Prefix of the encoder's tensors in checkpoints, without the dot.
+    pub(super) prefix: &'static str,
+    /// What Hugging Face's class names begin with.
+    pub(super) class: &'static str,
+    /// What stands behind [`Family::class`] in `architectures`, and the head that it means.
+    pub(super) classes: &'static [(&'static str, Head)],
+    /// BERT's fields of `config.json` that have another name here; `None` for fields that the family does not have.
+    pub(super) fields: &'static [(&'static str, Option<&'static str>)],
+    pub(super) defaults: Defaults,
+    /// Reads and checks the family's own fields into a configuration that has all common ones.
+    pub(super) read: fn(&Fields<'_>, &mut ModelConfig) -> Result<()>,
+    /// The family's own fields, as `config.json` has them.
+    pub(super) write: fn(&ModelConfig) -> Vec<(&'static str, Value)>,
+    /// Module paths of the graph that checkpoints call differently. `{}` stands for the number of a layer.
+    pub(super) renamed: &'static [(&'static str, &'static str)],
+    /// Modules and buffers that checkpoints may hold although the graph does not read them: the checkpoint's names
+    /// without the prefix, and `{}` for the number of a layer.
+    pub(super) unread: &'static [&'static str],
+    /// Where the width of the word embeddings becomes that of the encoder, if they differ.
+    pub(crate) projection: Projection,
+    /// Epsilon of the norm over the embeddings.
+    pub(crate) embeddings_eps: Eps,
+    /// Epsilon of the norm behind the last feed-forward network of a layer.
+    pub(crate) output_eps: Eps,
+    /// The head that classifies sequences.
+    pub(crate) sequence: Pooled,
+}
+
+/// What holds where `config.json` has no such field.
+pub(super) struct Defaults {
+    pub(super) hidden_size: usize,
+    pub(super) num_hidden_layers: usize,
+    pub(super) num_attention_heads: usize,
+    pub(super) intermediate_size: usize,
+    pub(super) hidden_act: Activation,
+    pub(super) type_vocab_size: usize,
+}
+
+/// The linear from the width of the word embeddings to that of the encoder.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Projection {
+    /// There is none: words have the encoder's width.
+    None,
+    /// Words are projected before positions and types are added: the module's path.
+    BeforeSum(&'static str),
+}
+
+/// What a LayerNorm adds to the variance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Eps {
+    /// `layer_norm_eps`.
+    Configured,
+    /// This, whatever the configuration says.
+    Fixed(f32),
+}
+
+/// A head on the first token's state: a linear, an activation and an output linear.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Pooled {
+    /// Module path of the first linear.
+    pub(crate) dense: &'static str,
+    /// Behind the first linear.
+    pub(crate) activation: Activation,
+    /// Module path of the output linear.
+    pub(crate) out: &'static str,
+}
+
+/// BERT's and MobileBERT's pooler and classifier.
+const POOLER: Pooled = Pooled { dense: "pooler.dense", activation: Activation::Tanh, out: "classifier" };
+
+impl Family {
+    /// Every family that this crate runs.
+    pub fn all() -> impl Iterator<Item = &'static Family> {
+        FAMILIES.into_iter()
+    }
+
+    /// The family whose `model_type` this is.
+    pub fn of(model_type: &str) -> Option<&'static Family> {
+        Self::all().find(|family| family.model_type == model_type)
+    }
+
+    /// `model_type` in `config.json`.
+    pub fn model_type(&self) -> &'static str {
+        self.model_type
+    }
+
+    /// Prefix of the encoder's tensors in checkpoints, such as `mobilebert`.
+    pub fn prefix(&self) -> &'static str {
+        self.prefix
+    }
+
+    /// Hugging Face's class of a model of this family with the given head.
+    pub fn class_name(&self, head: Head) -> String {
+        format!("{}{}", self.class, head.class_suffix())
+    }
+
+    /// The name in `config.json` of one of BERT's fields; `None` if the family has no such field.
+    pub(super) fn field<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let renamed = self.fields.iter().find(|(ours, _)| *ours == name);
+        renamed.map_or(Some(name), |(_, theirs)| *theirs)
+    }
+
+    /// The name in checkpoints, without the prefix, of a parameter of the graph.
+    pub(crate) fn tensor_name<'n>(&self, parameter: &'n str) -> Cow<'n, str> {
+        let Some((module, kind)) = parameter.rsplit_once('.') else { return parameter.into() };
+        let found = self.renamed.iter().find_map(|(ours, theirs)| Some((matched(ours, module)?, theirs)));
+        match found {
+            Some((layer, theirs)) => format!("{}.{kind}", theirs.replace("{}", layer)).into(),
+            None => parameter.into(),
+        }
+    }
+
+    /// Whether a checkpoint's tensor, without the prefix, belongs to the family although no parameter of a graph of so
+    /// many layers reads it.
+    pub(crate) fn is_unread(&self, tensor: &str, layers: usize) -> bool {
+        let module = tensor.rsplit_once('.').map_or(tensor, |(module, kind)| match kind {
+            "weight" | "bias" => module,
+            "gamma" | "beta" if module.ends_with("LayerNorm") => module,
+            _ => tensor,
+        });
+        let exists = |layer: &str| layer.is_empty() || layer.parse().is_ok_and(|l: usize| l < layers);
+        self.unread.iter().any(|pattern| matched(pattern, module).is_some_and(exists))
+    }
+}
+
+/// What stands for the `{}` of a pattern in a module path that is otherwise the same; empty if the pattern has none.
+fn matched<'n>(pattern: &str, module: &'n str) -> Option<&'n str> {
+    let Some((before, behind)) = pattern.split_once("{}") else { return (pattern == module).then_some("") };
+    let layer = module.strip_prefix(before)?.strip_suffix(behind)?;
+    (!layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())).then_some(layer)
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Family").field(&self.model_type).finish()
+    }
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.model_type == other.model_type
+    }
+}
+
+/// For families without fields of their own.
+fn read_nothing(_: &Fields<'_>, _: &mut ModelConfig) -> Result<()> {
+    Ok(())
+}
+
+/// For families without fields of their own.
+fn write_nothing(_: &ModelConfig) -> Vec<(&'static str, Value)> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_tensors_are_those_of_layers_that_exist() {
+        let unread = |tensor| mobilebert::FAMILY.is_unread(tensor, 2);
+        assert!(unread("encoder.layer.1.bottleneck.attention.dense.bias"));
+        assert!(unread("encoder.layer.0.bottleneck.attention.LayerNorm.gamma"));
+        assert!(!unread("encoder.layer.2.bottleneck.attention.dense.bias"));
+        assert!(!unread("encoder.layer..bottleneck.attention.dense.bias"));
+        assert!(!unread("encoder.layer.1.bottleneck.attention.dense.gamma"));
+        assert!(unread("embeddings.position_ids"));
+        assert!(!unread("embeddings.position_ids.more"));
+    }
+
+    #[test]
+    fn names_of_families_are_unique() {
+        for name in [Family::model_type, Family::prefix] {
+            let names: std::collections::BTreeSet<_> = Family::all().map(name).collect();
+            assert_eq!(names.len(), FAMILIES.len());
+        }
+        assert!(Family::of("t5").is_none());
+    }
+}
