@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{ErrorKind, Result};
 use crate::graph::{Activation, NormKind};
 
-pub(crate) use family::{Eps, Projection};
+pub(crate) use family::{Eps, Pooled, Projection};
 pub use family::{Family, MobileBertConfig, NormalizationType};
 
 /// What a model is: sizes, structure, head and labels. Field names are those that BERT's `config.json` has.
@@ -64,6 +64,8 @@ pub enum Head {
     TokenClassification,
     /// One logit per vocabulary entry for each token.
     MaskedLm,
+    /// One logit for each sequence, which is one choice of several: the caller compares the choices of one question.
+    MultipleChoice,
 }
 
 /// What the outputs of a sequence classifier mean.
@@ -111,6 +113,7 @@ impl Head {
             Head::SequenceClassification => "ForSequenceClassification",
             Head::TokenClassification => "ForTokenClassification",
             Head::MaskedLm => "ForMaskedLM",
+            Head::MultipleChoice => "ForMultipleChoice",
         }
     }
 }

@@ -9,11 +9,17 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, MobileBertConfig, PreTrainedModel
+from transformers import (
+    BertConfig,
+    MobileBertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 import synthetic
 
 LENGTHS = (2, 9, 33, 20)
+FEW = (2, 9, 20)
 VOCABULARY = 64
 
 MOBILEBERT = dict(
@@ -37,6 +43,11 @@ BERT = dict(
     max_position_embeddings=40,
     layer_norm_eps=1e-3,
 )
+# What the name of a case begins with: Hugging Face's class prefix, its configuration, and the options of all cases.
+FAMILIES = {
+    "mobilebert": ("MobileBert", MobileBertConfig, MOBILEBERT),
+    "bert": ("Bert", BertConfig, BERT),
+}
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,16 @@ class Case:
     lengths: tuple[int, ...] = LENGTHS
 
     @property
-    def family(self) -> str:
-        return "Bert" if self.name.startswith("bert_") else "MobileBert"
+    def _family(self) -> tuple[str, type[PreTrainedConfig], dict]:
+        return FAMILIES.get(self.name.split("_")[0], FAMILIES["mobilebert"])
 
-    def config(self) -> BertConfig | MobileBertConfig:
-        if self.family == "Bert":
-            return BertConfig(**BERT | self.options)
-        return MobileBertConfig(**MOBILEBERT | self.options)
+    @property
+    def family(self) -> str:
+        return self._family[0]
+
+    def config(self) -> PreTrainedConfig:
+        _, config, options = self._family
+        return config(**options | self.options)
 
 
 CASES = (
@@ -97,6 +111,8 @@ CASES = (
     Case("bert_masked_lm", "ForMaskedLM", dict(vocab_size=80)),
     Case("bert_sequence_classification", "ForSequenceClassification", dict(num_labels=3, hidden_size=48)),
     Case("bert_padded", padded=True),
+    Case("bert_multiple_choice", "ForMultipleChoice", dict(hidden_act="swish"), lengths=FEW),
+    Case("mobilebert_multiple_choice", "ForMultipleChoice", lengths=FEW),
     Case("pad_row", nonzero_pad_row=True),
 )
 
@@ -128,7 +144,7 @@ def sequences(case: Case, vocabulary: int, types: int) -> tuple[list[list[int]],
     return ids, [[position * types // length for position in range(length)] for length in case.lengths]
 
 
-def build(config: BertConfig | MobileBertConfig, family: str, head: str, zero_pad_row: bool) -> PreTrainedModel:
+def build(config: PreTrainedConfig, family: str, head: str, zero_pad_row: bool) -> PreTrainedModel:
     config._attn_implementation = "eager"
     config.architectures = [family + head]
     model = getattr(transformers, family + head)(config).eval()
@@ -150,13 +166,21 @@ def run(model: PreTrainedModel, ids: list[list[int]], types: list[list[int]]) ->
         return lambda _module, _inputs, output: kept.__setitem__(name, output)
 
     base = model.base_model
+    is_distilbert = model.config.model_type == "distilbert"
+    layers = base.transformer.layer if is_distilbert else base.encoder.layer
     hooks = [base.embeddings.register_forward_hook(keep("embeddings"))]
-    hooks += [layer.register_forward_hook(keep(f"layer.{l}")) for l, layer in enumerate(base.encoder.layer)]
-    output = model(
-        input_ids=pad(ids, model.config.pad_token_id),
-        token_type_ids=pad(types, 0),
-        attention_mask=pad([[1] * len(row) for row in ids], 0),
-    )
+    hooks += [layer.register_forward_hook(keep(f"layer.{l}")) for l, layer in enumerate(layers)]
+    inputs = {
+        "input_ids": pad(ids, model.config.pad_token_id),
+        "attention_mask": pad([[1] * len(row) for row in ids], 0),
+    }
+    if not is_distilbert:
+        inputs["token_type_ids"] = pad(types, 0)
+    is_choice = type(model).__name__.endswith("ForMultipleChoice")
+    if is_choice:
+        # All sequences are choices of one question.
+        inputs = {name: value[None] for name, value in inputs.items()}
+    output = model(**inputs)
     for hook in hooks:
         hook.remove()
 
@@ -164,6 +188,8 @@ def run(model: PreTrainedModel, ids: list[list[int]], types: list[list[int]]) ->
         kept["logits"] = torch.stack((output.start_logits, output.end_logits), dim=-1)
     else:
         kept["logits"] = output.logits if "logits" in output else output.last_hidden_state
+    if is_choice:
+        kept["logits"] = kept["logits"].reshape(-1, 1)
     return [
         {name: (value[s, : len(row)] if value.dim() == 3 else value[s]).clone() for name, value in kept.items()}
         for s, row in enumerate(ids)
@@ -189,7 +215,8 @@ def describe(model: PreTrainedModel, ids: list[list[int]], types: list[list[int]
 
 def make_case(case: Case, out: Path) -> None:
     model = build(case.config(), case.family, case.head, not case.nonzero_pad_row)
-    ids, types = sequences(case, model.config.vocab_size, model.config.type_vocab_size)
+    # DistilBERT has no token types; an engine has to ignore those that it gets.
+    ids, types = sequences(case, model.config.vocab_size, getattr(model.config, "type_vocab_size", 2))
     results = run(model, ids, types) if case.padded else run_alone(model, ids, types)
     description = describe(model, ids, types) | {"padded": case.padded}
     if case.nonzero_pad_row:
@@ -231,11 +258,16 @@ def make_synthetic_samples(out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the golden folder; files go to its folder models")
-    out = parser.parse_args().out / "models"
+    parser.add_argument("--only", help="makes only the cases whose name begins with this")
+    arguments = parser.parse_args()
+    out = arguments.out / "models"
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for case in CASES:
-        make_case(case, out)
+        if case.name.startswith(arguments.only or ""):
+            make_case(case, out)
+    if arguments.only:
+        return
     make_synthetic_samples(out)
     make_full_size(out)
 

@@ -1,6 +1,7 @@
 //! HIDDEN STATES -> LOGITS: the task heads, as graph nodes on top of the encoder.
 
 mod masked_lm;
+mod multiple_choice;
 mod qa;
 mod sequence;
 mod token;
@@ -16,5 +17,6 @@ pub(crate) fn build(b: &mut Builder<'_>, hidden: ValueId, head: Head) -> ValueId
         Head::SequenceClassification => sequence::build(b, hidden),
         Head::TokenClassification => token::build(b, hidden),
         Head::MaskedLm => masked_lm::build(b, hidden),
+        Head::MultipleChoice => multiple_choice::build(b, hidden),
     }
 }

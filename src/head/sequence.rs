@@ -1,10 +1,15 @@
 //! Sequence classification: the first token's state through a linear with an activation, and an output linear.
 
+use crate::config::Pooled;
 use crate::graph::{Op, Rows, ValueId};
 use crate::model::{Builder, Dense};
 
 pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
-    let (head, outputs) = (b.config.family.sequence, b.config.labels.len());
+    pooled(b, hidden, b.config.family.sequence, b.config.labels.len())
+}
+
+/// A head on the first token's state with so many outputs.
+pub(super) fn pooled(b: &mut Builder<'_>, hidden: ValueId, head: Pooled, outputs: usize) -> ValueId {
     let width = b.config.hidden_size;
     let mut pooled = b.push("pooler", Op::Select { input: hidden, rows: Rows::First }, width);
     if b.config.mobilebert.as_ref().is_none_or(|m| m.classifier_activation) {

@@ -13,6 +13,7 @@ mod job;
 mod model;
 mod options;
 mod pass;
+mod multiple_choice;
 mod question_answering;
 mod runner;
 mod scores;
@@ -25,6 +26,7 @@ pub use embedder::{EmbedJob, EmbedOptions, Embedder, Embedding, Pooling};
 pub use fill_mask::{Fill, FillJob, FillMask, FillOptions};
 pub use job::Job;
 pub use model::{Model, ModelOptions, check_head};
+pub use multiple_choice::score_choices;
 pub use pass::{Pass, PassRows, Sequence};
 pub use question_answering::{
     Answer, AnswerOptions, PreparedContext, QuestionAnswering, RankedAnswer, Ranking,

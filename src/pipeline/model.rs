@@ -251,5 +251,6 @@ fn task_of(head: Head) -> &'static str {
         Head::SequenceClassification => "text classification",
         Head::TokenClassification => "token classification",
         Head::MaskedLm => "fill-mask",
+        Head::MultipleChoice => "multiple choice",
     }
 }

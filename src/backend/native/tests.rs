@@ -177,12 +177,13 @@ fn relative_error(truth: &[f32], found: &[f32]) -> f64 {
     (error / truth.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
 }
 
-const HEADS: [Head; 5] = [
+const HEADS: [Head; 6] = [
     Head::None,
     Head::QuestionAnswering,
     Head::SequenceClassification,
     Head::TokenClassification,
     Head::MaskedLm,
+    Head::MultipleChoice,
 ];
 
 #[test]

@@ -14,6 +14,7 @@ pub(super) static FAMILY: Family = Family {
         ("ForSequenceClassification", Head::SequenceClassification),
         ("ForTokenClassification", Head::TokenClassification),
         ("ForMaskedLM", Head::MaskedLm),
+        ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
     ],
     fields: &[],
@@ -33,6 +34,7 @@ pub(super) static FAMILY: Family = Family {
     embeddings_eps: Eps::Configured,
     output_eps: Eps::Configured,
     sequence: POOLER,
+    choice: POOLER,
 };
 
 /// Heads, the pooler, which not every head reads, and buffers that old files carry.

@@ -18,6 +18,7 @@ pub(super) static FAMILY: Family = Family {
         ("ForSequenceClassification", Head::SequenceClassification),
         ("ForTokenClassification", Head::TokenClassification),
         ("ForMaskedLM", Head::MaskedLm),
+        ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
     ],
     fields: &[],
@@ -37,6 +38,7 @@ pub(super) static FAMILY: Family = Family {
     embeddings_eps: TORCH_EPS,
     output_eps: TORCH_EPS,
     sequence: POOLER,
+    choice: POOLER,
 };
 
 /// The original passes no epsilon on for the norms of the embeddings and of `output.LayerNorm`, so PyTorch's holds.

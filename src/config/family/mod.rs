@@ -60,6 +60,8 @@ pub struct Family {
     pub(crate) output_eps: Eps,
     /// The head that classifies sequences.
     pub(crate) sequence: Pooled,
+    /// The head that scores one choice of several.
+    pub(crate) choice: Pooled,
 }
 
 /// What holds where `config.json` has no such field.
@@ -101,7 +103,7 @@ pub(crate) struct Pooled {
     pub(crate) out: &'static str,
 }
 
-/// BERT's and MobileBERT's pooler and classifier.
+/// BERT's and MobileBERT's pooler and classifier, which multiple choice shares.
 const POOLER: Pooled = Pooled { dense: "pooler.dense", activation: Activation::Tanh, out: "classifier" };
 
 impl Family {

@@ -77,7 +77,7 @@ impl Inference {
                 let column = |i: usize| rows().map(|row| row[i]).collect();
                 Logits::Span { start: column(0), end: column(1) }
             }
-            Head::SequenceClassification => Logits::Row(output.values()),
+            Head::SequenceClassification | Head::MultipleChoice => Logits::Row(output.values()),
             _ => Logits::Rows(rows().collect()),
         }
     }
