@@ -20,7 +20,7 @@ pub struct ModelConfig {
     pub head: Head,
     /// Rows of the word embedding table.
     pub vocab_size: usize,
-    /// Width of the word embedding table. It is [`ModelConfig::hidden_size`] in BERT.
+    /// Width of the word embedding table. It is [`ModelConfig::hidden_size`] in BERT and DistilBERT.
     pub embedding_size: usize,
     /// Width of the encoder's output.
     pub hidden_size: usize,
@@ -34,7 +34,7 @@ pub struct ModelConfig {
     pub hidden_act: Activation,
     /// Longest sequence in tokens.
     pub max_position_embeddings: usize,
-    /// Number of segments a token can belong to.
+    /// Number of segments a token can belong to. A model with 0 does not tell segments apart: it ignores token types.
     pub type_vocab_size: usize,
     /// Added to the variance by LayerNorm.
     pub layer_norm_eps: f32,

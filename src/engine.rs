@@ -217,7 +217,7 @@ pub fn check_request(config: &ModelConfig, request: &Request<'_>) -> Result<()> 
                 let expected = format!("below {} (vocab_size)", config.vocab_size);
                 return bad(sequence, position, "token id", expected, id as usize);
             }
-            if type_id as usize >= config.type_vocab_size {
+            if config.type_vocab_size > 0 && type_id as usize >= config.type_vocab_size {
                 let expected = format!("below {} (type_vocab_size)", config.type_vocab_size);
                 return bad(sequence, position, "type id", expected, type_id as usize);
             }

@@ -84,14 +84,15 @@ pub enum Op {
         /// Whether the neighbours are joined, which triples the width.
         trigram: bool,
     },
-    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` counts from the start of the sequence.
+    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` counts from the start of the sequence. A model
+    /// without token types leaves the last term out.
     PositionAndType {
         /// Embedded words.
         input: ValueId,
         /// `[max_position_embeddings, hidden_size]`
         position: ParameterId,
         /// `[type_vocab_size, hidden_size]`
-        token_type: ParameterId,
+        token_type: Option<ParameterId>,
         /// Norm over the sum.
         norm: Norm,
     },
@@ -148,7 +149,10 @@ impl Op {
         match *self {
             Op::WordEmbedding { table, .. } => vec![table],
             Op::PositionAndType { position, token_type, norm, .. } => {
-                vec![position, token_type, norm.weight, norm.bias]
+                [Some(position), token_type, Some(norm.weight), Some(norm.bias)]
+                    .into_iter()
+                    .flatten()
+                    .collect()
             }
             Op::Linear { weight, bias, norm, .. } => {
                 let norm = norm.into_iter().flat_map(|norm| [norm.weight, norm.bias]);

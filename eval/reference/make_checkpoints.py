@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, MobileBertConfig, PreTrainedModel
+from transformers import BertConfig, DistilBertConfig, MobileBertConfig, PreTrainedModel
 
 from make_model_goldens import build, run_alone
 
@@ -56,6 +56,19 @@ def tiny_bert() -> PreTrainedModel:
         **labels(SENTIMENTS),
     )
     return build(config, "Bert", "ForSequenceClassification", zero_pad_row=True)
+
+
+def tiny_distilbert(head: str, **options) -> PreTrainedModel:
+    config = DistilBertConfig(
+        vocab_size=len(VOCABULARY),
+        dim=16,
+        hidden_dim=24,
+        n_layers=2,
+        n_heads=2,
+        max_position_embeddings=24,
+        **options,
+    )
+    return build(config, "DistilBert", head, zero_pad_row=True)
 
 
 def write_folder(folder: Path, model: PreTrainedModel, save: Callable[[Path], None]) -> None:
@@ -114,9 +127,19 @@ def write_hostile(folder: Path, source: Path, model: PreTrainedModel) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the golden folder; files go to its folder checkpoints")
-    out = parser.parse_args().out / "checkpoints"
+    parser.add_argument("--families", action="store_true", help="makes only those of DistilBERT")
+    arguments = parser.parse_args()
+    out = arguments.out / "checkpoints"
     torch.set_num_threads(1)
     assert len(VOCABULARY) == len(set(VOCABULARY)) == 40
+
+    distil = tiny_distilbert("ForSequenceClassification", **labels(SENTIMENTS))
+    write_folder(out / "distilbert-f32", distil, safetensors(distil))
+    # `torch.save` keeps the tied copy of the words, `vocab_projector.weight`.
+    distil_mlm = tiny_distilbert("ForMaskedLM")
+    write_folder(out / "distilbert-mlm-bin", distil_mlm, pytorch(distil_mlm, zip_format=True))
+    if arguments.families:
+        return
 
     qa = tiny_mobilebert("ForQuestionAnswering")
     write_folder(out / "mobilebert-f32", qa, safetensors(qa))

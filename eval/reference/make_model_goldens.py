@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import (
     BertConfig,
+    DistilBertConfig,
     MobileBertConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -43,10 +44,19 @@ BERT = dict(
     max_position_embeddings=40,
     layer_norm_eps=1e-3,
 )
+DISTILBERT = dict(
+    vocab_size=VOCABULARY,
+    dim=24,
+    hidden_dim=40,
+    n_layers=2,
+    n_heads=3,
+    max_position_embeddings=40,
+)
 # What the name of a case begins with: Hugging Face's class prefix, its configuration, and the options of all cases.
 FAMILIES = {
     "mobilebert": ("MobileBert", MobileBertConfig, MOBILEBERT),
     "bert": ("Bert", BertConfig, BERT),
+    "distilbert": ("DistilBert", DistilBertConfig, DISTILBERT),
 }
 
 
@@ -113,6 +123,13 @@ CASES = (
     Case("bert_padded", padded=True),
     Case("bert_multiple_choice", "ForMultipleChoice", dict(hidden_act="swish"), lengths=FEW),
     Case("mobilebert_multiple_choice", "ForMultipleChoice", lengths=FEW),
+    Case("distilbert_gelu", lengths=FEW),
+    Case("distilbert_model", "Model", dict(activation="relu", n_layers=3), lengths=FEW),
+    Case("distilbert_sequence_classification", "ForSequenceClassification", dict(num_labels=3), lengths=FEW),
+    Case("distilbert_silu", "ForTokenClassification", dict(activation="silu", num_labels=5), lengths=FEW),
+    Case("distilbert_masked_lm", "ForMaskedLM", dict(activation="gelu_fast", vocab_size=80), lengths=FEW),
+    Case("distilbert_multiple_choice", "ForMultipleChoice", dict(activation="gelu_python"), lengths=FEW),
+    Case("distilbert_padded", padded=True, lengths=FEW),
     Case("pad_row", nonzero_pad_row=True),
 )
 

@@ -1,5 +1,6 @@
 """Weights from a formula, so that a golden file needs no checkpoint beside it. README.md states the formula."""
 
+import re
 from math import prod, sqrt
 
 import numpy as np
@@ -8,6 +9,31 @@ from transformers import PreTrainedModel
 
 WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 TIED_PREFIX = "cls.predictions.decoder."
+
+# A family's names that are not BERT's; what is not listed is the same.
+RENAMED = {
+    "distilbert": (
+        (r"transformer\.layer\.(\d+)\.attention\.q_lin\.", r"encoder.layer.\1.attention.self.query."),
+        (r"transformer\.layer\.(\d+)\.attention\.k_lin\.", r"encoder.layer.\1.attention.self.key."),
+        (r"transformer\.layer\.(\d+)\.attention\.v_lin\.", r"encoder.layer.\1.attention.self.value."),
+        (r"transformer\.layer\.(\d+)\.attention\.out_lin\.", r"encoder.layer.\1.attention.output.dense."),
+        (r"transformer\.layer\.(\d+)\.sa_layer_norm\.", r"encoder.layer.\1.attention.output.LayerNorm."),
+        (r"transformer\.layer\.(\d+)\.ffn\.lin1\.", r"encoder.layer.\1.intermediate.dense."),
+        (r"transformer\.layer\.(\d+)\.ffn\.lin2\.", r"encoder.layer.\1.output.dense."),
+        (r"transformer\.layer\.(\d+)\.output_layer_norm\.", r"encoder.layer.\1.output.LayerNorm."),
+        (r"vocab_transform\.", "cls.predictions.transform.dense."),
+        (r"vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
+        (r"vocab_projector\.weight", "cls.predictions.decoder.weight"),
+        (r"vocab_projector\.bias", "cls.predictions.bias"),
+    ),
+}
+
+
+def bert_name(name: str, model_type: str) -> str:
+    """What BERT calls the tensor that a family calls `name`."""
+    for theirs, ours in RENAMED.get(model_type, ()):
+        name = re.sub(f"^{theirs}", ours, name)
+    return name
 
 
 def fnv1a(name: str) -> int:
@@ -50,7 +76,7 @@ def fill(model: PreTrainedModel, zero_pad_row: bool = True) -> None:
     """Overwrites every parameter. Tied ones share storage with the tensor they follow and are left out."""
     prefix = model.base_model_prefix + "."
     for full_name, parameter in model.state_dict().items():
-        name = full_name.removeprefix(prefix)
+        name = bert_name(full_name.removeprefix(prefix), model.config.model_type)
         if name.startswith(TIED_PREFIX):
             continue
         parameter.copy_(tensor(name, tuple(parameter.shape)))
@@ -60,6 +86,9 @@ def fill(model: PreTrainedModel, zero_pad_row: bool = True) -> None:
 
 
 def check_ties(model: PreTrainedModel) -> None:
+    output = model.get_output_embeddings()
+    if output is not None:
+        assert output.weight is model.get_input_embeddings().weight
     predictions = getattr(getattr(model, "cls", None), "predictions", None)
     if predictions is not None:
         assert predictions.decoder.weight is model.get_input_embeddings().weight

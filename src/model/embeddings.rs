@@ -21,7 +21,8 @@ pub(super) fn build(b: &mut Builder<'_>) -> ValueId {
     let width = b.width(sum);
     let position =
         b.table("embeddings.position_embeddings.weight", config.max_position_embeddings, width, true);
-    let token_type = b.table("embeddings.token_type_embeddings.weight", config.type_vocab_size, width, false);
+    let token_type = (config.type_vocab_size > 0)
+        .then(|| b.table("embeddings.token_type_embeddings.weight", config.type_vocab_size, width, false));
     let norm = b.norm("embeddings.LayerNorm", config.norm_with(family.embeddings_eps), width);
     b.push("embeddings", Op::PositionAndType { input: sum, position, token_type, norm }, width)
 }

@@ -46,9 +46,9 @@ pub struct PositionAndType<'a> {
     pub position: &'a [f32],
     /// Position of the first row.
     pub first: usize,
-    /// One row per segment.
-    pub token_type: &'a [f32],
-    /// Segment of each row.
+    /// One row per segment; `None` in models that do not tell segments apart.
+    pub token_type: Option<&'a [f32]>,
+    /// Segment of each row, as many as rows even where nothing reads them.
     pub type_ids: &'a [u32],
     /// Applied last.
     pub norm: LayerNorm<'a>,
@@ -64,24 +64,30 @@ impl PositionAndType<'_> {
     }
 }
 
-/// `norm((x + position) + token_type)`
+/// `norm((x + position) + token_type)`, or `norm(x + position)`
 #[inline(always)]
 pub(super) fn position_and_type<S: Simd>(s: S, a: PositionAndType<'_>) {
     let width = a.width;
     let position = FloatRows { values: a.position, stride: width };
-    let token_type = FloatRows { values: a.token_type, stride: width };
+    let token_type = a.token_type.map(|values| FloatRows { values, stride: width });
     for (row, &type_id) in a.type_ids.iter().enumerate() {
         let x = &mut a.values[row * a.stride..][..width];
         let p = position.row(a.first + row, width);
-        let t = token_type.row(type_id as usize, width);
-        let (whole, rest) = x.as_chunks_mut::<LANES>();
-        let ((p, p_rest), (t, t_rest)) = (p.as_chunks::<LANES>(), t.as_chunks::<LANES>());
-        for ((x, p), t) in whole.iter_mut().zip(p).zip(t) {
-            s.store(s.add(s.add(s.load(x), s.load(p)), s.load(t)), x);
-        }
-        for ((x, p), t) in rest.iter_mut().zip(p_rest).zip(t_rest) {
-            *x = (*x + p) + t;
+        add(s, x, p);
+        if let Some(token_type) = token_type {
+            add(s, x, token_type.row(type_id as usize, width));
         }
         normalize_row(s, x, a.norm);
+    }
+}
+
+#[inline(always)]
+fn add<S: Simd>(s: S, x: &mut [f32], term: &[f32]) {
+    let ((whole, rest), (terms, terms_rest)) = (x.as_chunks_mut::<LANES>(), term.as_chunks::<LANES>());
+    for (x, term) in whole.iter_mut().zip(terms) {
+        s.store(s.add(s.load(x), s.load(term)), x);
+    }
+    for (x, term) in rest.iter_mut().zip(terms_rest) {
+        *x += term;
     }
 }

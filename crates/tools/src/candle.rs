@@ -236,7 +236,10 @@ impl Pass<'_> {
                 let positions: Vec<u32> =
                     (0..batch.sequences()).flat_map(|s| 0..batch.range(s).len() as u32).collect();
                 let x = (value(*input)? + self.rows(*position, &positions)?)?;
-                let x = (x + self.rows(*token_type, batch.type_ids())?)?;
+                let x = match token_type {
+                    Some(table) => (x + self.rows(*table, batch.type_ids())?)?,
+                    None => x,
+                };
                 self.norm(&x, norm)
             }
             Op::Linear { input, weight, bias, activation, residual, norm } => {

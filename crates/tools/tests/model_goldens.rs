@@ -90,7 +90,7 @@ fn cases() -> Vec<(String, Case)> {
     let mut cases: Vec<_> =
         json.map(|p| (p.file_stem().unwrap().to_string_lossy().into_owned(), Case::read(&p))).collect();
     cases.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(cases.len() >= 25, "goldens are missing: {} cases", cases.len());
+    assert!(cases.len() >= 32, "goldens are missing: {} cases", cases.len());
     cases
 }
 

@@ -151,7 +151,7 @@ impl Pass<'_> {
                 self.embed(*table, *trigram, block, &mut out);
                 buffers.put(*to, out);
             }
-            Step::PositionAndType { input, position, token_type, norm, to, .. } => {
+            Step::PositionAndType { input, tables: (position, token_type), norm, to } => {
                 let block = &self.arena.layout.blocks[place.index];
                 let mut out = buffers.take(*to);
                 let (x, width, stride) = (buffers.get(input.buffer), out.width, out.stride);
@@ -166,7 +166,7 @@ impl Pass<'_> {
                         width,
                         position: &self.weights.small_tables[position],
                         first: s.token,
-                        token_type: &self.weights.small_tables[token_type],
+                        token_type: token_type.map(|id| &self.weights.small_tables[&id][..]),
                         type_ids: &self.request.batch.type_ids()[token..token + s.rows],
                         norm: self.weights.norm(norm),
                     });

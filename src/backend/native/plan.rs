@@ -80,7 +80,7 @@ pub(super) enum Query {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Embed { table: ParameterId, trigram: bool, to: BufferId },
-    PositionAndType { input: Place, position: ParameterId, token_type: ParameterId, norm: Norm, to: BufferId },
+    PositionAndType { input: Place, tables: (ParameterId, Option<ParameterId>), norm: Norm, to: BufferId },
     Linear(Linear),
     Quantize { from: Place, width: usize, to: BufferId, levels: Levels },
     QuantizeHeads { from: Place, heads: Heads, to: BufferId },

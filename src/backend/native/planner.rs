@@ -148,9 +148,8 @@ impl<'g> Planner<'g> {
             }
             Op::PositionAndType { input, position, token_type, norm } => {
                 let to = self.buffer(Content::Float(node.width));
-                let (input, position, token_type, norm) =
-                    (self.place(*input)?, *position, *token_type, *norm);
-                self.push(Step::PositionAndType { input, position, token_type, norm, to });
+                let (input, tables, norm) = (self.place(*input)?, (*position, *token_type), *norm);
+                self.push(Step::PositionAndType { input, tables, norm, to });
                 self.put(index, Place { buffer: to, column: 0 });
             }
             Op::Linear { .. } => self.linear(index)?,

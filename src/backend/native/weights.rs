@@ -144,8 +144,8 @@ impl Unpacked {
                     let int8 = int8_tables.contains(table);
                     unpacked.tables.insert(*table, load_table(graph, *table, source, int8)?);
                 }
-                Step::PositionAndType { position, token_type, norm, .. } => {
-                    for id in [*position, *token_type] {
+                Step::PositionAndType { tables: (position, token_type), norm, .. } => {
+                    for id in [Some(*position), *token_type].into_iter().flatten() {
                         let table = load_table(graph, id, source, int8_tables.contains(&id))?;
                         unpacked.small_tables.insert(id, table.into_f32(graph.parameter(id).shape[1]));
                     }

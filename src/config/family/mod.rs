@@ -5,6 +5,7 @@
 //! family, so the rest of the crate asks a [`Family`] and never compares a `model_type`.
 
 mod bert;
+mod distilbert;
 mod mobilebert;
 
 use std::borrow::Cow;
@@ -19,7 +20,7 @@ use crate::graph::Activation;
 pub use mobilebert::{MobileBertConfig, NormalizationType};
 
 /// Every family, in the order in which errors list them.
-static FAMILIES: [&Family; 2] = [&bert::FAMILY, &mobilebert::FAMILY];
+static FAMILIES: [&Family; 3] = [&bert::FAMILY, &mobilebert::FAMILY, &distilbert::FAMILY];
 
 /// What the models of one `model_type` have in common: names, defaults and conventions.
 ///
@@ -193,6 +194,22 @@ fn write_nothing(_: &ModelConfig) -> Vec<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tensors_are_renamed_by_module_and_layer() {
+        let name = |parameter| distilbert::FAMILY.tensor_name(parameter).into_owned();
+        assert_eq!(
+            name("encoder.layer.11.attention.self.query.weight"),
+            "transformer.layer.11.attention.q_lin.weight"
+        );
+        assert_eq!(
+            name("encoder.layer.0.output.LayerNorm.bias"),
+            "transformer.layer.0.output_layer_norm.bias"
+        );
+        assert_eq!(name("cls.predictions.bias"), "vocab_projector.bias");
+        assert_eq!(name("embeddings.LayerNorm.weight"), "embeddings.LayerNorm.weight");
+        assert_eq!(name("encoder.layer.x.output.dense.weight"), "encoder.layer.x.output.dense.weight");
+    }
 
     #[test]
     fn unread_tensors_are_those_of_layers_that_exist() {

@@ -103,15 +103,18 @@ fn embeddings_are_added_and_normalised() {
         }
         let (gamma, beta) = (n.take(width), n.take(width));
         let type_ids = [0, 1, 1];
-        let mut expected = x.clone();
-        for (row, x) in expected.chunks_mut(width).enumerate() {
-            let (p, t) = (&position[(row + 4) * width..], &token_type[type_ids[row] as usize * width..]);
-            for (i, x) in x.iter_mut().enumerate() {
-                *x = (*x + p[i]) + t[i];
+        let types = [Some(&token_type[..]), None];
+        for (kernels, token_type) in supported().flat_map(|k| types.map(|types| (k, types))) {
+            let mut expected = x.clone();
+            for (row, x) in expected.chunks_mut(width).enumerate() {
+                let p = &position[(row + 4) * width..];
+                let t = token_type.map(|types| &types[type_ids[row] as usize * width..]);
+                for (i, x) in x.iter_mut().enumerate() {
+                    *x += p[i];
+                    *x += t.map_or(-0.0, |t| t[i]);
+                }
+                reference::norm::layer_norm(x, &gamma, &beta, 1e-12);
             }
-            reference::norm::layer_norm(x, &gamma, &beta, 1e-12);
-        }
-        for kernels in supported() {
             let mut found = x.clone();
             kernels.position_and_type(PositionAndType {
                 values: &mut found,
@@ -119,7 +122,7 @@ fn embeddings_are_added_and_normalised() {
                 width,
                 position: &position,
                 first: 4,
-                token_type: &token_type,
+                token_type,
                 type_ids: &type_ids,
                 norm: LayerNorm { gamma: &padded(&gamma, 0.0), beta: &padded(&beta, 0.0), eps: Some(1e-12) },
             });

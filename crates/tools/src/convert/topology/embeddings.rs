@@ -14,13 +14,14 @@ impl Matcher<'_> {
         index: usize,
         value: ValueIndex,
         input: ValueId,
-        [position, token_type]: [ParameterId; 2],
+        (position, token_type): (ParameterId, Option<ParameterId>),
         norm: Norm,
     ) -> Result<()> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let value = self.norm(value, norm, node.width)?;
-        let [positions, types] = [position, token_type].map(|parameter| &graph.parameter(parameter).shape);
+        let positions = &graph.parameter(position).shape;
+        let types = token_type.map_or(&[][..], |parameter| &graph.parameter(parameter).shape);
         let (mut words, mut position_table, mut type_table) = (None, None, None);
         for term in self.terms(value) {
             let (table, of_text) = match self.flow.gather(term) {
@@ -51,6 +52,8 @@ impl Matcher<'_> {
             let expected = format!("a table of shape {positions:?}");
             return self.fail("embeddings.position_embeddings.weight", value, &expected);
         };
+        self.set(position, Stored::Tensor(position_table))?;
+        let Some(token_type) = token_type else { return self.bind(input, words) };
         let type_table = match type_table {
             Some(table) => Stored::Tensor(table),
             None if types[0] == 1 => {
@@ -67,7 +70,6 @@ impl Matcher<'_> {
                 return self.fail("embeddings.token_type_embeddings.weight", value, &expected);
             }
         };
-        self.set(position, Stored::Tensor(position_table))?;
         self.set(token_type, type_table)?;
         self.bind(input, words)
     }

@@ -127,7 +127,7 @@ impl<'a> Matcher<'a> {
                 self.bind(input, first)
             }
             graph::Op::PositionAndType { input, position, token_type, norm } => {
-                self.embeddings(index, value, input, [position, token_type], norm)
+                self.embeddings(index, value, input, (position, token_type), norm)
             }
             graph::Op::WordEmbedding { table, trigram } => self.words(&node.name, value, table, trigram),
             graph::Op::Vocabulary { input, decoder, extra, bias } => {

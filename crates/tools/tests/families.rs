@@ -1,0 +1,170 @@
+//! DistilBERT folders through everything that takes a model: pipelines, convert, quantize, gate, training.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mobilebert::{Family, FillMask, Head, ModelConfig, ModelFiles, TextClassification};
+use mobilebert_tools::convert::{self, ConvertOptions};
+use mobilebert_tools::gate::{self, GateOptions};
+use mobilebert_tools::task::Task;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints").join(name)
+}
+
+fn path(folder: &Path) -> &str {
+    folder.to_str().unwrap()
+}
+
+fn int8(source: &Path, to: PathBuf) -> PathBuf {
+    convert::to_int8(&ModelFiles::Folder(source.to_owned()), &to).unwrap();
+    to
+}
+
+/// Label and score of the best class of a text.
+fn classes(model: &Path, text: &str) -> Vec<(String, f32)> {
+    let found = TextClassification::open(path(model)).unwrap().classify(text).unwrap();
+    let mut classes: Vec<_> = found.labels.iter().map(|l| (l.label.clone(), l.score)).collect();
+    classes.sort_by(|a, b| a.0.cmp(&b.0));
+    classes
+}
+
+#[test]
+fn a_distilbert_is_converted_quantised_and_classifies() {
+    let target = tempfile::tempdir().unwrap();
+    let (original, converted) = (golden("distilbert-f32"), target.path().join("converted"));
+    let report = convert::convert(
+        path(&original),
+        &converted,
+        &ConvertOptions::new().verify(cfg!(feature = "candle")),
+        &|_, _| {},
+    )
+    .unwrap();
+    assert_eq!(report.class, "DistilBertForSequenceClassification");
+    assert_eq!(report.verification.is_some(), cfg!(feature = "candle"));
+    assert_eq!(report.notes, Vec::<String>::new());
+    let config = fs::read_to_string(converted.join("config.json")).unwrap();
+    for field in
+        ["\"dim\": 16", "\"n_layers\": 2", "\"n_heads\": 2", "\"hidden_dim\": 24", "\"activation\": \"gelu\""]
+    {
+        assert!(config.contains(field), "{field}: {config}");
+    }
+    for field in ["hidden_size", "type_vocab_size", "layer_norm_eps"] {
+        assert!(!config.contains(field), "{field}: {config}");
+    }
+    let text = "paris is a very good city";
+    let expected = classes(&original, text);
+    assert_eq!(classes(&converted, text), expected);
+
+    let quantised = int8(&converted, target.path().join("int8"));
+    let tensors = mobilebert::format::Checkpoint::open_folder(&quantised).unwrap();
+    assert!(tensors.entry("distilbert.transformer.layer.1.ffn.lin2.weight_scale").is_some());
+    assert!(tensors.entry("pre_classifier.weight_scale").is_some());
+    let found = classes(&quantised, text);
+    assert_ne!(found, expected, "int8 rounds");
+    for ((label, score), (same, near)) in expected.iter().zip(&found) {
+        assert!(label == same && (score - near).abs() < 0.01, "{expected:?} {found:?}");
+    }
+}
+
+#[test]
+fn the_tied_copy_in_a_pytorch_file_is_left_out() {
+    let target = tempfile::tempdir().unwrap();
+    let (original, converted) = (golden("distilbert-mlm-bin"), target.path().join("converted"));
+    let report = convert::convert(path(&original), &converted, &ConvertOptions::new(), &|_, _| {}).unwrap();
+    assert_eq!(report.class, "DistilBertForMaskedLM");
+    assert!(
+        matches!(&report.notes[..], [note] if note.ends_with("never reads them: vocab_projector.weight")),
+        "{:?}",
+        report.notes
+    );
+    let words = |folder: &Path| {
+        let fills = FillMask::open(path(folder)).unwrap().fill("paris is a [MASK] city").unwrap();
+        format!("{fills:?}")
+    };
+    assert_eq!(words(&converted), words(&original));
+}
+
+#[test]
+fn the_gate_takes_a_distilbert() {
+    let target = tempfile::tempdir().unwrap();
+    let source = golden("distilbert-f32");
+    let label = |text: &str| {
+        let found = TextClassification::open(path(&source)).unwrap().classify(text).unwrap();
+        found.best().unwrap().label.clone()
+    };
+    let rows = ["good film", "bad film", "paris wrote a book", "not very good"]
+        .map(|text| format!("{text}\t{}\n", label(text)));
+    let data = target.path().join("data.tsv");
+    fs::write(&data, format!("text\tlabel\n{}", rows.concat())).unwrap();
+    let to = target.path().join("int8");
+    let options = GateOptions::new(Task::Labels).max_drop(100.0);
+    let report = gate::quantize(path(&source), &to, &data, &options, &|_, _, _| {}).unwrap();
+    assert_eq!((report.items.total, report.items.a.scores.main()), (4, 100.0));
+    assert_eq!(classes(&to, "good film").len(), 1);
+}
+
+#[cfg(feature = "candle")]
+#[test]
+fn a_distilbert_learns() {
+    use mobilebert_tools::train::{self, FinetuneOptions};
+    let target = tempfile::tempdir().unwrap();
+    let data = target.path().join("data.tsv");
+    fs::write(&data, "text\tlabel\n".to_owned() + &"good film\tpositive\nbad film\tnegative\n".repeat(8))
+        .unwrap();
+    let to = target.path().join("tuned");
+    let options = FinetuneOptions::new(Task::Labels).epochs(8).batch(8).rate(0.01);
+    train::finetune(path(&golden("distilbert-f32")), &to, &data, None, &options, &|_| {}).unwrap();
+    for (text, label) in [("good film", "positive"), ("bad film", "negative")] {
+        let found = TextClassification::open(path(&to)).unwrap().classify(text).unwrap();
+        assert_eq!(found.best().unwrap().label, label);
+    }
+}
+
+#[test]
+fn a_configuration_is_read_as_it_is_written() {
+    for family in Family::all() {
+        for suffix in ["Model", "ForQuestionAnswering", "ForMaskedLM", "ForMultipleChoice"] {
+            let prefix = family.class_name(Head::None).replace("Model", "");
+            let json = format!(
+                r#"{{"model_type": "{}", "architectures": ["{prefix}{suffix}"], "vocab_size": 77}}"#,
+                family.model_type()
+            );
+            let config = ModelConfig::from_json(&json).unwrap_or_else(|e| panic!("{json}: {e}"));
+            assert_eq!(config.class_name(), format!("{prefix}{suffix}"));
+            let again = serde_json::Value::Object(config.to_fields()).to_string();
+            assert_eq!(ModelConfig::from_json(&again).unwrap(), config, "{again}");
+        }
+    }
+}
+
+/// The defaults of `DistilBertConfig` in transformers 5.23.
+#[test]
+fn families_have_the_defaults_of_the_original() {
+    let sizes = |model_type: &str| {
+        let c = ModelConfig::from_json(&format!(r#"{{"model_type": "{model_type}"}}"#)).unwrap();
+        let embedding = (c.vocab_size, c.embedding_size, c.max_position_embeddings, c.type_vocab_size);
+        (embedding, [c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.intermediate_size])
+    };
+    assert_eq!(sizes("distilbert"), ((30522, 768, 512, 0), [768, 6, 12, 3072]));
+    assert_eq!(sizes("bert"), ((30522, 768, 512, 2), [768, 12, 12, 3072]));
+    assert_eq!(sizes("mobilebert"), ((30522, 128, 512, 2), [512, 24, 4, 512]));
+}
+
+#[test]
+fn errors_name_the_fields_of_the_family() {
+    let error = |json: &str| ModelConfig::from_json(json).unwrap_err().to_string();
+    let found = error(r#"{"model_type": "distilbert", "n_heads": 5}"#);
+    assert!(found.contains("`n_heads` is 5; expected a divisor of 768"), "{found}");
+    let found = error(r#"{"model_type": "distilbert", "activation": "mish"}"#);
+    assert!(
+        found.contains("`activation` is \"mish\"; expected one of \"relu\", \"gelu\", \"gelu_python\""),
+        "{found}"
+    );
+    let found = error(r#"{"model_type": "distilbert", "dim": 0}"#);
+    assert!(found.contains("`dim` is 0"), "{found}");
+    let found = error(r#"{"model_type": "roberta"}"#);
+    assert!(found.contains("one of \"bert\", \"mobilebert\", \"distilbert\""), "{found}");
+    let found = error(r#"{"model_type": "distilbert", "architectures": ["BertForMaskedLM"]}"#);
+    assert!(found.contains("a list beginning with DistilBert"), "{found}");
+}
