@@ -19,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(matches!(error.kind(), ErrorKind::Config { field, .. } if field == "model_type"));
 /// assert_eq!(
 ///     error.to_string(),
-///     "config.json: `model_type` is \"t5\"; expected one of \"bert\", \"mobilebert\", \"distilbert\""
+///     "config.json: `model_type` is \"t5\"; expected one of \"bert\", \"mobilebert\", \"distilbert\", \"electra\""
 /// );
 /// ```
 pub struct Error {

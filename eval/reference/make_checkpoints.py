@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, DistilBertConfig, MobileBertConfig, PreTrainedModel
+from transformers import BertConfig, DistilBertConfig, ElectraConfig, MobileBertConfig, PreTrainedModel
 
 from make_model_goldens import build, run_alone
 
@@ -71,6 +71,20 @@ def tiny_distilbert(head: str, **options) -> PreTrainedModel:
     return build(config, "DistilBert", head, zero_pad_row=True)
 
 
+def tiny_electra(head: str, **options) -> PreTrainedModel:
+    config = ElectraConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=16,
+        embedding_size=8,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=24,
+        **options,
+    )
+    return build(config, "Electra", head, zero_pad_row=True)
+
+
 def write_folder(folder: Path, model: PreTrainedModel, save: Callable[[Path], None]) -> None:
     """`config.json` and the rest around what `save` writes, and the logits after `transformers` has read it back."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -127,7 +141,7 @@ def write_hostile(folder: Path, source: Path, model: PreTrainedModel) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the golden folder; files go to its folder checkpoints")
-    parser.add_argument("--families", action="store_true", help="makes only those of DistilBERT")
+    parser.add_argument("--families", action="store_true", help="makes only those of DistilBERT and ELECTRA")
     arguments = parser.parse_args()
     out = arguments.out / "checkpoints"
     torch.set_num_threads(1)
@@ -138,6 +152,10 @@ def main() -> None:
     # `torch.save` keeps the tied copy of the words, `vocab_projector.weight`.
     distil_mlm = tiny_distilbert("ForMaskedLM")
     write_folder(out / "distilbert-mlm-bin", distil_mlm, pytorch(distil_mlm, zip_format=True))
+    electra = tiny_electra("ForQuestionAnswering")
+    write_folder(out / "electra-f32", electra, safetensors(electra))
+    choice = tiny_electra("ForMultipleChoice")
+    write_folder(out / "electra-choice-f32", choice, safetensors(choice))
     if arguments.families:
         return
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from transformers import (
     BertConfig,
     DistilBertConfig,
+    ElectraConfig,
     MobileBertConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -52,11 +53,22 @@ DISTILBERT = dict(
     n_heads=3,
     max_position_embeddings=40,
 )
+ELECTRA = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=24,
+    embedding_size=16,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    max_position_embeddings=40,
+    layer_norm_eps=1e-3,
+)
 # What the name of a case begins with: Hugging Face's class prefix, its configuration, and the options of all cases.
 FAMILIES = {
     "mobilebert": ("MobileBert", MobileBertConfig, MOBILEBERT),
     "bert": ("Bert", BertConfig, BERT),
     "distilbert": ("DistilBert", DistilBertConfig, DISTILBERT),
+    "electra": ("Electra", ElectraConfig, ELECTRA),
 }
 
 
@@ -130,6 +142,18 @@ CASES = (
     Case("distilbert_masked_lm", "ForMaskedLM", dict(activation="gelu_fast", vocab_size=80), lengths=FEW),
     Case("distilbert_multiple_choice", "ForMultipleChoice", dict(activation="gelu_python"), lengths=FEW),
     Case("distilbert_padded", padded=True, lengths=FEW),
+    Case("electra_gelu", lengths=FEW),
+    Case("electra_model", "Model", dict(embedding_size=24), lengths=FEW),
+    Case("electra_sequence_classification", "ForSequenceClassification", dict(num_labels=3), lengths=FEW),
+    Case(
+        "electra_gelu_tanh",
+        "ForTokenClassification",
+        dict(hidden_act="gelu_pytorch_tanh", num_labels=5, type_vocab_size=3),
+        lengths=FEW,
+    ),
+    Case("electra_masked_lm", "ForMaskedLM", dict(hidden_act="tanh", vocab_size=80), lengths=FEW),
+    Case("electra_multiple_choice", "ForMultipleChoice", dict(embedding_size=32), lengths=FEW),
+    Case("electra_padded", padded=True, lengths=FEW),
     Case("pad_row", nonzero_pad_row=True),
 )
 

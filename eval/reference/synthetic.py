@@ -26,6 +26,12 @@ RENAMED = {
         (r"vocab_projector\.weight", "cls.predictions.decoder.weight"),
         (r"vocab_projector\.bias", "cls.predictions.bias"),
     ),
+    "electra": (
+        (r"generator_predictions\.dense\.", "cls.predictions.transform.dense."),
+        (r"generator_predictions\.LayerNorm\.", "cls.predictions.transform.LayerNorm."),
+        (r"generator_lm_head\.weight", "cls.predictions.decoder.weight"),
+        (r"generator_lm_head\.bias", "cls.predictions.bias"),
+    ),
 }
 
 

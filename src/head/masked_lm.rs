@@ -6,13 +6,15 @@ use crate::model::{Builder, Dense};
 
 pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
     let config = b.config;
-    let (width, embedding, vocab) = (config.hidden_size, config.embedding_size, config.vocab_size);
-    let kept = b.push("cls.predictions", Op::Select { input: hidden, rows: Rows::Requested }, width);
+    let (embedding, vocab, head) = (config.embedding_size, config.vocab_size, config.family.masked_lm);
+    let width = if head.to_embedding_size { embedding } else { config.hidden_size };
+    let selected = Op::Select { input: hidden, rows: Rows::Requested };
+    let kept = b.push("cls.predictions", selected, config.hidden_size);
 
     // The original always uses LayerNorm here, whatever `normalization_type` says.
     let norm = NormKind::LayerNorm { eps: config.layer_norm_eps };
     let transform = Dense::new("cls.predictions.transform.dense", width)
-        .activation(config.hidden_act)
+        .activation(head.activation.unwrap_or(config.hidden_act))
         .norm("cls.predictions.transform.LayerNorm", norm);
     let input = b.linear(kept, transform);
 

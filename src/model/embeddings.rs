@@ -24,5 +24,10 @@ pub(super) fn build(b: &mut Builder<'_>) -> ValueId {
     let token_type = (config.type_vocab_size > 0)
         .then(|| b.table("embeddings.token_type_embeddings.weight", config.type_vocab_size, width, false));
     let norm = b.norm("embeddings.LayerNorm", config.norm_with(family.embeddings_eps), width);
-    b.push("embeddings", Op::PositionAndType { input: sum, position, token_type, norm }, width)
+    let embedded =
+        b.push("embeddings", Op::PositionAndType { input: sum, position, token_type, norm }, width);
+    match family.projection {
+        Projection::AfterNorm(name) if width != hidden => b.linear(embedded, Dense::new(name, hidden)),
+        _ => embedded,
+    }
 }

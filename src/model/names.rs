@@ -59,5 +59,5 @@ pub fn without_prefix<'n>(config: &ModelConfig, tensor: &'n str) -> &'n str {
 }
 
 fn is_encoder(name: &str) -> bool {
-    ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part))
+    ["embeddings.", "embeddings_project.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part))
 }

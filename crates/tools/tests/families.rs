@@ -1,9 +1,13 @@
-//! DistilBERT folders through everything that takes a model: pipelines, convert, quantize, gate, training.
+//! DistilBERT and ELECTRA folders through everything that takes a model: pipelines, convert, quantize, gate, training.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mobilebert::{Family, FillMask, Head, ModelConfig, ModelFiles, TextClassification};
+use mobilebert::pipeline::score_choices;
+use mobilebert::{
+    Engine, EngineOptions, ErrorKind, Family, FillMask, Head, ModelConfig, ModelFiles, QuestionAnswering,
+    TextClassification,
+};
 use mobilebert_tools::convert::{self, ConvertOptions};
 use mobilebert_tools::gate::{self, GateOptions};
 use mobilebert_tools::task::Task;
@@ -86,6 +90,19 @@ fn the_tied_copy_in_a_pytorch_file_is_left_out() {
 }
 
 #[test]
+fn an_electra_answers_in_int8() {
+    let target = tempfile::tempdir().unwrap();
+    let original = golden("electra-f32");
+    let quantised = int8(&original, target.path().join("int8"));
+    let best = |model: &Path| {
+        let pipeline = QuestionAnswering::open(path(model)).unwrap();
+        pipeline.answer("where is it?", "it is in paris, a city of france.").unwrap()
+    };
+    let (expected, found) = (best(&original), best(&quantised));
+    assert!(!expected.answer.is_empty() && (expected.score - found.score).abs() < 0.05 * expected.score);
+}
+
+#[test]
 fn the_gate_takes_a_distilbert() {
     let target = tempfile::tempdir().unwrap();
     let source = golden("distilbert-f32");
@@ -122,6 +139,48 @@ fn a_distilbert_learns() {
 }
 
 #[test]
+fn choices_are_scored_one_by_one() {
+    let files = ModelFiles::Folder(golden("electra-choice-f32"));
+    let tokenizer = files.tokenizer().unwrap();
+    let engine = Engine::from_files(&files, None, EngineOptions::new()).unwrap();
+    let score = |choices: &[&str]| score_choices(&tokenizer, &engine, "who wrote it?", choices).unwrap();
+    let (a, b) = (score(&["anna wrote it."])[0], score(&["the king."])[0]);
+    assert_ne!(a, b);
+    assert_eq!(score(&["the king.", "anna wrote it."]), [b, a]);
+    assert_eq!(score(&[]), [0.0; 0]);
+
+    // The choice is the second text of its pair.
+    let pair = tokenizer.encode_pair("who wrote it?", "the king.").unwrap();
+    let batch = mobilebert::Batch::single(pair.ids(), pair.type_ids()).unwrap();
+    assert_eq!(engine.forward(&batch).unwrap().values(), [b]);
+}
+
+#[test]
+fn heads_are_not_mixed_up() {
+    let wrong = |error: mobilebert::Error| match error.kind() {
+        ErrorKind::WrongTask { trained_for, expected, found, .. } => {
+            (trained_for.to_string(), expected.clone(), found.clone())
+        }
+        _ => panic!("{error}"),
+    };
+    let error = TextClassification::open(path(&golden("electra-choice-f32"))).unwrap_err();
+    let (trained_for, expected, found) = wrong(error);
+    assert_eq!((trained_for.as_str(), found.as_str()), ("multiple choice", "ElectraForMultipleChoice"));
+    assert!(expected.contains(&"DistilBertForSequenceClassification".to_owned()), "{expected:?}");
+
+    let files = ModelFiles::Folder(golden("electra-f32"));
+    let tokenizer = files.tokenizer().unwrap();
+    let engine = Engine::from_files(&files, None, EngineOptions::new()).unwrap();
+    assert_eq!(wrong(score_choices(&tokenizer, &engine, "a", &["b"]).unwrap_err()).0, "question answering");
+
+    // The encoder of a multiple-choice model has rows of its own for each token.
+    let files = ModelFiles::Folder(golden("electra-choice-f32"));
+    let encoder = Engine::from_files(&files, Some(Head::None), EngineOptions::new()).unwrap();
+    let error = score_choices(&tokenizer, &encoder, "a", &["b"]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Option { option: "engine", .. }), "{error}");
+}
+
+#[test]
 fn a_configuration_is_read_as_it_is_written() {
     for family in Family::all() {
         for suffix in ["Model", "ForQuestionAnswering", "ForMaskedLM", "ForMultipleChoice"] {
@@ -138,7 +197,7 @@ fn a_configuration_is_read_as_it_is_written() {
     }
 }
 
-/// The defaults of `DistilBertConfig` in transformers 5.23.
+/// The defaults of `DistilBertConfig` and `ElectraConfig` in transformers 5.23.
 #[test]
 fn families_have_the_defaults_of_the_original() {
     let sizes = |model_type: &str| {
@@ -147,6 +206,7 @@ fn families_have_the_defaults_of_the_original() {
         (embedding, [c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.intermediate_size])
     };
     assert_eq!(sizes("distilbert"), ((30522, 768, 512, 0), [768, 6, 12, 3072]));
+    assert_eq!(sizes("electra"), ((30522, 128, 512, 2), [256, 12, 4, 1024]));
     assert_eq!(sizes("bert"), ((30522, 768, 512, 2), [768, 12, 12, 3072]));
     assert_eq!(sizes("mobilebert"), ((30522, 128, 512, 2), [512, 24, 4, 512]));
 }
@@ -164,7 +224,30 @@ fn errors_name_the_fields_of_the_family() {
     let found = error(r#"{"model_type": "distilbert", "dim": 0}"#);
     assert!(found.contains("`dim` is 0"), "{found}");
     let found = error(r#"{"model_type": "roberta"}"#);
-    assert!(found.contains("one of \"bert\", \"mobilebert\", \"distilbert\""), "{found}");
+    assert!(found.contains("one of \"bert\", \"mobilebert\", \"distilbert\", \"electra\""), "{found}");
     let found = error(r#"{"model_type": "distilbert", "architectures": ["BertForMaskedLM"]}"#);
     assert!(found.contains("a list beginning with DistilBert"), "{found}");
+    for (field, value) in
+        [("summary_type", "\"mean\""), ("summary_activation", "null"), ("summary_use_proj", "false")]
+    {
+        let json = |class: &str| {
+            format!(r#"{{"model_type": "electra", "architectures": ["{class}"], "{field}": {value}}}"#)
+        };
+        let found = error(&json("ElectraForMultipleChoice"));
+        assert!(found.contains(&format!("`{field}` is {value}")), "{found}");
+        ModelConfig::from_json(&json("ElectraForQuestionAnswering")).unwrap();
+    }
+}
+
+#[test]
+fn a_discriminator_is_opened_as_its_encoder() {
+    let json = r#"{"model_type": "electra", "architectures": ["ElectraForPreTraining"]}"#;
+    let config = ModelConfig::from_json(json).unwrap();
+    assert_eq!((config.head, config.class_name().as_str()), (Head::None, "ElectraModel"));
+    for name in ["discriminator_predictions.dense_prediction.bias", "electra.embeddings.position_ids"] {
+        assert!(mobilebert::model::names::is_known_extra(&config, name), "{name}");
+    }
+    for name in ["electra.discriminator_predictions.dense.bias", "discriminator_predictions.bias"] {
+        assert!(!mobilebert::model::names::is_known_extra(&config, name), "{name}");
+    }
 }

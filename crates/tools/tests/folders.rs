@@ -51,13 +51,15 @@ fn every_folder_gives_the_logits_of_the_original() {
         }
         checked += 1;
     }
-    assert!(checked >= 12, "only {checked} folders have expected logits");
+    assert!(checked >= 14, "only {checked} folders have expected logits");
 }
 
 #[test]
 fn int8_folders_open_like_their_originals() {
     let target = tempfile::tempdir().unwrap();
-    for name in ["mobilebert-f32", "mobilebert-mlm-f32", "bert-f32", "tf-names", "distilbert-f32"] {
+    for name in
+        ["mobilebert-f32", "mobilebert-mlm-f32", "bert-f32", "tf-names", "distilbert-f32", "electra-f32"]
+    {
         let files = mobilebert::ModelFiles::Folder(folder(name));
         let int8 = target.path().join(name);
         let report = mobilebert_tools::convert::to_int8(&files, &int8).unwrap();

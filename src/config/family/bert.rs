@@ -1,6 +1,6 @@
 //! BERT (Devlin et al. 2018, arXiv 1810.04805); also MiniLM, TinyBERT and all that say `"model_type": "bert"`.
 
-use super::{Defaults, Eps, Family, POOLER, Projection, read_nothing, write_nothing};
+use super::{Defaults, Eps, Family, POOLER, Projection, TRANSFORM, read_nothing, write_nothing};
 use crate::config::Head;
 use crate::graph::Activation;
 
@@ -35,6 +35,7 @@ pub(super) static FAMILY: Family = Family {
     output_eps: Eps::Configured,
     sequence: POOLER,
     choice: POOLER,
+    masked_lm: TRANSFORM,
 };
 
 /// Heads, the pooler, which not every head reads, and buffers that old files carry.

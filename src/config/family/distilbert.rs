@@ -1,6 +1,6 @@
 //! DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT's layers under other names, without token types and pooler.
 
-use super::{Defaults, Eps, Family, Pooled, Projection, read_nothing, write_nothing};
+use super::{Defaults, Eps, Family, Pooled, Projection, TRANSFORM, read_nothing, write_nothing};
 use crate::config::Head;
 use crate::graph::Activation;
 
@@ -65,6 +65,7 @@ pub(super) static FAMILY: Family = Family {
     output_eps: Eps::Configured,
     sequence: PRE_CLASSIFIER,
     choice: PRE_CLASSIFIER,
+    masked_lm: TRANSFORM,
 };
 
 /// What stands instead of a pooler; it belongs to the head and not to the encoder.

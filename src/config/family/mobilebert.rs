@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Defaults, Eps, Family, POOLER, Projection};
+use super::{Defaults, Eps, Family, POOLER, Projection, TRANSFORM};
 use crate::config::{Fields, Head, MAX_FEEDFORWARD_NETWORKS_IN_ALL, ModelConfig, bad};
 use crate::error::Result;
 use crate::graph::Activation;
@@ -39,6 +39,7 @@ pub(super) static FAMILY: Family = Family {
     output_eps: TORCH_EPS,
     sequence: POOLER,
     choice: POOLER,
+    masked_lm: TRANSFORM,
 };
 
 /// The original passes no epsilon on for the norms of the embeddings and of `output.LayerNorm`, so PyTorch's holds.

@@ -6,6 +6,7 @@
 
 mod bert;
 mod distilbert;
+mod electra;
 mod mobilebert;
 
 use std::borrow::Cow;
@@ -20,7 +21,7 @@ use crate::graph::Activation;
 pub use mobilebert::{MobileBertConfig, NormalizationType};
 
 /// Every family, in the order in which errors list them.
-static FAMILIES: [&Family; 3] = [&bert::FAMILY, &mobilebert::FAMILY, &distilbert::FAMILY];
+static FAMILIES: [&Family; 4] = [&bert::FAMILY, &mobilebert::FAMILY, &distilbert::FAMILY, &electra::FAMILY];
 
 /// What the models of one `model_type` have in common: names, defaults and conventions.
 ///
@@ -63,6 +64,8 @@ pub struct Family {
     pub(crate) sequence: Pooled,
     /// The head that scores one choice of several.
     pub(crate) choice: Pooled,
+    /// The masked-LM head.
+    pub(crate) masked_lm: Transform,
 }
 
 /// What holds where `config.json` has no such field.
@@ -82,6 +85,8 @@ pub(crate) enum Projection {
     None,
     /// Words are projected before positions and types are added: the module's path.
     BeforeSum(&'static str),
+    /// Words, positions and types are added and normalised at the width of the words, then projected.
+    AfterNorm(&'static str),
 }
 
 /// What a LayerNorm adds to the variance.
@@ -104,8 +109,20 @@ pub(crate) struct Pooled {
     pub(crate) out: &'static str,
 }
 
+/// The transform below a masked-LM decoder.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Transform {
+    /// Whether it ends at the width of the word embeddings instead of the encoder's.
+    pub(crate) to_embedding_size: bool,
+    /// The activation, where it is not `hidden_act`.
+    pub(crate) activation: Option<Activation>,
+}
+
 /// BERT's and MobileBERT's pooler and classifier, which multiple choice shares.
 const POOLER: Pooled = Pooled { dense: "pooler.dense", activation: Activation::Tanh, out: "classifier" };
+
+/// The transform of the masked-LM heads that keep the encoder's width and activation.
+const TRANSFORM: Transform = Transform { to_embedding_size: false, activation: None };
 
 impl Family {
     /// Every family that this crate runs.
