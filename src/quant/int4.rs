@@ -284,6 +284,9 @@ mod tests {
         assert_eq!((short.scales, short.multipliers), (long.scales, long.multipliers));
         assert_eq!(short.nibbles, long.nibbles[..17]);
         assert_eq!(short.nibbles[16] >> 4, 0);
+        // 8 is four times 2. A multiplier of 1 would clip it for the sake of small numbers, and there are none.
+        let values: Vec<f32> = (0..32).map(|i| (i % 15) as f32 * 18.0 - 126.0).chain([8.0]).collect();
+        assert_eq!(quantize_rows_int4(&values, 33).multipliers, [18, 2]);
     }
 
     #[test]
