@@ -124,7 +124,8 @@ impl Embedder {
     /// let qa = QuestionAnswering::from_parts(model.clone(), AnswerOptions::default())?;
     /// let embedder = Embedder::from_parts(model, EmbedOptions::default())?;
     /// assert_eq!(qa.answer("Who built it?", "It was built by Ada.")?.answer, "Ada");
-    /// assert_eq!(embedder.embed("It was built by Ada.")?.embedding.len(), 512);
+    /// let hidden_size = embedder.engine().config().hidden_size;
+    /// assert_eq!(embedder.embed("It was built by Ada.")?.embedding.len(), hidden_size);
     /// # Ok(())
     /// # }
     /// ```

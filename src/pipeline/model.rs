@@ -65,11 +65,11 @@ impl From<EngineOptions> for ModelOptions {
 ///
 /// # fn main() -> mobilebert::Result<()> {
 /// let model = Model::open("qa", ModelOptions::new())?;
-/// let one = QuestionAnswering::from_parts(model.clone(), AnswerOptions::default())?;
-/// let short = QuestionAnswering::from_parts(model, AnswerOptions::with(|o| o.max_answer_len = 1))?;
-/// let (question, context) = ("Where was it built?", "It was built in New York.");
-/// assert_eq!(one.answer(question, context)?.answer, "New York");
-/// assert_eq!(short.answer(question, context)?.answer, "York");
+/// let best = QuestionAnswering::from_parts(model.clone(), AnswerOptions::default())?;
+/// let three = QuestionAnswering::from_parts(model, AnswerOptions::with(|o| o.top_k = 3))?;
+/// let (question, context) = ("Who built it?", "It was built by Ada in New York.");
+/// assert_eq!(best.answers(question, context)?.len(), 1);
+/// assert_eq!(three.answers(question, context)?.len(), 3);
 /// # Ok(())
 /// # }
 /// ```

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use mobilebert::{
-    AggregationStrategy, Batch, EmbedOptions, Embedder, Engine, EngineOptions, FillMask,
-    FillOptions, ModelOptions, Pooling, QuestionAnswering, TagOptions, TokenClassification,
+    AggregationStrategy, Batch, EmbedOptions, Embedder, Engine, EngineOptions, FillMask, FillOptions,
+    ModelOptions, Pooling, QuestionAnswering, TagOptions, TokenClassification,
 };
 use mobilebert_tools::BackendKind;
 use serde_json::Value;
@@ -149,7 +149,7 @@ fn a_failed_conversion_leaves_other_folders_alone_and_none_of_its_own() {
 #[test]
 fn answers_labels_and_fills_are_pieces_of_the_text() {
     let text = "a 😀 É b\u{301}c\r\nd e";
-    let qa = QuestionAnswering::open(&source("mobilebert-f32")).unwrap();
+    let qa = QuestionAnswering::open(source("mobilebert-f32")).unwrap();
     let answer = qa.answer("a ?", text).unwrap();
     assert_eq!(&text[answer.start..answer.end], answer.answer);
 
@@ -169,7 +169,7 @@ fn answers_labels_and_fills_are_pieces_of_the_text() {
         assert!(json[key].is_string(), "{json}");
     }
 
-    let masked = FillMask::open(&source("mobilebert-mlm-f32")).unwrap().fill("a [MASK] É").unwrap();
+    let masked = FillMask::open(source("mobilebert-mlm-f32")).unwrap().fill("a [MASK] É").unwrap();
     assert_eq!((masked.len(), masked[0].len()), (1, 5));
     for fill in &masked[0] {
         assert_eq!(fill.sequence, format!("a {} É", fill.token_str));
