@@ -1,5 +1,5 @@
-//! Whole models, and a batch of mixed lengths against its sequences one by one. Answers are checked before they are timed;
-//! throughput is in multiply-adds.
+//! Whole models, and a batch of mixed lengths against its sequences one by one. Answers are checked before
+//! they are timed; throughput is in multiply-adds.
 
 mod common;
 
@@ -46,7 +46,8 @@ fn models(c: &mut Criterion) {
     }
 }
 
-/// Times both by turns, so that a machine whose speed drifts does not favour one, and shows the ratio of the medians.
+/// Times both by turns, so that a machine whose speed drifts does not favour one, and shows the ratio of the
+/// medians.
 fn mixed_lengths(_: &mut Criterion) {
     // `cargo test` runs benches once, to see that they run.
     let rounds = if std::env::args().any(|argument| argument == "--bench") { 31 } else { 1 };

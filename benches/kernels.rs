@@ -1,5 +1,5 @@
-//! Every variant of the kernels on the shapes of MobileBERT and BERT. Each answer is compared with the scalar definition
-//! before it is timed; throughput is in multiply-adds.
+//! Every variant of the kernels on the shapes of MobileBERT and BERT. Each answer is compared with the scalar
+//! definition before it is timed; throughput is in multiply-adds.
 
 use std::hint::black_box;
 

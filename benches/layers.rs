@@ -1,5 +1,5 @@
-//! One layer of MobileBERT and of BERT-base, with the embeddings in front of it. Answers are checked before they are timed;
-//! throughput is in multiply-adds.
+//! One layer of MobileBERT and of BERT-base, with the embeddings in front of it. Answers are checked before
+//! they are timed; throughput is in multiply-adds.
 
 mod common;
 

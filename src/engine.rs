@@ -90,14 +90,15 @@ impl Engine {
         self.place.threads()
     }
 
-    /// Bytes of memory for intermediate values that are kept for the next passes: one arena for each of the passes that
-    /// have run at once, as large as the largest batch it has seen. Memory that a pass is using now does not count, and
-    /// the weights do not either.
+    /// Bytes of memory for intermediate values that are kept for the next passes: one arena for each of the
+    /// passes that have run at once, as large as the largest batch it has seen. Memory that a pass is using
+    /// now does not count, and the weights do not either.
     pub fn arena_bytes(&self) -> usize {
         self.backend.arena_bytes()
     }
 
-    /// Frees the memory that [`Engine::arena_bytes`] counts. The next passes allocate it again; results do not change.
+    /// Frees the memory that [`Engine::arena_bytes`] counts. The next passes allocate it again; results do
+    /// not change.
     pub fn trim(&self) {
         self.backend.trim();
     }
@@ -110,14 +111,14 @@ impl Engine {
     /// Runs the model on a batch.
     ///
     /// # Errors
-    /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::NotFinite`] if the weights
-    /// overflow; [`ErrorKind::Backend`].
+    /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::NotFinite`] if
+    /// the weights overflow; [`ErrorKind::Backend`].
     pub fn forward(&self, batch: &Batch) -> Result<Output> {
         self.run(&Request::new(batch))
     }
 
-    /// As [`Engine::forward`], but a masked-LM head scores only the given tokens (indices into [`Batch::ids`]), one
-    /// output row for each.
+    /// As [`Engine::forward`], but a masked-LM head scores only the given tokens (indices into
+    /// [`Batch::ids`]), one output row for each.
     ///
     /// # Errors
     /// As [`Engine::forward`]; a row beyond the batch is an [`ErrorKind::Batch`].
@@ -141,8 +142,9 @@ impl Engine {
         self.run(&Request { profiler: Some(profiler), ..Request::new(batch) })
     }
 
-    /// As [`Engine::forward`], but the output may hold numbers that are not finite. [`Output::not_finite`] finds them, so
-    /// that a caller who put several texts into one batch can fail the owner of such a row and keep the others.
+    /// As [`Engine::forward`], but the output may hold numbers that are not finite. [`Output::not_finite`]
+    /// finds them, so that a caller who put several texts into one batch can fail the owner of such a row and
+    /// keep the others.
     ///
     /// # Errors
     /// As [`Engine::forward`], without [`ErrorKind::NotFinite`].
@@ -150,7 +152,8 @@ impl Engine {
         self.compute(&Request::new(batch))
     }
 
-    /// As [`Engine::forward_rows`], but the output may hold numbers that are not finite, as with [`Engine::forward_any`].
+    /// As [`Engine::forward_rows`], but the output may hold numbers that are not finite, as with
+    /// [`Engine::forward_any`].
     ///
     /// # Errors
     /// As [`Engine::forward_rows`], without [`ErrorKind::NotFinite`].
@@ -189,14 +192,15 @@ impl Engine {
 }
 
 impl ModelConfig {
-    /// The arithmetic that the weights are stored for: int8 if `config.json` has a `quantization_config`, else f32.
+    /// The arithmetic that the weights are stored for: int8 if `config.json` has a `quantization_config`,
+    /// else f32.
     pub fn stored_precision(&self) -> Precision {
         if self.quantization.is_some() { Precision::Int8 } else { Precision::F32 }
     }
 }
 
-/// Checks that a model has rows for all numbers of a request. [`Engine::forward`] does so before each pass; those who run a
-/// [`Backend`] themselves have to.
+/// Checks that a model has rows for all numbers of a request. [`Engine::forward`] does so before each pass;
+/// those who run a [`Backend`] themselves have to.
 ///
 /// # Errors
 /// [`ErrorKind::Batch`] for ids, types, lengths or requested rows beyond the tables.

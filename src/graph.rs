@@ -1,12 +1,12 @@
 //! The contract between the architecture and the backends: a model as a list of fused operations.
 //!
-//! [`crate::model`] and the task heads write a [`Graph`] once, at load; every backend runs the same graph. A graph is
-//! data, so a backend may look ahead: the native one merges linears that read the same input, folds affine norms
-//! into weights, and carries blocks of rows through all row-wise nodes between two attentions.
+//! [`crate::model`] and the task heads write a [`Graph`] once, at load; every backend runs the same graph. A
+//! graph is data, so a backend may look ahead: the native one merges linears that read the same input, folds
+//! affine norms into weights, and carries blocks of rows through all row-wise nodes between two attentions.
 //!
-//! A *value* is a matrix of f32 with one row per token (or per selected row) and a fixed width. Sequences are ragged: row
-//! `i` of a value belongs to token `i` of the batch and no row is padding. Every node but [`Op::Attention`] and
-//! the trigram of [`Op::WordEmbedding`] maps rows to rows independently.
+//! A *value* is a matrix of f32 with one row per token (or per selected row) and a fixed width. Sequences are
+//! ragged: row `i` of a value belongs to token `i` of the batch and no row is padding. Every node but
+//! [`Op::Attention`] and the trigram of [`Op::WordEmbedding`] maps rows to rows independently.
 
 pub use mobilebert_kernels::Activation;
 
@@ -21,8 +21,8 @@ pub struct ParameterId(pub usize);
 /// A weight the checkpoint has to provide.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Hugging Face's name below the model prefix, such as `encoder.layer.0.attention.self.query.weight`; head
-    /// tensors carry their full name (`qa_outputs.weight`).
+    /// Hugging Face's name below the model prefix, such as `encoder.layer.0.attention.self.query.weight`;
+    /// head tensors carry their full name (`qa_outputs.weight`).
     pub name: String,
     /// `[out_features, in_features]` for linears, `[rows, width]` for embeddings, `[width]` for the rest.
     pub shape: Vec<usize>,
@@ -76,16 +76,16 @@ pub enum RowUnit {
 /// One fused operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// Row `ids[i]` of `table`. With `trigram`, `[next, current, previous]` side by side, zeros beyond the ends of the
-    /// sequence (paper, section 3.2; the order is that of the original implementation).
+    /// Row `ids[i]` of `table`. With `trigram`, `[next, current, previous]` side by side, zeros beyond the
+    /// ends of the sequence (paper, section 3.2; the order is that of the original implementation).
     WordEmbedding {
         /// `[vocab_size, embedding_size]`
         table: ParameterId,
         /// Whether the neighbours are joined, which triples the width.
         trigram: bool,
     },
-    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` counts from the start of the sequence. A model
-    /// without token types leaves the last term out.
+    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` counts from the start of the
+    /// sequence. A model without token types leaves the last term out.
     PositionAndType {
         /// Embedded words.
         input: ValueId,
@@ -129,8 +129,8 @@ pub enum Op {
         /// Which rows.
         rows: Rows,
     },
-    /// Scores over the vocabulary: `input[:, ..E] * decoder^T + input[:, E..] * extra + bias` where `decoder` is the word
-    /// embedding table of width `E` (MobileBERT's masked-LM head; BERT has no `extra`).
+    /// Scores over the vocabulary: `input[:, ..E] * decoder^T + input[:, E..] * extra + bias` where `decoder`
+    /// is the word embedding table of width `E` (MobileBERT's masked-LM head; BERT has no `extra`).
     Vocabulary {
         /// `[rows, hidden_size]`
         input: ValueId,
@@ -196,8 +196,9 @@ impl Node {
         self.name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
     }
 
-    /// The prefix of all nodes of its module: `embeddings`, `encoder.layer.7.`, `pooler`, `classifier` and the like. It is
-    /// what [`crate::EngineOptions::keep_f32`] takes, so a layer's ends with a dot: layer 1 is not layer 10.
+    /// The prefix of all nodes of its module: `embeddings`, `encoder.layer.7.`, `pooler`, `classifier` and
+    /// the like. It is what [`crate::EngineOptions::keep_f32`] takes, so a layer's ends with a dot: layer 1
+    /// is not layer 10.
     pub fn module(&self) -> &str {
         let parts = if self.layer().is_some() { 3 } else { 1 };
         match self.name.match_indices('.').nth(parts - 1) {
@@ -223,7 +224,8 @@ impl Graph {
         ValueId(self.nodes.len() - 1)
     }
 
-    /// What a row of the output belongs to: a [`Op::Select`] on the way to it decides, and without one it is a token.
+    /// What a row of the output belongs to: a [`Op::Select`] on the way to it decides, and without one it is
+    /// a token.
     ///
     /// ```
     /// use mobilebert::{Head, ModelConfig, RowUnit, model};
@@ -256,8 +258,8 @@ impl Graph {
         &self.parameters[id.0]
     }
 
-    /// Multiply-adds of one forward pass over sequences of these lengths, by the definition of each operation: what a
-    /// roofline divides by. [`Rows::Requested`] counts as all rows.
+    /// Multiply-adds of one forward pass over sequences of these lengths, by the definition of each
+    /// operation: what a roofline divides by. [`Rows::Requested`] counts as all rows.
     ///
     /// ```
     /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;

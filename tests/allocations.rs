@@ -1,4 +1,5 @@
-//! After the first call of a size, a forward pass of the native backend allocates nothing, on any number of threads.
+//! After the first call of a size, a forward pass of the native backend allocates nothing, on any number of
+//! threads.
 
 #![allow(unsafe_code)]
 

@@ -32,8 +32,9 @@ fn logits(engine: &Engine) -> Vec<u32> {
 
 /// Runs `work` in a forked child and says whether it returned `true` there; a child that hangs is killed.
 fn in_child(work: impl FnOnce() -> bool) -> Result<(), String> {
-    // SAFETY: the child runs `work` and leaves by `_exit`, so it neither returns into the test harness nor runs what the
-    // parent registered for its end. The C library keeps its allocator usable in a child of several threads.
+    // SAFETY: the child runs `work` and leaves by `_exit`, so it neither returns into the test harness nor
+    // runs what the parent registered for its end. The C library keeps its allocator usable in a child of
+    // several threads.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{}", std::io::Error::last_os_error());
     if child == 0 {

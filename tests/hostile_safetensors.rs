@@ -1,5 +1,5 @@
-//! Safetensors files that are broken or made to do harm: each is refused with an error that says what, where, expected
-//! and found.
+//! Safetensors files that are broken or made to do harm: each is refused with an error that says what, where,
+//! expected and found.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs;

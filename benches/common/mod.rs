@@ -15,7 +15,8 @@ const F32_TOLERANCE: f64 = 2e-5;
 /// Of the norm of the answer: eight bits of mantissa.
 const BF16_TOLERANCE: f64 = 0.02;
 
-/// Of the norm of the answer: eight bits, through all layers of these formula weights; a wrong scale would be at 1.
+/// Of the norm of the answer: eight bits, through all layers of these formula weights; a wrong scale would be
+/// at 1.
 const INT8_TOLERANCE: f64 = 0.05;
 
 /// A configuration and its head, with weights from the formula.
@@ -35,8 +36,8 @@ impl Model {
         NativeBackend::load(graph, &weights, options).unwrap()
     }
 
-    /// The answers of all precisions against the reference backend, and int8 against its definition (the scalar kernels), bit by
-    /// bit.
+    /// The answers of all precisions against the reference backend, and int8 against its definition (the
+    /// scalar kernels), bit by bit.
     ///
     /// # Panics
     /// If one is wrong.

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::format::WeightSource;
 use crate::graph::Graph;
 
-/// Loads models for one kind of [`Backend`]. [`crate::EngineOptions::backend`] takes one, from this crate or another.
+/// Loads models for one kind of [`Backend`]. [`crate::EngineOptions::backend`] takes one, from this crate or
+/// another.
 ///
 /// ```
 /// use mobilebert::backend::{Backend, BackendFactory, LoadOptions, Request};

@@ -20,8 +20,8 @@ use crate::text::Batch;
 pub enum Precision {
     /// Single precision.
     F32,
-    /// Weights and rows of linears rounded to bf16, sums and everything else in f32: half the memory of f32, and faster on
-    /// CPUs with bf16 products. Differs between instruction sets in the last bits.
+    /// Weights and rows of linears rounded to bf16, sums and everything else in f32: half the memory of f32,
+    /// and faster on CPUs with bf16 products. Differs between instruction sets in the last bits.
     Bf16,
     /// Int8 weights and activations, exact sums: the same bits on every machine.
     Int8,
@@ -50,8 +50,8 @@ impl FromStr for Precision {
     }
 }
 
-/// A loaded model, ready to run. Implementations keep per-call state on the stack or in a checked-out scratch, so one
-/// backend serves any number of threads.
+/// A loaded model, ready to run. Implementations keep per-call state on the stack or in a checked-out
+/// scratch, so one backend serves any number of threads.
 pub trait Backend: Send + Sync {
     /// The name that `--backend` takes.
     fn name(&self) -> &'static str;
@@ -67,8 +67,8 @@ pub trait Backend: Send + Sync {
     /// What does the arithmetic: an instruction set, a library.
     fn kernel(&self) -> &str;
 
-    /// Multiply-adds that one thread of this machine can do at this precision, in 10^9 a second, measured now; 0 if this
-    /// backend cannot measure it.
+    /// Multiply-adds that one thread of this machine can do at this precision, in 10^9 a second, measured
+    /// now; 0 if this backend cannot measure it.
     fn measure_peak_gmacs(&self) -> f64 {
         0.0
     }
@@ -78,8 +78,8 @@ pub trait Backend: Send + Sync {
         &[]
     }
 
-    /// Bytes of memory for intermediate values that are kept for the next passes. Memory that a pass is using now does
-    /// not count.
+    /// Bytes of memory for intermediate values that are kept for the next passes. Memory that a pass is using
+    /// now does not count.
     fn arena_bytes(&self) -> usize {
         0
     }
@@ -87,15 +87,16 @@ pub trait Backend: Send + Sync {
     /// Frees the memory that [`Backend::arena_bytes`] counts. The next passes allocate it again.
     fn trim(&self) {}
 
-    /// A backend for the first nodes of this one's graph, such as an encoder without its head, over the same weights in
-    /// memory. `None` if this backend cannot share them.
+    /// A backend for the first nodes of this one's graph, such as an encoder without its head, over the same
+    /// weights in memory. `None` if this backend cannot share them.
     fn prefix(&self, _graph: &Graph) -> Option<Box<dyn Backend>> {
         None
     }
 
     /// Runs the graph and returns the last value, row-major.
     ///
-    /// The batch has been checked: ids, types and lengths are within the model's tables, and requested rows exist.
+    /// The batch has been checked: ids, types and lengths are within the model's tables, and requested rows
+    /// exist.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Backend`] if the library below fails.
@@ -107,7 +108,8 @@ pub trait Backend: Send + Sync {
 pub struct Request<'a> {
     /// The tokens.
     pub batch: &'a Batch,
-    /// Token rows (indices into [`Batch::ids`]) that [`crate::graph::Rows::Requested`] keeps; `None` keeps all.
+    /// Token rows (indices into [`Batch::ids`]) that [`crate::graph::Rows::Requested`] keeps; `None` keeps
+    /// all.
     pub rows: Option<&'a [usize]>,
     /// Sees every node's output as it is produced.
     pub observer: Option<&'a dyn Observer>,

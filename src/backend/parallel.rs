@@ -1,8 +1,9 @@
 //! Which threads work: those of a rayon pool, or the calling thread alone.
 //!
-//! Threads do not survive `fork`. A child that hands work to a pool of its parent waits for ever, because the threads that
-//! would do it exist in the parent only. So every pool is remembered together with its process, and elsewhere the calling
-//! thread does all the work. It does the same work in the same order, so the results have the same bits.
+//! Threads do not survive `fork`. A child that hands work to a pool of its parent waits for ever, because the
+//! threads that would do it exist in the parent only. So every pool is remembered together with its process,
+//! and elsewhere the calling thread does all the work. It does the same work in the same order, so the
+//! results have the same bits.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ thread_local! {
     static WORKER_OF: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The first process that used a pool which is not ours, of this process and those it was forked from; 0 before.
+/// The first process that used a pool which is not ours, of this process and those it was forked from; 0
+/// before.
 static FIRST: AtomicU32 = AtomicU32::new(0);
 
 /// This process, or the same number always where there is no `fork`.
@@ -25,7 +27,8 @@ pub(crate) fn process() -> u32 {
     if cfg!(unix) { std::process::id() } else { 1 }
 }
 
-/// Whether the threads of rayon's global pool, and of pools that callers made, may have stayed behind in another process.
+/// Whether the threads of rayon's global pool, and of pools that callers made, may have stayed behind in
+/// another process.
 fn forked() -> bool {
     let me = process();
     match FIRST.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed) {

@@ -16,21 +16,23 @@ use crate::graph::Graph;
 ///
 /// # Threads
 /// The model is loaded, and each pass runs, on the threads that the last call of [`EngineOptions::threads`],
-/// [`EngineOptions::pool`] and [`EngineOptions::on_caller`] names. The results have the same bits on any threads.
+/// [`EngineOptions::pool`] and [`EngineOptions::on_caller`] names. The results have the same bits on any
+/// threads.
 ///
-/// Without such a call the threads are those of the rayon pool that the calling thread works for, and for other threads
-/// those of rayon's global pool. Unless the program configures the global pool itself, it has as many threads as the
-/// environment variable `RAYON_NUM_THREADS` says. Without the variable it has as many as
-/// [`std::thread::available_parallelism`] says at its first use: on Linux the CPUs that the process may run on (its
-/// affinity mask), but no more than the CPU quota of its cgroup (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), which is rounded
-/// down, though at least 1.
+/// Without such a call the threads are those of the rayon pool that the calling thread works for, and for
+/// other threads those of rayon's global pool. Unless the program configures the global pool itself, it has
+/// as many threads as the environment variable `RAYON_NUM_THREADS` says. Without the variable it has as many
+/// as [`std::thread::available_parallelism`] says at its first use: on Linux the CPUs that the process may
+/// run on (its affinity mask), but no more than the CPU quota of its cgroup (v2 `cpu.max`, v1
+/// `cpu.cfs_quota_us`), which is rounded down, though at least 1.
 ///
 /// # Forked processes
-/// Threads do not survive `fork`, so a pool that the parent made is of no use in the child. In a process that was forked
-/// from one that has used this crate, the native backend loads models and runs passes on the calling thread alone, with the
-/// same results. There is one exception: an engine that the child itself loads with [`EngineOptions::threads`] has a new
-/// pool. A pool that is given to [`EngineOptions::pool`], and rayon's global pool, must not have been started by a parent
-/// that never used this crate: that cannot be seen from here, and the child would wait for ever.
+/// Threads do not survive `fork`, so a pool that the parent made is of no use in the child. In a process that
+/// was forked from one that has used this crate, the native backend loads models and runs passes on the
+/// calling thread alone, with the same results. There is one exception: an engine that the child itself loads
+/// with [`EngineOptions::threads`] has a new pool. A pool that is given to [`EngineOptions::pool`], and
+/// rayon's global pool, must not have been started by a parent that never used this crate: that cannot be
+/// seen from here, and the child would wait for ever.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct EngineOptions {
@@ -69,15 +71,16 @@ impl EngineOptions {
         self
     }
 
-    /// Leaves the linears, attentions and embeddings whose module path begins with one of these in f32, such as
-    /// `encoder.layer.0.`: besides those that the model itself keeps ([`crate::QuantizationConfig::keep_f32`]).
+    /// Leaves the linears, attentions and embeddings whose module path begins with one of these in f32, such
+    /// as `encoder.layer.0.`: besides those that the model itself keeps
+    /// ([`crate::QuantizationConfig::keep_f32`]).
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Runs on a pool of this many threads, made for this engine. All callers share them: with one thread, two callers
-    /// run one after the other, and [`EngineOptions::on_caller`] lets them run at the same time.
+    /// Runs on a pool of this many threads, made for this engine. All callers share them: with one thread,
+    /// two callers run one after the other, and [`EngineOptions::on_caller`] lets them run at the same time.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Threads::New(threads);
         self
@@ -89,9 +92,9 @@ impl EngineOptions {
         self
     }
 
-    /// Loads the model and runs each pass on the thread that asks for it, and on no other: no pool is made or used, and
-    /// as many passes run at once as there are callers. This is for programs with threads of their own, such as the
-    /// workers of a server. A lone pass takes longer than on several threads.
+    /// Loads the model and runs each pass on the thread that asks for it, and on no other: no pool is made or
+    /// used, and as many passes run at once as there are callers. This is for programs with threads of their
+    /// own, such as the workers of a server. A lone pass takes longer than on several threads.
     ///
     /// This holds for the native backend. Another backend may use threads of its own.
     pub fn on_caller(mut self) -> Self {

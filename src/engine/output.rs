@@ -33,8 +33,9 @@ impl Output {
         &self.values
     }
 
-    /// The first of these rows with a number that is NaN or infinite, counted from the start of the output, and that
-    /// number. Rows beyond the last are left out. Only [`Engine::forward_any`](crate::Engine::forward_any) and
+    /// The first of these rows with a number that is NaN or infinite, counted from the start of the output,
+    /// and that number. Rows beyond the last are left out. Only
+    /// [`Engine::forward_any`](crate::Engine::forward_any) and
     /// [`Engine::forward_rows_any`](crate::Engine::forward_rows_any) return such rows.
     pub fn not_finite(&self, rows: Range<usize>) -> Option<(usize, f32)> {
         let end = rows.end.min(self.rows());

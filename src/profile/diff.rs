@@ -41,8 +41,8 @@ pub struct Diff {
     pub unmatched: Vec<String>,
 }
 
-/// Compares operations by name. A change is reported if a rank test over the passes, corrected for the number of
-/// operations (Bonferroni), leaves a chance below 1 % of any false alarm, and if it is at least 2 %.
+/// Compares operations by name. A change is reported if a rank test over the passes, corrected for the number
+/// of operations (Bonferroni), leaves a chance below 1 % of any false alarm, and if it is at least 2 %.
 pub fn diff(before: &Profile, after: &Profile) -> Diff {
     let matched: Vec<_> = before
         .ops

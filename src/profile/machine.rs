@@ -9,7 +9,8 @@ pub fn cpu() -> String {
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// Largest resident set of this process so far, in units of 2^20 bytes; `None` where the system does not say (Linux does).
+/// Largest resident set of this process so far, in units of 2^20 bytes; `None` where the system does not say
+/// (Linux does).
 pub fn peak_rss_mb() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

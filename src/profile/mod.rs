@@ -1,7 +1,8 @@
 //! Where the time goes: spans of operations, recorded by a backend and folded afterwards.
 //!
-//! Recording is data first ([`Profiler`], [`Event`]), presentation second ([`Report`], [`trace`](Profiler::trace_json),
-//! [`diff`]). A backend that is not given a profiler pays one branch per operation.
+//! Recording is data first ([`Profiler`], [`Event`]), presentation second ([`Report`],
+//! [`trace`](Profiler::trace_json), [`diff`]). A backend that is not given a profiler pays one branch per
+//! operation.
 
 mod diff;
 pub mod machine;

@@ -103,7 +103,8 @@ impl Profiler {
         events
     }
 
-    /// Events as a Chrome trace (chrome://tracing, Perfetto): one complete event for each, one row for each thread.
+    /// Events as a Chrome trace (chrome://tracing, Perfetto): one complete event for each, one row for each
+    /// thread.
     pub fn trace_json(ops: &[OpInfo], events: &[Event]) -> serde_json::Value {
         let event = |e: &Event| {
             let op = &ops[e.op as usize];

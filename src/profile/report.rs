@@ -14,7 +14,8 @@ pub struct Profile {
     pub threads: usize,
     /// Tokens of each pass.
     pub tokens: usize,
-    /// Peak of the machine for the plan's arithmetic on one thread, in 10^9 multiply-adds a second; 0 if not measured.
+    /// Peak of the machine for the plan's arithmetic on one thread, in 10^9 multiply-adds a second; 0 if not
+    /// measured.
     pub peak_gmacs: f64,
     /// Wall time of each pass in nanoseconds.
     pub wall_ns: Vec<f64>,

@@ -27,7 +27,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Distance of the quartiles relative to the median: how noisy the machine was. One outlier does not move it.
+    /// Distance of the quartiles relative to the median: how noisy the machine was. One outlier does not move
+    /// it.
     pub fn spread(samples: &[f64]) -> f64 {
         let sorted = sorted(samples);
         let median = percentile(&sorted, 0.5);

@@ -1,6 +1,7 @@
 //! How far numbers are from those that they stand for.
 
-/// Sums over pairs of a number and the reference it approximates; `add` may be called with one part after another.
+/// Sums over pairs of a number and the reference it approximates; `add` may be called with one part after
+/// another.
 ///
 /// ```
 /// use mobilebert::quant::Deviation;
@@ -35,8 +36,8 @@ impl Deviation {
         }
     }
 
-    /// Signal to quantisation noise ratio in decibels: `10 log10(sum of r^2 / sum of (f - r)^2)`. Infinite if nothing
-    /// differs; 6 dB are a bit.
+    /// Signal to quantisation noise ratio in decibels: `10 log10(sum of r^2 / sum of (f - r)^2)`. Infinite if
+    /// nothing differs; 6 dB are a bit.
     pub fn sqnr_db(&self) -> f64 {
         if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
     }

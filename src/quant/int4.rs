@@ -1,5 +1,5 @@
-//! Weights of 4 bits in storage that are int8 in computation, exactly: `weight = q * multiplier * scale`, where
-//! `q * multiplier` fits int8.
+//! Weights of 4 bits in storage that are int8 in computation, exactly: `weight = q * multiplier * scale`,
+//! where `q * multiplier` fits int8.
 
 use rayon::prelude::*;
 
@@ -12,8 +12,8 @@ pub const MAX_MULTIPLIER: u8 = 18;
 /// Largest magnitude of a 4-bit weight. -8 is left out, as -128 is of int8.
 const MAX: f32 = 7.0;
 
-/// A matrix in 4 bits: element `[r, c]` is `q * multipliers[r, c / 32] * scales[r]`, where `q` in -7..=7 is the lower half of
-/// byte `[r, c / 2]` for even columns and the upper half for odd ones, in two's complement.
+/// A matrix in 4 bits: element `[r, c]` is `q * multipliers[r, c / 32] * scales[r]`, where `q` in -7..=7 is
+/// the lower half of byte `[r, c / 2]` for even columns and the upper half for odd ones, in two's complement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Int4 {
     /// `[rows, ceil(columns / 2)]`, row-major. The upper half after an odd last column is 0.
@@ -24,9 +24,10 @@ pub struct Int4 {
     pub scales: Vec<f32>,
 }
 
-/// Quantises each row to 4 bits, with the scale and the multipliers that have the least squared error of those that are
-/// tried: 16 scales, the multipliers of each group that clip nothing down to about half of that, and then the scale that
-/// fits the rounded numbers best. The same numbers give the same bits on all machines, for any number of threads.
+/// Quantises each row to 4 bits, with the scale and the multipliers that have the least squared error of
+/// those that are tried: 16 scales, the multipliers of each group that clip nothing down to about half of
+/// that, and then the scale that fits the rounded numbers best. The same numbers give the same bits on all
+/// machines, for any number of threads.
 ///
 /// ```
 /// use mobilebert::quant::{expand_int4, quantize_rows_int4};
@@ -56,8 +57,8 @@ pub fn quantize_rows_int4(values: &[f32], columns: usize) -> Int4 {
     all
 }
 
-/// The int8 values of [`Int4`]'s nibbles and multipliers: with the same scales, the same weights. All multipliers have to be
-/// in 1..=18, and no nibble -8.
+/// The int8 values of [`Int4`]'s nibbles and multipliers: with the same scales, the same weights. All
+/// multipliers have to be in 1..=18, and no nibble -8.
 pub fn expand_int4(nibbles: &[u8], multipliers: &[u8], columns: usize) -> Vec<i8> {
     let columns = columns.max(1);
     let rows = nibbles.len() / columns.div_ceil(2);
@@ -94,7 +95,8 @@ struct Row {
     multipliers: Vec<u8>,
 }
 
-/// Columns that share a multiplier, in units of the row's smallest scale that clips nothing; zeros behind the last column.
+/// Columns that share a multiplier, in units of the row's smallest scale that clips nothing; zeros behind the
+/// last column.
 type Group = [f32; GROUP];
 
 fn quantize_row(row: &[f32]) -> Row {
@@ -188,8 +190,8 @@ fn squared_error(group: &Group, step: f32) -> f32 {
     sums.iter().sum()
 }
 
-/// The nearest number in -7..=7, half to even. Adding 1.5 * 2^23 and taking it away again rounds, in a tenth of the time that
-/// `round_ties_even` takes where it is a call.
+/// The nearest number in -7..=7, half to even. Adding 1.5 * 2^23 and taking it away again rounds, in a tenth
+/// of the time that `round_ties_even` takes where it is a call.
 fn rounded(value: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     (value.clamp(-MAX, MAX) + ROUND) - ROUND
@@ -264,7 +266,8 @@ mod tests {
         {
             assert_eq!((rounded(value), rounded(-value)), (nearest, -nearest), "{value}");
         }
-        // All but two numbers are whole multiples of 18, so nothing is gained by another step; those two are half of one.
+        // All but two numbers are whole multiples of 18, so nothing is gained by another step; those two are
+        // half of one.
         let mut row = [0.0; GROUP];
         for (i, value) in row.iter_mut().enumerate() {
             *value = (i % 15) as f32 * 18.0 - 126.0;
@@ -284,7 +287,8 @@ mod tests {
         assert_eq!((short.scales, short.multipliers), (long.scales, long.multipliers));
         assert_eq!(short.nibbles, long.nibbles[..17]);
         assert_eq!(short.nibbles[16] >> 4, 0);
-        // 8 is four times 2. A multiplier of 1 would clip it for the sake of small numbers, and there are none.
+        // 8 is four times 2. A multiplier of 1 would clip it for the sake of small numbers, and there are
+        // none.
         let values: Vec<f32> = (0..32).map(|i| (i % 15) as f32 * 18.0 - 126.0).chain([8.0]).collect();
         assert_eq!(quantize_rows_int4(&values, 33).multipliers, [18, 2]);
     }

@@ -1,4 +1,5 @@
-//! NUMBERS -> SCALES: the int8 scheme of weights, its 4-bit storage, and what they cost. Scalar arithmetic on slices, no I/O.
+//! NUMBERS -> SCALES: the int8 scheme of weights, its 4-bit storage, and what they cost. Scalar arithmetic on
+//! slices, no I/O.
 
 mod deviation;
 mod int4;
@@ -52,8 +53,8 @@ pub enum Scales {
     /// `max|row| / 127`: no value is clipped.
     #[default]
     Max,
-    /// Of 49 scales, that one times 1 to 0.98 in steps of 0.001 and on to 0.7 in steps of 0.01, the one with the least
-    /// squared error; of equals, the largest.
+    /// Of 49 scales, that one times 1 to 0.98 in steps of 0.001 and on to 0.7 in steps of 0.01, the one with
+    /// the least squared error; of equals, the largest.
     LeastError,
 }
 
@@ -76,8 +77,8 @@ impl std::str::FromStr for Scales {
     }
 }
 
-/// Symmetric int8 with one scale per row: `scale = max|row| / 127`, `q = round(v / scale)` half to even. A row of zeros
-/// gets scale 1.
+/// Symmetric int8 with one scale per row: `scale = max|row| / 127`, `q = round(v / scale)` half to even. A
+/// row of zeros gets scale 1.
 ///
 /// Returns the values, row-major, and one scale a row.
 ///
@@ -109,8 +110,8 @@ fn scale(row: &[f32]) -> f32 {
 }
 
 fn least_error(row: &[f32]) -> f32 {
-    // Clipping seldom pays with 8 bits. Most of the gain is in how the values happen to fall on the grid, which the fine
-    // steps try out.
+    // Clipping seldom pays with 8 bits. Most of the gain is in how the values happen to fall on the grid,
+    // which the fine steps try out.
     let thousandths = (980u16..1000).rev().chain((700..=970).rev().step_by(10));
     let max = scale(row);
     let mut best = (max, squared_error(row, max));

@@ -16,8 +16,8 @@ pub enum Activation {
     Relu,
     /// `x * Phi(x)` with the exact error function: Hugging Face's `gelu`.
     Gelu,
-    /// The tanh form of GELU: Hugging Face's `gelu_new`, and `gelu_fast` and `gelu_pytorch_tanh`, which write the same
-    /// formula with its constants rounded differently.
+    /// The tanh form of GELU: Hugging Face's `gelu_new`, and `gelu_fast` and `gelu_pytorch_tanh`, which write
+    /// the same formula with its constants rounded differently.
     GeluNew,
     /// `x / (1 + exp(-x))`: Hugging Face's `silu` and `swish`.
     Silu,

@@ -1,4 +1,5 @@
-//! Where rows of numbers lie in memory: vectors that begin at a cache line, and rows that do not compete for the same lines.
+//! Where rows of numbers lie in memory: vectors that begin at a cache line, and rows that do not compete for
+//! the same lines.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -23,8 +24,8 @@ macro_rules! plain {
 
 plain!([u8; 64], [i8; 64], [f32; 16], [[u16; 2]; 16]);
 
-/// Numbers of which the first lies at the start of a cache line: a load of 64 bytes that crosses a line costs as much as
-/// two. Dereferences to a slice.
+/// Numbers of which the first lies at the start of a cache line: a load of 64 bytes that crosses a line costs
+/// as much as two. Dereferences to a slice.
 ///
 /// ```
 /// use mobilebert_kernels::Aligned;
@@ -78,8 +79,8 @@ impl<T: Pod> DerefMut for Aligned<T> {
     }
 }
 
-/// f32 from one row of `width` to the next: whole cache lines, and never a multiple of 512 bytes, because then the same
-/// column of all rows competes for a few sets of the L1 cache.
+/// f32 from one row of `width` to the next: whole cache lines, and never a multiple of 512 bytes, because
+/// then the same column of all rows competes for a few sets of the L1 cache.
 pub fn row_stride(width: usize) -> usize {
     const APART: usize = 512 / size_of::<f32>();
     let stride = width.next_multiple_of(16);

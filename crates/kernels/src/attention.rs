@@ -1,5 +1,5 @@
-//! Attention of some query rows of one head over the keys and values of a sequence, without a matrix of all scores: a
-//! group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
+//! Attention of some query rows of one head over the keys and values of a sequence, without a matrix of all
+//! scores: a group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
 
 use super::activation::{exp2, exp2_coarse};
 use super::aligned::Line;
@@ -10,8 +10,8 @@ use super::simd::{LANES, Simd};
 /// Most query rows that are under way at a time on any instruction set.
 pub const ATTENTION_ROWS: usize = 32;
 
-/// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values has room for
-/// `values.len() / (head_size / 16)` lines.
+/// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values
+/// has room for `values.len() / (head_size / 16)` lines.
 #[derive(Debug, Clone, Copy)]
 pub struct KeysValuesI8<'a> {
     /// `[token / 16][dimension / 4][16 tokens][4 dimensions]`
@@ -33,7 +33,8 @@ pub struct KeyScales {
     pub(super) offset_scale: [f32; 16],
 }
 
-/// Keys and values of one head of one sequence, f32. Each strip of values has room for `values.len() / (head_size / 16)` lines.
+/// Keys and values of one head of one sequence, f32. Each strip of values has room for `values.len() /
+/// (head_size / 16)` lines.
 #[derive(Debug, Clone, Copy)]
 pub struct KeysValuesF32<'a> {
     /// `[token / 16][dimension][16 tokens]`
@@ -177,8 +178,8 @@ fn group_i8<S: Tiles>(
             first += some;
         }
     }
-    // In loops of their own, so that what is serial in one row (maxima and sums across lanes, divisions) overlaps with the same
-    // of the others.
+    // In loops of their own, so that what is serial in one row (maxima and sums across lanes, divisions)
+    // overlaps with the same of the others.
     let mut shifts = [0.0; ATTENTION_ROWS];
     for (shift, largest) in shifts[..rows].iter_mut().zip(largest) {
         *shift = s.largest(largest);
@@ -308,8 +309,8 @@ fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) 
     }
 }
 
-/// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns lane by lane the
-/// sum of the former and the largest of the latter.
+/// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns
+/// lane by lane the sum of the former and the largest of the latter.
 #[inline(always)]
 fn softmax<S: Simd, const COARSE: bool>(
     s: S,

@@ -1,19 +1,21 @@
 //! What the CPU can run: detection, proof tokens, and the choice between variants.
 //!
-//! Detection happens here and nowhere else. A token's constructor is the only way to one, so whoever holds a token may
-//! execute the instructions of its tier.
+//! Detection happens here and nowhere else. A token's constructor is the only way to one, so whoever holds a
+//! token may execute the instructions of its tier.
 
 use std::fmt;
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
-/// Environment variable that forces a variant, for tests and comparisons: a name that `mobilebert kernels` lists.
+/// Environment variable that forces a variant, for tests and comparisons: a name that `mobilebert kernels`
+/// lists.
 pub const OVERRIDE: &str = "MOBILEBERT_KERNELS";
 
-/// Hands the target features of a tier to another macro: `with_features!(Avx2, run!(x))` is `run! { ["avx2" "fma"] x }`.
+/// Hands the target features of a tier to another macro: `with_features!(Avx2, run!(x))` is `run! { ["avx2"
+/// "fma"] x }`.
 ///
-/// This is the one list of them. Detection, the trampolines around kernels and those around register tiles all read it, so a
-/// token proves exactly what they enable.
+/// This is the one list of them. Detection, the trampolines around kernels and those around register tiles
+/// all read it, so a token proves exactly what they enable.
 macro_rules! with_features {
     (Scalar, $then:ident!($($rest:tt)*)) => { $then! { [] $($rest)* } };
     (Avx2, $then:ident!($($rest:tt)*)) => { $then! { ["avx2" "fma"] $($rest)* } };
@@ -33,8 +35,8 @@ macro_rules! with_features {
 }
 pub(crate) use with_features;
 
-/// Hands the table of all tiers to another macro, least preferred first: documentation, token, name, and the condition under
-/// which a build has it.
+/// Hands the table of all tiers to another macro, least preferred first: documentation, token, name, and the
+/// condition under which a build has it.
 macro_rules! tiers {
     ($then:ident) => {
         $then! {
@@ -48,7 +50,8 @@ macro_rules! tiers {
             Avx512 "avx512" target_arch = "x86_64";
             /// AVX-512 VNNI: int8 dot products on 512-bit registers.
             Avx512Vnni "avx512vnni" target_arch = "x86_64";
-            /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask for the tiles.
+            /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask
+            /// for the tiles.
             Amx "amx" target_arch = "x86_64";
             /// NEON: int8 widened to 16 bits, 128-bit registers.
             Neon "neon" target_arch = "aarch64";
@@ -110,7 +113,8 @@ impl Scalar {
     }
 }
 
-/// Proof of simd128: WebAssembly cannot ask at run time, and a module with instructions that a runtime lacks does not load.
+/// Proof of simd128: WebAssembly cannot ask at run time, and a module with instructions that a runtime lacks
+/// does not load.
 #[cfg(target_feature = "simd128")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WasmSimd128(());
@@ -162,7 +166,8 @@ token!(Neon, is_aarch64_feature_detected, "Proof of NEON.");
 #[cfg(target_arch = "aarch64")]
 token!(NeonDot, is_aarch64_feature_detected, "Proof of NEON and its dot products.");
 
-/// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that the kernel lets this process use the tiles.
+/// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that the kernel lets this process use the
+/// tiles.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Amx(());

@@ -1,8 +1,10 @@
-//! REGISTERS AND SLICES: the arithmetic of the native engine of `mobilebert`. No model words, no allocation, no `Result`.
+//! REGISTERS AND SLICES: the arithmetic of the native engine of `mobilebert`. No model words, no allocation,
+//! no `Result`.
 //!
-//! Every kernel is written once over sixteen lanes (`simd`) and instantiated per instruction set by `registry`; the
-//! scalar functions in `reference` define what it computes. The int8 path returns the same bits on every instruction set.
-//! `docs/kernels.md` has the naming grammar, the table of variants and the measurements.
+//! Every kernel is written once over sixteen lanes (`simd`) and instantiated per instruction set by
+//! `registry`; the scalar functions in `reference` define what it computes. The int8 path returns the same
+//! bits on every instruction set. `docs/kernels.md` has the naming grammar, the table of variants and the
+//! measurements.
 
 #![allow(unsafe_code)]
 

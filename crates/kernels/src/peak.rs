@@ -7,7 +7,8 @@ use super::gemm::{F32, Int8, PANEL_STRIPS, Products, Registers, Strips, Sums, Ti
 use super::registry::Kernel;
 use super::simd::LANES;
 
-/// Accumulators: enough to hide the latency of a multiply-add twice over, few enough for sixteen pairs of registers.
+/// Accumulators: enough to hide the latency of a multiply-add twice over, few enough for sixteen pairs of
+/// registers.
 const ACCUMULATORS: usize = 6;
 
 /// Multiply-adds until `macs` are done.

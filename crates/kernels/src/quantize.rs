@@ -46,8 +46,8 @@ fn holds(bytes: usize, stride: usize, ranges: usize, rows: usize, width: usize) 
         || (stride >= row_bytes(width) && bytes >= (rows - 1) * stride + row_bytes(width) && ranges >= rows)
 }
 
-/// Bytes of a quantised row of `width` numbers: a multiple of four, because dot products take four at a time. What is
-/// beyond `width` is multiplied by zero weights.
+/// Bytes of a quantised row of `width` numbers: a multiple of four, because dot products take four at a time.
+/// What is beyond `width` is multiplied by zero weights.
 pub fn row_bytes(width: usize) -> usize {
     width.next_multiple_of(4)
 }
@@ -122,7 +122,8 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
     }
 }
 
-/// [`super::reference::quantize::round_row`] without branches, so that it runs on vectors. What is beyond the numbers becomes 0.
+/// [`super::reference::quantize::round_row`] without branches, so that it runs on vectors. What is beyond the
+/// numbers becomes 0.
 #[inline(always)]
 pub(super) fn round_row(x: &[f32], to: &mut [u8]) {
     let (whole, rest) = to.split_at_mut(2 * x.len());

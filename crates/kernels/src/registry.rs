@@ -17,8 +17,8 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     /// The instruction set.
     fn isa(&self) -> Isa;
 
-    /// Does at least `macs` multiply-adds of a kernel from registers or the nearest cache and returns how many: the most that the
-    /// CPU can do.
+    /// Does at least `macs` multiply-adds of a kernel from registers or the nearest cache and returns how
+    /// many: the most that the CPU can do.
     fn peak(&self, kernel: Kernel, macs: u64) -> u64;
 
     /// A linear layer; see [`super::reference::gemm`].
@@ -48,7 +48,8 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     /// Scales of the int8 values of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
     fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]);
 
-    /// Packs int8 values of `(tokens, columns)` with up to sixteen columns, starting at a multiple of sixteen tokens.
+    /// Packs int8 values of `(tokens, columns)` with up to sixteen columns, starting at a multiple of sixteen
+    /// tokens.
     fn pack_values(
         &self,
         size: (usize, usize),
@@ -58,7 +59,8 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     );
 }
 
-/// Implements [`Kernels`] for a token: each method is a trampoline that enables the token's features around the generic body.
+/// Implements [`Kernels`] for a token: each method is a trampoline that enables the token's features around
+/// the generic body.
 macro_rules! kernels {
     ([$($feature:tt)*] $token:ident) => {
         impl Kernels for isa::$token {
@@ -139,8 +141,8 @@ macro_rules! kernels {
         fn run(s: isa::$token, $($name: $type),*) {
             super::$module::$body(s, $($name),*);
         }
-        // SAFETY: the token proves that the CPU has the features that `run` enables: its detection and this macro are given
-        // the same list. (The scalar variant enables none.)
+        // SAFETY: the token proves that the CPU has the features that `run` enables: its detection and this
+        // macro are given the same list. (The scalar variant enables none.)
         #[allow(unused_unsafe)]
         unsafe {
             run(*$self, $($name),*)
@@ -203,7 +205,8 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// What it computes, on which types, with which tile and instructions; the grammar is in `docs/kernels.md`.
+    /// What it computes, on which types, with which tile and instructions; the grammar is in
+    /// `docs/kernels.md`.
     pub name: String,
     /// The instruction set.
     pub isa: Isa,
@@ -272,7 +275,8 @@ impl Kernel {
     }
 }
 
-/// The whole table: every kernel on every instruction set of this architecture, whether this CPU has it or not.
+/// The whole table: every kernel on every instruction set of this architecture, whether this CPU has it or
+/// not.
 pub fn variants() -> Vec<Variant> {
     let picked = best().isa();
     let row = |isa: Isa, kernel: Kernel| Variant {

@@ -1,4 +1,5 @@
-//! Memory of one forward pass: checked out per call, kept between calls, and grown only by a batch larger than any before.
+//! Memory of one forward pass: checked out per call, kept between calls, and grown only by a batch larger
+//! than any before.
 
 #![allow(unsafe_code)]
 
@@ -88,7 +89,8 @@ pub(super) struct ThreadState {
 /// A buffer whose parts are written by different threads.
 pub(super) struct Shared<T>(Vec<UnsafeCell<T>>);
 
-// SAFETY: access goes through `read` and `write`, whose callers promise that no thread reads what another writes.
+// SAFETY: access goes through `read` and `write`, whose callers promise that no thread reads what another
+// writes.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
@@ -106,7 +108,8 @@ impl<T: Copy> Shared<T> {
     /// While the slice lives, no other thread writes any of it.
     pub(super) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         let cells = &self.0[range];
-        // SAFETY: `UnsafeCell<T>` has the layout of `T`, the cells are in bounds, and nobody writes them, says the caller.
+        // SAFETY: `UnsafeCell<T>` has the layout of `T`, the cells are in bounds, and nobody writes them,
+        // says the caller.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
     }
 
@@ -115,8 +118,8 @@ impl<T: Copy> Shared<T> {
     #[allow(clippy::mut_from_ref, reason = "interior mutability; exclusiveness is the caller's promise")]
     pub(super) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         let cells = &self.0[range];
-        // SAFETY: `UnsafeCell<T>` has the layout of `T` and allows writing through a shared reference, the cells are in
-        // bounds, and nobody else uses them, says the caller.
+        // SAFETY: `UnsafeCell<T>` has the layout of `T` and allows writing through a shared reference, the
+        // cells are in bounds, and nobody else uses them, says the caller.
         unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()).cast(), cells.len()) }
     }
 }
@@ -127,8 +130,8 @@ impl<T> Default for Shared<T> {
     }
 }
 
-/// Keys and values of one attention, for all sequences and heads. There are two, for even and odd attentions: while the
-/// blocks of a stage read one, they write the other, so a stage needs no barrier in its middle.
+/// Keys and values of one attention, for all sequences and heads. There are two, for even and odd attentions:
+/// while the blocks of a stage read one, they write the other, so a stage needs no barrier in its middle.
 #[derive(Default)]
 pub(super) struct KeysValues {
     pub(super) keys: Shared<Line<[i8; 64]>>,
@@ -172,8 +175,8 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Makes room for the batch that [`Arena::layout`] describes, on so many threads. `selected`: rows of a block of selected
-    /// rows, and number of such blocks.
+    /// Makes room for the batch that [`Arena::layout`] describes, on so many threads. `selected`: rows of a
+    /// block of selected rows, and number of such blocks.
     pub(super) fn fit(&mut self, plan: &Plan, widest: usize, selected: (usize, usize), threads: usize) {
         let rows = self.layout.blocks.iter().map(|b| b.rows).max().unwrap_or(0);
         let longest = self.layout.sequences.iter().map(|s| s.tokens).max().unwrap_or(0);

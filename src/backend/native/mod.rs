@@ -1,8 +1,8 @@
 //! The native CPU engine: int8, bf16 or f32 on the crate's own kernels.
 //!
-//! At load a graph becomes a `plan` and its weights are packed. A call cuts its batch into blocks of rows (`layout`),
-//! checks memory out (`arena`) and carries the blocks through the plan (`pass`), on as many threads as the current
-//! rayon pool offers (`threads`).
+//! At load a graph becomes a `plan` and its weights are packed. A call cuts its batch into blocks of rows
+//! (`layout`), checks memory out (`arena`) and carries the blocks through the plan (`pass`), on as many
+//! threads as the current rayon pool offers (`threads`).
 
 mod arena;
 mod factory;
@@ -55,7 +55,8 @@ impl Default for NativeOptions {
 }
 
 impl NativeOptions {
-    /// int8 on the best kernels of this CPU, or those that the environment variable `MOBILEBERT_KERNELS` names.
+    /// int8 on the best kernels of this CPU, or those that the environment variable `MOBILEBERT_KERNELS`
+    /// names.
     pub fn new() -> Self {
         Self::default()
     }
@@ -66,7 +67,8 @@ impl NativeOptions {
         self
     }
 
-    /// Leaves linears, attentions and embeddings in f32 whose module path begins with one of these, such as `encoder.layer.0.`.
+    /// Leaves linears, attentions and embeddings in f32 whose module path begins with one of these, such as
+    /// `encoder.layer.0.`.
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
@@ -143,20 +145,21 @@ pub struct NativeBackend {
     scratch: Scratch,
 }
 
-/// Multiply-adds of one measurement of the peak, below a millisecond on the slowest vector kernels, and measurements: the best
-/// one counts.
+/// Multiply-adds of one measurement of the peak, below a millisecond on the slowest vector kernels, and
+/// measurements: the best one counts.
 const PEAK_MACS: u64 = 20_000_000;
 const PEAK_RUNS: usize = 50;
 
-/// Most rows of a block. Weights come from L3 or memory once for each block, which asks for large ones; the block's own
-/// numbers (5 kB a row in MobileBERT) should stay in L2.
+/// Most rows of a block. Weights come from L3 or memory once for each block, which asks for large ones; the
+/// block's own numbers (5 kB a row in MobileBERT) should stay in L2.
 const BLOCK_ROWS: usize = 128;
 
 impl NativeBackend {
     /// Plans the graph and packs its weights.
     ///
     /// # Errors
-    /// Those of the weight source; [`ErrorKind::Option`] if the forced kernels do not exist or this CPU lacks them.
+    /// Those of the weight source; [`ErrorKind::Option`] if the forced kernels do not exist or this CPU lacks
+    /// them.
     pub fn load(graph: Graph, weights: &dyn WeightSource, options: NativeOptions) -> Result<Self> {
         let kernels = options.find_kernels()?;
         let plan = plan_for(&graph, &options, false)?;
@@ -177,8 +180,8 @@ impl NativeBackend {
         self.weights.bytes()
     }
 
-    /// Runs the graph and writes the last value to `output`, row-major. After the first call with a batch of some size,
-    /// calls up to that size allocate nothing.
+    /// Runs the graph and writes the last value to `output`, row-major. After the first call with a batch of
+    /// some size, calls up to that size allocate nothing.
     ///
     /// # Errors
     /// None so far; room for the errors of devices.
@@ -252,8 +255,8 @@ impl NativeBackend {
 
 /// Rows of a block: the threads' equal shares, cut evenly into pieces of at most [`BLOCK_ROWS`].
 ///
-/// Pieces are multiples of 16 rows, so up to 16 run on one thread. More pay at once: 24-layer MobileBERT, int8, 32 tokens in
-/// 1.56 ms on two threads and 2.2 on one, 16 in 1.6.
+/// Pieces are multiples of 16 rows, so up to 16 run on one thread. More pay at once: 24-layer MobileBERT,
+/// int8, 32 tokens in 1.56 ms on two threads and 2.2 on one, 16 in 1.6.
 fn block_rows(rows: usize, threads: usize) -> usize {
     let share = rows.div_ceil(threads).max(1);
     share.div_ceil(share.div_ceil(BLOCK_ROWS)).next_multiple_of(16)

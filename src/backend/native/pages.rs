@@ -1,5 +1,5 @@
-//! Memory for the weights of a whole model, on large pages where the system has them: fewer page faults at load and fewer
-//! misses of the address cache in every pass.
+//! Memory for the weights of a whole model, on large pages where the system has them: fewer page faults at
+//! load and fewer misses of the address cache in every pass.
 
 use memmap2::MmapMut;
 

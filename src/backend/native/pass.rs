@@ -341,9 +341,9 @@ impl Pass<'_> {
         let (slots, depth) = (self.arena.layout.sequences[s.sequence], heads.size.div_ceil(4));
         let (first, strips) = (slots.head(head, heads.count), s.rows.div_ceil(16));
         let strip = first + s.token / 16;
-        // SAFETY: a segment starts at a strip and the next one of its sequence starts at another, so the strips of this
-        // segment and head are written here and nowhere else. The attention that reads them runs in the next stage; the
-        // one that reads at the same time uses the other of the two buffers.
+        // SAFETY: a segment starts at a strip and the next one of its sequence starts at another, so the
+        // strips of this segment and head are written here and nowhere else. The attention that reads them
+        // runs in the next stage; the one that reads at the same time uses the other of the two buffers.
         let (keys, key_scales, value_scales) = unsafe {
             (
                 kv.keys.write(strip * depth..(strip + strips) * depth),
@@ -406,8 +406,8 @@ impl Pass<'_> {
             for head in 0..heads.count {
                 let (first, column) = (slots.head(head, heads.count), head * heads.size);
                 let strips = |per: usize| first * per..(first + slots.strips) * per;
-                // SAFETY: these strips were written in the stage before, which is complete; this stage writes the other of
-                // the two buffers.
+                // SAFETY: these strips were written in the stage before, which is complete; this stage writes
+                // the other of the two buffers.
                 let input = unsafe {
                     match query {
                         Query::Int8(id) => {

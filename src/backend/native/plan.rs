@@ -1,9 +1,11 @@
-//! From a graph to steps: what is merged, what is folded, which buffer holds what, and where the threads have to meet.
+//! From a graph to steps: what is merged, what is folded, which buffer holds what, and where the threads have
+//! to meet.
 //!
-//! * Linears that read the same value become one matrix product, if nothing but a bias and a NoNorm follows them.
+//! * Linears that read the same value become one matrix product, if nothing but a bias and a NoNorm follows
+//!   them.
 //! * NoNorm behind a linear folds into its scales, its bias and the factor of its residual.
-//! * Steps between two attentions map rows to rows, so they form a *stage*: a thread carries a block of rows through all
-//!   of it. Only keys and values are read across blocks, and they are complete when the stage is.
+//! * Steps between two attentions map rows to rows, so they form a *stage*: a thread carries a block of rows
+//!   through all of it. Only keys and values are read across blocks, and they are complete when the stage is.
 
 use super::homes::assign;
 use super::planner::Planner;
@@ -46,7 +48,8 @@ pub(super) enum Home {
     Thread(usize),
 }
 
-/// What a linear reads, and its weights in the same precision: an index into [`Plan::int8`], [`Plan::bf16`] or [`Plan::f32`].
+/// What a linear reads, and its weights in the same precision: an index into [`Plan::int8`], [`Plan::bf16`]
+/// or [`Plan::f32`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Product {
     Int8(BufferId, usize),
@@ -156,7 +159,8 @@ pub(super) enum Unplannable {
 }
 
 impl Plan {
-    /// Plans a graph. For an observer every value is kept, in f32 and in a buffer of its own; the steps are the same.
+    /// Plans a graph. For an observer every value is kept, in f32 and in a buffer of its own; the steps are
+    /// the same.
     pub(super) fn new(
         graph: &Graph,
         precisions: &dyn Precisions,

@@ -183,8 +183,8 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    /// Linears of the same stage that can share a product with this one, itself first. Results start at multiples of 16
-    /// columns, so all but the last have to be as wide.
+    /// Linears of the same stage that can share a product with this one, itself first. Results start at
+    /// multiples of 16 columns, so all but the last have to be as wide.
     fn companions(&self, index: usize) -> Vec<usize> {
         let key = |i: usize| match &self.graph.nodes[i].op {
             Op::Linear { input, activation: Activation::Identity, residual: None, norm, .. }

@@ -43,7 +43,8 @@ impl Scratch {
         drop(arenas);
     }
 
-    /// The arenas, or `None` in a forked process if a thread of its parent held the lock at the moment of the fork.
+    /// The arenas, or `None` in a forked process if a thread of its parent held the lock at the moment of the
+    /// fork.
     fn kept(&self) -> Option<MutexGuard<'_, Vec<Arena>>> {
         if self.process == parallel::process() {
             return Some(lock(&self.arenas));

@@ -254,7 +254,8 @@ fn every_variant_gives_the_same_bits() {
     }
 }
 
-/// The other tests compare what one machine computes. These were recorded on x86-64, and hold on every architecture.
+/// The other tests compare what one machine computes. These were recorded on x86-64, and hold on every
+/// architecture.
 #[test]
 fn int8_gives_the_recorded_bits() {
     const RECORDED: [u64; 5] = [

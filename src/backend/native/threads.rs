@@ -1,8 +1,9 @@
-//! Stages on several threads: blocks are claimed, a stage begins when the one before is complete, and nobody depends on a
-//! thread that has not come.
+//! Stages on several threads: blocks are claimed, a stage begins when the one before is complete, and nobody
+//! depends on a thread that has not come.
 //!
-//! The calling thread and helpers from the current rayon pool run the same loop. A helper that never starts costs
-//! nothing: whoever is there claims its blocks. So a busy or small pool slows a pass down and cannot stop it.
+//! The calling thread and helpers from the current rayon pool run the same loop. A helper that never starts
+//! costs nothing: whoever is there claims its blocks. So a busy or small pool slows a pass down and cannot
+//! stop it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -37,8 +38,8 @@ impl Drop for OnPanic<'_> {
     }
 }
 
-/// Rounds of waiting before the thread offers its core to others: longer than the difference between two blocks, shorter
-/// than a time slice.
+/// Rounds of waiting before the thread offers its core to others: longer than the difference between two
+/// blocks, shorter than a time slice.
 const SPINS: usize = 4096;
 
 /// What the threads do.
@@ -58,7 +59,8 @@ pub(super) trait Work: Sync {
     fn waited(&self, _participant: usize, _start: u64) {}
 }
 
-/// Runs `work` once for each block of each stage. A block of a stage runs after all blocks of the stages before.
+/// Runs `work` once for each block of each stage. A block of a stage runs after all blocks of the stages
+/// before.
 pub(super) fn run(progress: &Progress, participants: usize, stages: usize, work: &dyn Work) {
     let participate = |me: usize| {
         let _guard = OnPanic(&progress.failed);
@@ -96,8 +98,8 @@ pub(super) fn run(progress: &Progress, participants: usize, stages: usize, work:
     join(0, participants, &participate);
 }
 
-/// `f(first)`, ..., `f(last - 1)`, side by side as far as the pool has threads to spare. Halving by `rayon::join` allocates
-/// nothing, unlike a scope.
+/// `f(first)`, ..., `f(last - 1)`, side by side as far as the pool has threads to spare. Halving by
+/// `rayon::join` allocates nothing, unlike a scope.
 fn join(first: usize, last: usize, f: &(dyn Fn(usize) + Sync)) {
     match last - first {
         0 => {}

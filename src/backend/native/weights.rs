@@ -276,8 +276,8 @@ fn pack_int8(
     Ok(PackedI8::pack(inputs, &values, &scales, &bias, to))
 }
 
-/// A tensor that is quantised along its columns, in f32. An int8 folder has one scale for each row as it is stored, so f32
-/// weights are rounded to that first: both ways lead to the same bits.
+/// A tensor that is quantised along its columns, in f32. An int8 folder has one scale for each row as it is
+/// stored, so f32 weights are rounded to that first: both ways lead to the same bits.
 fn as_stored(graph: &Graph, part: &Part, tensor: Tensor<'_>) -> Vec<f32> {
     match tensor {
         Tensor::F32(values) if part.transposed => {

@@ -1,8 +1,8 @@
-//! The int8 and bf16 tiles on AMX: 16 rows by 64 columns or 32 by 32 sums in four tile registers, 64 bytes of a row an
-//! instruction. int8 is exact like all others.
+//! The int8 and bf16 tiles on AMX: 16 rows by 64 columns or 32 by 32 sums in four tile registers, 64 bytes of
+//! a row an instruction. int8 is exact like all others.
 //!
-//! Inline assembly, because the intrinsics are unstable. The compiler itself never uses tile registers, so what is configured
-//! stays until the end of the series of tiles.
+//! Inline assembly, because the intrinsics are unstable. The compiler itself never uses tile registers, so
+//! what is configured stays until the end of the series of tiles.
 
 use std::arch::asm;
 
@@ -10,7 +10,8 @@ use super::products::{F32, Int8};
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile, power_of_two};
 use crate::isa::{Amx, Avx512Vnni, with_features};
 
-/// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of them to load.
+/// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of
+/// them to load.
 const FEWEST_ROWS: usize = 4;
 
 /// Lines of weights that fill a tile register.
@@ -19,11 +20,11 @@ const CHUNK: usize = 16;
 /// What the tile registers are configured for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Configured {
-    /// Accumulators of up to 16 rows by 64 columns in 0 to 3; rows and weights of a whole chunk in 4 and 5, of a chunk of
-    /// `rest` lines in 6 and 7.
+    /// Accumulators of up to 16 rows by 64 columns in 0 to 3; rows and weights of a whole chunk in 4 and 5,
+    /// of a chunk of `rest` lines in 6 and 7.
     Wide { rows: usize, rest: usize },
-    /// Accumulators of 16 rows and of `more` rows by 32 columns in 0 to 3; rows in 4 and 5, weights in 6 and 7. A third faster,
-    /// because each load serves two products.
+    /// Accumulators of 16 rows and of `more` rows by 32 columns in 0 to 3; rows in 4 and 5, weights in 6 and
+    /// 7. A third faster, because each load serves two products.
     Tall { more: usize },
 }
 
@@ -72,7 +73,8 @@ impl Amx {
     fn configure(self, registers: &mut Registers, wanted: Configured) {
         if !registers.0.is_some_and(|c| c.serves(wanted)) {
             let palette = wanted.palette();
-            // SAFETY: `self` proves AMX; the palette is 64 bytes long and valid: number 1, 1 to 16 rows of 4 to 64 bytes.
+            // SAFETY: `self` proves AMX; the palette is 64 bytes long and valid: number 1, 1 to 16 rows of 4
+            // to 64 bytes.
             unsafe { asm!("ldtilecfg [{}]", in(reg) palette.0.as_ptr(), options(nostack, readonly)) }
             registers.0 = Some(wanted);
         }
@@ -122,7 +124,8 @@ macro_rules! tall {
     };
 }
 
-/// The body for a number of strips: `$b` are the strips' weights, `$c` their accumulators and their places in the result.
+/// The body for a number of strips: `$b` are the strips' weights, `$c` their accumulators and their places in
+/// the result.
 macro_rules! product {
     ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
         asm!(
@@ -177,8 +180,8 @@ macro_rules! products {
         if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
             s.configure($registers, Configured::Tall { more: rows - 16 });
             for first in (0..weights.count).step_by(2) {
-                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above. A
-                // tile has 32 rows of four lines, of which two are written.
+                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip
+                // were found above. A tile has 32 rows of four lines, of which two are written.
                 unsafe {
                     let (x, to) = (x.as_ptr(), to.add(first));
                     tall!($dot, x, stride, chunks, strip(first), strip(first + 1), to)
@@ -192,9 +195,10 @@ macro_rules! products {
             while first < weights.count {
                 let some = power_of_two(weights.count - first);
                 let x = x[row * stride..].as_ptr();
-                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip were found above,
-                // and are read chunk by chunk up to their end. A tile has 32 rows of 256 bytes, of which at most 16 from
-                // `row` on are written, 64 bytes for each of the strips `first..first + some`, at most four.
+                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip
+                // were found above, and are read chunk by chunk up to their end. A tile has 32 rows of 256
+                // bytes, of which at most 16 from `row` on are written, 64 bytes for each of the strips
+                // `first..first + some`, at most four.
                 unsafe {
                     let to = to.add(4 * row + first);
                     match some {

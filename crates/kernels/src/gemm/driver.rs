@@ -5,12 +5,13 @@ use super::tile::{Registers, Strips, Sums, Tiles, next_rows};
 use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
 use crate::aligned::Line;
 
-/// With fewer rows there is no work to hide a prefetch behind: it only delays the loads of the weights at hand (16 rows took a
-/// seventh longer).
+/// With fewer rows there is no work to hide a prefetch behind: it only delays the loads of the weights at
+/// hand (16 rows took a seventh longer).
 const FEWEST_ROWS_AHEAD: usize = 32;
 
-/// Weights up to this size stay in the L2 cache while a block of rows is multiplied. Then groups that keep their results in the
-/// L1 cache are 3 % faster (MobileBERT); beyond, groups that read the weights once are a third faster (BERT-base).
+/// Weights up to this size stay in the L2 cache while a block of rows is multiplied. Then groups that keep
+/// their results in the L1 cache are 3 % faster (MobileBERT); beyond, groups that read the weights once are a
+/// third faster (BERT-base).
 const SMALL_WEIGHTS: usize = 512 << 10;
 
 /// Runs a linear whose slices have been checked.

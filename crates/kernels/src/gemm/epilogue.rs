@@ -90,12 +90,13 @@ impl Scale for Float<'_> {
     }
 }
 
-/// Which epilogues have code of their own: those of BERT's linears. Fewer paths compile faster, and a path costs more in the
-/// instruction cache than its branch saves.
+/// Which epilogues have code of their own: those of BERT's linears. Fewer paths compile faster, and a path
+/// costs more in the instruction cache than its branch saves.
 #[derive(Clone, Copy, PartialEq)]
 enum Path {
     Plain,
-    /// Quantising to unsigned levels turns negative numbers to 0, so ReLU is done if nobody else reads the numbers.
+    /// Quantising to unsigned levels turns negative numbers to 0, so ReLU is done if nobody else reads the
+    /// numbers.
     UnsignedOnly,
     Residual,
     Relu,
@@ -166,8 +167,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
     }
 
-    /// A panel of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that nothing is
-    /// checked per vector.
+    /// A panel of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that
+    /// nothing is checked per vector.
     #[inline(always)]
     fn panel<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
         &mut self,
@@ -249,8 +250,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
     }
 
-    /// Norm and quantisation of the group's rows, in loops of their own: what is serial in one row (a minimum across lanes,
-    /// divisions) overlaps with the same of the others.
+    /// Norm and quantisation of the group's rows, in loops of their own: what is serial in one row (a minimum
+    /// across lanes, divisions) overlaps with the same of the others.
     #[inline(always)]
     pub(super) fn end(&mut self, group: usize, rows: usize) {
         let (s, columns, norm) = (self.s, self.columns, self.gemm.epilogue.norm);

@@ -1,6 +1,8 @@
-//! Linear layers: packed weights, a register tile of dot products, and everything that follows them in one epilogue.
+//! Linear layers: packed weights, a register tile of dot products, and everything that follows them in one
+//! epilogue.
 //!
-//! Rows are taken in groups; for each group the weights stream by once, in panels of up to four strips of sixteen columns.
+//! Rows are taken in groups; for each group the weights stream by once, in panels of up to four strips of
+//! sixteen columns.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -1,8 +1,8 @@
-//! The int8 tile on NEON's dot product: four rows by sixteen columns, sixteen inputs of each row in a register. Exact like
-//! all others.
+//! The int8 tile on NEON's dot product: four rows by sixteen columns, sixteen inputs of each row in a
+//! register. Exact like all others.
 //!
-//! `sdot` multiplies signed bytes. Activations are taken less 128, and what that leaves out, 128 times the sum of a column's
-//! weights, is summed beside the rows and added at the end.
+//! `sdot` multiplies signed bytes. Activations are taken less 128, and what that leaves out, 128 times the
+//! sum of a column's weights, is summed beside the rows and added at the end.
 
 use std::arch::aarch64::*;
 use std::arch::asm;

@@ -41,8 +41,8 @@ impl Lines {
     }
 }
 
-/// int8 weights of a linear, in strips of sixteen columns; a strip is one line for every four inputs: four weights of the
-/// first column, four of the second, and so on. Zeros fill the last line and the last strip.
+/// int8 weights of a linear, in strips of sixteen columns; a strip is one line for every four inputs: four
+/// weights of the first column, four of the second, and so on. Zeros fill the last line and the last strip.
 #[derive(Clone)]
 pub struct PackedI8 {
     rest: UnplacedI8,
@@ -134,8 +134,8 @@ impl PackedI8 {
         UnplacedI8 { inputs, outputs, columns }
     }
 
-    /// Quantises `[outputs, inputs]` weights, symmetrically with one scale per output, and packs them. `factors` multiply
-    /// the outputs; they change the scales, not the quantised weights.
+    /// Quantises `[outputs, inputs]` weights, symmetrically with one scale per output, and packs them.
+    /// `factors` multiply the outputs; they change the scales, not the quantised weights.
     ///
     /// # Panics
     /// If the lengths do not agree.
@@ -257,8 +257,8 @@ impl Weight for bf16 {
     }
 }
 
-/// Float weights of a linear, in strips of sixteen columns; a strip is one line for every input of f32, or for every two of
-/// bf16. Zeros fill the last line and the last strip.
+/// Float weights of a linear, in strips of sixteen columns; a strip is one line for every input of f32, or
+/// for every two of bf16. Zeros fill the last line and the last strip.
 #[derive(Clone)]
 pub struct PackedFloat<T> {
     rest: UnplacedFloat<T>,

@@ -1,4 +1,5 @@
-//! What a register tile multiplies, by type of number: four bytes of a row with one line of weights, for sixteen columns.
+//! What a register tile multiplies, by type of number: four bytes of a row with one line of weights, for
+//! sixteen columns.
 
 use crate::simd::{Dot, LANES};
 

@@ -1,7 +1,8 @@
-//! The register tiles: a few rows times a few strips, accumulated in registers and left in memory for the epilogue.
+//! The register tiles: a few rows times a few strips, accumulated in registers and left in memory for the
+//! epilogue.
 //!
-//! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one epilogue for
-//! all tile sizes and instruction sets.
+//! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one
+//! epilogue for all tile sizes and instruction sets.
 
 use bytemuck::Pod;
 
@@ -228,7 +229,8 @@ pub(super) fn tile<P: Products>(
 }
 
 /// # Safety
-/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `V` strips of `depth` lines, `apart` apart, at `weights`.
+/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `V` strips of `depth` lines,
+/// `apart` apart, at `weights`.
 #[inline(always)]
 unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
     p: P,
@@ -262,8 +264,8 @@ unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
     }
 }
 
-/// Rows of the next tile when `left` rows are left and a tile holds `limit`: as even as can be, so that the last tile of
-/// 32 rows has five and not two.
+/// Rows of the next tile when `left` rows are left and a tile holds `limit`: as even as can be, so that the
+/// last tile of 32 rows has five and not two.
 #[inline(always)]
 pub(crate) fn next_rows(left: usize, limit: usize) -> usize {
     left.div_ceil(left.div_ceil(limit))

@@ -1,5 +1,5 @@
-//! The int8 tile on simd128: four rows by sixteen columns, eight columns at a time, because most runtimes have sixteen registers
-//! for sums, weights and activations.
+//! The int8 tile on simd128: four rows by sixteen columns, eight columns at a time, because most runtimes
+//! have sixteen registers for sums, weights and activations.
 
 use std::arch::wasm32::*;
 

@@ -38,7 +38,8 @@ pub(crate) const GELU_TAIL: [f32; 9] = [
     -1.690_400_9e-6,
 ];
 
-/// `-2 * sqrt(2 / pi) * log2(e)` times 1 and 0.044715: the exponent of the tanh form of GELU over `u`, in `u^2`.
+/// `-2 * sqrt(2 / pi) * log2(e)` times 1 and 0.044715: the exponent of the tanh form of GELU over `u`, in
+/// `u^2`.
 pub(crate) const GELU_NEW: [f32; 2] = [-2.302_208_2, -0.102_943_24];
 
 /// `-log2(e)`
@@ -52,13 +53,14 @@ pub(crate) const TANH: f32 = -2.885_39;
 
 /// `2^t` for `t <= 0`, relative error below 2e-7; 2^-126 below -126 and for NaN.
 ///
-/// `n = (t + 1.5 * 2^23) - 1.5 * 2^23` (the nearest integer, ties to even), then the polynomial of `t - n` by Horner's rule
-/// with fma, then `n` added to the exponent field.
+/// `n = (t + 1.5 * 2^23) - 1.5 * 2^23` (the nearest integer, ties to even), then the polynomial of `t - n` by
+/// Horner's rule with fma, then `n` added to the exponent field.
 pub fn exp2(t: f32) -> f32 {
     scaled(t, &EXP2)
 }
 
-/// As [`exp2`], relative error below 1.1e-4: a twentieth of a step of the 8-bit weights that an int8 attention makes of it.
+/// As [`exp2`], relative error below 1.1e-4: a twentieth of a step of the 8-bit weights that an int8
+/// attention makes of it.
 pub fn exp2_coarse(t: f32) -> f32 {
     scaled(t, &EXP2_COARSE)
 }
@@ -77,12 +79,14 @@ fn horner(coefficients: &[f32], x: f32) -> f32 {
 /// An [`Activation`] of one number; a NaN stays a NaN.
 ///
 /// * `Relu`: `if 0 > x { 0 } else { x }`.
-/// * `Gelu`: `max(x, 0) - u * Phi(-u)` with `u = min(|x|, 6)` and `Phi(-u) = exp2(polynomial(u))`; absolute error below 3e-7 + 6e-8 |x|.
-/// * `GeluNew`: the same with `e / (1 + e)` for `Phi(-u)`, `e = exp(-2 sqrt(2/pi) (u + 0.044715 u^3))`; same bound against
-///   its own formula.
-/// * `Silu`: `max(x, 0) - u * e / (1 + e)` with `u = min(|x|, 87)` and `e = exp2(-log2(e) u)`; absolute error below
-///   3e-7 + 6e-8 |x|.
-/// * `Tanh`: `(1 - e) / (1 + e)` with `e = exp2(-2 log2(e) |x|)` and the sign of `x`; absolute error below 2e-7.
+/// * `Gelu`: `max(x, 0) - u * Phi(-u)` with `u = min(|x|, 6)` and `Phi(-u) = exp2(polynomial(u))`; absolute
+///   error below 3e-7 + 6e-8 |x|.
+/// * `GeluNew`: the same with `e / (1 + e)` for `Phi(-u)`, `e = exp(-2 sqrt(2/pi) (u + 0.044715 u^3))`; same
+///   bound against its own formula.
+/// * `Silu`: `max(x, 0) - u * e / (1 + e)` with `u = min(|x|, 87)` and `e = exp2(-log2(e) u)`; absolute error
+///   below 3e-7 + 6e-8 |x|.
+/// * `Tanh`: `(1 - e) / (1 + e)` with `e = exp2(-2 log2(e) |x|)` and the sign of `x`; absolute error below
+///   2e-7.
 pub fn activation(function: Activation, x: f32) -> f32 {
     let positive = if 0.0 > x { 0.0 } else { x };
     let at_most = |limit| if x.abs() < limit { x.abs() } else { limit };

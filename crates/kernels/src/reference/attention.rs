@@ -25,11 +25,12 @@ pub fn attention_f32(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scal
     (0..query.len()).map(|d| column(d) * inverse).collect()
 }
 
-/// int8, with [`exp2_coarse`]: the query is quantised over its row and head, keys and values are symmetric per token and head.
+/// int8, with [`exp2_coarse`]: the query is quantised over its row and head, keys and values are symmetric
+/// per token and head.
 ///
-/// `score = fma(acc * range.scale, key_scale, range.offset * key_offset_scale)` as in an int8 linear without bias. After
-/// the softmax each probability times its value's scale is quantised to unsigned 8 bits over the row, so that the sum over
-/// the tokens is exact in i32: `out = acc * (scale * (1 / sum))`.
+/// `score = fma(acc * range.scale, key_scale, range.offset * key_offset_scale)` as in an int8 linear without
+/// bias. After the softmax each probability times its value's scale is quantised to unsigned 8 bits over the
+/// row, so that the sum over the tokens is exact in i32: `out = acc * (scale * (1 / sum))`.
 pub fn attention_i8(
     query: (&[u8], RowRange),
     keys: &[(Vec<i8>, f32)],

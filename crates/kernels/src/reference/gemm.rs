@@ -12,21 +12,22 @@ pub fn dot(q: &[u8], w: &[i8]) -> i32 {
     q.iter().zip(w).map(|(&q, &w)| i32::from(q) * i32::from(w)).sum()
 }
 
-/// One output of an int8 linear, before its epilogue: `fma(acc * range.scale, scale, fma(range.offset, offset_scale, bias))`
-/// where `acc` is [`dot`] and `offset_scale = scale * (sum of w)`.
+/// One output of an int8 linear, before its epilogue: `fma(acc * range.scale, scale, fma(range.offset,
+/// offset_scale, bias))` where `acc` is [`dot`] and `offset_scale = scale * (sum of w)`.
 pub fn linear_i8(q: &[u8], range: RowRange, w: &[i8], scale: f32, bias: f32) -> f32 {
     let column_sum: i32 = w.iter().map(|&w| i32::from(w)).sum();
     let offset_scale = scale * column_sum as f32;
     fma(dot(q, w) as f32 * range.scale, scale, fma(range.offset, offset_scale, bias))
 }
 
-/// One output of an f32 linear, before its epilogue: a chain of fma over the inputs in order, from 0, plus `bias`.
+/// One output of an f32 linear, before its epilogue: a chain of fma over the inputs in order, from 0, plus
+/// `bias`.
 pub fn linear_f32(x: &[f32], w: &[f32], bias: f32) -> f32 {
     x.iter().zip(w).fold(0.0f32, |acc, (&x, &w)| fma(x, w, acc)) + bias
 }
 
-/// One output of a bf16 linear, before its epilogue: the products of both sides rounded to bf16, summed in f64, plus `bias`. The
-/// kernels sum in f32, each instruction set in its own order and without denormals.
+/// One output of a bf16 linear, before its epilogue: the products of both sides rounded to bf16, summed in
+/// f64, plus `bias`. The kernels sum in f32, each instruction set in its own order and without denormals.
 pub fn linear_bf16(x: &[f32], w: &[f32], bias: f32) -> f32 {
     let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
     x.iter().zip(w).map(|(&x, &w)| round(x) * round(w)).sum::<f64>() as f32 + bias

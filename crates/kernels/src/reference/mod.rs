@@ -1,8 +1,9 @@
 //! What every kernel computes, one number at a time.
 //!
-//! These functions are the definition: each doc states the formula, the order of roundings and the edge rules, and every
-//! variant in the registry returns the same bits for the int8 path. Nothing calls them but tests, benches, training and the
-//! constants' users. `fma(a, b, c)` in the docs is [`fma()`], rounded once; everything else is a plain f32 operation.
+//! These functions are the definition: each doc states the formula, the order of roundings and the edge
+//! rules, and every variant in the registry returns the same bits for the int8 path. Nothing calls them but
+//! tests, benches, training and the constants' users. `fma(a, b, c)` in the docs is [`fma()`], rounded once;
+//! everything else is a plain f32 operation.
 
 pub mod activation;
 pub mod attention;
@@ -10,16 +11,17 @@ pub mod gemm;
 pub mod norm;
 pub mod quantize;
 
-/// `a * b + c`, rounded once: [`f32::mul_add`], except on WebAssembly, which has no such instruction and whose library rounds
-/// some denormal results twice.
+/// `a * b + c`, rounded once: [`f32::mul_add`], except on WebAssembly, which has no such instruction and
+/// whose library rounds some denormal results twice.
 #[inline]
 pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_family = "wasm") { fma_in_f64(a, b, c) } else { a.mul_add(b, c) }
 }
 
-/// [`fma()`] without the instruction. The product is exact in f64. The sum is rounded to odd (if it is inexact, to whichever
-/// neighbour has an odd last bit) and so never to a tie of f32 or past one: rounding it again gives what rounding the exact sum
-/// gives (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+/// [`fma()`] without the instruction. The product is exact in f64. The sum is rounded to odd (if it is
+/// inexact, to whichever neighbour has an odd last bit) and so never to a tie of f32 or past one: rounding it
+/// again gives what rounding the exact sum gives (Boldo and Melquiond, "Emulation of a FMA and correctly
+/// rounded sums", 2008).
 #[inline]
 fn fma_in_f64(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
@@ -79,7 +81,8 @@ mod tests {
         [a, b, c]
     }
 
-    /// Products of 2^-150 and a little, beside odd and even denormals: f64 rounds the little away and leaves a tie.
+    /// Products of 2^-150 and a little, beside odd and even denormals: f64 rounds the little away and leaves
+    /// a tie.
     fn denormal_ties() -> impl Iterator<Item = [f32; 3]> {
         let half = 2f32.powi(-75);
         let step = f32::EPSILON;

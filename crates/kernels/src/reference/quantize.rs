@@ -38,8 +38,9 @@ impl Levels {
 /// A row's range from its smallest and largest value, and the inverse of its scale.
 ///
 /// With both clamped to +-1.6e38 and `width = high - low` (or `high` for [`Levels::Unsigned`], offset 0):
-/// `scale = width / 255`, `inverse = 255 / width`; both 0 if the width is below 1e-30. A row without a number (empty, or all
-/// NaN) has offset 0 as well. An offset of -0 becomes 0, because the order of a minimum must not show.
+/// `scale = width / 255`, `inverse = 255 / width`; both 0 if the width is below 1e-30. A row without a number
+/// (empty, or all NaN) has offset 0 as well. An offset of -0 becomes 0, because the order of a minimum must
+/// not show.
 pub fn range(low: f32, high: f32, levels: Levels) -> (RowRange, f32) {
     let high = if high < LARGEST { high } else { LARGEST };
     let high = if high > -LARGEST { high } else { -LARGEST };
@@ -75,7 +76,8 @@ pub fn quantize_row(x: &[f32], levels: Levels, q: &mut [u8]) -> RowRange {
     range
 }
 
-/// The scale of numbers whose largest magnitude is `m`, for -127..=127: `min(m, 1.6e38) / 127`; 0 if `m` is below 1e-30.
+/// The scale of numbers whose largest magnitude is `m`, for -127..=127: `min(m, 1.6e38) / 127`; 0 if `m` is
+/// below 1e-30.
 pub fn symmetric_scale(m: f32) -> f32 {
     let m = if m < LARGEST { m } else { LARGEST };
     if m >= SMALLEST_RANGE { m / 127.0 } else { 0.0 }

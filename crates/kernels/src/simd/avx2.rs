@@ -158,8 +158,8 @@ impl Dot for AvxVnni {
     }
 }
 
-/// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot overflow.
-/// `vpmaddubsw`, which multiplies bytes directly, would saturate.
+/// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot
+/// overflow. `vpmaddubsw`, which multiplies bytes directly, would saturate.
 impl Dot for Avx2 {
     type A = [__m256i; 2];
     type B = [I; 2];

@@ -118,12 +118,14 @@ macro_rules! vnni {
     };
 }
 
-// 24 accumulators hide the latency of 5 at two dot products a cycle; four strips and a broadcast make 29 registers.
+// 24 accumulators hide the latency of 5 at two dot products a cycle; four strips and a broadcast make 29
+// registers.
 vnni!(Avx512Vnni, 12, 6);
 // A tile register has 16 rows; two of them share what is loaded of the weights.
 vnni!(Amx, 16, 32);
 
-/// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot overflow.
+/// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot
+/// overflow.
 impl Dot for Avx512 {
     type A = [__m512i; 2];
     type B = [__m512i; 2];

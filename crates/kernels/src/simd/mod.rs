@@ -1,11 +1,13 @@
 //! The vector machine that every kernel is written for: sixteen f32 or i32 lanes, whatever the registers are.
 //!
-//! A kernel body is generic over [`Simd`] and instantiated once per instruction set. Sixteen lanes everywhere, and
-//! operations that IEEE 754 rounds in one way only, make the results the same bits on all of them.
+//! A kernel body is generic over [`Simd`] and instantiated once per instruction set. Sixteen lanes
+//! everywhere, and operations that IEEE 754 rounds in one way only, make the results the same bits on all of
+//! them.
 //!
-//! A type that implements [`Simd`] is a proof token: it can only be had after detection ([`super::isa`]), so its methods
-//! are safe to call. They are `#[inline(always)]` and become single instructions inside a function that enables
-//! the features. Closures around them would not be inlined there, so kernel bodies have none.
+//! A type that implements [`Simd`] is a proof token: it can only be had after detection ([`super::isa`]), so
+//! its methods are safe to call. They are `#[inline(always)]` and become single instructions inside a
+//! function that enables the features. Closures around them would not be inlined there, so kernel bodies have
+//! none.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -26,7 +28,8 @@ pub(super) const LANES: usize = 16;
 
 /// Sixteen lanes of f32 and i32.
 ///
-/// Comparing operations follow SSE: `max(a, b)` is `if a > b { a } else { b }`, so a NaN in either operand gives `b`.
+/// Comparing operations follow SSE: `max(a, b)` is `if a > b { a } else { b }`, so a NaN in either operand
+/// gives `b`.
 #[allow(clippy::wrong_self_convention, reason = "`self` is the proof token, not what is converted")]
 pub(super) trait Simd: Copy {
     /// Sixteen f32.
@@ -142,8 +145,8 @@ pub(super) trait Dot: Simd {
     /// Four weights of each of sixteen columns.
     type B: Copy;
 
-    /// Half of the rows that go through all columns of a small linear together: their results stay near while each panel of the
-    /// weights is read once for all of them.
+    /// Half of the rows that go through all columns of a small linear together: their results stay near while
+    /// each panel of the weights is read once for all of them.
     const GROUP: usize;
     /// Rows of the int8 register tile.
     const ROWS_I8: usize;

@@ -179,7 +179,8 @@ impl Dot for Neon {
     }
 }
 
-/// `acc + sum of a[i] * b[i]` over four neighbouring bytes. Inline assembly, because the intrinsic is unstable.
+/// `acc + sum of a[i] * b[i]` over four neighbouring bytes. Inline assembly, because the intrinsic is
+/// unstable.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) fn sdot(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
@@ -195,8 +196,9 @@ pub(crate) fn sdot(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     acc
 }
 
-/// `sdot` multiplies signed bytes, so activations are taken less 128 and 128 times the sum of the weights is added. The tile
-/// (`gemm/neon.rs`) does the latter once for all rows; here, where nothing is shared, it is part of every product.
+/// `sdot` multiplies signed bytes, so activations are taken less 128 and 128 times the sum of the weights is
+/// added. The tile (`gemm/neon.rs`) does the latter once for all rows; here, where nothing is shared, it is
+/// part of every product.
 impl Dot for NeonDot {
     type A = int8x16_t;
     type B = [int8x16_t; 4];

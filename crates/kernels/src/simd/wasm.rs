@@ -1,7 +1,7 @@
 //! Sixteen lanes in four 128-bit registers of WebAssembly.
 //!
-//! Relaxed SIMD would have a fused multiply-add and a dot product of bytes, but a runtime may round the one twice and let
-//! the other saturate: results that are not the same bits everywhere.
+//! Relaxed SIMD would have a fused multiply-add and a dot product of bytes, but a runtime may round the one
+//! twice and let the other saturate: results that are not the same bits everywhere.
 
 use std::arch::wasm32::*;
 
@@ -68,9 +68,9 @@ fn to_f32(low: v128, high: v128) -> v128 {
     i32x4_shuffle::<0, 1, 4, 5>(f32x4_demote_f64x2_zero(low), f32x4_demote_f64x2_zero(high))
 }
 
-/// Lanes where rounding these f64 to f32 might not give what rounding the exact sums would. Both lie on the same side of
-/// whatever f32 rounds at, unless the f64 is itself such a tie: of normal f32, the upper of the 29 bits that go and nothing
-/// else. Denormals end at other bits; of them all count but zero, which is exact.
+/// Lanes where rounding these f64 to f32 might not give what rounding the exact sums would. Both lie on the
+/// same side of whatever f32 rounds at, unless the f64 is itself such a tie: of normal f32, the upper of the
+/// 29 bits that go and nothing else. Denormals end at other bits; of them all count but zero, which is exact.
 #[inline(always)]
 fn doubtful(low: v128, high: v128) -> v128 {
     const NORMAL: u32 = 0x381 << 20; // the upper half of 2^-126
@@ -121,8 +121,8 @@ impl Simd for WasmSimd128 {
         sub(a: Registers, b: Registers) -> Registers = each!(f32x4_sub, a, b);
         mul(a: Registers, b: Registers) -> Registers = each!(f32x4_mul, a, b);
         div(a: Registers, b: Registers) -> Registers = each!(f32x4_div, a, b);
-        // There is no such instruction. A product of two f32 is exact in f64; where the sum cannot be rounded there
-        // without harm, all lanes are done again with care.
+        // There is no such instruction. A product of two f32 is exact in f64; where the sum cannot be rounded
+        // there without harm, all lanes are done again with care.
         fma(a: Registers, b: Registers, c: Registers) -> Registers = {
             let (mut out, mut doubts) = (c, i32x4_splat(0));
             for (out, (a, b)) in out.iter_mut().zip(a.into_iter().zip(b)) {

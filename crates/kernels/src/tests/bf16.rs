@@ -34,8 +34,8 @@ fn linear(kernels: &dyn Kernels, rows: &Rounded, first: usize, count: usize, w: 
     out
 }
 
-/// The most that rounding `n` sums can change, of the sum of magnitudes; what is added are sums of denormals, which some
-/// instructions take for 0.
+/// The most that rounding `n` sums can change, of the sum of magnitudes; what is added are sums of denormals,
+/// which some instructions take for 0.
 fn tolerance(x: &[f32], w: &[f32], bias: f32) -> f32 {
     let magnitude: f32 = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum::<f32>() + bias.abs();
     (x.len() + 2) as f32 * f32::EPSILON * magnitude + 1e-30
