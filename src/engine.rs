@@ -19,7 +19,7 @@ use crate::text::Batch;
 pub use options::EngineOptions;
 pub use output::Output;
 
-/// A model that is ready to run. `Send + Sync`; one engine serves any number of threads.
+/// A model that is ready to run. It is `Send + Sync`, so one engine serves any number of threads.
 ///
 /// ```no_run
 /// use mobilebert::{Batch, Engine, EngineOptions};
@@ -36,12 +36,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens a model with the head that its `config.json` names. See [`Source`] for `source`; besides,
-    /// `synthetic:mobilebert` and `synthetic:bert-base` are full-size models with weights from a formula.
+    /// Opens a model with the head that its `config.json` names. [`Source`] says what `source` may be. In
+    /// addition, `synthetic:mobilebert` and `synthetic:bert-base` name full-size models whose weights come
+    /// from a formula.
     ///
     /// # Errors
-    /// Those of finding and reading the files: [`ErrorKind::UnknownModel`], [`ErrorKind::MissingFile`],
-    /// [`ErrorKind::Config`], [`ErrorKind::Tensor`], [`ErrorKind::Format`].
+    /// [`ErrorKind::UnknownModel`], [`ErrorKind::MissingFile`], [`ErrorKind::Config`], [`ErrorKind::Tensor`]
+    /// or [`ErrorKind::Format`] if the files cannot be found or read.
     pub fn open(source: impl Into<Source>, options: EngineOptions) -> Result<Self> {
         let source = source.into();
         let Some(name) = source.synthetic() else {
@@ -53,11 +54,11 @@ impl Engine {
         Self::from_weights(config, graph, &weights, options)
     }
 
-    /// Opens a model from its files, with its own head or another one that its checkpoint has weights for
-    /// ([`Head::None`] always works).
+    /// Opens a model from its files, with its own head or with another one that its checkpoint has weights
+    /// for. [`Head::None`] always works.
     ///
     /// # Errors
-    /// As [`Engine::open`].
+    /// The same as for [`Engine::open`].
     pub fn from_files(files: &ModelFiles, head: Option<Head>, options: EngineOptions) -> Result<Self> {
         let config = ModelConfig::from_json(&files.config_json()?)?;
         let graph = model::build(&config, head.unwrap_or(config.head));
@@ -65,10 +66,10 @@ impl Engine {
         Self::from_weights(config, graph, &weights, options)
     }
 
-    /// A model from any source of weights, such as [`crate::model::synthetic::Synthetic`].
+    /// Makes a model from any source of weights, such as [`crate::model::synthetic::Synthetic`].
     ///
     /// # Errors
-    /// Those of the weight source and of the backend.
+    /// The errors of the weight source and of the backend.
     pub fn from_weights(
         config: ModelConfig,
         graph: Graph,
@@ -85,14 +86,14 @@ impl Engine {
         &self.config
     }
 
-    /// Threads that a forward pass runs on at most, if it began now and here.
+    /// The most threads that a forward pass would run on if the calling thread started it now.
     pub fn threads(&self) -> usize {
         self.place.threads()
     }
 
-    /// Bytes of memory for intermediate values that are kept for the next passes: one arena for each of the
-    /// passes that have run at once, as large as the largest batch it has seen. Memory that a pass is using
-    /// now does not count, and the weights do not either.
+    /// Bytes of memory for intermediate values that are kept for the next passes. There are as many arenas as
+    /// passes have run at the same time, each as large as the largest batch it has seen needs. Weights do not
+    /// count, nor does the memory that a pass is using now.
     pub fn arena_bytes(&self) -> usize {
         self.backend.arena_bytes()
     }
@@ -103,7 +104,7 @@ impl Engine {
         self.backend.trim();
     }
 
-    /// The backend that runs it.
+    /// The backend that runs the model.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
@@ -111,22 +112,22 @@ impl Engine {
     /// Runs the model on a batch.
     ///
     /// # Errors
-    /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables; [`ErrorKind::NotFinite`] if
-    /// the weights overflow; [`ErrorKind::Backend`].
+    /// [`ErrorKind::Batch`] for ids, types or lengths beyond the model's tables, [`ErrorKind::NotFinite`] if
+    /// the numbers overflow, and [`ErrorKind::Backend`] if the backend fails.
     pub fn forward(&self, batch: &Batch) -> Result<Output> {
         self.run(&Request::new(batch))
     }
 
-    /// As [`Engine::forward`], but a masked-LM head scores only the given tokens (indices into
-    /// [`Batch::ids`]), one output row for each.
+    /// Runs the model like [`Engine::forward`], but a masked-LM head scores only the given tokens (indices
+    /// into [`Batch::ids`]) and returns one row for each.
     ///
     /// # Errors
-    /// As [`Engine::forward`]; a row beyond the batch is an [`ErrorKind::Batch`].
+    /// The same as for [`Engine::forward`]; a row beyond the batch is an [`ErrorKind::Batch`].
     pub fn forward_rows(&self, batch: &Batch, rows: &[usize]) -> Result<Output> {
         self.run(&Request { rows: Some(rows), ..Request::new(batch) })
     }
 
-    /// As [`Engine::forward`], and shows each intermediate value to `observer`.
+    /// Runs the model like [`Engine::forward`] and shows each intermediate value to `observer`.
     ///
     /// # Errors
     /// As [`Engine::forward`].
@@ -134,7 +135,7 @@ impl Engine {
         self.run(&Request { observer: Some(observer), ..Request::new(batch) })
     }
 
-    /// As [`Engine::forward`], and records when each operation of the backend ran.
+    /// Runs the model like [`Engine::forward`] and records when each operation of the backend ran.
     ///
     /// # Errors
     /// As [`Engine::forward`].
@@ -142,21 +143,21 @@ impl Engine {
         self.run(&Request { profiler: Some(profiler), ..Request::new(batch) })
     }
 
-    /// As [`Engine::forward`], but the output may hold numbers that are not finite. [`Output::not_finite`]
-    /// finds them, so that a caller who put several texts into one batch can fail the owner of such a row and
-    /// keep the others.
+    /// Runs the model like [`Engine::forward`], but the output may hold numbers that are not finite.
+    /// [`Output::not_finite`] finds them, so a caller who put several texts into one batch can report the
+    /// error for the text that such a row belongs to and keep the results of the others.
     ///
     /// # Errors
-    /// As [`Engine::forward`], without [`ErrorKind::NotFinite`].
+    /// The same as for [`Engine::forward`], except [`ErrorKind::NotFinite`].
     pub fn forward_any(&self, batch: &Batch) -> Result<Output> {
         self.compute(&Request::new(batch))
     }
 
-    /// As [`Engine::forward_rows`], but the output may hold numbers that are not finite, as with
-    /// [`Engine::forward_any`].
+    /// Runs the model like [`Engine::forward_rows`], but the output may hold numbers that are not finite, as
+    /// with [`Engine::forward_any`].
     ///
     /// # Errors
-    /// As [`Engine::forward_rows`], without [`ErrorKind::NotFinite`].
+    /// The same as for [`Engine::forward_rows`], except [`ErrorKind::NotFinite`].
     pub fn forward_rows_any(&self, batch: &Batch, rows: &[usize]) -> Result<Output> {
         self.compute(&Request { rows: Some(rows), ..Request::new(batch) })
     }
@@ -192,15 +193,15 @@ impl Engine {
 }
 
 impl ModelConfig {
-    /// The arithmetic that the weights are stored for: int8 if `config.json` has a `quantization_config`,
-    /// else f32.
+    /// The precision that the weights are stored for: int8 if `config.json` has a `quantization_config`, else
+    /// f32.
     pub fn stored_precision(&self) -> Precision {
         if self.quantization.is_some() { Precision::Int8 } else { Precision::F32 }
     }
 }
 
-/// Checks that a model has rows for all numbers of a request. [`Engine::forward`] does so before each pass;
-/// those who run a [`Backend`] themselves have to.
+/// Checks that the model's tables have a row for every number of a request. [`Engine::forward`] calls it
+/// before each pass; a program that runs a [`Backend`] itself has to call it too.
 ///
 /// # Errors
 /// [`ErrorKind::Batch`] for ids, types, lengths or requested rows beyond the tables.

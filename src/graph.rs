@@ -5,8 +5,9 @@
 //! affine norms into weights, and carries blocks of rows through all row-wise nodes between two attentions.
 //!
 //! A *value* is a matrix of f32 with one row per token (or per selected row) and a fixed width. Sequences are
-//! ragged: row `i` of a value belongs to token `i` of the batch and no row is padding. Every node but
-//! [`Op::Attention`] and the trigram of [`Op::WordEmbedding`] maps rows to rows independently.
+//! ragged: row `i` of a value belongs to token `i` of the batch and no row is padding. All nodes except
+//! [`Op::Attention`] and the trigram of [`Op::WordEmbedding`] compute each row of their output from the same
+//! row of their inputs.
 
 pub use mobilebert_kernels::Activation;
 
@@ -18,22 +19,22 @@ pub struct ValueId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParameterId(pub usize);
 
-/// A weight the checkpoint has to provide.
+/// A weight that the checkpoint has to provide.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Hugging Face's name below the model prefix, such as `encoder.layer.0.attention.self.query.weight`;
-    /// head tensors carry their full name (`qa_outputs.weight`).
+    /// Hugging Face's name without the model prefix, such as `encoder.layer.0.attention.self.query.weight`.
+    /// Tensors of heads have their full name (`qa_outputs.weight`).
     pub name: String,
     /// `[out_features, in_features]` for linears, `[rows, width]` for embeddings, `[width]` for the rest.
     pub shape: Vec<usize>,
-    /// Whether the int8 form stores it as int8 with one scale a row.
+    /// Whether a quantised model stores it as int8 with one scale a row.
     pub quantizable: bool,
 }
 
-/// What follows the residual sum.
+/// A norm, which follows the residual sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Norm {
-    /// Which of the two norms of MobileBERT.
+    /// The formula.
     pub kind: NormKind,
     /// `gamma`, `[width]`.
     pub weight: ParameterId,
@@ -62,7 +63,7 @@ pub enum Rows {
     Requested,
 }
 
-/// What one row of a value belongs to.
+/// The unit of text that one row of a value belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RowUnit {
     /// Row `i` belongs to token `i` of the batch.
@@ -76,16 +77,17 @@ pub enum RowUnit {
 /// One fused operation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// Row `ids[i]` of `table`. With `trigram`, `[next, current, previous]` side by side, zeros beyond the
-    /// ends of the sequence (paper, section 3.2; the order is that of the original implementation).
+    /// Row `ids[i]` of `table`. With `trigram`, the rows of the next, the current and the previous token
+    /// stand side by side, with zeros beyond the ends of the sequence (paper, section 3.2; the order is that
+    /// of the original implementation).
     WordEmbedding {
         /// `[vocab_size, embedding_size]`
         table: ParameterId,
-        /// Whether the neighbours are joined, which triples the width.
+        /// Whether the rows of the neighbours are joined to it, which triples the width.
         trigram: bool,
     },
-    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` counts from the start of the
-    /// sequence. A model without token types leaves the last term out.
+    /// `norm(input + position[i] + token_type[type_ids[i]])`, where `i` is the position of the token in its
+    /// sequence. A model without token types leaves out the last term.
     PositionAndType {
         /// Embedded words.
         input: ValueId,
@@ -96,7 +98,7 @@ pub enum Op {
         /// Norm over the sum.
         norm: Norm,
     },
-    /// `norm(activation(input * weight^T + bias) + residual)`; parts that are absent are left out.
+    /// `norm(activation(input * weight^T + bias) + residual)`; an absent residual or norm is left out.
     Linear {
         /// `[rows, in_features]`
         input: ValueId,
@@ -111,7 +113,7 @@ pub enum Op {
         /// Applied last.
         norm: Option<Norm>,
     },
-    /// `softmax(query * key^T / sqrt(head_size)) * value` for each head and each sequence on its own.
+    /// `softmax(query * key^T / sqrt(head_size)) * value`, separately for each head and each sequence.
     Attention {
         /// `[rows, heads * head_size]`
         query: ValueId,
@@ -129,8 +131,9 @@ pub enum Op {
         /// Which rows.
         rows: Rows,
     },
-    /// Scores over the vocabulary: `input[:, ..E] * decoder^T + input[:, E..] * extra + bias` where `decoder`
-    /// is the word embedding table of width `E` (MobileBERT's masked-LM head; BERT has no `extra`).
+    /// Scores over the vocabulary: `input[:, ..E] * decoder^T + input[:, E..] * extra + bias`, where
+    /// `decoder` is the word embedding table of width `E`. MobileBERT's masked-LM head has an `extra`; BERT's
+    /// has none.
     Vocabulary {
         /// `[rows, hidden_size]`
         input: ValueId,
@@ -144,7 +147,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The weights it reads.
+    /// The weights that it reads.
     pub fn parameters(&self) -> Vec<ParameterId> {
         match *self {
             Op::WordEmbedding { table, .. } => vec![table],
@@ -165,7 +168,7 @@ impl Op {
         }
     }
 
-    /// The values it reads.
+    /// The values that it reads.
     pub fn inputs(&self) -> impl Iterator<Item = ValueId> {
         let inputs = match *self {
             Op::WordEmbedding { .. } => [None; 3],
@@ -182,23 +185,23 @@ impl Op {
 /// An operation, its place in the model and the width of its output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Module path, such as `encoder.layer.7.ffn.1.intermediate.dense`: names errors, profiles and traces.
+    /// Module path, such as `encoder.layer.7.ffn.1.intermediate.dense`. Errors, profiles and traces use it.
     pub name: String,
-    /// What is computed.
+    /// The operation.
     pub op: Op,
     /// Columns of the output.
     pub width: usize,
 }
 
 impl Node {
-    /// The encoder layer, the 7 in `encoder.layer.7.attention`; `None` for embeddings and heads.
+    /// The index of the encoder layer, 7 for `encoder.layer.7.attention`; `None` for embeddings and heads.
     pub fn layer(&self) -> Option<usize> {
         self.name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
     }
 
-    /// The prefix of all nodes of its module: `embeddings`, `encoder.layer.7.`, `pooler`, `classifier` and
-    /// the like. It is what [`crate::EngineOptions::keep_f32`] takes, so a layer's ends with a dot: layer 1
-    /// is not layer 10.
+    /// The prefix that all nodes of its module share: `embeddings`, `encoder.layer.7.`, `pooler`,
+    /// `classifier` and the like, as [`crate::EngineOptions::keep_f32`] takes it. The prefix of a layer ends
+    /// with a dot, so that the one of layer 1 does not match layer 10.
     pub fn module(&self) -> &str {
         let parts = if self.layer().is_some() { 3 } else { 1 };
         match self.name.match_indices('.').nth(parts - 1) {
@@ -209,10 +212,10 @@ impl Node {
     }
 }
 
-/// A whole model: nodes in execution order, the last one is the output.
+/// A whole model: its nodes in execution order. The output of the last node is the output of the model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Graph {
-    /// Every weight, each once.
+    /// All weights, each once.
     pub parameters: Vec<Parameter>,
     /// Node `i` produces value `i` and reads only values below `i`.
     pub nodes: Vec<Node>,
@@ -224,8 +227,8 @@ impl Graph {
         ValueId(self.nodes.len() - 1)
     }
 
-    /// What a row of the output belongs to: a [`Op::Select`] on the way to it decides, and without one it is
-    /// a token.
+    /// The unit that a row of the output belongs to. The last [`Op::Select`] on the way to the output decides
+    /// it; without one it is a token.
     ///
     /// ```
     /// use mobilebert::{Head, ModelConfig, RowUnit, model};
@@ -248,7 +251,7 @@ impl Graph {
         RowUnit::Token
     }
 
-    /// Columns of a value.
+    /// Number of columns of a value.
     pub fn width(&self, value: ValueId) -> usize {
         self.nodes[value.0].width
     }
@@ -259,7 +262,8 @@ impl Graph {
     }
 
     /// Multiply-adds of one forward pass over sequences of these lengths, by the definition of each
-    /// operation: what a roofline divides by. [`Rows::Requested`] counts as all rows.
+    /// operation. Divided by the time of a pass, it can be compared with the peak of the machine.
+    /// [`Rows::Requested`] counts as all rows.
     ///
     /// ```
     /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;

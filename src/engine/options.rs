@@ -19,20 +19,20 @@ use crate::graph::Graph;
 /// [`EngineOptions::pool`] and [`EngineOptions::on_caller`] names. The results have the same bits on any
 /// threads.
 ///
-/// Without such a call the threads are those of the rayon pool that the calling thread works for, and for
-/// other threads those of rayon's global pool. Unless the program configures the global pool itself, it has
-/// as many threads as the environment variable `RAYON_NUM_THREADS` says. Without the variable it has as many
-/// as [`std::thread::available_parallelism`] says at its first use: on Linux the CPUs that the process may
-/// run on (its affinity mask), but no more than the CPU quota of its cgroup (v2 `cpu.max`, v1
-/// `cpu.cfs_quota_us`), which is rounded down, though at least 1.
+/// Without such a call, a thread of a rayon pool uses that pool, and any other thread uses rayon's global
+/// pool. Unless the program configures the global pool itself, the environment variable `RAYON_NUM_THREADS`
+/// sets its size. Without the variable it has as many threads as [`std::thread::available_parallelism`]
+/// reports when it is first used. On Linux this is the number of CPUs that the process may run on (its
+/// affinity mask), but no more than the CPU quota of its cgroup (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), which
+/// is rounded down to at least 1.
 ///
 /// # Forked processes
-/// Threads do not survive `fork`, so a pool that the parent made is of no use in the child. In a process that
-/// was forked from one that has used this crate, the native backend loads models and runs passes on the
-/// calling thread alone, with the same results. There is one exception: an engine that the child itself loads
-/// with [`EngineOptions::threads`] has a new pool. A pool that is given to [`EngineOptions::pool`], and
-/// rayon's global pool, must not have been started by a parent that never used this crate: that cannot be
-/// seen from here, and the child would wait for ever.
+/// Threads do not survive `fork`, so the child cannot use a pool that the parent made. In the child of a
+/// process that has used this crate, the native backend loads models and runs passes on the calling thread
+/// alone, with the same results. There is one exception: an engine that the child itself loads with
+/// [`EngineOptions::threads`] has a new pool. If the parent never used this crate but started rayon's global
+/// pool, or a pool that the child gives to [`EngineOptions::pool`], the child waits forever: this crate
+/// cannot tell that such a pool has no threads.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct EngineOptions {
@@ -42,19 +42,19 @@ pub struct EngineOptions {
     threads: Threads,
 }
 
-/// Who shares the work of a pass.
+/// The threads that share the work of a pass.
 #[derive(Debug, Clone, Default)]
 enum Threads {
     #[default]
     Current,
     Caller,
-    /// A new pool of so many.
+    /// A new pool of this many threads.
     New(usize),
     Pool(Pool),
 }
 
 impl EngineOptions {
-    /// The native backend on rayon's global pool.
+    /// Default options: the native backend, on the threads described above.
     pub fn new() -> Self {
         Self::default()
     }
@@ -65,36 +65,38 @@ impl EngineOptions {
         self
     }
 
-    /// Chooses the arithmetic. Default: int8 if the checkpoint's weights are int8, else f32.
+    /// Chooses the precision. Default: [`ModelConfig::stored_precision`], which is int8 for a quantised model
+    /// and else f32.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
         self
     }
 
-    /// Leaves the linears, attentions and embeddings whose module path begins with one of these in f32, such
-    /// as `encoder.layer.0.`: besides those that the model itself keeps
-    /// ([`crate::QuantizationConfig::keep_f32`]).
+    /// Keeps linears, attentions and embeddings in f32 if their module path begins with one of these
+    /// prefixes, such as `encoder.layer.0.`. The modules that the model itself keeps in f32
+    /// ([`crate::QuantizationConfig::keep_f32`]) stay in f32 too.
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Runs on a pool of this many threads, made for this engine. All callers share them: with one thread,
-    /// two callers run one after the other, and [`EngineOptions::on_caller`] lets them run at the same time.
+    /// Runs on a new pool of this many threads. All callers of the engine share it: with one thread, two
+    /// callers run one after the other. [`EngineOptions::on_caller`] lets them run at the same time.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Threads::New(threads);
         self
     }
 
-    /// Runs on the caller's pool, which this process has made.
+    /// Runs on this pool, which the current process must have made.
     pub fn pool(mut self, pool: Arc<ThreadPool>) -> Self {
         self.threads = Threads::Pool(Pool::of_caller(pool));
         self
     }
 
-    /// Loads the model and runs each pass on the thread that asks for it, and on no other: no pool is made or
-    /// used, and as many passes run at once as there are callers. This is for programs with threads of their
-    /// own, such as the workers of a server. A lone pass takes longer than on several threads.
+    /// Loads the model and runs each pass on the calling thread alone. No pool is made or used, and as many
+    /// passes run at the same time as there are callers. This suits programs with threads of their own, such
+    /// as the workers of a server. Do not choose it for the latency of a single pass, which is shorter on
+    /// several threads.
     ///
     /// This holds for the native backend. Another backend may use threads of its own.
     pub fn on_caller(mut self) -> Self {
@@ -102,7 +104,7 @@ impl EngineOptions {
         self
     }
 
-    /// The threads, made if need be.
+    /// The threads that the options name; makes a pool if they ask for one.
     pub(super) fn place(&self) -> Result<Place> {
         match &self.threads {
             Threads::Current => Ok(Place::Current),
@@ -123,7 +125,7 @@ impl EngineOptions {
         }
     }
 
-    /// A backend with these weights.
+    /// Loads the chosen backend with these weights.
     pub(super) fn load(
         &self,
         config: &ModelConfig,

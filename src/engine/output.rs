@@ -1,8 +1,9 @@
-//! LOGITS: what a forward pass returns.
+//! LOGITS: the rows of numbers that a forward pass returns.
 
 use std::ops::Range;
 
-/// Rows of numbers: one per token, per sequence or per requested token, as the head says.
+/// Rows of numbers: one per token, per sequence or per requested token, depending on the head
+/// ([`Engine::row_unit`](crate::Engine::row_unit)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     pub(super) values: Vec<f32>,
@@ -33,8 +34,8 @@ impl Output {
         &self.values
     }
 
-    /// The first of these rows with a number that is NaN or infinite, counted from the start of the output,
-    /// and that number. Rows beyond the last are left out. Only
+    /// Finds the first row of this range that has a NaN or an infinity. Returns the row's index in the output
+    /// and the number. The part of the range beyond the last row is ignored. Only
     /// [`Engine::forward_any`](crate::Engine::forward_any) and
     /// [`Engine::forward_rows_any`](crate::Engine::forward_rows_any) return such rows.
     pub fn not_finite(&self, rows: Range<usize>) -> Option<(usize, f32)> {
