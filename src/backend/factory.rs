@@ -1,4 +1,4 @@
-//! MODEL -> BACKEND: how an engine gets the backend that its caller chose.
+//! MODEL -> BACKEND: how an engine loads the backend that its caller chose.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::format::WeightSource;
 use crate::graph::Graph;
 
-/// Loads models for one kind of [`Backend`]. [`crate::EngineOptions::backend`] takes one, from this crate or
-/// another.
+/// Loads models for one kind of [`Backend`]. Implement it to run models on a backend from another crate, and
+/// give it to [`crate::EngineOptions::backend`].
 ///
 /// ```
 /// use mobilebert::backend::{Backend, BackendFactory, LoadOptions, Request};
@@ -61,14 +61,14 @@ use crate::graph::Graph;
 /// # Ok::<(), mobilebert::Error>(())
 /// ```
 pub trait BackendFactory: Send + Sync + Debug {
-    /// The name of its backends: [`Backend::name`].
+    /// The name of its backends, as in [`Backend::name`].
     fn name(&self) -> &'static str;
 
     /// Makes a backend that runs `graph` with these weights.
     ///
     /// # Errors
-    /// Those of the weight source; [`crate::ErrorKind::Option`] for an option that the backend cannot follow;
-    /// [`crate::ErrorKind::Backend`] if the library or the device below fails.
+    /// The errors of the weight source, [`crate::ErrorKind::Option`] for an option that the backend does not
+    /// support, and [`crate::ErrorKind::Backend`] if the library or the device that it runs on fails.
     fn load(
         &self,
         graph: Graph,
@@ -77,20 +77,22 @@ pub trait BackendFactory: Send + Sync + Debug {
     ) -> Result<Box<dyn Backend>>;
 }
 
-/// What an engine asks of a backend that it loads.
+/// The options that an engine passes to the backend that it loads.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LoadOptions<'a> {
-    /// The arithmetic that the caller asked for. `None` leaves it to the backend, which may go by `stored`.
+    /// The precision that the caller asked for. `None` leaves the choice to the backend, which may follow
+    /// `stored`.
     pub precision: Option<Precision>,
-    /// The arithmetic that the stored weights are meant for: int8 if the model is quantised, else f32.
+    /// The precision that the stored weights are meant for: int8 if the model is quantised, else f32.
     pub stored: Precision,
-    /// The nodes whose names begin with one of these stay in f32, as the model or the caller asks.
+    /// Nodes whose name begins with one of these prefixes stay in f32. The model and the caller both add to
+    /// the list.
     pub keep_f32: &'a [String],
 }
 
 impl Default for LoadOptions<'_> {
-    /// Weights stored in f32, and no wishes.
+    /// Weights stored in f32, no requested precision, and nothing to keep in f32.
     fn default() -> Self {
         Self { precision: None, stored: Precision::F32, keep_f32: &[] }
     }

@@ -14,16 +14,18 @@ use crate::graph::{Graph, Node, RowUnit};
 use crate::profile::{OpInfo, Profiler};
 use crate::text::Batch;
 
-/// The arithmetic of a backend's linears.
+/// The number formats of a backend's linears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
     /// Single precision.
     F32,
-    /// Weights and rows of linears rounded to bf16, sums and everything else in f32: half the memory of f32,
-    /// and faster on CPUs with bf16 products. Differs between instruction sets in the last bits.
+    /// The weights and the input rows of linears are rounded to bf16; sums and everything else are in f32. It
+    /// takes half the memory of f32 and is faster on CPUs with bf16 products. The results differ between
+    /// instruction sets in the last bits.
     Bf16,
-    /// Int8 weights and activations, exact sums: the same bits on every machine.
+    /// Weights and activations are in int8 and sums are exact, so the results have the same bits on every
+    /// machine.
     Int8,
 }
 
@@ -50,36 +52,37 @@ impl FromStr for Precision {
     }
 }
 
-/// A loaded model, ready to run. Implementations keep per-call state on the stack or in a checked-out
-/// scratch, so one backend serves any number of threads.
+/// A loaded model, ready to run. One backend serves any number of threads at the same time, so an
+/// implementation keeps the state of a pass on the stack or in memory that the pass takes out of a shared
+/// store.
 pub trait Backend: Send + Sync {
-    /// The name that `--backend` takes.
+    /// The name of the backend, as the command's option `--backend` takes it.
     fn name(&self) -> &'static str;
 
-    /// The graph it runs.
+    /// The graph that it runs.
     fn graph(&self) -> &Graph;
 
-    /// The arithmetic of its linears.
+    /// The precision of its linears.
     fn precision(&self) -> Precision {
         Precision::F32
     }
 
-    /// What does the arithmetic: an instruction set, a library.
+    /// The name of what computes: an instruction set or a library.
     fn kernel(&self) -> &str;
 
-    /// Multiply-adds that one thread of this machine can do at this precision, in 10^9 a second, measured
-    /// now; 0 if this backend cannot measure it.
+    /// Measures how many multiply-adds one thread of this machine can do at this precision, in 10^9 a second;
+    /// 0 if this backend cannot measure it.
     fn measure_peak_gmacs(&self) -> f64 {
         0.0
     }
 
-    /// The operations that profiles refer to by index; empty if this backend does not record.
+    /// The operations that profiles refer to by index; empty if this backend does not record profiles.
     fn ops(&self) -> &[OpInfo] {
         &[]
     }
 
-    /// Bytes of memory for intermediate values that are kept for the next passes. Memory that a pass is using
-    /// now does not count.
+    /// Bytes of memory for intermediate values that are kept for the next passes. The memory that a pass is
+    /// using now does not count.
     fn arena_bytes(&self) -> usize {
         0
     }
@@ -87,19 +90,19 @@ pub trait Backend: Send + Sync {
     /// Frees the memory that [`Backend::arena_bytes`] counts. The next passes allocate it again.
     fn trim(&self) {}
 
-    /// A backend for the first nodes of this one's graph, such as an encoder without its head, over the same
-    /// weights in memory. `None` if this backend cannot share them.
+    /// A backend for the first nodes of this one's graph, such as an encoder without its head. It shares the
+    /// weights in memory with this one. `None` if this backend cannot share them.
     fn prefix(&self, _graph: &Graph) -> Option<Box<dyn Backend>> {
         None
     }
 
-    /// Runs the graph and returns the last value, row-major.
+    /// Runs the graph and returns its output, row-major.
     ///
-    /// The batch has been checked: ids, types and lengths are within the model's tables, and requested rows
-    /// exist.
+    /// The caller has checked the request ([`crate::check_request`]): ids, types and lengths are
+    /// within the model's tables, and requested rows exist.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Backend`] if the library below fails.
+    /// [`crate::ErrorKind::Backend`] if the library or the device that it runs on fails.
     fn run(&self, request: &Request<'_>) -> Result<Vec<f32>>;
 }
 
@@ -111,19 +114,19 @@ pub struct Request<'a> {
     /// Token rows (indices into [`Batch::ids`]) that [`crate::graph::Rows::Requested`] keeps; `None` keeps
     /// all.
     pub rows: Option<&'a [usize]>,
-    /// Sees every node's output as it is produced.
+    /// Receives the output of every node.
     pub observer: Option<&'a dyn Observer>,
     /// Records when each of [`Backend::ops`] ran.
     pub profiler: Option<&'a Profiler>,
 }
 
 impl<'a> Request<'a> {
-    /// A plain forward pass.
+    /// A forward pass over all rows, without observer and profiler.
     pub fn new(batch: &'a Batch) -> Self {
         Self { batch, rows: None, observer: None, profiler: None }
     }
 
-    /// Number of rows that `graph` gives for it.
+    /// Number of rows that `graph` returns for this request.
     pub fn output_rows(&self, graph: &Graph) -> usize {
         match (graph.row_unit(), self.rows) {
             (RowUnit::Sequence, _) => self.batch.sequences(),
@@ -133,8 +136,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Receives intermediate values, for goldens, layer-by-layer comparison and debugging.
+/// Receives intermediate values, for tests, comparisons of two backends and debugging.
 pub trait Observer: Sync {
-    /// Called after each node with its output, row-major, `node.width` columns.
+    /// Called once for each node of the graph, in order, with its output: row-major, `node.width` columns.
     fn observe(&self, node: &Node, output: &[f32]);
 }

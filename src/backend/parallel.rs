@@ -1,9 +1,9 @@
-//! Which threads work: those of a rayon pool, or the calling thread alone.
+//! The threads that work on a pass: those of a rayon pool, or the calling thread alone.
 //!
-//! Threads do not survive `fork`. A child that hands work to a pool of its parent waits for ever, because the
-//! threads that would do it exist in the parent only. So every pool is remembered together with its process,
-//! and elsewhere the calling thread does all the work. It does the same work in the same order, so the
-//! results have the same bits.
+//! Threads do not survive `fork`. A child that hands work to a pool of its parent waits forever, because the
+//! threads that would do it exist in the parent only. So each pool is stored together with the process that
+//! made it, and in any other process the calling thread does all the work. It does the same work in the same
+//! order, so the results have the same bits.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 thread_local! {
-    /// Whether this thread is to work alone.
+    /// Whether this thread must work alone.
     static ALONE: Cell<bool> = const { Cell::new(false) };
-    /// The process that made this thread for a pool of ours, else 0.
+    /// The process that made this thread for a pool of this crate; 0 for all other threads.
     static WORKER_OF: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The first process that used a pool which is not ours, of this process and those it was forked from; 0
-/// before.
+/// The first process, among this one and its ancestors, that used a pool that this crate did not make. 0
+/// until there is one.
 static FIRST: AtomicU32 = AtomicU32::new(0);
 
-/// This process, or the same number always where there is no `fork`.
+/// The id of this process. It is always the same number on systems without `fork`.
 pub(crate) fn process() -> u32 {
     if cfg!(unix) { std::process::id() } else { 1 }
 }
 
-/// Whether the threads of rayon's global pool, and of pools that callers made, may have stayed behind in
-/// another process.
+/// Whether the threads of rayon's global pool, and of pools that callers made, may belong to the parent
+/// process.
 fn forked() -> bool {
     let me = process();
     match FIRST.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed) {
@@ -37,7 +37,7 @@ fn forked() -> bool {
     }
 }
 
-/// Whether the calling thread is to do all the work, so that nothing may be handed to rayon.
+/// Whether the calling thread must do all the work, so that nothing may be handed to rayon.
 fn alone() -> bool {
     ALONE.get()
         || match WORKER_OF.get() {
@@ -46,17 +46,17 @@ fn alone() -> bool {
         }
 }
 
-/// Threads that share the work: those of rayon's current pool, or the calling thread alone.
+/// Number of threads that share the work: those of rayon's current pool, or 1 for the calling thread alone.
 pub(crate) fn threads() -> usize {
     if alone() { 1 } else { rayon::current_num_threads() }
 }
 
-/// Both results, side by side if there are threads for it.
+/// Runs both functions, in parallel if there are threads for it.
 pub(crate) fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     if threads() == 1 { (a(), b()) } else { rayon::join(a, b) }
 }
 
-/// The result for each item, in order, side by side if there are threads for it.
+/// Applies `f` to each item, in parallel if there are threads for it, and returns the results in order.
 pub(crate) fn map<T: Send, U: Send>(items: Vec<T>, f: impl Fn(T) -> U + Send + Sync) -> Vec<U> {
     use rayon::prelude::*;
     if threads() == 1 { items.into_iter().map(f).collect() } else { items.into_par_iter().map(f).collect() }
@@ -79,7 +79,7 @@ fn on_caller<R>(work: impl FnOnce() -> R) -> R {
 pub(crate) enum Place {
     /// The calling thread alone.
     Caller,
-    /// The pool that the calling thread works for, or else rayon's global one.
+    /// The pool that the calling thread belongs to, or rayon's global pool for other threads.
     Current,
     /// A pool.
     Pool(Pool),
@@ -98,7 +98,7 @@ impl Place {
         }
     }
 
-    /// How many threads these are now.
+    /// The current number of these threads.
     pub(crate) fn threads(&self) -> usize {
         match self {
             Place::Current => threads(),
@@ -108,18 +108,18 @@ impl Place {
     }
 }
 
-/// A pool and the process that its threads are in.
+/// A pool and the process that its threads belong to.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     /// `None` only while it is dropped.
     threads: Option<Arc<ThreadPool>>,
     process: u32,
-    /// Whether this crate made it, so that `process` is surely right.
+    /// Whether this crate made the pool, so that `process` is known to be right.
     ours: bool,
 }
 
 impl Pool {
-    /// A pool of so many threads.
+    /// Makes a pool of this many threads.
     pub(crate) fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let process = process();
         let builder = ThreadPoolBuilder::new().num_threads(threads);
@@ -127,7 +127,7 @@ impl Pool {
         Ok(Self { threads: Some(Arc::new(pool)), process, ours: true })
     }
 
-    /// A caller's pool, which this process should have made.
+    /// Takes a caller's pool, which this process should have made.
     pub(crate) fn of_caller(pool: Arc<ThreadPool>) -> Self {
         Self { threads: Some(pool), process: process(), ours: false }
     }
@@ -141,7 +141,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // To end threads is to lock what they sleep on, and one that stayed behind may have held it.
+        // Dropping a pool locks what its threads sleep on. A thread of the parent may have held that lock at
+        // the moment of the fork, and then nobody releases it here.
         if self.alive().is_none() {
             std::mem::forget(self.threads.take());
         }

@@ -1,14 +1,15 @@
-//! Two profiles compared: which operations became slower or faster, beyond noise and drift.
+//! Compares two profiles and finds the operations that became slower or faster beyond noise and drift.
 
 use serde::Serialize;
 
 use super::report::Profile;
 use super::statistics::median;
 
-/// Chance of any false alarm among all operations.
+/// Probability of at least one false alarm among all operations.
 const FAMILY_ERROR: f64 = 0.01;
 
-/// Changes below this are not reported, however certain: layout and alignment move an operation as much.
+/// Smaller changes are not reported, however certain they are, because code layout and alignment cause
+/// changes of this size.
 const LEAST_CHANGE: f64 = 0.02;
 
 /// An operation whose time changed.
@@ -21,28 +22,29 @@ pub struct Change {
     pub before_us: f64,
     /// Median microseconds after.
     pub after_us: f64,
-    /// `after / before`, with the drift that all operations share taken out.
+    /// `after / before`, divided by the drift that all operations share.
     pub ratio: f64,
-    /// Probability of such a difference without a change (Mann-Whitney U, two-sided).
+    /// Probability of a difference this large if nothing had changed (Mann-Whitney U test, two-sided).
     pub p_value: f64,
 }
 
-/// What changed from one profile to another.
+/// The differences between two profiles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Diff {
     /// `after / before` of the median wall time.
     pub wall_ratio: f64,
-    /// Median of all operations' ratios: a machine that became slower as a whole.
+    /// Median of the ratios of all operations. It shows a machine that became slower or faster as a whole.
     pub drift: f64,
-    /// Operations that changed, largest change first.
+    /// The operations that changed, largest change first.
     pub changes: Vec<Change>,
-    /// Operations that only one profile has.
+    /// Names of the operations that only one profile has.
     pub unmatched: Vec<String>,
 }
 
-/// Compares operations by name. A change is reported if a rank test over the passes, corrected for the number
-/// of operations (Bonferroni), leaves a chance below 1 % of any false alarm, and if it is at least 2 %.
+/// Compares operations by name. A change is reported if it is at least 2 % and significant: a rank test over
+/// the passes, corrected for the number of operations (Bonferroni), keeps the probability of any false alarm
+/// below 1 %.
 pub fn diff(before: &Profile, after: &Profile) -> Diff {
     let matched: Vec<_> = before
         .ops
@@ -79,7 +81,7 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
     Diff { wall_ratio, drift, changes, unmatched: only_before.chain(only_after).cloned().collect() }
 }
 
-/// Two-sided p-value of the Mann-Whitney U test in its normal approximation with tie correction.
+/// Two-sided p-value of the Mann-Whitney U test, by its normal approximation with tie correction.
 fn mann_whitney(a: &[f64], b: &[f64]) -> f64 {
     let (n, m) = (a.len() as f64, b.len() as f64);
     if a.is_empty() || b.is_empty() {
@@ -133,7 +135,7 @@ mod tests {
     const OPS: usize = 300;
     const PASSES: usize = 60;
 
-    /// Times with 3 % noise, a slow-down of some passes and a drift, from a small generator.
+    /// Pseudo-random times with 3 % noise, some passes that are slower as a whole, and a drift.
     fn profile(seed: u64, drift: f64, slowed: Option<(usize, f64)>) -> Profile {
         let mut state = seed;
         let mut uniform = || {

@@ -1,7 +1,8 @@
-//! Where the time goes: spans of operations, recorded by a backend and folded afterwards.
+//! Shows where the time of a forward pass goes. A backend records the spans of its operations, and they are
+//! summed up afterwards.
 //!
-//! Recording is data first ([`Profiler`], [`Event`]), presentation second ([`Report`],
-//! [`trace`](Profiler::trace_json), [`diff`]). A backend that is not given a profiler pays one branch per
+//! Recording ([`Profiler`], [`Event`]) is separate from presentation ([`Report`],
+//! [`trace`](Profiler::trace_json), [`diff`]). Without a profiler, recording costs a backend one branch per
 //! operation.
 
 mod diff;

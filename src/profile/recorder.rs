@@ -1,26 +1,26 @@
-//! What happened when: one event per operation, block of rows and thread.
+//! Records events: one for each operation on each block of rows, with its time and thread.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of work that profiles are folded by.
+/// The kind of work that an operation does. Reports have a row for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OpKind {
     /// Word, position and segment embeddings.
     Embedding,
-    /// A linear with everything fused behind it.
+    /// A linear with everything that is fused with it.
     Linear,
-    /// Scores, softmax and values.
+    /// Attention: scores, softmax and the weighted sum of values.
     Attention,
-    /// Keys and values brought into the order that attention reads.
+    /// Packing of keys and values into the order that attention reads.
     Pack,
-    /// f32 rows to int8 rows.
+    /// Quantisation of f32 rows.
     Quantize,
-    /// Rows picked for a head.
+    /// Selection of rows for a head.
     Select,
     /// Waiting for other threads.
     Barrier,
@@ -35,15 +35,15 @@ pub struct OpInfo {
     pub kind: OpKind,
     /// Encoder layer; `None` for embeddings and heads.
     pub layer: Option<usize>,
-    /// Inner and outer size of a linear, or heads and head size of an attention; `[0, 0]` otherwise.
+    /// Inputs and outputs of a linear, or heads and head size of an attention; `[0, 0]` for other kinds.
     pub shape: [usize; 2],
     /// The kernel that computes it.
     pub kernel: String,
-    /// Bytes of weights it reads.
+    /// Bytes of weights that it reads.
     pub weight_bytes: usize,
 }
 
-/// One stretch of work.
+/// One span of work: an operation on one block of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// Index of the operation in the plan.
@@ -60,14 +60,15 @@ pub struct Event {
     pub end_ns: u64,
 }
 
-/// Collects events of forward passes. Each thread has a lane of its own, so recording does not contend.
+/// Collects the events of forward passes. Each thread writes to a lane of its own, so threads do not wait for
+/// each other.
 #[derive(Debug)]
 pub struct Profiler {
     origin: Instant,
     lanes: Vec<Mutex<Vec<Event>>>,
 }
 
-/// Lanes of a profiler; threads beyond share them.
+/// Lanes of a profiler. If there are more threads, some share a lane.
 const LANES: usize = 64;
 
 impl Default for Profiler {
@@ -82,12 +83,13 @@ impl Profiler {
         Self { origin: Instant::now(), lanes: (0..LANES).map(|_| Mutex::new(Vec::new())).collect() }
     }
 
-    /// The time to give to [`Profiler::record`] as a start.
+    /// The current time, as [`Profiler::record`] takes it for a start.
     pub fn now(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Records work that began at `start_ns` and ends now, and returns the end: the next operation's start.
+    /// Records work that began at `start_ns` and ends now. Returns the end, which is the start of the next
+    /// operation.
     pub fn record(&self, op: usize, thread: usize, rows: usize, macs: u64, start_ns: u64) -> u64 {
         let end_ns = self.now();
         let event = Event { op: op as u32, thread: thread as u32, rows: rows as u32, macs, start_ns, end_ns };
@@ -95,7 +97,7 @@ impl Profiler {
         end_ns
     }
 
-    /// All events so far, by start; the profiler is empty afterwards.
+    /// Takes all events out of the profiler, sorted by start.
     pub fn take(&self) -> Vec<Event> {
         let lanes = self.lanes.iter().map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner));
         let mut events: Vec<Event> = lanes.flat_map(|mut lane| std::mem::take(&mut *lane)).collect();
@@ -103,7 +105,7 @@ impl Profiler {
         events
     }
 
-    /// Events as a Chrome trace (chrome://tracing, Perfetto): one complete event for each, one row for each
+    /// Converts events to a Chrome trace, which chrome://tracing and Perfetto show with one row for each
     /// thread.
     pub fn trace_json(ops: &[OpInfo], events: &[Event]) -> serde_json::Value {
         let event = |e: &Event| {

@@ -1,4 +1,4 @@
-//! Events folded by operation, kind and layer.
+//! Sums events up by operation, kind and layer.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::recorder::{Event, OpInfo, OpKind};
 use super::statistics::median;
 
-/// Several forward passes of one plan: what `--json` writes and `profile diff` reads.
+/// The measurements of several forward passes of one plan. `mobilebert profile --json` writes it and `profile
+/// diff` reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    /// Threads that computed.
+    /// Number of threads that computed.
     pub threads: usize,
     /// Tokens of each pass.
     pub tokens: usize,
@@ -29,7 +30,7 @@ pub struct OpProfile {
     /// What it is.
     #[serde(flatten)]
     pub info: OpInfo,
-    /// Stretches of work in one pass: blocks of rows.
+    /// Number of events in one pass, one for each block of rows.
     pub count: f64,
     /// Multiply-adds in one pass.
     pub macs: f64,
@@ -38,7 +39,8 @@ pub struct OpProfile {
 }
 
 impl Profile {
-    /// Folds the events of each pass. `passes`: wall time in nanoseconds and events.
+    /// Sums up the events of each pass by operation. `passes` has the wall time in nanoseconds and the events
+    /// of each pass.
     pub fn new(
         ops: &[OpInfo],
         threads: usize,
@@ -61,7 +63,7 @@ impl Profile {
         Self { threads, tokens, peak_gmacs, wall_ns, ops: folded }
     }
 
-    /// Medians over the passes, folded.
+    /// Sums up the operations by kind and by layer, with the medians over the passes.
     pub fn report(&self) -> Report {
         let available = median(&self.wall_ns) * self.threads as f64;
         let row = |name: String, kernel: String, ops: &[&OpProfile]| {
@@ -117,33 +119,33 @@ impl Profile {
     }
 }
 
-/// One line of a report. Times are medians of passes, summed over threads.
+/// One line of a report. Times are summed over threads, and then the median over the passes is taken.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    /// Operation, kind and shape, or layer.
+    /// Name of the operation, kind and shape, or layer.
     pub name: String,
-    /// Kernel; empty where several are folded.
+    /// Name of the kernel; empty if the row sums up several.
     pub kernel: String,
-    /// Stretches of work in a pass.
+    /// Number of events in a pass.
     pub count: f64,
-    /// Microseconds.
+    /// Time in microseconds.
     pub us: f64,
-    /// Of the time of all threads.
+    /// Share of the time of all threads.
     pub share: f64,
-    /// 10^9 multiply-adds a second and thread.
+    /// Multiply-adds of one thread, in 10^9 a second.
     pub gmacs: f64,
-    /// Of the machine's measured peak.
+    /// Share of the machine's measured peak.
     pub of_peak: f64,
-    /// Bytes of weights read.
+    /// Bytes of weights that are read.
     pub weight_bytes: usize,
 }
 
-/// A profile, folded.
+/// A profile, summed up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// Median wall time of a pass in microseconds.
     pub wall_us: f64,
-    /// Threads that computed.
+    /// Number of threads that computed.
     pub threads: usize,
     /// Tokens of each pass.
     pub tokens: usize,

@@ -1,8 +1,8 @@
-//! Summaries of repeated measurements.
+//! Summarises repeated measurements.
 
 use serde::Serialize;
 
-/// Percentiles and moments of samples, in the samples' unit.
+/// Percentiles, mean and standard deviation of samples, in the unit of the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -16,19 +16,19 @@ pub struct Summary {
     pub std: f64,
     /// Median.
     pub p50: f64,
-    /// 90 % are not above.
+    /// 90th percentile.
     pub p90: f64,
-    /// 95 % are not above.
+    /// 95th percentile.
     pub p95: f64,
-    /// 99 % are not above.
+    /// 99th percentile.
     pub p99: f64,
     /// Largest.
     pub max: f64,
 }
 
 impl Summary {
-    /// Distance of the quartiles relative to the median: how noisy the machine was. One outlier does not move
-    /// it.
+    /// The distance between the quartiles, relative to the median. It shows how noisy the machine was, and a
+    /// single outlier does not change it.
     pub fn spread(samples: &[f64]) -> f64 {
         let sorted = sorted(samples);
         let median = percentile(&sorted, 0.5);
@@ -36,7 +36,7 @@ impl Summary {
     }
 }
 
-/// Summarises samples; `None` without any.
+/// Summarises samples; `None` if there are none.
 pub fn summarize(samples: &[f64]) -> Option<Summary> {
     let sorted = sorted(samples);
     let (&min, &max) = (sorted.first()?, sorted.last()?);
@@ -54,7 +54,7 @@ pub(super) fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// Linear between the nearest ranks; 0 without samples.
+/// A percentile, interpolated linearly between the nearest ranks; 0 if there are no samples.
 pub(super) fn percentile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let rank = q * last as f64;

@@ -1,7 +1,7 @@
-//! How far numbers are from those that they stand for.
+//! Measures how far numbers are from the reference that they approximate.
 
-/// Sums over pairs of a number and the reference it approximates; `add` may be called with one part after
-/// another.
+/// Sums over pairs of a reference and a number that approximates it. [`Deviation::add`] may be called for one
+/// part of the numbers after another.
 ///
 /// ```
 /// use mobilebert::quant::Deviation;
@@ -22,7 +22,7 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// Adds pairs.
+    /// Adds pairs of numbers at the same index.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -36,18 +36,18 @@ impl Deviation {
         }
     }
 
-    /// Signal to quantisation noise ratio in decibels: `10 log10(sum of r^2 / sum of (f - r)^2)`. Infinite if
-    /// nothing differs; 6 dB are a bit.
+    /// Signal to quantisation noise ratio in decibels: `10 log10(sum of r^2 / sum of (f - r)^2)`. It is
+    /// infinite if nothing differs, and one bit more of precision adds 6 dB.
     pub fn sqnr_db(&self) -> f64 {
         if self.noise == 0.0 { f64::INFINITY } else { 10.0 * (self.signal / self.noise).log10() }
     }
 
-    /// Norm of the differences over the norm of the reference; 0 if nothing differs.
+    /// Norm of the differences divided by the norm of the reference; 0 if nothing differs.
     pub fn relative_error(&self) -> f64 {
         if self.noise == 0.0 { 0.0 } else { (self.noise / self.signal).sqrt() }
     }
 
-    /// Largest difference.
+    /// Largest absolute difference.
     pub fn max_abs_error(&self) -> f64 {
         self.max_abs
     }

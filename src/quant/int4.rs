@@ -1,19 +1,20 @@
-//! Weights of 4 bits in storage that are int8 in computation, exactly: `weight = q * multiplier * scale`,
-//! where `q * multiplier` fits int8.
+//! Weights that are stored in 4 bits and expand exactly to int8: `weight = q * multiplier * scale`, where `q
+//! * multiplier` fits int8.
 
 use rayon::prelude::*;
 
-/// Neighbouring columns of a row that share a multiplier.
+/// Number of neighbouring columns of a row that share a multiplier.
 pub const GROUP: usize = 32;
 
-/// Largest multiplier: times the largest 4-bit weight, 7, it is 126.
+/// Largest multiplier. Its product with the largest 4-bit weight, 7, is 126.
 pub const MAX_MULTIPLIER: u8 = 18;
 
 /// Largest magnitude of a 4-bit weight. -8 is left out, as -128 is of int8.
 const MAX: f32 = 7.0;
 
-/// A matrix in 4 bits: element `[r, c]` is `q * multipliers[r, c / 32] * scales[r]`, where `q` in -7..=7 is
-/// the lower half of byte `[r, c / 2]` for even columns and the upper half for odd ones, in two's complement.
+/// A matrix in 4 bits. The element `[r, c]` is `q * multipliers[r, c / 32] * scales[r]`, where `q` is in
+/// -7..=7 and stored in two's complement: in the lower half of byte `[r, c / 2]` for even columns, in the
+/// upper half for odd columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Int4 {
     /// `[rows, ceil(columns / 2)]`, row-major. The upper half after an odd last column is 0.
@@ -24,10 +25,10 @@ pub struct Int4 {
     pub scales: Vec<f32>,
 }
 
-/// Quantises each row to 4 bits, with the scale and the multipliers that have the least squared error of
-/// those that are tried: 16 scales, the multipliers of each group that clip nothing down to about half of
-/// that, and then the scale that fits the rounded numbers best. The same numbers give the same bits on all
-/// machines, for any number of threads.
+/// Quantises each row to 4 bits. A search tries 16 scales for each row; for each scale and group it tries the
+/// smallest multiplier that clips nothing and those down to half of it. Then it fits the scale to the rounded
+/// numbers. The scale and the multipliers with the least squared error are chosen. The same numbers give the
+/// same bits on all machines and for any number of threads.
 ///
 /// ```
 /// use mobilebert::quant::{expand_int4, quantize_rows_int4};
@@ -57,8 +58,8 @@ pub fn quantize_rows_int4(values: &[f32], columns: usize) -> Int4 {
     all
 }
 
-/// The int8 values of [`Int4`]'s nibbles and multipliers: with the same scales, the same weights. All
-/// multipliers have to be in 1..=18, and no nibble -8.
+/// Expands the nibbles and multipliers of an [`Int4`] to int8 values, which are the same weights with the
+/// same scales. All multipliers have to be in 1..=18, and no nibble may be -8.
 pub fn expand_int4(nibbles: &[u8], multipliers: &[u8], columns: usize) -> Vec<i8> {
     let columns = columns.max(1);
     let rows = nibbles.len() / columns.div_ceil(2);
@@ -89,20 +90,20 @@ fn high(byte: u8) -> i8 {
     byte as i8 >> 4
 }
 
-/// How a row is quantised.
+/// The scale and the multipliers of a row.
 struct Row {
     scale: f32,
     multipliers: Vec<u8>,
 }
 
-/// Columns that share a multiplier, in units of the row's smallest scale that clips nothing; zeros behind the
-/// last column.
+/// Columns that share a multiplier, in units of the row's smallest scale that clips nothing. A short last
+/// group is filled up with zeros.
 type Group = [f32; GROUP];
 
 fn quantize_row(row: &[f32]) -> Row {
     let largest = |values: &[f32]| values.iter().fold(0.0f32, |max, v| max.max(v.abs()));
     let unit = largest(row) / (MAX * f32::from(MAX_MULTIPLIER));
-    // As with int8: rows this small do not matter beside any other.
+    // As with int8, a row this small does not matter beside any other.
     if unit < f32::MIN_POSITIVE {
         return Row { scale: 1.0, multipliers: vec![1; row.len().div_ceil(GROUP)] };
     }
@@ -118,7 +119,7 @@ fn quantize_row(row: &[f32]) -> Row {
     for percent in (70..100u8).rev().step_by(2) {
         best = best.or(Choice::new(&groups, f32::from(percent) / 100.0));
     }
-    // The best scale for these roundings may have better ones again.
+    // The fitted scale changes the roundings, so fitting it again may help.
     for _ in 0..2 {
         best = match best.fit(&groups) {
             Some(scale) => best.or(Choice::new(&groups, scale)),
@@ -131,7 +132,7 @@ fn quantize_row(row: &[f32]) -> Row {
     Row { scale: unit * best.scale, multipliers: best.multipliers }
 }
 
-/// Multipliers for a scale, and what they cost.
+/// A scale, the best multipliers for it, and their squared error.
 struct Choice {
     scale: f32,
     multipliers: Vec<u8>,
@@ -142,7 +143,7 @@ impl Choice {
     fn new(groups: &[(Group, f32)], scale: f32) -> Self {
         let (mut multipliers, mut error) = (Vec::with_capacity(groups.len()), 0.0);
         for (group, largest) in groups {
-            // From the least multiplier that clips nothing down: clipping to about half pays at most.
+            // Tries smaller multipliers than the smallest that clips nothing, down to half of it.
             let most = (largest / (MAX * scale)).ceil().clamp(1.0, f32::from(MAX_MULTIPLIER)) as u8;
             let mut best = (most, squared_error(group, scale * f32::from(most)));
             for multiplier in (most.div_ceil(2)..most).rev() {
@@ -157,7 +158,7 @@ impl Choice {
         Self { scale, multipliers, error }
     }
 
-    /// The one that costs less; of equals, the first.
+    /// The choice with the smaller error; if they are equal, `self`.
     fn or(self, other: Self) -> Self {
         if other.error < self.error { other } else { self }
     }
@@ -190,8 +191,8 @@ fn squared_error(group: &Group, step: f32) -> f32 {
     sums.iter().sum()
 }
 
-/// The nearest number in -7..=7, half to even. Adding 1.5 * 2^23 and taking it away again rounds, in a tenth
-/// of the time that `round_ties_even` takes where it is a call.
+/// The nearest integer in -7..=7, half to even. Adding and subtracting 1.5 * 2^23 rounds in a tenth of the
+/// time of `round_ties_even` on CPUs where that is a function call.
 fn rounded(value: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     (value.clamp(-MAX, MAX) + ROUND) - ROUND
@@ -266,8 +267,8 @@ mod tests {
         {
             assert_eq!((rounded(value), rounded(-value)), (nearest, -nearest), "{value}");
         }
-        // All but two numbers are whole multiples of 18, so nothing is gained by another step; those two are
-        // half of one.
+        // All but two numbers are whole multiples of 18, so no other step is better; those two are half of a
+        // step.
         let mut row = [0.0; GROUP];
         for (i, value) in row.iter_mut().enumerate() {
             *value = (i % 15) as f32 * 18.0 - 126.0;
@@ -287,8 +288,8 @@ mod tests {
         assert_eq!((short.scales, short.multipliers), (long.scales, long.multipliers));
         assert_eq!(short.nibbles, long.nibbles[..17]);
         assert_eq!(short.nibbles[16] >> 4, 0);
-        // 8 is four times 2. A multiplier of 1 would clip it for the sake of small numbers, and there are
-        // none.
+        // 8 is four times 2. A multiplier of 1 would clip it in favour of small numbers, of which this group
+        // has none.
         let values: Vec<f32> = (0..32).map(|i| (i % 15) as f32 * 18.0 - 126.0).chain([8.0]).collect();
         assert_eq!(quantize_rows_int4(&values, 33).multipliers, [18, 2]);
     }
@@ -313,7 +314,7 @@ mod tests {
         let found = weights(&quantize_rows_int4(&values, columns), columns);
         let noise: f32 = values[..32].iter().zip(&found).map(|(v, f)| (v - f).powi(2)).sum();
         let signal: f32 = values[..32].iter().map(|v| v * v).sum();
-        // With one step for the whole row all of these would be 0.
+        // With one step size for the whole row, all of these numbers would become 0.
         assert!(noise < 0.02 * signal, "{noise} of {signal}");
     }
 
@@ -331,7 +332,7 @@ mod tests {
             error(&unclipped.collect::<Vec<_>>()),
             error(&weights(&quantize_rows_int4(&values, columns), columns)),
         );
-        // One f32 scale for each group, which would take four times the space, against a byte.
+        // `unclipped` has one f32 scale for each group, which takes four times the space of a multiplier.
         let db = 10.0 * (unclipped / found).log10();
         assert!(db > 0.3, "{db}");
     }

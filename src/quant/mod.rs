@@ -1,5 +1,5 @@
-//! NUMBERS -> SCALES: the int8 scheme of weights, its 4-bit storage, and what they cost. Scalar arithmetic on
-//! slices, no I/O.
+//! NUMBERS -> SCALES: how weights are quantised to int8 and to 4 bits, and how large the errors are. It is
+//! scalar arithmetic on slices, without I/O.
 
 mod deviation;
 mod int4;
@@ -14,7 +14,7 @@ pub use int4::{GROUP, Int4, MAX_MULTIPLIER, expand_int4, quantize_rows_int4};
 /// Largest magnitude of a quantised weight. -128 is left out, so that the range is symmetric.
 pub const MAX: f32 = 127.0;
 
-/// Bits of a stored weight. The arithmetic is in int8 with both.
+/// Bits of a stored weight. The engine computes in int8 with both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Bits {
     /// See [`quantize_rows`].
@@ -25,7 +25,7 @@ pub enum Bits {
 }
 
 impl Bits {
-    /// What weights of that size are called: `int8` or `int4`.
+    /// The name of weights of this size: `int8` or `int4`.
     pub fn name(self) -> &'static str {
         match self {
             Bits::Eight => "int8",
@@ -46,20 +46,21 @@ impl std::str::FromStr for Bits {
     }
 }
 
-/// How the scale of a row is chosen.
+/// The rule that chooses the scale of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Scales {
-    /// `max|row| / 127`: no value is clipped.
+    /// `max|row| / 127`, which clips no value.
     #[default]
     Max,
-    /// Of 49 scales, that one times 1 to 0.98 in steps of 0.001 and on to 0.7 in steps of 0.01, the one with
-    /// the least squared error; of equals, the largest.
+    /// The scale with the least squared error among 49 candidates. They are `max|row| / 127` times 1 to 0.98
+    /// in steps of 0.001, and times 0.97 to 0.7 in steps of 0.01. If several have the same error, the largest
+    /// is chosen. The result is never worse than with [`Scales::Max`], but the search takes longer.
     LeastError,
 }
 
 impl Scales {
-    /// The name on command lines.
+    /// The name of the rule on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Scales::Max => "max",
@@ -77,8 +78,8 @@ impl std::str::FromStr for Scales {
     }
 }
 
-/// Symmetric int8 with one scale per row: `scale = max|row| / 127`, `q = round(v / scale)` half to even. A
-/// row of zeros gets scale 1.
+/// Quantises symmetrically to int8 with one scale per row: `scale = max|row| / 127`, `q = round(v / scale)`,
+/// half to even. A row of zeros gets the scale 1.
 ///
 /// Returns the values, row-major, and one scale a row.
 ///
@@ -91,7 +92,8 @@ pub fn quantize_rows(values: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
     quantize_rows_with(values, columns, Scales::Max)
 }
 
-/// As [`quantize_rows`], with scales chosen by a rule. Values beyond `127 * scale` become 127 or -127.
+/// Quantises like [`quantize_rows`], with scales chosen by the given rule. Values beyond `127 * scale` become
+/// 127 or -127.
 pub fn quantize_rows_with(values: &[f32], columns: usize, scales: Scales) -> (Vec<i8>, Vec<f32>) {
     let rows = values.chunks_exact(columns.max(1));
     let scales: Vec<f32> = match scales {
@@ -105,13 +107,13 @@ pub fn quantize_rows_with(values: &[f32], columns: usize, scales: Scales) -> (Ve
 fn scale(row: &[f32]) -> f32 {
     let max = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let scale = max / MAX;
-    // A denormal scale would lose the row's bits; rows this small do not matter beside any other.
+    // A denormal scale would lose the row's bits. A row this small does not matter beside any other.
     if scale < f32::MIN_POSITIVE { 1.0 } else { scale }
 }
 
 fn least_error(row: &[f32]) -> f32 {
-    // Clipping seldom pays with 8 bits. Most of the gain is in how the values happen to fall on the grid,
-    // which the fine steps try out.
+    // Clipping seldom reduces the error with 8 bits. Most of the gain comes from how the values happen to
+    // fall on the grid, so the steps near 1 are fine.
     let thousandths = (980u16..1000).rev().chain((700..=970).rev().step_by(10));
     let max = scale(row);
     let mut best = (max, squared_error(row, max));
@@ -170,14 +172,15 @@ mod tests {
         let better = max.iter().zip(&least).filter(|(max, least)| least < max).count();
         assert!(better > 40, "{better} of 64 rows are better");
         let (max, least): (f64, f64) = (max.iter().sum(), least.iter().sum());
-        // 0.15 dB on such rows; 0.14 and 0.11 on the weights of two models (tests/real_models.rs).
+        // The gain is 0.15 dB on such rows, and 0.14 and 0.11 dB on the weights of two models
+        // (tests/real_models.rs).
         let db = 10.0 * (max / least).log10();
         assert!(db > 0.05, "{db}");
     }
 
     #[test]
     fn halves_round_to_even() {
-        // The largest number is 127, so the scale is 1 and every number is its own quotient.
+        // The largest number is 127, so the scale is 1 and no division changes a number.
         let row = [127.0, 0.5, 1.5, 2.5, 3.5, 125.5, 126.5, -0.5, -1.5, -2.5, -3.5, -125.5, -126.5];
         let (values, scales) = quantize_rows(&row, row.len());
         assert_eq!(scales, [1.0]);
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn of_equal_scales_the_largest_is_kept() {
-        // Whatever the scale, zeros cost nothing, and numbers far below it cost themselves.
+        // With any scale, zeros have no error, and a number far below the scale is lost completely.
         for row in [[0.0; 4], [1e-40, -1e-40, 2e-40, 0.0], [1e-30, 0.0, 0.0, -1e-42]] {
             let ((_, max), (_, least)) =
                 (quantize_rows(&row, 4), quantize_rows_with(&row, 4, Scales::LeastError));

@@ -1,5 +1,5 @@
-//! Memory of one forward pass: checked out per call, kept between calls, and grown only by a batch larger
-//! than any before.
+//! The memory of one forward pass. A call takes it out of a store and puts it back, and it grows only for a
+//! batch that is larger than all batches before.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +12,7 @@ use super::plan::{BufferId, Content, Heads, Home, Plan, Step};
 use super::threads::Progress;
 use crate::kernels::{ATTENTION_ROWS, Aligned, GROUP_ROWS, KeyScales, Line, RowRange, row_stride, slots};
 
-/// What a buffer holds: f32, or bytes and their ranges.
+/// A buffer of f32, or of bytes and their ranges.
 #[derive(Debug, Default)]
 pub(super) struct Data {
     pub(super) floats: Aligned<f32>,
@@ -20,7 +20,7 @@ pub(super) struct Data {
     pub(super) ranges: Vec<RowRange>,
     /// Columns.
     pub(super) width: usize,
-    /// f32 or bytes from one row to the next.
+    /// Distance from one row to the next, in f32 or in bytes.
     pub(super) stride: usize,
 }
 
@@ -44,7 +44,8 @@ impl Data {
     }
 }
 
-/// The buffers that a block's steps see: its own, and those of the thread that runs it.
+/// The buffers that the steps of a block read and write: those of the block, and those of the thread that
+/// runs it.
 pub(super) struct Buffers<'a> {
     pub(super) buffers: &'a [Home],
     pub(super) block: &'a mut [Data],
@@ -66,7 +67,7 @@ impl Buffers<'_> {
         }
     }
 
-    /// Takes a buffer out to write it while others are read.
+    /// Takes a buffer out, so that it can be written while others are read.
     pub(super) fn take(&mut self, id: BufferId) -> Data {
         std::mem::take(self.slot(id))
     }
@@ -76,17 +77,17 @@ impl Buffers<'_> {
     }
 }
 
-/// Buffers of a thread.
+/// The buffers of a thread.
 #[derive(Debug, Default)]
 pub(super) struct ThreadState {
     pub(super) buffers: Vec<Data>,
-    /// Results that are only kept until they are quantised.
+    /// Results that are kept only until they are quantised.
     pub(super) group: Aligned<f32>,
     pub(super) scores: Aligned<f32>,
     pub(super) weights: Aligned<u8>,
 }
 
-/// A buffer whose parts are written by different threads.
+/// A buffer whose parts are written by several threads.
 pub(super) struct Shared<T>(Vec<UnsafeCell<T>>);
 
 // SAFETY: access goes through `read` and `write`, whose callers promise that no thread reads what another
@@ -108,8 +109,8 @@ impl<T: Copy> Shared<T> {
     /// While the slice lives, no other thread writes any of it.
     pub(super) unsafe fn read(&self, range: Range<usize>) -> &[T] {
         let cells = &self.0[range];
-        // SAFETY: `UnsafeCell<T>` has the layout of `T`, the cells are in bounds, and nobody writes them,
-        // says the caller.
+        // SAFETY: `UnsafeCell<T>` has the layout of `T`, the cells are in bounds, and the caller promises
+        // that nobody writes them.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
     }
 
@@ -119,7 +120,7 @@ impl<T: Copy> Shared<T> {
     pub(super) unsafe fn write(&self, range: Range<usize>) -> &mut [T] {
         let cells = &self.0[range];
         // SAFETY: `UnsafeCell<T>` has the layout of `T` and allows writing through a shared reference, the
-        // cells are in bounds, and nobody else uses them, says the caller.
+        // cells are in bounds, and the caller promises that nobody else uses them.
         unsafe { std::slice::from_raw_parts_mut(UnsafeCell::raw_get(cells.as_ptr()).cast(), cells.len()) }
     }
 }
@@ -130,8 +131,8 @@ impl<T> Default for Shared<T> {
     }
 }
 
-/// Keys and values of one attention, for all sequences and heads. There are two, for even and odd attentions:
-/// while the blocks of a stage read one, they write the other, so a stage needs no barrier in its middle.
+/// Keys and values of one attention, for all sequences and heads. An arena has two of them, for even and odd
+/// attentions: the blocks of a stage read one and write the other, so a stage needs no barrier in its middle.
 #[derive(Default)]
 pub(super) struct KeysValues {
     pub(super) keys: Shared<Line<[i8; 64]>>,
@@ -164,7 +165,7 @@ impl KeysValues {
     }
 }
 
-/// All memory of one call.
+/// All memory of one pass.
 #[derive(Default)]
 pub(super) struct Arena {
     pub(super) layout: Layout,
@@ -175,8 +176,8 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Makes room for the batch that [`Arena::layout`] describes, on so many threads. `selected`: rows of a
-    /// block of selected rows, and number of such blocks.
+    /// Makes room for the batch that [`Arena::layout`] describes, on this many threads. `selected` is the
+    /// number of rows of a block of selected rows, and the number of such blocks.
     pub(super) fn fit(&mut self, plan: &Plan, widest: usize, selected: (usize, usize), threads: usize) {
         let rows = self.layout.blocks.iter().map(|b| b.rows).max().unwrap_or(0);
         let longest = self.layout.sequences.iter().map(|s| s.tokens).max().unwrap_or(0);
@@ -204,7 +205,7 @@ impl Arena {
         self.progress.reset(plan.stages.len(), threads);
     }
 
-    /// Bytes of everything that grows with the batch.
+    /// Bytes of all memory that grows with the batch.
     pub(super) fn bytes(&mut self) -> usize {
         let mut bytes = self.layout.bytes() + self.keys_values.iter().map(KeysValues::bytes).sum::<usize>();
         for block in &mut self.blocks {
@@ -228,7 +229,7 @@ fn fit_all(data: &mut Vec<Data>, contents: &[Content], rows: usize) {
     }
 }
 
-/// Locks a mutex; what a panicked call left behind is overwritten by the next one.
+/// Locks a mutex, also after a panic: the next pass overwrites what the panicked one left in the memory.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

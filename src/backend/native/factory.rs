@@ -1,4 +1,4 @@
-//! The native backend as an engine loads it.
+//! Loads the native backend for an engine.
 
 use super::{NAME, NativeBackend, NativeOptions};
 use crate::backend::{Backend, BackendFactory, LoadOptions};
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::format::WeightSource;
 use crate::graph::Graph;
 
-/// Loads models for the native backend: the default of [`crate::EngineOptions`].
+/// Loads models for the native backend. It is the default of [`crate::EngineOptions`].
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct NativeFactory {
@@ -14,12 +14,12 @@ pub struct NativeFactory {
 }
 
 impl NativeFactory {
-    /// The best kernels of this CPU, or those that the environment variable `MOBILEBERT_KERNELS` names.
+    /// Uses the best kernels of this CPU, or those that the environment variable `MOBILEBERT_KERNELS` names.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Forces a variant of the kernels by name, as [`NativeOptions::kernels`].
+    /// Forces a variant of the kernels by name, like [`NativeOptions::kernels`].
     pub fn kernels(mut self, name: impl Into<String>) -> Self {
         self.kernels = Some(name.into());
         self

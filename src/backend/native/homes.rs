@@ -1,8 +1,10 @@
-//! Where buffers live.
+//! Decides which memory each buffer of a plan uses.
 
 use super::plan::{BufferId, Content, Home, Stage};
 
-/// Gives each buffer a home, and lets buffers share one whose lives do not overlap.
+/// Assigns a home to each buffer. Buffers of the same content that are never in use at the same time share
+/// one, unless `keep` is set. Returns the homes, and the contents of those that each block and each thread
+/// owns.
 pub(super) fn assign(
     stages: &[Stage],
     contents: &[Content],

@@ -1,4 +1,4 @@
-//! How the rows of a batch fall into blocks, and where each sequence's keys and values are.
+//! Cuts the rows of a batch into blocks, and assigns each sequence a place for its keys and values.
 
 use crate::text::Batch;
 
@@ -22,7 +22,7 @@ pub(super) struct Segment {
     pub(super) rows: usize,
 }
 
-/// A sequence's share of the buffers for keys and values, in strips of sixteen tokens.
+/// The part of the buffers for keys and values that belongs to a sequence, in strips of sixteen tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Slots {
     pub(super) first: usize,
@@ -31,13 +31,13 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Strips before those of a head: heads follow each other within a sequence.
+    /// The index of the first strip of a head. Within a sequence the heads follow each other.
     pub(super) fn head(&self, head: usize, heads: usize) -> usize {
         self.first * heads + head * self.strips
     }
 }
 
-/// Blocks of one batch. Its vectors are reused from call to call.
+/// The blocks of one batch. The vectors are reused from call to call.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     pub(super) blocks: Vec<Block>,
@@ -45,7 +45,8 @@ pub(super) struct Layout {
     pub(super) sequences: Vec<Slots>,
 }
 
-/// Keys are packed sixteen tokens a line, so no line may belong to two blocks.
+/// Rows at which a sequence may be cut. A line holds the keys of sixteen tokens, and no line may belong to
+/// two blocks.
 const ALIGNMENT: usize = 16;
 
 impl Layout {
@@ -92,12 +93,12 @@ impl Layout {
         size_of_val(&*self.blocks) + size_of_val(&*self.segments) + size_of_val(&*self.sequences)
     }
 
-    /// Strips of all sequences.
+    /// Number of strips of all sequences.
     pub(super) fn strips(&self) -> usize {
         self.sequences.last().map_or(0, |s| s.first + s.strips)
     }
 
-    /// The block of a row, and its place there.
+    /// The block of a row, and the row's index within it.
     pub(super) fn find(&self, row: usize) -> (usize, usize) {
         let block = self.blocks.partition_point(|b| b.first + b.rows <= row);
         (block, row - self.blocks[block].first)

@@ -1,8 +1,8 @@
 //! The native CPU engine: int8, bf16 or f32 on the crate's own kernels.
 //!
-//! At load a graph becomes a `plan` and its weights are packed. A call cuts its batch into blocks of rows
-//! (`layout`), checks memory out (`arena`) and carries the blocks through the plan (`pass`), on as many
-//! threads as the current rayon pool offers (`threads`).
+//! At load, a graph becomes a `plan` and its weights are packed. A call cuts its batch into blocks of rows
+//! (`layout`), takes memory out of a store (`arena`) and carries the blocks through the plan (`pass`), on as
+//! many threads as the current rayon pool has (`threads`).
 
 mod arena;
 mod factory;
@@ -39,7 +39,7 @@ use crate::profile::OpInfo;
 
 const NAME: &str = "native";
 
-/// How to load a model.
+/// How to load and run a model on the native backend.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct NativeOptions {
@@ -55,8 +55,8 @@ impl Default for NativeOptions {
 }
 
 impl NativeOptions {
-    /// int8 on the best kernels of this CPU, or those that the environment variable `MOBILEBERT_KERNELS`
-    /// names.
+    /// Runs in int8, on the best kernels of this CPU or on those that the environment variable
+    /// `MOBILEBERT_KERNELS` names.
     pub fn new() -> Self {
         Self::default()
     }
@@ -67,8 +67,8 @@ impl NativeOptions {
         self
     }
 
-    /// Leaves linears, attentions and embeddings in f32 whose module path begins with one of these, such as
-    /// `encoder.layer.0.`.
+    /// Keeps linears, attentions and embeddings in f32 if their module path begins with one of these
+    /// prefixes, such as `encoder.layer.0.`.
     pub fn keep_f32<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_f32 = paths.into_iter().map(Into::into).collect();
         self
@@ -100,7 +100,7 @@ impl NativeOptions {
     }
 }
 
-/// Decides node by node; see [`NativeOptions::keep_f32`].
+/// Chooses the precision of each node by its name; see [`NativeOptions::keep_f32`].
 struct ByName<'a> {
     graph: &'a Graph,
     options: &'a NativeOptions,
@@ -118,7 +118,7 @@ impl plan::Precisions for ByName<'_> {
     }
 }
 
-/// The embedding tables that are in int8.
+/// The embedding tables that stay in int8 in memory.
 fn int8_tables(graph: &Graph, options: &NativeOptions) -> Vec<ParameterId> {
     let of_node = |node: &Node| match node.op {
         Op::WordEmbedding { .. } | Op::PositionAndType { .. }
@@ -140,26 +140,26 @@ pub struct NativeBackend {
     kernels: &'static dyn Kernels,
     options: NativeOptions,
     ops: Vec<OpInfo>,
-    /// Columns of the widest result.
+    /// Number of columns of the widest linear.
     widest: usize,
     scratch: Scratch,
 }
 
-/// Multiply-adds of one measurement of the peak, below a millisecond on the slowest vector kernels, and
-/// measurements: the best one counts.
+/// Multiply-adds of one measurement of the peak, which takes less than a millisecond on the slowest vector
+/// kernels, and the number of measurements, of which the best one counts.
 const PEAK_MACS: u64 = 20_000_000;
 const PEAK_RUNS: usize = 50;
 
-/// Most rows of a block. Weights come from L3 or memory once for each block, which asks for large ones; the
-/// block's own numbers (5 kB a row in MobileBERT) should stay in L2.
+/// Most rows of a block. Each block reads all weights from L3 or memory once, which favours large blocks. But
+/// the block's own numbers (5 kB a row in MobileBERT) should stay in L2.
 const BLOCK_ROWS: usize = 128;
 
 impl NativeBackend {
     /// Plans the graph and packs its weights.
     ///
     /// # Errors
-    /// Those of the weight source; [`ErrorKind::Option`] if the forced kernels do not exist or this CPU lacks
-    /// them.
+    /// The errors of the weight source, and [`ErrorKind::Option`] if the forced kernels do not exist or this
+    /// CPU cannot run them.
     pub fn load(graph: Graph, weights: &dyn WeightSource, options: NativeOptions) -> Result<Self> {
         let kernels = options.find_kernels()?;
         let plan = plan_for(&graph, &options, false)?;
@@ -175,16 +175,16 @@ impl NativeBackend {
         self.kernels.isa()
     }
 
-    /// Bytes of all weights in memory.
+    /// Bytes of memory of all weights.
     pub fn weight_bytes(&self) -> usize {
         self.weights.bytes()
     }
 
-    /// Runs the graph and writes the last value to `output`, row-major. After the first call with a batch of
-    /// some size, calls up to that size allocate nothing.
+    /// Runs the graph and writes its output to `output`, row-major. After a call with a batch of some size,
+    /// calls with batches up to that size allocate nothing.
     ///
     /// # Errors
-    /// None so far; room for the errors of devices.
+    /// [`ErrorKind::Backend`] if the graph cannot be planned for an observer.
     ///
     /// # Panics
     /// If `output` is shorter than [`NativeBackend::output_len`].
@@ -200,7 +200,7 @@ impl NativeBackend {
         Ok(())
     }
 
-    /// Numbers in the output of a request.
+    /// Number of numbers in the output of a request.
     pub fn output_len(&self, request: &Request<'_>) -> usize {
         let rows = self.plan.stages.last().map_or(0, |stage| rows(stage, request));
         rows * self.graph.width(self.graph.output())
@@ -227,7 +227,7 @@ impl NativeBackend {
         arena
     }
 
-    /// Shows an observer every value, in the order of the graph.
+    /// Shows every value to the observer, in the order of the graph.
     fn observe(&self, plan: &Plan, request: &Request<'_>, arena: &Arena, output: &[f32]) {
         let Some(observer) = request.observer else { return };
         let last = plan.stages.last().map_or(0, |stage| rows(stage, request));
@@ -253,10 +253,12 @@ impl NativeBackend {
     }
 }
 
-/// Rows of a block: the threads' equal shares, cut evenly into pieces of at most [`BLOCK_ROWS`].
+/// Rows of a block. Each thread gets an equal share of the rows, which is cut into equal blocks of at most
+/// [`BLOCK_ROWS`].
 ///
-/// Pieces are multiples of 16 rows, so up to 16 run on one thread. More pay at once: 24-layer MobileBERT,
-/// int8, 32 tokens in 1.56 ms on two threads and 2.2 on one, 16 in 1.6.
+/// Blocks are multiples of 16 rows, so up to 16 rows run on one thread. A second thread pays as soon as there
+/// are more: the 24-layer MobileBERT in int8 takes 1.56 ms for 32 tokens on two threads and 2.2 ms on one,
+/// and 1.6 ms for 16 tokens.
 fn block_rows(rows: usize, threads: usize) -> usize {
     let share = rows.div_ceil(threads).max(1);
     share.div_ceil(share.div_ceil(BLOCK_ROWS)).next_multiple_of(16)

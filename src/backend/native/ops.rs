@@ -1,4 +1,4 @@
-//! What a plan's steps are called, and how much they compute: for profiles.
+//! The names of a plan's steps and how much they compute, for profiles.
 
 use super::layout::Layout;
 use super::pass::BlockRows;
@@ -9,7 +9,7 @@ use crate::kernels::{Isa, Kernel};
 use crate::profile::{OpInfo, OpKind};
 
 impl Step {
-    /// Multiply-adds of the step on a block.
+    /// Multiply-adds of the step for one block.
     pub(super) fn macs(&self, weights: &Weights, layout: &Layout, block: BlockRows) -> u64 {
         let macs = match self {
             Step::Linear(linear) => {
@@ -27,7 +27,7 @@ impl Step {
     }
 }
 
-/// One entry for each step of each stage, and the barrier last.
+/// One entry for each step of each stage, and one for the barrier at the end.
 pub(super) fn ops(graph: &Graph, plan: &Plan, weights: &Weights, isa: Isa) -> Vec<OpInfo> {
     let steps = plan.stages.iter().flat_map(|stage| stage.steps.iter().zip(&stage.nodes));
     let op = |(step, node): (&Step, &usize)| {

@@ -1,4 +1,4 @@
-//! One forward pass: the steps of a plan on the blocks of a batch.
+//! One forward pass: runs the steps of a plan on the blocks of a batch.
 
 #![allow(unsafe_code)]
 
@@ -18,14 +18,14 @@ use crate::kernels::{
 };
 use crate::profile::Profiler;
 
-/// What all blocks of a pass share.
+/// The state that all blocks of a pass share.
 pub(super) struct Pass<'a> {
     pub(super) kernels: &'static dyn Kernels,
     pub(super) plan: &'a Plan,
     pub(super) weights: &'a Weights,
     pub(super) request: &'a Request<'a>,
     pub(super) arena: &'a Arena,
-    /// Rows of a block of selected rows.
+    /// Most rows of a block of selected rows.
     pub(super) selected_block: usize,
     pub(super) output: Mutex<&'a mut [f32]>,
 }
@@ -193,7 +193,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Token of the `i`-th selected row.
+    /// The token of the `i`-th selected row.
     fn selected(&self, stage: &Stage, i: usize) -> usize {
         match (stage.selected, self.request.rows) {
             (Some(Rows::First), _) => self.request.batch.range(i).start,
@@ -202,13 +202,13 @@ impl Pass<'_> {
         }
     }
 
-    /// Copies columns of a token's row out of the block that it lies in.
+    /// Copies columns of a token's row from the block that has it.
     fn token_row(&self, token: usize, from: Place, to: &mut [f32]) {
         let (block, row) = self.arena.layout.find(token);
         self.block_row(block, row, from, to);
     }
 
-    /// Copies columns of a selected row out of its block, of which only observed passes have any.
+    /// Copies columns of a selected row from its block. Only observed passes have blocks of selected rows.
     fn selected_row(&self, row: usize, from: Place, to: &mut [f32]) {
         let block = self.arena.layout.blocks.len() + row / self.selected_block;
         self.block_row(block, row % self.selected_block, from, to);
@@ -222,7 +222,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Copies columns of row `row` of a stage.
+    /// Copies columns of a row of a stage.
     pub(super) fn row_of(&self, stage: &Stage, row: usize, from: Place, to: &mut [f32]) {
         match stage.selected {
             None => self.token_row(row, from, to),
@@ -341,9 +341,9 @@ impl Pass<'_> {
         let (slots, depth) = (self.arena.layout.sequences[s.sequence], heads.size.div_ceil(4));
         let (first, strips) = (slots.head(head, heads.count), s.rows.div_ceil(16));
         let strip = first + s.token / 16;
-        // SAFETY: a segment starts at a strip and the next one of its sequence starts at another, so the
-        // strips of this segment and head are written here and nowhere else. The attention that reads them
-        // runs in the next stage; the one that reads at the same time uses the other of the two buffers.
+        // SAFETY: every segment of a sequence starts at a strip of its own, so the strips of this segment and
+        // head are written here and nowhere else. The attention that reads them runs in the next stage, and
+        // the one that runs in this stage reads the other of the two buffers.
         let (keys, key_scales, value_scales) = unsafe {
             (
                 kv.keys.write(strip * depth..(strip + strips) * depth),
@@ -406,8 +406,8 @@ impl Pass<'_> {
             for head in 0..heads.count {
                 let (first, column) = (slots.head(head, heads.count), head * heads.size);
                 let strips = |per: usize| first * per..(first + slots.strips) * per;
-                // SAFETY: these strips were written in the stage before, which is complete; this stage writes
-                // the other of the two buffers.
+                // SAFETY: the stage before wrote these strips and is complete, and this stage writes the
+                // other of the two buffers.
                 let input = unsafe {
                     match query {
                         Query::Int8(id) => {

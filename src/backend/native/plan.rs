@@ -1,11 +1,12 @@
-//! From a graph to steps: what is merged, what is folded, which buffer holds what, and where the threads have
-//! to meet.
+//! Turns a graph into steps. The plan decides which linears are merged, which norms are folded into weights,
+//! which buffer holds which value, and where the threads wait for each other.
 //!
 //! * Linears that read the same value become one matrix product, if nothing but a bias and a NoNorm follows
 //!   them.
-//! * NoNorm behind a linear folds into its scales, its bias and the factor of its residual.
-//! * Steps between two attentions map rows to rows, so they form a *stage*: a thread carries a block of rows
-//!   through all of it. Only keys and values are read across blocks, and they are complete when the stage is.
+//! * A NoNorm after a linear is folded into its scales, its bias and the factor of its residual.
+//! * The steps between two attentions map rows to rows, so they form a *stage*: a thread carries a block of
+//!   rows through all of it. Only keys and values are read across blocks, and the stage that writes them ends
+//!   before the stage that reads them begins.
 
 use super::homes::assign;
 use super::planner::Planner;
@@ -13,9 +14,9 @@ use crate::backend::Precision;
 use crate::graph::{Activation, Graph, Node, Norm, ParameterId, Rows, ValueId};
 use crate::kernels::Levels;
 
-/// What decides the precision of nodes: one for all, and f32 for exceptions.
+/// Chooses the precision of each node.
 pub(super) trait Precisions {
-    /// The precision of a linear. An attention is in int8 or f32.
+    /// The precision of a node. An attention is in f32 unless this is int8.
     fn of(&self, node: &Node) -> Precision;
 }
 
@@ -23,33 +24,33 @@ pub(super) trait Precisions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct BufferId(pub(super) usize);
 
-/// Columns of a buffer of f32, from `column` on.
+/// The columns of a buffer of f32 from `column` on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Place {
     pub(super) buffer: BufferId,
     pub(super) column: usize,
 }
 
-/// What a buffer holds for each row of a block.
+/// The content of a buffer for each row of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Content {
-    /// So many f32.
+    /// This many f32.
     Float(usize),
-    /// So many bytes, and as many ranges.
+    /// This many bytes, and this many ranges.
     Bytes(usize, usize),
 }
 
-/// Who owns a buffer, and its index there.
+/// The owner of a buffer, and the buffer's index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
-    /// The block of rows: it is read in a later stage than it is written in.
+    /// The block of rows, because a later stage reads the buffer.
     Block(usize),
-    /// The thread: every block overwrites it, so it stays in the thread's cache.
+    /// The thread. Every block overwrites the buffer, so it stays in the thread's cache.
     Thread(usize),
 }
 
-/// What a linear reads, and its weights in the same precision: an index into [`Plan::int8`], [`Plan::bf16`]
-/// or [`Plan::f32`].
+/// The input of a linear and its weights, in the same precision. The weights are an index into
+/// [`Plan::int8`], [`Plan::bf16`] or [`Plan::f32`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Product {
     Int8(BufferId, usize),
@@ -57,23 +58,23 @@ pub(super) enum Product {
     F32(Place, usize),
 }
 
-/// A matrix product and what is fused behind it.
+/// A matrix product and the operations that are fused with it.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
-    /// The nodes that it computes, for names.
+    /// The nodes that it computes. Profiles use their names.
     pub(super) nodes: Vec<usize>,
     pub(super) product: Product,
     pub(super) activation: Activation,
-    /// The value that is added and what multiplies it (1 if absent).
+    /// The value that is added, and the parameter that multiplies it (1 if absent).
     pub(super) residual: Option<(Place, Option<ParameterId>)>,
     pub(super) norm: Option<Norm>,
-    /// The result in f32, if anybody reads it.
+    /// The result in f32, if it is read.
     pub(super) to: Option<BufferId>,
-    /// The result quantised, if anybody reads that.
+    /// The quantised result, if it is read.
     pub(super) quantized: Option<(BufferId, Levels)>,
 }
 
-/// How queries reach the attention.
+/// The queries of an attention.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Query {
     Int8(BufferId),
@@ -96,25 +97,25 @@ pub(super) enum Step {
 /// Heads of an attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Heads {
-    /// Which attention, counted from the start.
+    /// The index of the attention in the graph.
     pub(super) index: usize,
     pub(super) count: usize,
     pub(super) size: usize,
     pub(super) int8: bool,
 }
 
-/// A checkpoint tensor; the weights of a product are the rows of several below each other.
+/// A tensor of the checkpoint. The weights of a product are the rows of one or more of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Part {
     pub(super) weight: ParameterId,
     /// Whether the tensor is `[inputs, outputs]`.
     pub(super) transposed: bool,
     pub(super) bias: Option<ParameterId>,
-    /// NoNorm that is folded in.
+    /// The NoNorm that is folded into it.
     pub(super) fold: Option<Norm>,
 }
 
-/// Steps that a block of rows goes through without waiting for the others.
+/// Steps that a block of rows goes through without waiting for other blocks.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     pub(super) steps: Vec<Step>,
@@ -122,7 +123,7 @@ pub(super) struct Stage {
     pub(super) first_op: usize,
     /// The node that each step belongs to.
     pub(super) nodes: Vec<usize>,
-    /// Rows that were selected instead of all tokens, and which.
+    /// The rows that the stage works on, if they are not all tokens.
     pub(super) selected: Option<Rows>,
 }
 
@@ -130,20 +131,21 @@ pub(super) struct Stage {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) stages: Vec<Stage>,
-    /// Weights of the int8 products, and of those in bf16 and f32.
+    /// The weights of the products in int8, in bf16 and in f32.
     pub(super) int8: Vec<Vec<Part>>,
     pub(super) bf16: Vec<Vec<Part>>,
     pub(super) f32: Vec<Vec<Part>>,
-    /// Where each buffer lives.
+    /// The home of each buffer.
     pub(super) buffers: Vec<Home>,
-    /// Whether selected rows have blocks of their own, because an observer will read them.
+    /// Whether the plan was made for an observer. Then selected rows have blocks of their own, which it
+    /// reads.
     pub(super) observed: bool,
-    /// Content of the buffers that each block owns, and of those that each thread owns.
+    /// The contents of the buffers that each block owns, and of those that each thread owns.
     pub(super) block: Vec<Content>,
     pub(super) thread: Vec<Content>,
     /// The stage that computes each node.
     pub(super) stage_of: Vec<usize>,
-    /// Where each value is found in f32; all of them only if the plan was made for an observer.
+    /// The place of each value that is written in f32. Only a plan for an observer has one for every value.
     pub(super) places: Vec<Option<Place>>,
 }
 
@@ -159,8 +161,8 @@ pub(super) enum Unplannable {
 }
 
 impl Plan {
-    /// Plans a graph. For an observer every value is kept, in f32 and in a buffer of its own; the steps are
-    /// the same.
+    /// Plans a graph. A plan for an observer keeps every value in f32, in a buffer of its own, and computes
+    /// the same results.
     pub(super) fn new(
         graph: &Graph,
         precisions: &dyn Precisions,
@@ -203,14 +205,14 @@ impl Plan {
         })
     }
 
-    /// What profiles call the barrier: the index behind the last step.
+    /// The index of the barrier in profiles, which comes after the last step.
     pub(super) fn barrier(&self) -> usize {
         self.stages.iter().map(|stage| stage.steps.len()).sum()
     }
 }
 
 impl Step {
-    /// Buffers that are read and written.
+    /// The buffers that the step reads and writes.
     pub(super) fn buffers(&self) -> Vec<BufferId> {
         match self {
             Step::Embed { to, .. } => vec![*to],

@@ -1,4 +1,4 @@
-//! Which steps compute a node.
+//! Chooses the steps that compute each node.
 
 use super::plan::{
     BufferId, Content, Heads, Linear, Part, Place, Precisions, Product, Query, Stage, Step, Unplannable,
@@ -7,15 +7,15 @@ use crate::backend::Precision;
 use crate::graph::{Activation, Graph, Norm, NormKind, Op, ParameterId, ValueId};
 use crate::kernels::{Levels, row_bytes};
 
-/// How a value is read.
+/// The formats in which a value is read.
 #[derive(Debug, Clone, Copy, Default)]
 struct Readers {
     float: bool,
-    /// In int8 or bf16.
+    /// The precision of the linears that read it in int8 or bf16.
     narrow: Option<Precision>,
 }
 
-/// What rows become for linears of a precision, if they are not read as they are.
+/// The format of the input rows of linears of a precision; `None` if they are read as f32.
 fn levels(precision: Precision) -> Option<Levels> {
     match precision {
         Precision::Int8 => Some(Levels::Full),
@@ -109,7 +109,7 @@ impl<'g> Planner<'g> {
         self.buffer(Content::Bytes(row_bytes(width), ranges))
     }
 
-    /// Where the f32 numbers of a value are. A value that is read in f32 is written in f32.
+    /// The place of a value in f32. A value that is read in f32 is also written in f32.
     fn place(&self, value: ValueId) -> Result<Place, Unplannable> {
         self.places[value.0].ok_or_else(|| self.unwritten(value))
     }
@@ -122,7 +122,7 @@ impl<'g> Planner<'g> {
         self.places[value] = Some(place);
     }
 
-    /// Quantises a value that was written in f32, if a linear reads it so.
+    /// Quantises a value that was written in f32, if a linear reads it in int8 or bf16.
     fn quantize_if_read(&mut self, value: usize) {
         let levels = self.readers[value].narrow.and_then(levels);
         if let (Some(levels), None, Some(from)) = (levels, self.quantized[value], self.places[value]) {
@@ -183,8 +183,8 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    /// Linears of the same stage that can share a product with this one, itself first. Results start at
-    /// multiples of 16 columns, so all but the last have to be as wide.
+    /// The linears of the same stage that share a product with this one, which comes first. Each result
+    /// starts at a multiple of 16 columns, so all widths but the last have to be multiples of 16.
     fn companions(&self, index: usize) -> Vec<usize> {
         let key = |i: usize| match &self.graph.nodes[i].op {
             Op::Linear { input, activation: Activation::Identity, residual: None, norm, .. }

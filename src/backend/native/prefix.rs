@@ -1,4 +1,4 @@
-//! A second graph over the same packed weights.
+//! Backends that share packed weights.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::graph::Graph;
 
 impl NativeBackend {
     /// A backend for the first nodes of this one's graph, such as an encoder without its head. It shares the
-    /// weights and has a plan and scratch memory of its own. `None` if the graph is not the beginning of this
-    /// one's, or its products are packed otherwise.
+    /// weights and has a plan and scratch memory of its own. `None` if `graph` is not the beginning of this
+    /// one's graph, or if its weights would be packed differently.
     pub fn share(&self, graph: &Graph) -> Option<Self> {
-        // Then values and parameters have the same numbers in both graphs.
+        // This makes values and parameters have the same ids in both graphs.
         let begins = self.graph.nodes.starts_with(&graph.nodes)
             && self.graph.parameters.starts_with(&graph.parameters);
         let plan = begins.then(|| plan_for(graph, &self.options, false).ok()).flatten()?;

@@ -1,17 +1,17 @@
-//! Memory of finished passes, kept for the next ones.
+//! Keeps the memory of finished passes for the next ones.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::arena::{Arena, lock};
 use crate::backend::parallel;
 
-/// Arenas that no pass uses: as many as passes have run at once.
+/// The arenas that no pass is using. There are as many arenas as passes have run at the same time.
 pub(super) struct Scratch {
     arenas: Mutex<Vec<Arena>>,
     process: u32,
 }
 
-/// How often a forked process tries a lock that a thread of its parent may hold for ever.
+/// How often a forked process tries a lock that a thread of its parent may have left locked.
 const TRIES: usize = 100;
 
 impl Scratch {
@@ -19,7 +19,7 @@ impl Scratch {
         Self { arenas: Mutex::default(), process: parallel::process() }
     }
 
-    /// An arena of an earlier pass, the one that was used last, or an empty one.
+    /// Takes the arena that was used last, or an empty one if there is none.
     pub(super) fn take(&self) -> Arena {
         self.kept().and_then(|mut kept| kept.pop()).unwrap_or_default()
     }
@@ -31,20 +31,20 @@ impl Scratch {
         }
     }
 
-    /// Bytes of all arenas that no pass uses.
+    /// Bytes of all arenas that no pass is using.
     pub(super) fn bytes(&self) -> usize {
         self.kept().map_or(0, |mut kept| kept.iter_mut().map(Arena::bytes).sum())
     }
 
-    /// Frees all arenas that no pass uses.
+    /// Frees all arenas that no pass is using.
     pub(super) fn trim(&self) {
         let arenas = self.kept().map(|mut kept| std::mem::take(&mut *kept));
-        // Unmapping takes long, so it happens without the lock.
+        // Unmapping memory takes long, so the lock is released first.
         drop(arenas);
     }
 
-    /// The arenas, or `None` in a forked process if a thread of its parent held the lock at the moment of the
-    /// fork.
+    /// The stored arenas. `None` in a forked process if a thread of its parent held the lock at the moment of
+    /// the fork.
     fn kept(&self) -> Option<MutexGuard<'_, Vec<Arena>>> {
         if self.process == parallel::process() {
             return Some(lock(&self.arenas));

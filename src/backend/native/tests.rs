@@ -1,4 +1,5 @@
-//! The engine against a definition-level interpreter, and what may not change its answers.
+//! Compares the native backend with a plain interpreter of the graph, and tests that threads, batches,
+//! kernels and observers do not change its answers.
 
 use std::sync::Arc;
 
@@ -54,13 +55,13 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 fn on_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
     if cfg!(target_family = "wasm") {
-        // There is the one thread.
+        // WebAssembly has only one thread.
         return f();
     }
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
 }
 
-/// The graph by its definition, in f64 sums.
+/// Computes every value of the graph by the definition of its operation, with sums in f64.
 fn interpret(graph: &Graph, request: &Request<'_>) -> Vec<Vec<f32>> {
     let source = Synthetic::new(graph);
     let p = |id: ParameterId| source.tensor(id).unwrap().into_f32().into_owned();
@@ -175,7 +176,7 @@ fn interpret(graph: &Graph, request: &Request<'_>) -> Vec<Vec<f32>> {
     values
 }
 
-/// Root of the mean square of the difference over that of the truth.
+/// Norm of the difference relative to the norm of the truth.
 fn relative_error(truth: &[f32], found: &[f32]) -> f64 {
     assert_eq!(truth.len(), found.len());
     let square = |x: f32| f64::from(x) * f64::from(x);
@@ -254,8 +255,8 @@ fn every_variant_gives_the_same_bits() {
     }
 }
 
-/// The other tests compare what one machine computes. These were recorded on x86-64, and hold on every
-/// architecture.
+/// The other tests compare results of one machine with each other. These hashes were recorded on x86-64 and
+/// hold on every architecture.
 #[test]
 fn int8_gives_the_recorded_bits() {
     const RECORDED: [u64; 5] = [
@@ -352,7 +353,7 @@ fn observers_see_every_value() {
     }
 }
 
-/// A value that int8 linears read is shown before it is quantised, and showing it changes no answer.
+/// The observer sees a value before int8 linears quantise it, and observing does not change the answer.
 #[test]
 fn observers_see_what_int8_computes() {
     let batch = batch(&[7, 33]);

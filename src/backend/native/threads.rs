@@ -1,18 +1,17 @@
-//! Stages on several threads: blocks are claimed, a stage begins when the one before is complete, and nobody
-//! depends on a thread that has not come.
+//! Runs stages on several threads. Threads claim blocks, a stage begins when the one before is complete, and
+//! no thread depends on one that has not started.
 //!
-//! The calling thread and helpers from the current rayon pool run the same loop. A helper that never starts
-//! costs nothing: whoever is there claims its blocks. So a busy or small pool slows a pass down and cannot
-//! stop it.
+//! The calling thread and helpers from the current rayon pool run the same loop. If a helper never starts,
+//! the others claim its blocks. So a busy or small pool slows a pass down but cannot stop it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Which blocks of which stage are claimed and done.
+/// Counts the blocks of each stage that are claimed and done.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Next block of each participant's share, stage after stage.
+    /// The next block of each participant's share, for one stage after another.
     next: Vec<AtomicUsize>,
-    /// Blocks done, per stage.
+    /// The number of finished blocks of each stage.
     done: Vec<AtomicUsize>,
     failed: AtomicBool,
 }
@@ -38,11 +37,11 @@ impl Drop for OnPanic<'_> {
     }
 }
 
-/// Rounds of waiting before the thread offers its core to others: longer than the difference between two
-/// blocks, shorter than a time slice.
+/// How often a waiting thread spins before it yields its core to others. The time is longer than the
+/// difference between two blocks and shorter than a time slice.
 const SPINS: usize = 4096;
 
-/// What the threads do.
+/// The work that the threads share.
 pub(super) trait Work: Sync {
     /// Number of blocks of a stage.
     fn blocks(&self, stage: usize) -> usize;
@@ -50,17 +49,16 @@ pub(super) trait Work: Sync {
     /// Does one block of a stage.
     fn run(&self, participant: usize, stage: usize, block: usize);
 
-    /// The participant begins to wait for the others.
+    /// Called when the participant begins to wait for the others. Returns the start for [`Work::waited`].
     fn wait(&self) -> u64 {
         0
     }
 
-    /// The participant has waited since `start`, the answer of [`Work::wait`].
+    /// Called when the participant has waited since `start`.
     fn waited(&self, _participant: usize, _start: u64) {}
 }
 
-/// Runs `work` once for each block of each stage. A block of a stage runs after all blocks of the stages
-/// before.
+/// Runs `work` once for each block of each stage. A block runs after all blocks of the stages before it.
 pub(super) fn run(progress: &Progress, participants: usize, stages: usize, work: &dyn Work) {
     let participate = |me: usize| {
         let _guard = OnPanic(&progress.failed);
@@ -98,7 +96,7 @@ pub(super) fn run(progress: &Progress, participants: usize, stages: usize, work:
     join(0, participants, &participate);
 }
 
-/// `f(first)`, ..., `f(last - 1)`, side by side as far as the pool has threads to spare. Halving by
+/// Calls `f(first)`, ..., `f(last - 1)`, in parallel as far as the pool has free threads. Halving with
 /// `rayon::join` allocates nothing, unlike a scope.
 fn join(first: usize, last: usize, f: &(dyn Fn(usize) + Sync)) {
     match last - first {

@@ -1,4 +1,4 @@
-//! Checkpoint tensors in the form the kernels read.
+//! Brings checkpoint tensors into the form that the kernels read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,19 +24,19 @@ enum Table {
     Int8(Vec<i8>, Vec<f32>),
 }
 
-/// Everything that a plan reads, shared by all calls.
+/// All parameters that a plan reads. All calls share them.
 #[derive(Debug)]
 pub(super) struct Weights {
-    /// Of the products of [`Plan::int8`], [`Plan::bf16`] and [`Plan::f32`].
+    /// The packed weights of [`Plan::int8`]; those of [`Plan::bf16`] and [`Plan::f32`] follow.
     pub(super) int8: Vec<PackedI8>,
     pub(super) bf16: Vec<PackedBf16>,
     pub(super) f32: Vec<PackedF32>,
     tables: HashMap<ParameterId, Table>,
     /// Position and segment embeddings in f32.
     pub(super) small_tables: HashMap<ParameterId, Vec<f32>>,
-    /// Per-column parameters, padded.
+    /// Parameters with one number per column, padded.
     columns: HashMap<ParameterId, Aligned<[f32; 16]>>,
-    /// As many ones as the widest linear has columns.
+    /// Ones, as many as the widest linear has columns.
     ones: Aligned<[f32; 16]>,
 }
 
@@ -54,7 +54,8 @@ impl Weights {
             Ok((int8, bf16, pack_floats(graph, &plan.f32, source)?))
         };
         let unpacked = || Unpacked::load(graph, plan, source, int8_tables);
-        // A table of words takes as long to copy as a fifth of the products.
+        // Copying the word embedding table takes a fifth of the time that packing takes, so both run in
+        // parallel.
         let (unpacked, products) = parallel::join(unpacked, products);
         let Unpacked { tables, small_tables, columns } = unpacked?;
         let (int8, bf16, f32) = products?;
@@ -72,7 +73,7 @@ impl Weights {
         }
     }
 
-    /// The weights of the next product of the same precision, as they lie in memory.
+    /// The packed weights of the next product of the same precision.
     pub(super) fn after(&self, product: Product) -> &[Line<[u8; 64]>] {
         match product {
             Product::Int8(_, w) => self.int8.get(w + 1).map_or(&[], PackedI8::lines),
@@ -81,14 +82,14 @@ impl Weights {
         }
     }
 
-    /// Columns of the widest result.
+    /// Number of columns of the widest linear.
     pub(super) fn widest(&self) -> usize {
         let int8 = self.int8.iter().map(PackedI8::outputs);
         let bf16 = self.bf16.iter().map(PackedBf16::outputs);
         int8.chain(bf16).chain(self.f32.iter().map(PackedF32::outputs)).max().unwrap_or(0)
     }
 
-    /// The factor of a residual.
+    /// The factor of a residual; ones if there is none.
     pub(super) fn gamma(&self, id: Option<ParameterId>) -> &[[f32; 16]] {
         id.map_or(&self.ones, |id| &self.columns[&id])
     }
@@ -108,7 +109,7 @@ impl Weights {
         }
     }
 
-    /// Bytes of memory of all matrices and tables.
+    /// Bytes of memory of all weight matrices and embedding tables.
     pub(super) fn bytes(&self) -> usize {
         let table = |t: &Table| match t {
             Table::F32(values) => size_of_val(&**values),
@@ -122,7 +123,7 @@ impl Weights {
     }
 }
 
-/// What kernels read as it is stored.
+/// The parameters that kernels read without packing.
 #[derive(Default)]
 struct Unpacked {
     tables: HashMap<ParameterId, Table>,
@@ -197,7 +198,7 @@ fn load_table(graph: &Graph, id: ParameterId, source: &dyn WeightSource, int8: b
     })
 }
 
-/// Packs the weights of all products into one piece of memory, side by side.
+/// Packs the weights of all products into one piece of memory, next to each other.
 fn pack_all<U: Send, P>(
     graph: &Graph,
     products: &[Vec<Part>],
@@ -276,8 +277,9 @@ fn pack_int8(
     Ok(PackedI8::pack(inputs, &values, &scales, &bias, to))
 }
 
-/// A tensor that is quantised along its columns, in f32. An int8 folder has one scale for each row as it is
-/// stored, so f32 weights are rounded to that first: both ways lead to the same bits.
+/// Converts a tensor that will be quantised along its columns to f32. An int8 model has one scale for each
+/// row of the tensor as it is stored. F32 weights are rounded to this form first, so that both models give
+/// the same bits.
 fn as_stored(graph: &Graph, part: &Part, tensor: Tensor<'_>) -> Vec<f32> {
     match tensor {
         Tensor::F32(values) if part.transposed => {
@@ -288,7 +290,7 @@ fn as_stored(graph: &Graph, part: &Part, tensor: Tensor<'_>) -> Vec<f32> {
     }
 }
 
-/// Inputs of a product, and the bias and the factor of each column.
+/// The number of inputs of a product, and the bias and the factor of each column.
 fn columns(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result<(usize, Vec<f32>, Vec<f32>)> {
     let (mut bias, mut factors) = (Vec::new(), Vec::new());
     for part in parts {
@@ -299,13 +301,13 @@ fn columns(graph: &Graph, parts: &[Part], source: &dyn WeightSource) -> Result<(
     Ok((parts.first().map_or(0, |part| size(graph, part).0), bias, factors))
 }
 
-/// Inputs and outputs of a part.
+/// The number of inputs and outputs of a part.
 fn size(graph: &Graph, part: &Part) -> (usize, usize) {
     let shape = &graph.parameter(part.weight).shape;
     if part.transposed { (shape[0], shape[1]) } else { (shape[1], shape[0]) }
 }
 
-/// `[outputs, inputs]`
+/// The weights of a part as `[outputs, inputs]`.
 fn rows(graph: &Graph, part: &Part, values: Vec<f32>) -> Vec<f32> {
     if !part.transposed {
         return values;
@@ -317,7 +319,8 @@ fn rows(graph: &Graph, part: &Part, values: Vec<f32>) -> Vec<f32> {
         .collect()
 }
 
-/// `gamma * (W x + b) + beta` is a linear with `gamma * W` and `gamma * b + beta`.
+/// The bias and the factor of each column of a part. They fold a NoNorm: `gamma * (W x + b) + beta` is a
+/// linear with weights `gamma * W` and bias `gamma * b + beta`.
 fn bias_and_factors(graph: &Graph, part: &Part, source: &dyn WeightSource) -> Result<(Vec<f32>, Vec<f32>)> {
     let (_, outputs) = size(graph, part);
     let mut bias = match part.bias {
