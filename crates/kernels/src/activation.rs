@@ -1,4 +1,5 @@
-//! exp, GELU, SiLU and tanh on sixteen lanes: one polynomial each, the same bits on every instruction set.
+//! exp, GELU, SiLU and tanh on sixteen lanes. Each has one polynomial and the same bits on every instruction
+//! set.
 //!
 //! The scalar definitions, with their error bounds, are in [`super::reference`].
 
@@ -7,7 +8,7 @@ use super::reference::activation::{
 };
 use super::simd::Simd;
 
-/// The element-wise function behind a linear.
+/// The element-wise function that follows a linear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x`
@@ -31,13 +32,13 @@ pub(super) fn exp2<S: Simd>(s: S, t: S::F) -> S::F {
     scaled(s, t, &EXP2)
 }
 
-/// `2^t` for `t <= 0`, as exact as 8-bit weights need it.
+/// `2^t` for `t <= 0`, as exact as the 8-bit weights of an attention need it.
 #[inline(always)]
 pub(super) fn exp2_coarse<S: Simd>(s: S, t: S::F) -> S::F {
     scaled(s, t, &EXP2_COARSE)
 }
 
-/// The polynomial of the fraction times two to the integer part.
+/// Multiplies the polynomial of the fractional part by 2 to the integer part.
 #[inline(always)]
 fn scaled<S: Simd, const N: usize>(s: S, t: S::F, polynomial: &[f32; N]) -> S::F {
     let t = s.max(t, s.splat(EXP2_LOWEST));
@@ -56,7 +57,7 @@ fn horner<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::F) -> S:
     p
 }
 
-/// An element-wise function, chosen at compile time of a kernel.
+/// An element-wise function that a kernel is compiled for.
 pub(super) trait Function {
     fn apply<S: Simd>(s: S, x: S::F) -> S::F;
 }

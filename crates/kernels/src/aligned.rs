@@ -1,5 +1,5 @@
-//! Where rows of numbers lie in memory: vectors that begin at a cache line, and rows that do not compete for
-//! the same lines.
+//! Places rows of numbers in memory: vectors begin at a cache line, and rows do not compete for the same
+//! cache sets.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 pub struct Line<T>(pub T);
 
-/// What a line may hold.
+/// Declares the types that a line may hold.
 macro_rules! plain {
     ($($numbers:ty),*) => {$(
         // SAFETY: 64 bytes aligned to 64 leave no padding, and these numbers may have any bits.
@@ -24,8 +24,8 @@ macro_rules! plain {
 
 plain!([u8; 64], [i8; 64], [f32; 16], [[u16; 2]; 16]);
 
-/// Numbers of which the first lies at the start of a cache line: a load of 64 bytes that crosses a line costs
-/// as much as two. Dereferences to a slice.
+/// A vector of numbers that begins at the start of a cache line, because a load of 64 bytes that crosses a
+/// line costs as much as two. It dereferences to a slice.
 ///
 /// ```
 /// use mobilebert_kernels::Aligned;
@@ -42,7 +42,7 @@ pub struct Aligned<T> {
 }
 
 impl<T: Pod> Aligned<T> {
-    /// A copy of a slice.
+    /// Copies a slice.
     pub fn copy_of(values: &[T]) -> Self {
         let mut copy = Self::default();
         copy.grow(values.len());
@@ -50,7 +50,7 @@ impl<T: Pod> Aligned<T> {
         copy
     }
 
-    /// Makes room for `len` numbers if there is less. New ones are 0.
+    /// Grows to at least `len` numbers. New ones are 0.
     pub fn grow(&mut self, len: usize) {
         if len > self.len {
             self.lines.resize((len * size_of::<T>()).div_ceil(64), Line([0; 64]));
@@ -79,8 +79,9 @@ impl<T: Pod> DerefMut for Aligned<T> {
     }
 }
 
-/// f32 from one row of `width` to the next: whole cache lines, and never a multiple of 512 bytes, because
-/// then the same column of all rows competes for a few sets of the L1 cache.
+/// Number of f32 from one row of `width` numbers to the next. It is a whole number of cache lines but never a
+/// multiple of 512 bytes, because then the same column of all rows would compete for a few sets of the L1
+/// cache.
 pub fn row_stride(width: usize) -> usize {
     const APART: usize = 512 / size_of::<f32>();
     let stride = width.next_multiple_of(16);

@@ -1,4 +1,4 @@
-//! Attention of some query rows of one head over the keys and values of a sequence, without a matrix of all
+//! Attention of some query rows of one head over the keys and values of a sequence. There is no matrix of all
 //! scores: a group of rows keeps its scores in the L1 cache from the dot products to the weighted sum.
 
 use super::activation::{exp2, exp2_coarse};
@@ -7,11 +7,11 @@ use super::gemm::{FloatRows, PANEL_STRIPS, Registers, Strips, Sums, Tiles, next_
 use super::quantize::{Levels, QuantizedRows, RowRange, narrow_row, range, row_bytes};
 use super::simd::{LANES, Simd};
 
-/// Most query rows that are under way at a time on any instruction set.
+/// Most query rows of a group on any instruction set.
 pub const ATTENTION_ROWS: usize = 32;
 
-/// Keys and values of one head of one sequence, int8: symmetric, one scale per token. Each strip of values
-/// has room for `values.len() / (head_size / 16)` lines.
+/// Keys and values of one head of one sequence in int8, symmetric with one scale per token. Sixteen
+/// dimensions of the values take [`slots`] / 4 lines.
 #[derive(Debug, Clone, Copy)]
 pub struct KeysValuesI8<'a> {
     /// `[token / 16][dimension / 4][16 tokens][4 dimensions]`
@@ -33,8 +33,7 @@ pub struct KeyScales {
     pub(super) offset_scale: [f32; 16],
 }
 
-/// Keys and values of one head of one sequence, f32. Each strip of values has room for `values.len() /
-/// (head_size / 16)` lines.
+/// Keys and values of one head of one sequence in f32. Sixteen dimensions of the values take [`slots`] lines.
 #[derive(Debug, Clone, Copy)]
 pub struct KeysValuesF32<'a> {
     /// `[token / 16][dimension][16 tokens]`
@@ -46,9 +45,9 @@ pub struct KeysValuesF32<'a> {
 /// Queries, keys and values.
 #[derive(Debug, Clone, Copy)]
 pub enum AttentionInput<'a> {
-    /// Queries are quantised row by row over the head.
+    /// Queries that are quantised row by row over the head, and int8 keys and values.
     Int8(QuantizedRows<'a>, KeysValuesI8<'a>),
-    /// Everything in f32.
+    /// Queries, keys and values in f32.
     F32(FloatRows<'a>, KeysValuesF32<'a>),
 }
 
@@ -61,21 +60,21 @@ pub struct Attention<'a> {
     pub tokens: usize,
     /// Columns of the head.
     pub head_size: usize,
-    /// Times a score, before the softmax.
+    /// The factor of the scores before the softmax.
     pub scale: f32,
-    /// What is read.
+    /// Queries, keys and values.
     pub input: AttentionInput<'a>,
     /// Room for [`ATTENTION_ROWS`] rows of [`slots`] scores.
     pub scores: &'a mut [f32],
-    /// As much room in bytes; unused in f32.
+    /// Room for as many bytes; f32 does not use it.
     pub weights: &'a mut [u8],
-    /// The head's columns of the result.
+    /// The result, from the first column of the head on.
     pub output: &'a mut [f32],
     /// Numbers from one row of the result to the next.
     pub stride: usize,
 }
 
-/// Tokens that keys and values have room for: a multiple of 16.
+/// The number of tokens rounded up to a multiple of 16, which keys and values have room for.
 pub fn slots(tokens: usize) -> usize {
     tokens.next_multiple_of(LANES)
 }
@@ -108,7 +107,7 @@ impl Attention<'_> {
     }
 }
 
-/// Most tokens for which a group takes 32 rows: their scores and weights are then 40 kB.
+/// Most tokens for which a group has twice as many rows. The scores and weights of 32 rows then take 40 kB.
 const WIDEST_GROUP: usize = 256;
 
 /// Runs an attention whose slices have been checked.
@@ -120,7 +119,7 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     let mut group = 0;
     while group < a.rows {
-        // Twice the rows as long as their scores leave room in the L1 cache.
+        // Groups are twice as large as long as their scores fit the L1 cache.
         let limit = if a.tokens <= WIDEST_GROUP { 2 * S::GROUP } else { S::GROUP };
         let rows = next_rows(a.rows - group, limit);
         match a.input {
@@ -178,8 +177,8 @@ fn group_i8<S: Tiles>(
             first += some;
         }
     }
-    // In loops of their own, so that what is serial in one row (maxima and sums across lanes, divisions)
-    // overlaps with the same of the others.
+    // Each step has a loop over the rows, so that its serial part (maxima and sums across lanes, divisions)
+    // overlaps with that of the other rows.
     let mut shifts = [0.0; ATTENTION_ROWS];
     for (shift, largest) in shifts[..rows].iter_mut().zip(largest) {
         *shift = s.largest(largest);
@@ -285,7 +284,7 @@ fn group_f32<S: Tiles>(
     }
 }
 
-/// The largest of `high` and of the last vector, as far as it belongs to tokens.
+/// The maximum of `high` and the last vector, without the lanes beyond the last token.
 #[inline(always)]
 fn without_padding<S: Simd>(s: S, tokens: usize, vectors: &[[f32; LANES]], high: S::F) -> S::F {
     let n = (tokens - 1) % LANES + 1;
@@ -295,7 +294,7 @@ fn without_padding<S: Simd>(s: S, tokens: usize, vectors: &[[f32; LANES]], high:
     }
 }
 
-/// Stores sixteen columns of a row of the result, or what the head has of them.
+/// Stores sixteen columns of a row of the result, or fewer at the end of the head.
 #[inline(always)]
 fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) {
     let to = &mut a.output[row * a.stride + strip * LANES..];
@@ -309,8 +308,9 @@ fn put<S: Simd>(s: S, a: &mut Attention<'_>, row: usize, strip: usize, x: S::F) 
     }
 }
 
-/// Replaces scores by `exp(scale * (score - largest))`, times the value's scale if there are any; returns
-/// lane by lane the sum of the former and the largest of the latter.
+/// Replaces scores by `exp(scale * (score - largest))`, multiplied by the token's value scale if there are
+/// any. Returns, lane by lane, the sum of the exponentials and the maximum of the products with the value
+/// scales.
 #[inline(always)]
 fn softmax<S: Simd, const COARSE: bool>(
     s: S,

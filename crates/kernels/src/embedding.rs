@@ -7,14 +7,14 @@ use super::simd::{LANES, Simd};
 /// An embedding table.
 #[derive(Debug, Clone, Copy)]
 pub enum Rows<'a> {
-    /// Row-major f32.
+    /// The rows in f32.
     F32(&'a [f32]),
-    /// Row-major int8 with one scale a row.
+    /// The rows in int8, and one scale a row.
     Int8(&'a [i8], &'a [f32]),
 }
 
 impl Rows<'_> {
-    /// Copies a row; `to` has the table's width.
+    /// Copies a row as f32 to `to`, which must have the width of the table.
     ///
     /// # Panics
     /// If the table has no such row.
@@ -33,10 +33,10 @@ impl Rows<'_> {
     }
 }
 
-/// Adds a position's and a segment's embedding to each row and normalises it.
+/// Adds the embeddings of position and segment to each row and normalises it.
 #[derive(Debug)]
 pub struct PositionAndType<'a> {
-    /// Embedded words, one row each; replaced by the result.
+    /// The embedded words, one row each. The result replaces them.
     pub values: &'a mut [f32],
     /// Numbers from one row to the next.
     pub stride: usize,
@@ -46,11 +46,11 @@ pub struct PositionAndType<'a> {
     pub position: &'a [f32],
     /// Position of the first row.
     pub first: usize,
-    /// One row per segment; `None` in models that do not tell segments apart.
+    /// One row per segment; `None` in models without segment embeddings.
     pub token_type: Option<&'a [f32]>,
-    /// Segment of each row, as many as rows even where nothing reads them.
+    /// Segment of each row. Its length is the number of rows, even if there is no `token_type`.
     pub type_ids: &'a [u32],
-    /// Applied last.
+    /// The norm of the sum.
     pub norm: LayerNorm<'a>,
 }
 

@@ -1,8 +1,8 @@
-//! The int8 and bf16 tiles on AMX: 16 rows by 64 columns or 32 by 32 sums in four tile registers, 64 bytes of
-//! a row an instruction. int8 is exact like all others.
+//! The int8 and bf16 tiles on AMX. Four tile registers hold the sums of 16 rows by 64 columns or of 32 by 32,
+//! and an instruction multiplies 64 bytes of each row. Int8 sums are exact, as on all tiers.
 //!
-//! Inline assembly, because the intrinsics are unstable. The compiler itself never uses tile registers, so
-//! what is configured stays until the end of the series of tiles.
+//! It is inline assembly, because the intrinsics are unstable. The compiler itself never uses tile registers,
+//! so their configuration stays until the series of tiles ends.
 
 use std::arch::asm;
 
@@ -10,25 +10,26 @@ use super::products::{F32, Int8};
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile, power_of_two};
 use crate::isa::{Amx, Avx512Vnni, with_features};
 
-/// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and as long as eight of
-/// them to load.
+/// Fewer rows than this are faster on VNNI: a tile instruction takes a cycle a row, and loading its operands
+/// takes as long as eight rows.
 const FEWEST_ROWS: usize = 4;
 
 /// Lines of weights that fill a tile register.
 const CHUNK: usize = 16;
 
-/// What the tile registers are configured for.
+/// A configuration of the tile registers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Configured {
-    /// Accumulators of up to 16 rows by 64 columns in 0 to 3; rows and weights of a whole chunk in 4 and 5,
-    /// of a chunk of `rest` lines in 6 and 7.
+    /// Registers 0 to 3 hold the sums of up to 16 rows by 64 columns, 4 and 5 the rows and weights of a whole
+    /// chunk, and 6 and 7 those of a chunk of `rest` lines.
     Wide { rows: usize, rest: usize },
     /// Accumulators of 16 rows and of `more` rows by 32 columns in 0 to 3; rows in 4 and 5, weights in 6 and
-    /// 7. A third faster, because each load serves two products.
+    /// 7. This is a third faster, because each load serves two products.
     Tall { more: usize },
 }
 
-/// `palette_id`, `start_row`, then columns in bytes and rows of each tile register.
+/// The operand of `ldtilecfg`: `palette_id`, `start_row`, and for each tile register the bytes of a row and
+/// the number of rows.
 #[repr(C, align(64))]
 struct Palette([u8; 64]);
 
@@ -81,7 +82,7 @@ impl Amx {
     }
 }
 
-/// 17 to 32 rows, whole chunks, two strips.
+/// The products of 17 to 32 rows with two strips, in whole chunks.
 macro_rules! tall {
     ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $b0:expr, $b1:expr, $to:expr) => {
         asm!(
@@ -124,8 +125,8 @@ macro_rules! tall {
     };
 }
 
-/// The body for a number of strips: `$b` are the strips' weights, `$c` their accumulators and their places in
-/// the result.
+/// The products of up to 16 rows with some strips. `$b` names the operand that points to a strip's weights,
+/// `$acc` is its register of sums and `$place` its offset in the result.
 macro_rules! product {
     ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
         asm!(
@@ -167,7 +168,7 @@ macro_rules! product {
     };
 }
 
-/// The products of a tile of at most 32 rows, with an instruction.
+/// The products of a tile of at most 32 rows with the given instruction.
 macro_rules! products {
     ($dot:literal, $s:expr, $rows:expr, $x:expr, $weights:expr, $sums:expr, $registers:expr) => {{
         let (s, rows, (x, stride), weights): (Amx, usize, (&[u8], usize), Strips<'_, [u8; 64]>) =
@@ -180,8 +181,9 @@ macro_rules! products {
         if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
             s.configure($registers, Configured::Tall { more: rows - 16 });
             for first in (0..weights.count).step_by(2) {
-                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip
-                // were found above. A tile has 32 rows of four lines, of which two are written.
+                // SAFETY: the registers are configured above. The assertions above found `rows` rows of `4 *
+                // depth` bytes and `depth` lines of each strip. `sums` has 32 rows of four lines, of which
+                // two are written.
                 unsafe {
                     let (x, to) = (x.as_ptr(), to.add(first));
                     tall!($dot, x, stride, chunks, strip(first), strip(first + 1), to)
@@ -195,10 +197,10 @@ macro_rules! products {
             while first < weights.count {
                 let some = power_of_two(weights.count - first);
                 let x = x[row * stride..].as_ptr();
-                // SAFETY: configured above. `rows` rows of `4 * depth` bytes and `depth` lines of each strip
-                // were found above, and are read chunk by chunk up to their end. A tile has 32 rows of 256
-                // bytes, of which at most 16 from `row` on are written, 64 bytes for each of the strips
-                // `first..first + some`, at most four.
+                // SAFETY: the registers are configured above. The assertions above found `rows` rows of `4 *
+                // depth` bytes and `depth` lines of each strip, which are read chunk by chunk up to their
+                // end. `sums` has 32 rows of 256 bytes. At most 16 of them are written from `row` on, 64
+                // bytes for each of the at most four strips `first..first + some`.
                 unsafe {
                     let to = to.add(4 * row + first);
                     match some {
@@ -228,7 +230,7 @@ impl Tiles for Amx {
     #[inline(always)]
     fn end_tiles(self, registers: Registers) {
         if registers.0.is_some() {
-            // SAFETY: `self` proves AMX. Releasing makes the next context switch as cheap as without tiles.
+            // SAFETY: `self` proves AMX. After the release a context switch is as cheap as without tiles.
             unsafe { asm!("tilerelease", options(nostack, nomem)) }
         }
     }
@@ -258,7 +260,7 @@ impl Tiles for Amx {
         with_features!(Amx, compiled_tile!(F32(self), F32<Amx>, rows, bytes(x), weights.bytes(), sums));
     }
 
-    /// Always with tiles, so that a row's sums do not depend on the rows beside it.
+    /// Tiles are used for any number of rows, so that the sums of a row do not depend on the rows beside it.
     #[inline(always)]
     fn bf16_tile(
         self,

@@ -1,17 +1,17 @@
-//! The loops around the tiles.
+//! The loops over groups, panels and tiles.
 
 use super::epilogue::{Finish, Float, Int8, Place};
 use super::tile::{Registers, Strips, Sums, Tiles, next_rows};
 use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
 use crate::aligned::Line;
 
-/// With fewer rows there is no work to hide a prefetch behind: it only delays the loads of the weights at
-/// hand (16 rows took a seventh longer).
+/// Fewer rows have too little work to hide a prefetch: it only delays the loads of the current weights (16
+/// rows took a seventh longer).
 const FEWEST_ROWS_AHEAD: usize = 32;
 
-/// Weights up to this size stay in the L2 cache while a block of rows is multiplied. Then groups that keep
-/// their results in the L1 cache are 3 % faster (MobileBERT); beyond, groups that read the weights once are a
-/// third faster (BERT-base).
+/// Weights up to this size stay in the L2 cache while a block of rows is multiplied. For them, small groups
+/// that keep their results in the L1 cache are 3 % faster (MobileBERT). For larger weights, groups that read
+/// the weights once are a third faster (BERT-base).
 const SMALL_WEIGHTS: usize = 512 << 10;
 
 /// Runs a linear whose slices have been checked.
@@ -30,7 +30,8 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     let weights = gemm.weights();
     let mut group_limit = 2 * S::GROUP;
     if size_of_val(weights) > SMALL_WEIGHTS {
-        // No room for the next linear's: stay a panel ahead in these.
+        // The L2 cache has no room for the next linear's weights, so the next panel of these is prefetched
+        // instead.
         let panel = weights.len().div_ceil(columns.div_ceil(16 * PANEL_STRIPS).max(1));
         (group_limit, gemm.ahead) = (GROUP_ROWS, &weights[panel..]);
     }

@@ -1,4 +1,5 @@
-//! What follows the dot products of a tile, and of a row once all its columns are there.
+//! The operations that follow the dot products of a tile, and those on a row once all its columns are
+//! computed.
 
 use std::slice::Chunks;
 
@@ -12,15 +13,15 @@ use crate::norm::normalize_row;
 use crate::quantize::{Extremes, Levels, RowRange, narrow_row, range, round_row, row_bytes};
 use crate::simd::{LANES, Simd};
 
-/// From accumulators to f32, before the epilogue.
+/// Converts accumulators to f32, before the epilogue.
 pub(super) trait Scale: Copy {
-    /// What a strip of columns adds, in memory.
+    /// The constants of a strip of columns, in memory.
     type Strip;
-    /// The same in registers.
+    /// The constants of a strip of columns, in registers.
     type Constants<S: Simd>: Copy;
 
     fn strips(&self) -> &[Self::Strip];
-    /// Ranges of the rows from `row` on, at least [`GROUP_ROWS`] or all that there are.
+    /// The ranges of the rows from `row` on: at least [`GROUP_ROWS`], or all that there are.
     fn ranges(&self, row: usize) -> &[RowRange];
     fn constants<S: Simd>(s: S, strip: &Self::Strip) -> Self::Constants<S>;
     fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), c: Self::Constants<S>) -> S::F;
@@ -90,13 +91,14 @@ impl Scale for Float<'_> {
     }
 }
 
-/// Which epilogues have code of their own: those of BERT's linears. Fewer paths compile faster, and a path
-/// costs more in the instruction cache than its branch saves.
+/// The epilogues that have code of their own, which are those of BERT's linears, and `Any` for all others.
+/// Fewer paths compile faster, and a further path would cost more in the instruction cache than it saves in
+/// branches.
 #[derive(Clone, Copy, PartialEq)]
 enum Path {
     Plain,
-    /// Quantising to unsigned levels turns negative numbers to 0, so ReLU is done if nobody else reads the
-    /// numbers.
+    /// A ReLU whose result is read only in unsigned levels. Quantising to them turns negative numbers into 0,
+    /// so nothing else has to be done.
     UnsignedOnly,
     Residual,
     Relu,
@@ -130,7 +132,7 @@ pub(crate) struct Finish<'g, 'a, S: Simd> {
     columns: usize,
     extremes: [Extremes<S>; GROUP_ROWS],
     path: Path,
-    /// What to prefetch with each row of a panel.
+    /// The lines to prefetch, one chunk with each row of a panel.
     ahead: Chunks<'a, Line<[u8; 64]>>,
 }
 
@@ -149,7 +151,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         self.extremes[..rows].fill(Extremes::new(self.s));
     }
 
-    /// The results of one tile.
+    /// Computes and stores the results of one tile.
     #[inline(always)]
     pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
         if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {
@@ -167,8 +169,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
     }
 
-    /// A panel of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that
-    /// nothing is checked per vector.
+    /// A tile of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that no
+    /// bounds are checked per vector.
     #[inline(always)]
     fn panel<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
         &mut self,
@@ -220,7 +222,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
     }
 
-    /// Any epilogue on any number of columns, at half the speed.
+    /// Computes any epilogue on any number of columns, at half the speed.
     #[inline(always)]
     fn narrow_panel<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
         let s = self.s;
@@ -250,8 +252,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
     }
 
-    /// Norm and quantisation of the group's rows, in loops of their own: what is serial in one row (a minimum
-    /// across lanes, divisions) overlaps with the same of the others.
+    /// Normalises and quantises the rows of the group. Each step has a loop over the rows, so that its serial
+    /// part (a minimum across lanes, divisions) overlaps with that of the other rows.
     #[inline(always)]
     pub(super) fn end(&mut self, group: usize, rows: usize) {
         let (s, columns, norm) = (self.s, self.columns, self.gemm.epilogue.norm);
@@ -287,7 +289,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
     }
 }
 
-/// A tile's place in the result.
+/// The place of a tile in the result.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     /// First row of the group.

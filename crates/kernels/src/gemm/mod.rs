@@ -1,8 +1,8 @@
-//! Linear layers: packed weights, a register tile of dot products, and everything that follows them in one
-//! epilogue.
+//! Linear layers: packed weights, register tiles of dot products, and one epilogue for everything that
+//! follows them.
 //!
-//! Rows are taken in groups; for each group the weights stream by once, in panels of up to four strips of
-//! sixteen columns.
+//! Rows are processed in groups. Each group reads the weights once, in panels of up to four strips of sixteen
+//! columns.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -36,7 +36,7 @@ use crate::Activation;
 /// Most rows of a group: as many as a block of the native backend has.
 pub const GROUP_ROWS: usize = 128;
 
-/// How tile registers are configured: not at all.
+/// The configuration of tile registers, which this architecture does not have.
 #[cfg(not(target_arch = "x86_64"))]
 type Configured = std::convert::Infallible;
 
@@ -53,7 +53,7 @@ pub struct FloatRows<'a> {
 }
 
 impl<'a> FloatRows<'a> {
-    /// Whether `rows` rows of `width` numbers lie within.
+    /// Whether the slice holds `rows` rows of `width` numbers.
     pub(super) fn holds(&self, rows: usize, width: usize) -> bool {
         rows == 0 || (self.stride >= width && self.values.len() >= (rows - 1) * self.stride + width)
     }
@@ -63,7 +63,7 @@ impl<'a> FloatRows<'a> {
     }
 }
 
-/// `gamma * values` is added to the result.
+/// A residual: `gamma * rows` is added to the result.
 #[derive(Debug, Clone, Copy)]
 pub struct Residual<'a> {
     /// As many rows and columns as the result.
@@ -72,7 +72,7 @@ pub struct Residual<'a> {
     pub gamma: &'a [[f32; 16]],
 }
 
-/// What happens to a linear's result: `norm(activation(x) + gamma * residual)`.
+/// The operations on a linear's result `x`: `norm(activation(x) + gamma * residual)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Epilogue<'a> {
     /// Applied first.
@@ -84,31 +84,31 @@ pub struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Nothing but the linear.
+    /// No further operation.
     pub const PLAIN: Self = Self { activation: Activation::Identity, residual: None, norm: None };
 }
 
-/// Where a linear's result goes.
+/// The destination of a linear's result.
 #[derive(Debug)]
 pub struct Output<'a> {
-    /// The result, row-major; or, if it is not kept, room for [`GROUP_ROWS`] rows.
+    /// The result, row-major. If it is not kept, room for [`GROUP_ROWS`] rows.
     pub values: &'a mut [f32],
     /// Numbers from one row to the next.
     pub stride: usize,
-    /// Whether all rows are kept, or each group overwrites the one before.
+    /// Whether all rows are kept. If not, each group overwrites the one before.
     pub keep: bool,
     /// The result quantised row by row.
     pub quantized: Option<QuantizedRowsMut<'a>>,
 }
 
-/// Rows that a linear reads.
+/// The rows and the weights that a linear reads.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
-    /// For int8 weights.
+    /// Quantised rows and int8 weights.
     Int8(QuantizedRows<'a>, I8View<'a>),
-    /// For bf16 weights: rows of [`super::Levels::Bf16`].
+    /// Rows of [`super::Levels::Bf16`] and bf16 weights.
     Bf16(QuantizedRows<'a>, FloatView<'a, bf16>),
-    /// For f32 weights.
+    /// Rows and weights in f32.
     F32(FloatRows<'a>, FloatView<'a, f32>),
 }
 
@@ -119,11 +119,11 @@ pub struct Gemm<'a> {
     pub rows: usize,
     /// Rows and weights.
     pub input: Input<'a>,
-    /// What follows.
+    /// The operations that follow.
     pub epilogue: Epilogue<'a>,
-    /// Where it goes.
+    /// The destination of the result.
     pub output: Output<'a>,
-    /// Weights of the next linear, which are brought into the L2 cache meanwhile.
+    /// The weights of the next linear, which are prefetched into the L2 cache.
     pub ahead: &'a [Line<[u8; 64]>],
 }
 
@@ -171,7 +171,7 @@ impl<'a> Gemm<'a> {
     }
 }
 
-/// Per-column numbers in groups of sixteen, the last one filled up with `fill`.
+/// Copies numbers per column into groups of sixteen and fills up the last one with `fill`.
 pub fn padded(values: &[f32], fill: f32) -> Aligned<[f32; 16]> {
     let mut groups = Aligned::<[f32; 16]>::default();
     groups.grow(values.len().div_ceil(16));

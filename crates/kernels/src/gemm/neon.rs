@@ -1,8 +1,8 @@
-//! The int8 tile on NEON's dot product: four rows by sixteen columns, sixteen inputs of each row in a
-//! register. Exact like all others.
+//! The int8 tile on NEON's dot product: four rows by sixteen columns, with sixteen inputs of each row in a
+//! register. The sums are exact, as on all tiers.
 //!
-//! `sdot` multiplies signed bytes. Activations are taken less 128, and what that leaves out, 128 times the
-//! sum of a column's weights, is summed beside the rows and added at the end.
+//! `sdot` multiplies signed bytes, so 128 is subtracted from the activations. This leaves out 128 times the
+//! sum of each column's weights, which is summed beside the rows and added at the end.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -17,7 +17,8 @@ use crate::simd::{Dot, sdot};
 macro_rules! sdot_lane {
     ($acc:expr, $b:expr, $a:expr, $lane:literal) => {{
         let mut acc: int32x4_t = $acc;
-        // SAFETY: an instruction on registers; the function around it enables the feature.
+        // SAFETY: the instruction reads and writes registers only, and the function around it enables the
+        // feature.
         unsafe {
             asm!(
                 concat!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[", $lane, "]"),
@@ -52,7 +53,7 @@ impl Tiles for NeonDot {
     }
 }
 
-/// As [`super::tile::tile`], on int8.
+/// The same as [`super::tile::tile`], on int8.
 ///
 /// # Panics
 /// If `x` or `lines` is too short.
@@ -65,7 +66,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
     assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
     for strip in 0..weights.count {
         let lines = &weights.lines[strip * weights.stride..][..depth];
-        // SAFETY: the rows were found long enough above.
+        // SAFETY: the assertions above found the rows long enough.
         unsafe {
             match rows {
                 4 => dot_rows::<4>(x.as_ptr(), stride, lines, strip, sums),
@@ -108,7 +109,7 @@ unsafe fn dot_rows<const M: usize>(
     let (whole, rest) = lines.as_chunks::<4>();
     for (k, [first, second, third, fourth]) in whole.iter().enumerate() {
         for (m, a) in a.iter_mut().enumerate() {
-            // SAFETY: four lines have sixteen bytes of each row, says the caller.
+            // SAFETY: the caller promises four bytes of each row for each line, so sixteen for four lines.
             let bytes = unsafe { vld1q_u8(x.add(m * stride + 16 * k)) };
             *a = veorq_s8(vreinterpretq_s8_u8(bytes), center);
         }
@@ -119,7 +120,7 @@ unsafe fn dot_rows<const M: usize>(
     }
     for (k, line) in rest.iter().enumerate() {
         for (m, a) in a.iter_mut().enumerate() {
-            // SAFETY: a line has four bytes of each row, says the caller.
+            // SAFETY: the caller promises four bytes of each row for each line.
             let four = unsafe { x.add(m * stride + 16 * whole.len() + 4 * k).cast::<u32>().read_unaligned() };
             *a = veorq_s8(vreinterpretq_s8_u32(vdupq_n_u32(four)), center);
         }

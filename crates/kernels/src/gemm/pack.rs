@@ -1,4 +1,4 @@
-//! Weights in the order the register tiles read them.
+//! Packs weights in the order in which the register tiles read them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,8 @@ use half::bf16;
 use crate::aligned::{Aligned, Line};
 use crate::reference::quantize::quantize_symmetric;
 
-/// What a column adds to its dot product: `fma(acc * row.scale, scale, fma(row.offset, offset_scale, bias))`.
+/// The constants of sixteen columns. The result of a column is `fma(acc * row.scale, scale, fma(row.offset,
+/// offset_scale, bias))`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Columns {
@@ -20,10 +21,10 @@ pub(crate) struct Columns {
     pub(crate) bias: [f32; 16],
 }
 
-/// Where packed weights live: one piece of memory for many of them, or one each.
+/// The memory that holds packed weights. Many of them may share one piece of memory.
 pub type Memory = Arc<dyn AsRef<[Line<[u8; 64]>]> + Send + Sync>;
 
-/// Some lines of a memory.
+/// A range of lines of a memory.
 #[derive(Clone)]
 struct Lines {
     memory: Memory,
@@ -41,15 +42,16 @@ impl Lines {
     }
 }
 
-/// int8 weights of a linear, in strips of sixteen columns; a strip is one line for every four inputs: four
-/// weights of the first column, four of the second, and so on. Zeros fill the last line and the last strip.
+/// Int8 weights of a linear, in strips of sixteen columns. A strip has one line for every four inputs: four
+/// weights of the first column, four of the second, and so on. Zeros fill up the last line and the last
+/// strip.
 #[derive(Clone)]
 pub struct PackedI8 {
     rest: UnplacedI8,
     lines: Lines,
 }
 
-/// [`PackedI8`] without its weights.
+/// A [`PackedI8`] without the memory of its weights.
 #[derive(Debug, Clone)]
 pub struct UnplacedI8 {
     inputs: usize,
@@ -75,7 +77,7 @@ impl fmt::Debug for PackedI8 {
 }
 
 impl PackedI8 {
-    /// Lines that the weights take.
+    /// Number of lines that the weights take.
     pub fn lines_of(inputs: usize, outputs: usize) -> usize {
         inputs.div_ceil(4) * outputs.div_ceil(16)
     }
@@ -89,7 +91,7 @@ impl PackedI8 {
         Self::pack(inputs, weights, scales, bias, &mut lines).at(Arc::new(lines), 0)
     }
 
-    /// As [`PackedI8::new`], into the caller's memory.
+    /// Packs like [`PackedI8::new`], but into the caller's memory.
     ///
     /// # Panics
     /// If the lengths do not agree.
@@ -113,7 +115,7 @@ impl PackedI8 {
             let lines = strips.next().unwrap_or_default();
             let some = 16.min(outputs - 16 * strip);
             let rows = |lane: usize| &weights[(16 * strip + lane) * inputs..][..inputs];
-            // Line after line, so that new memory is touched once.
+            // The lines are written in order, so that new memory is touched once.
             for (k, line) in lines.iter_mut().enumerate() {
                 let fours = bytemuck::cast_slice_mut::<u8, [i8; 4]>(&mut line.0);
                 for (lane, four) in fours[..some].iter_mut().enumerate() {
@@ -134,8 +136,8 @@ impl PackedI8 {
         UnplacedI8 { inputs, outputs, columns }
     }
 
-    /// Quantises `[outputs, inputs]` weights, symmetrically with one scale per output, and packs them.
-    /// `factors` multiply the outputs; they change the scales, not the quantised weights.
+    /// Quantises `[outputs, inputs]` weights symmetrically, with one scale per output, and packs them.
+    /// `factors` multiply the outputs; they change the scales but not the quantised weights.
     ///
     /// # Panics
     /// If the lengths do not agree.
@@ -230,10 +232,10 @@ pub trait Weight: Copy + Send + Sync + 'static {
     /// Sixteen columns of some neighbouring inputs.
     type Line: fmt::Debug + Pod;
 
-    /// Inputs of a line.
+    /// Number of inputs in a line.
     const INPUTS: usize;
 
-    /// Stores a weight; `input` counts from the line's first.
+    /// Stores a weight. `input` counts from the first input of the line.
     fn put(line: &mut Self::Line, column: usize, input: usize, weight: f32);
 }
 
@@ -257,8 +259,8 @@ impl Weight for bf16 {
     }
 }
 
-/// Float weights of a linear, in strips of sixteen columns; a strip is one line for every input of f32, or
-/// for every two of bf16. Zeros fill the last line and the last strip.
+/// Float weights of a linear, in strips of sixteen columns. A strip has one line for every input in f32, or
+/// for every two inputs in bf16. Zeros fill up the last line and the last strip.
 #[derive(Clone)]
 pub struct PackedFloat<T> {
     rest: UnplacedFloat<T>,
@@ -271,7 +273,7 @@ pub type PackedF32 = PackedFloat<f32>;
 /// bf16 weights.
 pub type PackedBf16 = PackedFloat<bf16>;
 
-/// [`PackedFloat`] without its weights.
+/// A [`PackedFloat`] without the memory of its weights.
 #[derive(Debug, Clone)]
 pub struct UnplacedFloat<T> {
     inputs: usize,
@@ -298,12 +300,13 @@ impl<T: Weight> fmt::Debug for PackedFloat<T> {
 }
 
 impl<T: Weight> PackedFloat<T> {
-    /// Lines that the weights take.
+    /// Number of lines that the weights take.
     pub fn lines_of(inputs: usize, outputs: usize) -> usize {
         inputs.div_ceil(T::INPUTS) * outputs.div_ceil(16)
     }
 
-    /// Packs `[outputs, inputs]` weights, row-major, each row times its factor if there are any.
+    /// Packs `[outputs, inputs]` weights, row-major. If there are factors, each row is multiplied by its
+    /// factor.
     ///
     /// # Panics
     /// If the lengths do not agree.
@@ -312,7 +315,7 @@ impl<T: Weight> PackedFloat<T> {
         Self::pack(inputs, weights, factors, bias, &mut lines).at(Arc::new(lines), 0)
     }
 
-    /// As [`PackedFloat::new`], into the caller's memory.
+    /// Packs like [`PackedFloat::new`], but into the caller's memory.
     ///
     /// # Panics
     /// If the lengths do not agree.

@@ -1,11 +1,11 @@
-//! What a register tile multiplies, by type of number: four bytes of a row with one line of weights, for
-//! sixteen columns.
+//! The multiplication of a register tile for each type of number: four bytes of a row by one line of weights,
+//! for sixteen columns.
 
 use crate::simd::{Dot, LANES};
 
-/// The multiply-accumulate of a tile, and as many rows and strips as its registers hold.
+/// The multiply-accumulate of a tile, and the rows and strips that fit the registers.
 ///
-/// A value is a proof token, as in [`crate::simd`].
+/// A value is a proof token, like those of [`crate::simd`].
 pub(crate) trait Products: Copy {
     /// Sixteen sums.
     type Sum: Copy;
@@ -29,20 +29,21 @@ pub(crate) trait Products: Copy {
     /// 64 bytes can be read at `line`, the start of a [`crate::Line`].
     unsafe fn weights(self, line: *const u8) -> Self::Weights;
 
-    /// The sums and the products of four bytes.
+    /// Adds the products of four bytes of a row and a line of weights to the sums.
     fn add(self, sum: Self::Sum, x: Self::Row, w: Self::Weights) -> Self::Sum;
 
-    /// As [`Products::add`], without what tiles do once for all their rows: for the measurement of the peak.
+    /// The same as [`Products::add`] without the part that tiles do once for all their rows. The measurement
+    /// of the peak uses it.
     #[inline(always)]
     fn fastest(self, sum: Self::Sum, x: Self::Row, w: Self::Weights) -> Self::Sum {
         self.add(sum, x, w)
     }
 
-    /// i32, or the bits of f32.
+    /// Stores the sums, as i32 or as the bits of f32.
     fn store(self, sum: Self::Sum, to: &mut [i32; LANES]);
 }
 
-/// Four 8-bit numbers with four int8 weights of each column, exactly.
+/// Multiplies four 8-bit numbers by four int8 weights of each column, exactly.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8<S>(pub(crate) S);
 
@@ -87,7 +88,7 @@ impl<S: Dot> Products for Int8<S> {
     }
 }
 
-/// One f32 with one weight of each column: a chain of fma over the inputs, in order.
+/// Multiplies one f32 by one weight of each column. A sum is a chain of fma over the inputs, in order.
 #[derive(Clone, Copy)]
 pub(crate) struct F32<S>(pub(crate) S);
 
@@ -127,7 +128,8 @@ impl<S: Dot> Products for F32<S> {
     }
 }
 
-/// Two bf16 with two weights of each column, on any CPU: both are the upper halves of f32.
+/// Multiplies two bf16 by two weights of each column on any CPU, by f32 operations: a bf16 is the upper half
+/// of an f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16<S>(pub(crate) S);
 
@@ -136,7 +138,7 @@ impl<S: Dot> Products for Bf16<S> {
     type Row = [S::F; 2];
     type Weights = [S::F; 2];
 
-    // A line takes two vectors, so fewer sums fit than in f32.
+    // A line takes two vectors, so fewer sums fit the registers than with f32.
     const ROWS: usize = if S::STRIPS_F32 > 1 { 6 } else { 4 };
     const STRIPS: usize = if S::STRIPS_F32 > 1 { 2 } else { 1 };
 
@@ -170,7 +172,7 @@ impl<S: Dot> Products for Bf16<S> {
     }
 }
 
-/// Two bf16 with two weights of each column, in one instruction.
+/// Multiplies two bf16 by two weights of each column in one instruction.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::*;
@@ -184,7 +186,7 @@ mod avx512 {
         type Row = __m512bh;
         type Weights = __m512bh;
 
-        // As for int8: 24 sums, four lines and a row.
+        // The registers hold 24 sums, four lines and a row, as for int8.
         const ROWS: usize = 6;
         const STRIPS: usize = 4;
 
@@ -196,13 +198,15 @@ mod avx512 {
 
         #[inline(always)]
         unsafe fn row(self, x: *const u8) -> __m512bh {
-            // SAFETY: `self` proves the features; four bytes can be read, says the caller; any bits are bf16.
+            // SAFETY: `self` proves the features, the caller promises that four bytes can be read, and any
+            // bits are bf16.
             unsafe { transmute(_mm512_set1_epi32(x.cast::<i32>().read_unaligned())) }
         }
 
         #[inline(always)]
         unsafe fn weights(self, line: *const u8) -> __m512bh {
-            // SAFETY: `self` proves the features; 64 bytes can be read, says the caller; any bits are bf16.
+            // SAFETY: `self` proves the features, the caller promises that 64 bytes can be read, and any bits
+            // are bf16.
             unsafe { transmute(_mm512_loadu_si512(line.cast())) }
         }
 

@@ -1,8 +1,8 @@
-//! The register tiles: a few rows times a few strips, accumulated in registers and left in memory for the
+//! The register tiles: a few rows times a few strips, accumulated in registers and stored in memory for the
 //! epilogue.
 //!
-//! Going through memory costs loads and stores that run beside the next tile's multiplications, and keeps one
-//! epilogue for all tile sizes and instruction sets.
+//! The way through memory costs loads and stores, but they run in parallel with the multiplications of the
+//! next tile. In return one epilogue serves all tile sizes and instruction sets.
 
 use bytemuck::Pod;
 
@@ -19,7 +19,7 @@ use crate::simd::{Dot, LANES};
 /// Most rows that a tile may have on any instruction set.
 pub(crate) const TILE_ROWS: usize = 32;
 
-/// Accumulators of some rows by some strips: i32, or the bits of f32.
+/// Accumulators of some rows by some strips, as i32 or as the bits of f32.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub(crate) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS]);
@@ -28,7 +28,7 @@ impl Sums {
     pub(crate) const ZERO: Self = Self([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS]);
 }
 
-/// How the tile registers are configured, where there are any. Belongs to a series of tiles.
+/// The configuration of the tile registers, on CPUs that have them. It lasts for a series of tiles.
 #[derive(Debug, Default)]
 pub(crate) struct Registers(pub(super) Option<super::Configured>);
 
@@ -58,7 +58,7 @@ impl<'a, T> Strips<'a, T> {
     }
 }
 
-/// The largest power of two up to `n`: there are tiles of 4, 2 and 1 strips.
+/// The largest power of two up to `n`. Tiles have 4, 2 or 1 strips.
 pub(super) fn power_of_two(n: usize) -> usize {
     1 << n.ilog2()
 }
@@ -84,10 +84,11 @@ pub(crate) trait Tiles: Dot {
         registers: &mut Registers,
     );
 
-    /// Dot products in f32: a chain of fma over the inputs, in order.
+    /// Dot products in f32, each a chain of fma over the inputs, in order.
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums);
 
-    /// Dot products of bf16, summed in f32 in an order of the instruction set's own. `x` are bytes.
+    /// Dot products of bf16. The sums are in f32, and their order depends on the instruction set. `x` are
+    /// bytes.
     #[inline(always)]
     fn bf16_tile(
         self,
@@ -101,7 +102,7 @@ pub(crate) trait Tiles: Dot {
     }
 }
 
-/// Calls [`tile`], compiled for some features; to be called by [`with_features`].
+/// Calls [`tile`], compiled for the features that [`with_features`] gives it.
 macro_rules! compiled_tile {
     ([$($feature:tt)*] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {{
         $(#[target_feature(enable = $feature)])*
@@ -125,7 +126,7 @@ macro_rules! compiled_tile {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) use compiled_tile;
 
-/// Rows of f32 as bytes.
+/// The bytes of rows of f32.
 #[inline(always)]
 pub(super) fn bytes((x, stride): (&[f32], usize)) -> (&[u8], usize) {
     (bytemuck::cast_slice(x), size_of::<f32>() * stride)
@@ -168,7 +169,7 @@ with_features!(
     Avx512Vnni,
     tiles!(
         Avx512Vnni,
-        /// Some CPUs with VNNI have bf16 products too.
+        /// Uses bf16 products on the CPUs with VNNI that have them.
         #[inline(always)]
         fn bf16_tile(
             self,
@@ -190,7 +191,7 @@ with_features!(
 #[cfg(target_arch = "aarch64")]
 with_features!(Neon, tiles!(Neon));
 
-/// The products of `rows` rows (at most `P::ROWS`), `stride` bytes apart in `x`, with some strips.
+/// Multiplies `rows` rows (at most `P::ROWS`), which lie `stride` bytes apart in `x`, by some strips.
 ///
 /// # Panics
 /// If `x` or `lines` is too short.
@@ -213,7 +214,8 @@ pub(super) fn tile<P: Products>(
         macro_rules! arms {
             ($($m:literal $v:literal),*) => {
                 match (rows, some) {
-                    // SAFETY: the rows and lines were found long enough above, and `first + some <= count`.
+                    // SAFETY: the assertions above found the rows and lines long enough, and `first + some <=
+                    // count`.
                     $(($m, $v) if P::ROWS >= $m && P::STRIPS >= $v => unsafe {
                         tile_rows::<P, $m, $v>(p, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
                     })*
@@ -243,7 +245,7 @@ unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
 ) {
     let mut acc = [[p.zero(); V]; M];
     for k in 0..depth {
-        // SAFETY: `k < depth`, rows and lines are there, says the caller.
+        // SAFETY: `k < depth`, and the caller promises the rows and lines.
         unsafe {
             let mut w = [p.weights(weights.add(64 * k)); V];
             for (v, w) in w.iter_mut().enumerate().skip(1) {
@@ -264,8 +266,8 @@ unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
     }
 }
 
-/// Rows of the next tile when `left` rows are left and a tile holds `limit`: as even as can be, so that the
-/// last tile of 32 rows has five and not two.
+/// The rows of the next tile if `left` rows are left and a tile holds at most `limit`. Tiles are as equal as
+/// possible: with a limit of six, the last tile of 32 rows has five rows instead of two.
 #[inline(always)]
 pub(crate) fn next_rows(left: usize, limit: usize) -> usize {
     left.div_ceil(left.div_ceil(limit))

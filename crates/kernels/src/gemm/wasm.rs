@@ -1,5 +1,5 @@
-//! The int8 tile on simd128: four rows by sixteen columns, eight columns at a time, because most runtimes
-//! have sixteen registers for sums, weights and activations.
+//! The int8 tile on simd128: four rows by sixteen columns. It computes eight columns at a time, because most
+//! runtimes have sixteen registers for sums, weights and activations.
 
 use std::arch::wasm32::*;
 
@@ -25,7 +25,7 @@ impl Tiles for WasmSimd128 {
         assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
         for (strip, half) in (0..weights.count).flat_map(|strip| [(strip, 0), (strip, 1)]) {
             let lines = &weights.lines[strip * weights.stride..][..depth];
-            // SAFETY: the rows were found long enough above.
+            // SAFETY: the assertions above found the rows long enough.
             unsafe {
                 match rows {
                     4 => dot_rows::<4>(self, x.as_ptr(), stride, lines, (strip, half), sums),
@@ -65,7 +65,7 @@ unsafe fn dot_rows<const M: usize>(
             (*even, *odd) = (i16x8_shr(i16x8_shl(b, 8), 8), i16x8_shr(b, 8));
         }
         for (m, acc) in acc.iter_mut().enumerate() {
-            // SAFETY: a line has four bytes of each row, says the caller.
+            // SAFETY: the caller promises four bytes of each row for each line.
             let a = unsafe { s.broadcast(x.add(m * stride + 4 * k)) };
             for (acc, (even, odd)) in acc.iter_mut().zip(even.into_iter().zip(odd)) {
                 let both = i32x4_add(i32x4_dot_i16x8(a[0], even), i32x4_dot_i16x8(a[1], odd));
