@@ -1,5 +1,5 @@
-//! Whole models, and a batch of mixed lengths against its sequences one by one. Answers are checked before
-//! they are timed; throughput is in multiply-adds.
+//! Measures whole models, and compares a batch of mixed lengths with its sequences one by one. Answers are
+//! checked before they are timed. Throughput is in multiply-adds.
 
 mod common;
 
@@ -13,7 +13,7 @@ use mobilebert::model::synthetic;
 
 const LENGTHS: [usize; 3] = [16, 128, 384];
 
-/// Longest and shortest sequences side by side, as they come.
+/// Lengths of long and short sequences, in no order.
 const MIXED: [usize; 8] = [128, 16, 384, 48, 64, 256, 32, 96];
 
 fn model(name: &str) -> Model {
@@ -46,10 +46,10 @@ fn models(c: &mut Criterion) {
     }
 }
 
-/// Times both by turns, so that a machine whose speed drifts does not favour one, and shows the ratio of the
+/// Times both in turns, so that a drift of the machine's speed affects both, and prints the ratio of the
 /// medians.
 fn mixed_lengths(_: &mut Criterion) {
-    // `cargo test` runs benches once, to see that they run.
+    // `cargo test` runs benches once, only to see that they work.
     let rounds = if std::env::args().any(|argument| argument == "--bench") { 31 } else { 1 };
     let model = model("mobilebert");
     let together = batch(&MIXED);
@@ -77,7 +77,7 @@ fn mixed_lengths(_: &mut Criterion) {
                 summed.push(middle.elapsed());
             }
             assert_eq!(answer, parts.concat(), "batch mates change the answer");
-            // The first round warms up.
+            // The first round is a warm-up.
             let (batched, summed) = (median(&mut batched[1..]), median(&mut summed[1..]));
             println!(
                 "{precision}, {threads} threads: {MIXED:?} together {batched:.1?}, one by one {summed:.1?}, ratio {:.3}",

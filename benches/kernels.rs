@@ -1,5 +1,5 @@
-//! Every variant of the kernels on the shapes of MobileBERT and BERT. Each answer is compared with the scalar
-//! definition before it is timed; throughput is in multiply-adds.
+//! Measures every variant of the kernels on the shapes of MobileBERT and BERT. Each answer is compared with
+//! the scalar definition before it is timed. Throughput is in multiply-adds.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ use mobilebert_kernels::{
     QuantizedRowsMut, RowRange, row_bytes, supported,
 };
 
-/// Rows of a block, as the native backend cuts them.
+/// Number of rows of each linear.
 const ROWS: usize = 64;
 
 /// Inputs, outputs and activation of the linears.
@@ -90,7 +90,7 @@ impl Linear {
         });
     }
 
-    /// The first row by the definition, as quantised int8 and as numbers.
+    /// The first row of the result by the definition, in int8 or in f32.
     fn expected(&self, int8: bool) -> Vec<f32> {
         let (x, q) = (&self.x[..self.inputs], &self.bytes[..self.inputs]);
         let one = |(w, &bias): (&[f32], &f32)| {

@@ -1,5 +1,5 @@
-//! One layer of MobileBERT and of BERT-base, with the embeddings in front of it. Answers are checked before
-//! they are timed; throughput is in multiply-adds.
+//! Measures one layer of MobileBERT and of BERT-base, together with the embeddings. Answers are checked
+//! before they are timed. Throughput is in multiply-adds.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! What the benches of layers and models share: formula weights, tokens, and the check before the clock.
+//! Shared by the benches of layers and models: weights from a formula, tokens, and the check of the answers
+//! before they are timed.
 
 use mobilebert::backend::native::{NativeBackend, NativeOptions};
 use mobilebert::backend::{Backend as _, Precision, Request};
@@ -9,17 +10,17 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub(crate) const PRECISIONS: [Precision; 3] = [Precision::Int8, Precision::Bf16, Precision::F32];
 
-/// Of the norm of the answer: f32 sums in another order.
+/// Largest error in f32 relative to the norm of the answer. Sums are in another order.
 const F32_TOLERANCE: f64 = 2e-5;
 
-/// Of the norm of the answer: eight bits of mantissa.
+/// Largest error in bf16 relative to the norm of the answer. The mantissa has eight bits.
 const BF16_TOLERANCE: f64 = 0.02;
 
-/// Of the norm of the answer: eight bits, through all layers of these formula weights; a wrong scale would be
-/// at 1.
+/// Largest error in int8 relative to the norm of the answer, through all layers. A wrong scale gives an error
+/// near 1.
 const INT8_TOLERANCE: f64 = 0.05;
 
-/// A configuration and its head, with weights from the formula.
+/// A configuration and its head, with weights from a formula.
 pub(crate) struct Model {
     config: ModelConfig,
     head: Head,
@@ -36,11 +37,11 @@ impl Model {
         NativeBackend::load(graph, &weights, options).unwrap()
     }
 
-    /// The answers of all precisions against the reference backend, and int8 against its definition (the
-    /// scalar kernels), bit by bit.
+    /// Compares the answers of all precisions with the reference backend, and int8 with its definition, the
+    /// scalar kernels, bit by bit.
     ///
     /// # Panics
-    /// If one is wrong.
+    /// If an answer is wrong.
     pub(crate) fn check(&self, batch: &Batch) {
         let graph = model::build(&self.config, self.head);
         let weights = Synthetic::new(&graph);
@@ -68,7 +69,7 @@ fn relative_error(truth: &[f32], found: &[f32]) -> f64 {
     (noise / truth.iter().map(|&t| square(t)).sum::<f64>()).sqrt()
 }
 
-/// Different, ordinary tokens.
+/// A batch of sequences of these lengths, with various word ids.
 pub(crate) fn batch(lengths: &[usize]) -> Batch {
     let mut batch = Batch::new();
     for (s, &n) in lengths.iter().enumerate() {
@@ -82,7 +83,7 @@ pub(crate) fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
-/// One pass into memory that is there already.
+/// Runs one pass, which writes to memory that is already allocated.
 pub(crate) fn pass(pool: &ThreadPool, model: &NativeBackend, batch: &Batch, output: &mut [f32]) {
     pool.install(|| model.run_into(&Request::new(batch), output)).unwrap();
 }

@@ -1,21 +1,21 @@
-//! What the CPU can run: detection, proof tokens, and the choice between variants.
+//! Detects the instruction sets of the CPU, and gives out proof tokens for them.
 //!
-//! Detection happens here and nowhere else. A token's constructor is the only way to one, so whoever holds a
-//! token may execute the instructions of its tier.
+//! Detection happens here and nowhere else. The only way to a token is its constructor, so a function that
+//! holds one may execute the instructions of its tier.
 
 use std::fmt;
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
-/// Environment variable that forces a variant, for tests and comparisons: a name that `mobilebert kernels`
-/// lists.
+/// The environment variable that forces a tier by name, for tests and comparisons. `mobilebert kernels` lists
+/// the names.
 pub const OVERRIDE: &str = "MOBILEBERT_KERNELS";
 
 /// Hands the target features of a tier to another macro: `with_features!(Avx2, run!(x))` is `run! { ["avx2"
 /// "fma"] x }`.
 ///
-/// This is the one list of them. Detection, the trampolines around kernels and those around register tiles
-/// all read it, so a token proves exactly what they enable.
+/// This is the only list of them. Detection, the trampolines around kernels and those around register tiles
+/// all read it, so a token proves exactly the features that they enable.
 macro_rules! with_features {
     (Scalar, $then:ident!($($rest:tt)*)) => { $then! { [] $($rest)* } };
     (Avx2, $then:ident!($($rest:tt)*)) => { $then! { ["avx2" "fma"] $($rest)* } };
@@ -27,7 +27,7 @@ macro_rules! with_features {
         $then! { ["avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni" "avx2" "fma"] $($rest)* }
     };
     (Avx512Bf16, $then:ident!($($rest:tt)*)) => { $then! { ["avx512f" "avx512bf16"] $($rest)* } };
-    // The tiles are used in assembly, which needs no feature of the compiler's.
+    // The tiles are used in assembly, for which the compiler needs no feature.
     (Amx, $($rest:tt)*) => { with_features! { Avx512Vnni, $($rest)* } };
     (Neon, $then:ident!($($rest:tt)*)) => { $then! { ["neon"] $($rest)* } };
     (NeonDot, $then:ident!($($rest:tt)*)) => { $then! { ["neon" "dotprod"] $($rest)* } };
@@ -35,12 +35,12 @@ macro_rules! with_features {
 }
 pub(crate) use with_features;
 
-/// Hands the table of all tiers to another macro, least preferred first: documentation, token, name, and the
-/// condition under which a build has it.
+/// Hands the table of all tiers to another macro, least preferred first. Each has documentation, a token, a
+/// name, and the condition under which a build includes it.
 macro_rules! tiers {
     ($then:ident) => {
         $then! {
-            /// Plain Rust, any CPU.
+            /// Plain Rust, for any CPU.
             Scalar "scalar" all();
             /// AVX2 and FMA: int8 widened to 16 bits, 256-bit registers.
             Avx2 "avx2" target_arch = "x86_64";
@@ -50,14 +50,15 @@ macro_rules! tiers {
             Avx512 "avx512" target_arch = "x86_64";
             /// AVX-512 VNNI: int8 dot products on 512-bit registers.
             Avx512Vnni "avx512vnni" target_arch = "x86_64";
-            /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. Linux only, where a process has to ask
-            /// for the tiles.
+            /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. It is supported on Linux only, where a
+            /// process has to ask for the tiles.
             Amx "amx" target_arch = "x86_64";
             /// NEON: int8 widened to 16 bits, 128-bit registers.
             Neon "neon" target_arch = "aarch64";
             /// NEON with dot products of int8 (FEAT_DotProd).
             NeonDot "neondot" target_arch = "aarch64";
-            /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. A build has it or has not.
+            /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. The build decides whether
+            /// it is there.
             WasmSimd128 "wasm-simd128" target_feature = "simd128";
         }
     };
@@ -66,7 +67,7 @@ pub(crate) use tiers;
 
 macro_rules! isa {
     ($($(#[$doc:meta])* $token:ident $name:literal $condition:meta;)*) => {
-        /// A tier of instructions. Later tiers are preferred.
+        /// A tier: the instructions that a set of kernels uses. Later tiers are preferred.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Isa {
@@ -74,18 +75,18 @@ macro_rules! isa {
         }
 
         impl Isa {
-            /// Every tier of this architecture, in order of preference, least first.
+            /// Every tier of this architecture, least preferred first.
             pub const ALL: [Self; [$(#[cfg($condition)] Self::$token),*].len()] =
                 [$(#[cfg($condition)] Self::$token),*];
 
-            /// The name that [`OVERRIDE`] takes and kernel names end in.
+            /// The name, which [`OVERRIDE`] takes and in which the names of kernels end.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$token => $name,)*
                 }
             }
 
-            /// Whether this CPU, its operating system and this build can run it.
+            /// Whether this CPU, its operating system and this build can run the tier.
             pub fn is_supported(self) -> bool {
                 match self {
                     $(#[cfg($condition)] Self::$token => $token::new().is_some(),)*
@@ -103,7 +104,7 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Plain Rust needs no proof.
+/// The token of plain Rust, which needs no proof.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scalar;
 
@@ -113,21 +114,21 @@ impl Scalar {
     }
 }
 
-/// Proof of simd128: WebAssembly cannot ask at run time, and a module with instructions that a runtime lacks
-/// does not load.
+/// Proof of simd128. A WebAssembly module cannot detect it at run time, but a runtime without SIMD does not
+/// load a module that contains it.
 #[cfg(target_feature = "simd128")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WasmSimd128(());
 
 #[cfg(target_feature = "simd128")]
 impl WasmSimd128 {
-    /// The proof: this code was compiled.
+    /// Always a proof, because this code is compiled only with simd128.
     pub(super) fn new() -> Option<&'static Self> {
         Some(&Self(()))
     }
 }
 
-/// A proof token: `new` detects the features that [`with_features`] lists for it.
+/// Declares a proof token, whose `new` detects the features that [`with_features`] lists for it.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
     ($name:ident, $detected:ident, $doc:literal) => {
@@ -139,7 +140,7 @@ macro_rules! token {
         pub(super) struct $name(());
 
         impl $name {
-            /// The proof, if this CPU and its operating system have the features.
+            /// A proof, if this CPU and its operating system have the features.
             pub(super) fn new() -> Option<&'static Self> {
                 ($(std::arch::$detected!($feature))&&*).then_some(&Self(()))
             }
@@ -166,22 +167,21 @@ token!(Neon, is_aarch64_feature_detected, "Proof of NEON.");
 #[cfg(target_arch = "aarch64")]
 token!(NeonDot, is_aarch64_feature_detected, "Proof of NEON and its dot products.");
 
-/// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that the kernel lets this process use the
-/// tiles.
+/// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that Linux lets this process use the tiles.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Amx(());
 
 #[cfg(target_arch = "x86_64")]
 impl Amx {
-    /// The proof, if there is one.
+    /// A proof, if this CPU has the features and Linux grants the tiles.
     pub(super) fn new() -> Option<&'static Self> {
         static ALLOWED: OnceLock<bool> = OnceLock::new();
         let allowed = *ALLOWED.get_or_init(|| Avx512Vnni::new().is_some() && has_tiles() && may_use_tiles());
         allowed.then_some(&Self(()))
     }
 
-    /// The proof of AVX-512 VNNI that this one includes.
+    /// The proof of AVX-512 VNNI that this proof includes.
     pub(super) fn vnni(self) -> Avx512Vnni {
         Avx512Vnni(())
     }
@@ -206,14 +206,14 @@ fn has_tiles() -> bool {
     __cpuid_count(7, 0).edx & TILE_INT8_BF16 == TILE_INT8_BF16 && unsafe { xcr0() } & XCR0_TILES == XCR0_TILES
 }
 
-/// Asks the kernel for the tile registers, for all threads of this process.
+/// Asks Linux for the tile registers, for all threads of this process.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn may_use_tiles() -> bool {
     const SYS_ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     const XFEATURE_XTILEDATA: u64 = 18;
     let result: i64;
-    // SAFETY: the call reads and writes no memory of ours; `syscall` overwrites rcx and r11.
+    // SAFETY: the system call reads and writes no memory of this process; `syscall` overwrites rcx and r11.
     unsafe {
         std::arch::asm!(
             "syscall",

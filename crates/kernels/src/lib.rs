@@ -1,8 +1,8 @@
-//! REGISTERS AND SLICES: the arithmetic of the native engine of `mobilebert`. No model words, no allocation,
-//! no `Result`.
+//! REGISTERS AND SLICES: the arithmetic of the native engine of `mobilebert`. The kernels know no models,
+//! allocate nothing and return no `Result`; they panic if a slice is too short.
 //!
-//! Every kernel is written once over sixteen lanes (`simd`) and instantiated per instruction set by
-//! `registry`; the scalar functions in `reference` define what it computes. The int8 path returns the same
+//! Every kernel is written once over sixteen lanes (`simd`) and instantiated for each instruction set by
+//! `registry`. The scalar functions in [`reference`] define what it computes. The int8 path returns the same
 //! bits on every instruction set. `docs/kernels.md` has the naming grammar, the table of variants and the
 //! measurements.
 

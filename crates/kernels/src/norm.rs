@@ -1,4 +1,4 @@
-//! LayerNorm and NoNorm of rows.
+//! Applies LayerNorm and NoNorm to rows.
 
 use super::simd::{LANES, Simd};
 
@@ -9,7 +9,7 @@ pub struct LayerNorm<'a> {
     pub gamma: &'a [[f32; 16]],
     /// Summand per column.
     pub beta: &'a [[f32; 16]],
-    /// Statistics: `Some(eps)` for LayerNorm, `None` for NoNorm.
+    /// `Some(eps)` for LayerNorm, `None` for NoNorm, which needs no statistics.
     pub eps: Option<f32>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn normalize_row<S: Simd>(s: S, x: &mut [f32], norm: LayerNorm<'_>) {
     }
 }
 
-/// `(x - mean) * inverse * gamma + beta`; for NoNorm the mean is 0 and the inverse 1, which change nothing.
+/// `(x - mean) * inverse * gamma + beta`. For NoNorm the mean is 0 and the inverse 1, which change nothing.
 #[inline(always)]
 fn normalize<S: Simd>(
     s: S,
@@ -50,7 +50,7 @@ fn normalize<S: Simd>(
     s.fma(s.mul(s.sub(x, mean), inverse), s.load(gamma), s.load(beta))
 }
 
-/// Mean and inverse deviation of a row, in every lane.
+/// The mean of a row and the inverse of its standard deviation, in every lane.
 #[inline(always)]
 fn statistics<S: Simd>(s: S, x: &[f32], eps: f32) -> (S::F, S::F) {
     let n = x.len() as f32;

@@ -1,4 +1,4 @@
-//! Keys and values, packed as they are produced, in the order that [`super::attention`] reads them.
+//! Packs keys and values in the order in which [`super::attention`] reads them.
 
 use super::aligned::Line;
 use super::attention::KeyScales;
@@ -18,7 +18,7 @@ fn magnitude<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.largest(m)
 }
 
-/// Keys of some tokens of one head, from a multiple of sixteen tokens on.
+/// Packs the keys of some tokens of one head, starting at a multiple of sixteen tokens.
 #[inline(always)]
 pub(super) fn pack_keys<S: Simd>(
     s: S,
@@ -28,7 +28,7 @@ pub(super) fn pack_keys<S: Simd>(
     scales: &mut [KeyScales],
 ) {
     let depth = head_size.div_ceil(4);
-    // A byte of the u8 pack less 128 is the signed byte: its top bit flipped.
+    // Packing yields unsigned bytes. A byte less 128, which has the top bit flipped, is the signed byte.
     let center = s.to_int(s.splat(128.0));
     let strips = keys.chunks_mut(depth.max(1)).zip(scales).take(tokens.div_ceil(LANES));
     for (strip, (keys, scales)) in strips.enumerate() {
@@ -65,7 +65,7 @@ pub(super) fn pack_keys<S: Simd>(
     }
 }
 
-/// Scales of the values of some tokens of one head, from a multiple of sixteen tokens on.
+/// Computes the scales of the values of some tokens of one head, starting at a multiple of sixteen tokens.
 #[inline(always)]
 pub(super) fn value_scales<S: Simd>(
     s: S,
@@ -78,7 +78,7 @@ pub(super) fn value_scales<S: Simd>(
     }
 }
 
-/// Up to sixteen columns of the values of some tokens, from a multiple of four tokens on.
+/// Packs up to sixteen columns of the values of some tokens, starting at a multiple of four tokens.
 #[inline(always)]
 pub(super) fn pack_values<S: Simd>(
     s: S,

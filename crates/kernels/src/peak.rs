@@ -1,4 +1,4 @@
-//! As many multiply-adds as the CPU can do: the roof that profiles measure against.
+//! Does as many multiply-adds as the CPU can, for the peak that profiles compare with.
 
 use std::hint::black_box;
 
@@ -7,11 +7,11 @@ use super::gemm::{F32, Int8, PANEL_STRIPS, Products, Registers, Strips, Sums, Ti
 use super::registry::Kernel;
 use super::simd::LANES;
 
-/// Accumulators: enough to hide the latency of a multiply-add twice over, few enough for sixteen pairs of
-/// registers.
+/// Number of accumulators: enough to hide twice the latency of a multiply-add, and few enough for sixteen
+/// pairs of registers.
 const ACCUMULATORS: usize = 6;
 
-/// Multiply-adds until `macs` are done.
+/// Does at least `macs` multiply-adds of a kernel and stores how many in `done`.
 #[inline(always)]
 pub(super) fn peak<S: Tiles>(s: S, kernel: Kernel, macs: u64, done: &mut u64) {
     *done = match kernel {
@@ -21,7 +21,7 @@ pub(super) fn peak<S: Tiles>(s: S, kernel: Kernel, macs: u64, done: &mut u64) {
     };
 }
 
-/// Multiply-adds of `inputs` numbers and sixteen lanes for each accumulator, from registers.
+/// Does multiply-adds from registers, of `inputs` numbers and sixteen lanes for each accumulator.
 #[inline(always)]
 fn spin_widest<P: Products>(p: P, strips: usize, inputs: usize, macs: u64) -> u64 {
     let vectors = if strips > 1 { 2 * ACCUMULATORS } else { ACCUMULATORS };
@@ -38,7 +38,7 @@ fn spin_widest<P: Products>(p: P, strips: usize, inputs: usize, macs: u64) -> u6
 #[inline(always)]
 fn spin<P: Products, const N: usize>(p: P, rounds: u64) {
     let (x, w) = (black_box(0.5f32.to_ne_bytes()), black_box(Line([1u8; 64])));
-    // SAFETY: both arrays are as long as what is read.
+    // SAFETY: both arrays are as long as the reads.
     let (x, w) = unsafe { (p.row(x.as_ptr()), p.weights(w.0.as_ptr())) };
     let mut sums = [p.zero(); N];
     for _ in 0..rounds {
@@ -53,7 +53,8 @@ fn spin<P: Products, const N: usize>(p: P, rounds: u64) {
     }
 }
 
-/// Whole bf16 tiles: which instruction multiplies, and from where, differs too much for one loop.
+/// Does whole bf16 tiles, because the instructions and the places of their operands differ too much for one
+/// loop.
 #[inline(always)]
 fn tiles<S: Tiles>(s: S, macs: u64) -> u64 {
     const DEPTH: usize = 64;

@@ -1,11 +1,11 @@
-//! Rows of f32 to u8 with a range of their own, and symmetric i8 for keys and values.
+//! Quantises rows of f32 to u8, each with a range of its own, and keys and values to symmetric i8.
 
 pub(super) use super::reference::quantize::range;
 pub use super::reference::quantize::{Levels, RowRange};
 pub(super) use super::reference::quantize::{inverse, symmetric_scale};
 use super::simd::{LANES, Simd};
 
-/// Quantised rows, as a linear reads them.
+/// Quantised rows that a linear reads.
 #[derive(Debug, Clone, Copy)]
 pub struct QuantizedRows<'a> {
     /// Row-major, see [`row_bytes`].
@@ -22,7 +22,7 @@ impl QuantizedRows<'_> {
     }
 }
 
-/// Quantised rows, as they are written.
+/// Quantised rows that a kernel writes.
 #[derive(Debug)]
 pub struct QuantizedRowsMut<'a> {
     /// Row-major, see [`row_bytes`].
@@ -31,7 +31,7 @@ pub struct QuantizedRowsMut<'a> {
     pub stride: usize,
     /// One per row.
     pub ranges: &'a mut [RowRange],
-    /// What they become.
+    /// The format to quantise to.
     pub levels: Levels,
 }
 
@@ -46,13 +46,13 @@ fn holds(bytes: usize, stride: usize, ranges: usize, rows: usize, width: usize) 
         || (stride >= row_bytes(width) && bytes >= (rows - 1) * stride + row_bytes(width) && ranges >= rows)
 }
 
-/// Bytes of a quantised row of `width` numbers: a multiple of four, because dot products take four at a time.
-/// What is beyond `width` is multiplied by zero weights.
+/// Bytes of a quantised row of `width` numbers. It is a multiple of four, because dot products take four
+/// bytes at a time. The bytes beyond `width` are multiplied by zero weights.
 pub fn row_bytes(width: usize) -> usize {
     width.next_multiple_of(4)
 }
 
-/// Running smallest and largest value of a row, lane by lane. NaNs leave it as it is.
+/// The smallest and largest value of a row so far, lane by lane. NaNs do not change it.
 #[derive(Clone, Copy)]
 pub(super) struct Extremes<S: Simd> {
     pub(super) low: S::F,
@@ -89,7 +89,7 @@ impl<S: Simd> Extremes<S> {
     }
 }
 
-/// Quantises a row whose range is known.
+/// Quantises a row by a known range.
 #[inline(always)]
 pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, q: &mut [u8]) {
     let shift = s.splat(-row.offset * inverse);
@@ -122,8 +122,8 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
     }
 }
 
-/// [`super::reference::quantize::round_row`] without branches, so that it runs on vectors. What is beyond the
-/// numbers becomes 0.
+/// Computes [`super::reference::quantize::round_row`] without branches, so that it runs on vectors. The bytes
+/// beyond the numbers become 0.
 #[inline(always)]
 pub(super) fn round_row(x: &[f32], to: &mut [u8]) {
     let (whole, rest) = to.split_at_mut(2 * x.len());
@@ -136,7 +136,7 @@ pub(super) fn round_row(x: &[f32], to: &mut [u8]) {
     rest.fill(0);
 }
 
-/// Quantises `rows` rows of `width` numbers, some at a time, so that their serial parts overlap.
+/// Quantises `rows` rows of `width` numbers. It takes several at a time, so that their serial parts overlap.
 #[inline(always)]
 pub(super) fn quantize_rows<S: Simd>(
     s: S,

@@ -1,4 +1,4 @@
-//! The table of all variants: dispatch, tests, benches and `mobilebert kernels` walk it.
+//! The table of all variants. Dispatch, tests, benches and `mobilebert kernels` iterate over it.
 
 use std::fmt;
 
@@ -12,28 +12,28 @@ use super::quantize::QuantizedRowsMut;
 
 /// All kernels of one instruction set.
 ///
-/// Every method checks the lengths of its slices and panics if they are too short; none allocates.
+/// Every method checks the lengths of its slices and panics if they are too short. No method allocates.
 pub trait Kernels: Send + Sync + fmt::Debug {
     /// The instruction set.
     fn isa(&self) -> Isa;
 
-    /// Does at least `macs` multiply-adds of a kernel from registers or the nearest cache and returns how
-    /// many: the most that the CPU can do.
+    /// Does at least `macs` multiply-adds of a kernel as fast as the CPU can, from registers or the L1 cache,
+    /// and returns how many it did.
     fn peak(&self, kernel: Kernel, macs: u64) -> u64;
 
-    /// A linear layer; see [`super::reference::gemm`].
+    /// Computes a linear layer; see [`super::reference::gemm`].
     fn gemm(&self, arguments: Gemm<'_>);
 
-    /// Attention of one head; see [`super::reference::attention`].
+    /// Computes the attention of one head; see [`super::reference::attention`].
     fn attention(&self, arguments: Attention<'_>);
 
     /// Quantises `rows` rows of `width` numbers; see [`super::reference::quantize`].
     fn quantize(&self, rows: usize, width: usize, x: FloatRows<'_>, to: QuantizedRowsMut<'_>);
 
-    /// Normalises whole rows of `width` numbers in place; see [`super::reference::norm`].
+    /// Normalises rows of `width` numbers in place; see [`super::reference::norm`].
     fn normalize(&self, width: usize, x: &mut [f32], norm: LayerNorm<'_>);
 
-    /// Position and segment embeddings, and the norm behind them.
+    /// Adds position and segment embeddings, and applies the norm that follows.
     fn position_and_type(&self, arguments: PositionAndType<'_>);
 
     /// Packs int8 keys of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
@@ -45,7 +45,8 @@ pub trait Kernels: Send + Sync + fmt::Debug {
         scales: &mut [KeyScales],
     );
 
-    /// Scales of the int8 values of `(tokens, head_size)`, starting at a multiple of sixteen tokens.
+    /// Computes the scales of the int8 values of `(tokens, head_size)`, starting at a multiple of sixteen
+    /// tokens.
     fn value_scales(&self, size: (usize, usize), x: FloatRows<'_>, scales: &mut [Line<[f32; 16]>]);
 
     /// Packs int8 values of `(tokens, columns)` with up to sixteen columns, starting at a multiple of sixteen
@@ -59,7 +60,7 @@ pub trait Kernels: Send + Sync + fmt::Debug {
     );
 }
 
-/// Implements [`Kernels`] for a token: each method is a trampoline that enables the token's features around
+/// Implements [`Kernels`] for a token. Each method is a trampoline that enables the token's features around
 /// the generic body.
 macro_rules! kernels {
     ([$($feature:tt)*] $token:ident) => {
@@ -141,8 +142,8 @@ macro_rules! kernels {
         fn run(s: isa::$token, $($name: $type),*) {
             super::$module::$body(s, $($name),*);
         }
-        // SAFETY: the token proves that the CPU has the features that `run` enables: its detection and this
-        // macro are given the same list. (The scalar variant enables none.)
+        // SAFETY: the token proves that the CPU has the features that `run` enables, because its detection
+        // and this macro read the same list. (The scalar variant enables none.)
         #[allow(unused_unsafe)]
         unsafe {
             run(*$self, $($name),*)
@@ -150,7 +151,7 @@ macro_rules! kernels {
     }};
 }
 
-/// What there is once for each tier.
+/// Implements what depends on the list of tiers.
 macro_rules! registry {
     ($($(#[$doc:meta])* $token:ident $name:literal $condition:meta;)*) => {
         $(
@@ -158,7 +159,7 @@ macro_rules! registry {
             with_features!($token, kernels!($token));
         )*
 
-        /// The kernels of an instruction set, if this CPU has it.
+        /// The kernels of a tier, if this CPU can run it.
         pub fn of(isa: Isa) -> Option<&'static dyn Kernels> {
             fn any<K: Kernels>(token: Option<&'static K>) -> Option<&'static dyn Kernels> {
                 token.map(|k| k as _)
@@ -187,36 +188,36 @@ macro_rules! registry {
 }
 tiers!(registry);
 
-/// Every set of kernels that this CPU can run, least preferred first.
+/// The kernels of every tier that this CPU can run, least preferred first.
 pub fn supported() -> impl Iterator<Item = &'static dyn Kernels> {
     Isa::ALL.into_iter().filter_map(of)
 }
 
-/// The kernels to use when nothing is forced.
+/// The kernels of the most preferred tier that this CPU can run.
 pub fn best() -> &'static dyn Kernels {
     supported().last().unwrap_or(&Scalar)
 }
 
-/// The kernels of that name: `None` if there are none, or this CPU cannot run them.
+/// The kernels of the tier of this name; `None` if there is no such tier or this CPU cannot run it.
 pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
     Isa::ALL.into_iter().find(|isa| isa.name() == name).and_then(of)
 }
 
-/// One row of the table.
+/// One kernel on one tier: a row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// What it computes, on which types, with which tile and instructions; the grammar is in
+    /// The name, which states operation, types, tile and instruction set. The grammar is in
     /// `docs/kernels.md`.
     pub name: String,
     /// The instruction set.
     pub isa: Isa,
     /// Whether this CPU can run it.
     pub supported: bool,
-    /// Whether it runs when nothing is forced.
+    /// Whether it is used unless another one is forced.
     pub picked: bool,
 }
 
-/// The kernels of every instruction set.
+/// The kernels that every tier has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kernel {
@@ -230,20 +231,20 @@ pub enum Kernel {
     AttentionInt8,
     /// Attention in f32.
     AttentionF32,
-    /// Rows of f32 to rows of 8 bits.
+    /// Quantisation of f32 rows to 8 bits.
     Quantize,
-    /// Keys to int8, in the order of the attention.
+    /// Packing of int8 keys in the order of the attention.
     PackKeys,
-    /// Values to int8, in the order of the attention.
+    /// Packing of int8 values in the order of the attention.
     PackValues,
     /// LayerNorm and NoNorm.
     Norm,
-    /// Position and segment embeddings and the norm behind them.
+    /// Position and segment embeddings and the norm that follows.
     PositionAndType,
 }
 
 impl Kernel {
-    /// All of them.
+    /// All kernels.
     pub const ALL: [Self; 10] = [
         Self::GemmInt8,
         Self::GemmBf16,
@@ -257,7 +258,7 @@ impl Kernel {
         Self::PositionAndType,
     ];
 
-    /// Types, operation, tile and instruction set; the grammar is in `docs/kernels.md`.
+    /// The name of this kernel on a tier; the grammar is in `docs/kernels.md`.
     pub fn name(self, isa: Isa) -> String {
         let [int8, bf16, f32] = tiles(isa).map(|(rows, columns)| format!("{rows}x{columns}"));
         match self {
@@ -275,8 +276,7 @@ impl Kernel {
     }
 }
 
-/// The whole table: every kernel on every instruction set of this architecture, whether this CPU has it or
-/// not.
+/// The whole table: every kernel on every tier of this architecture, also on those that this CPU cannot run.
 pub fn variants() -> Vec<Variant> {
     let picked = best().isa();
     let row = |isa: Isa, kernel: Kernel| Variant {

@@ -23,8 +23,8 @@ pub(crate) enum Configured {
     /// Registers 0 to 3 hold the sums of up to 16 rows by 64 columns, 4 and 5 the rows and weights of a whole
     /// chunk, and 6 and 7 those of a chunk of `rest` lines.
     Wide { rows: usize, rest: usize },
-    /// Accumulators of 16 rows and of `more` rows by 32 columns in 0 to 3; rows in 4 and 5, weights in 6 and
-    /// 7. This is a third faster, because each load serves two products.
+    /// Registers 0 to 3 hold the sums of 16 rows and of `more` rows by 32 columns, 4 and 5 hold rows, and 6
+    /// and 7 weights. This is a third faster, because each load serves two products.
     Tall { more: usize },
 }
 

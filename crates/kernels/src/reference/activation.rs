@@ -9,23 +9,24 @@
 use super::fma;
 use crate::Activation;
 
-/// Minimax polynomial of `2^r` on [-1/2, 1/2] in relative error, exact at 0: 9.2e-8 before rounding.
+/// Minimax polynomial of `2^r` on [-1/2, 1/2], exact at 0. Its relative error is 9.2e-8 before rounding.
 pub(crate) const EXP2: [f32; 6] =
     [1.0, 0.693_147, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_7];
 
-/// As [`EXP2`] with three terms: 1.1e-4.
+/// Polynomial of degree 3 for the same function, with a relative error of 1.1e-4.
 pub(crate) const EXP2_COARSE: [f32; 4] = [1.0, 0.693_282_9, 0.242_210_95, 0.055_008_933];
 
-/// `2^EXP2_LOWEST` is the smallest normal f32; below, [`exp2`] stays there.
+/// `2^EXP2_LOWEST` is the smallest normal f32, which [`exp2`] returns for all smaller arguments.
 pub(crate) const EXP2_LOWEST: f32 = -126.0;
 
 /// Adding 1.5 * 2^23 leaves the integer part of a small number in the low mantissa bits.
 pub(crate) const ROUNDER: f32 = 12_582_912.0;
 
-/// Where the tail of GELU is below 6e-9 and stays there.
+/// The argument at which the tail of GELU is below 6e-9. The tail is constant beyond it.
 pub(crate) const GELU_LIMIT: f32 = 6.0;
 
-/// `log2(Phi(-u))` on [0, 6], fitted so that `u * Phi(-u)` is off by less than 7e-9 before rounding.
+/// Polynomial of `log2(Phi(-u))` on [0, 6], fitted so that the error of `u * Phi(-u)` is below 7e-9 before
+/// rounding.
 pub(crate) const GELU_TAIL: [f32; 9] = [
     -0.999_998_87,
     -1.151_123_3,
@@ -38,29 +39,30 @@ pub(crate) const GELU_TAIL: [f32; 9] = [
     -1.690_400_9e-6,
 ];
 
-/// `-2 * sqrt(2 / pi) * log2(e)` times 1 and 0.044715: the exponent of the tanh form of GELU over `u`, in
-/// `u^2`.
+/// `-2 * sqrt(2 / pi) * log2(e)` times 1 and times 0.044715: the exponent of the tanh form of GELU divided by
+/// `u`, as a polynomial in `u^2`.
 pub(crate) const GELU_NEW: [f32; 2] = [-2.302_208_2, -0.102_943_24];
 
 /// `-log2(e)`
 pub(crate) const SILU: f32 = -1.442_695;
 
-/// The tail of SiLU is below 2e-36 here and stays there, and `exp2` is still exact.
+/// The argument at which the tail of SiLU is below 2e-36, where `exp2` is still exact. The tail is constant
+/// beyond it.
 pub(crate) const SILU_LIMIT: f32 = 87.0;
 
 /// `-2 * log2(e)`
 pub(crate) const TANH: f32 = -2.885_39;
 
-/// `2^t` for `t <= 0`, relative error below 2e-7; 2^-126 below -126 and for NaN.
+/// `2^t` for `t <= 0`, with a relative error below 2e-7. The result is 2^-126 for `t` below -126 and for NaN.
 ///
-/// `n = (t + 1.5 * 2^23) - 1.5 * 2^23` (the nearest integer, ties to even), then the polynomial of `t - n` by
-/// Horner's rule with fma, then `n` added to the exponent field.
+/// It computes `n = (t + 1.5 * 2^23) - 1.5 * 2^23` (the nearest integer, ties to even), then the polynomial
+/// of `t - n` by Horner's rule with fma, and then adds `n` to the exponent field.
 pub fn exp2(t: f32) -> f32 {
     scaled(t, &EXP2)
 }
 
-/// As [`exp2`], relative error below 1.1e-4: a twentieth of a step of the 8-bit weights that an int8
-/// attention makes of it.
+/// `2^t` like [`exp2`], but with a relative error below 1.1e-4. This is a twentieth of a step of the 8-bit
+/// weights to which an int8 attention rounds the result.
 pub fn exp2_coarse(t: f32) -> f32 {
     scaled(t, &EXP2_COARSE)
 }
@@ -76,7 +78,7 @@ fn horner(coefficients: &[f32], x: f32) -> f32 {
     coefficients.iter().rev().copied().reduce(|p, c| fma(p, x, c)).unwrap_or(0.0)
 }
 
-/// An [`Activation`] of one number; a NaN stays a NaN.
+/// Applies an [`Activation`] to one number. A NaN stays a NaN.
 ///
 /// * `Relu`: `if 0 > x { 0 } else { x }`.
 /// * `Gelu`: `max(x, 0) - u * Phi(-u)` with `u = min(|x|, 6)` and `Phi(-u) = exp2(polynomial(u))`; absolute
@@ -107,7 +109,7 @@ pub fn activation(function: Activation, x: f32) -> f32 {
         Activation::Tanh => {
             let u = if f32::MAX < x.abs() { f32::MAX } else { x.abs() };
             let e = exp2(u * TANH);
-            // `exp2` loses a NaN; `0 * u` brings it back.
+            // `exp2` loses a NaN, and `0 * u` restores it.
             fma(0.0, u, (1.0 - e) / (1.0 + e)).copysign(x)
         }
     }

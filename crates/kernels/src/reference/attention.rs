@@ -16,7 +16,8 @@ fn softmax(scores: &mut [f32], scale: f32, exp2: impl Fn(f32) -> f32) -> f32 {
     1.0 / sum16(scores.iter().copied())
 }
 
-/// f32: scores are fma chains over the head, the output is a chain over the tokens times `1 / sum`.
+/// Attention in f32. Each score is a chain of fma over the head, and each output is a chain of fma over the
+/// tokens, multiplied by `1 / sum`.
 pub fn attention_f32(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scale: f32) -> Vec<f32> {
     let chain = |acc: f32, (a, b): (&f32, &f32)| fma(*a, *b, acc);
     let mut p: Vec<f32> = keys.iter().map(|k| query.iter().zip(k).fold(0.0, chain)).collect();
@@ -25,12 +26,13 @@ pub fn attention_f32(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scal
     (0..query.len()).map(|d| column(d) * inverse).collect()
 }
 
-/// int8, with [`exp2_coarse`]: the query is quantised over its row and head, keys and values are symmetric
-/// per token and head.
+/// Attention in int8, with [`exp2_coarse`]. The query is quantised over its row and head; keys and values are
+/// symmetric per token and head.
 ///
 /// `score = fma(acc * range.scale, key_scale, range.offset * key_offset_scale)` as in an int8 linear without
-/// bias. After the softmax each probability times its value's scale is quantised to unsigned 8 bits over the
-/// row, so that the sum over the tokens is exact in i32: `out = acc * (scale * (1 / sum))`.
+/// bias. After the softmax, each probability is multiplied by the scale of its value, and the row of products
+/// is quantised to unsigned 8 bits. So the sum over the tokens is exact in i32: `out = acc * (scale * (1 /
+/// sum))`.
 pub fn attention_i8(
     query: (&[u8], RowRange),
     keys: &[(Vec<i8>, f32)],

@@ -7,7 +7,7 @@ use super::fma;
 use super::quantize::RowRange;
 use crate::Activation;
 
-/// `sum of q[i] * w[i]`, exact (up to 66,000 products).
+/// `sum of q[i] * w[i]`, exact for up to 66,000 products.
 pub fn dot(q: &[u8], w: &[i8]) -> i32 {
     q.iter().zip(w).map(|(&q, &w)| i32::from(q) * i32::from(w)).sum()
 }
@@ -26,8 +26,9 @@ pub fn linear_f32(x: &[f32], w: &[f32], bias: f32) -> f32 {
     x.iter().zip(w).fold(0.0f32, |acc, (&x, &w)| fma(x, w, acc)) + bias
 }
 
-/// One output of a bf16 linear, before its epilogue: the products of both sides rounded to bf16, summed in
-/// f64, plus `bias`. The kernels sum in f32, each instruction set in its own order and without denormals.
+/// One output of a bf16 linear, before its epilogue: both sides are rounded to bf16, and their products are
+/// summed in f64, plus `bias`. The kernels sum in f32, in an order that depends on the instruction set, and
+/// some treat denormals as 0.
 pub fn linear_bf16(x: &[f32], w: &[f32], bias: f32) -> f32 {
     let round = |x: f32| f64::from(bf16::from_f32(x).to_f32());
     x.iter().zip(w).map(|(&x, &w)| round(x) * round(w)).sum::<f64>() as f32 + bias

@@ -1,9 +1,9 @@
-//! What every kernel computes, one number at a time.
+//! Scalar definitions of every kernel, one number at a time.
 //!
-//! These functions are the definition: each doc states the formula, the order of roundings and the edge
-//! rules, and every variant in the registry returns the same bits for the int8 path. Nothing calls them but
-//! tests, benches, training and the constants' users. `fma(a, b, c)` in the docs is [`fma()`], rounded once;
-//! everything else is a plain f32 operation.
+//! Each function documents the formula, the order of roundings and the edge cases. For the int8 path every
+//! variant in the registry returns the same bits as these functions. Tests, benches and training call them.
+//! The kernels share only the constants and the functions of single numbers, such as [`quantize::range`]. In
+//! the formulas `fma(a, b, c)` is [`fma()`], rounded once, and everything else is a plain f32 operation.
 
 pub mod activation;
 pub mod attention;
@@ -11,17 +11,17 @@ pub mod gemm;
 pub mod norm;
 pub mod quantize;
 
-/// `a * b + c`, rounded once: [`f32::mul_add`], except on WebAssembly, which has no such instruction and
+/// `a * b + c`, rounded once. It is [`f32::mul_add`] except on WebAssembly, which has no such instruction and
 /// whose library rounds some denormal results twice.
 #[inline]
 pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_family = "wasm") { fma_in_f64(a, b, c) } else { a.mul_add(b, c) }
 }
 
-/// [`fma()`] without the instruction. The product is exact in f64. The sum is rounded to odd (if it is
-/// inexact, to whichever neighbour has an odd last bit) and so never to a tie of f32 or past one: rounding it
-/// again gives what rounding the exact sum gives (Boldo and Melquiond, "Emulation of a FMA and correctly
-/// rounded sums", 2008).
+/// Computes [`fma()`] without the instruction. The product is exact in f64. The sum is rounded to odd: if it
+/// is inexact, to the neighbour with an odd last bit. So it is never rounded to a tie of f32 or past one, and
+/// rounding it again gives the same result as rounding the exact sum (Boldo and Melquiond, "Emulation of a
+/// FMA and correctly rounded sums", 2008).
 #[inline]
 fn fma_in_f64(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
@@ -35,7 +35,8 @@ fn fma_in_f64(a: f32, b: f32, c: f32) -> f32 {
     f64::from_bits(bits) as f32
 }
 
-/// Sixteen partial sums (element `i` goes to lane `i % 16`, in order), then lanes 8, 4, 2 and 1 apart.
+/// Sums numbers in sixteen lanes: element `i` is added to lane `i % 16`, in order. Then lanes 8, 4, 2 and 1
+/// apart are added.
 pub fn sum16(values: impl IntoIterator<Item = f32>) -> f32 {
     let mut lanes = [0.0f32; 16];
     for (i, x) in values.into_iter().enumerate() {
@@ -49,7 +50,7 @@ pub fn sum16(values: impl IntoIterator<Item = f32>) -> f32 {
     lanes[0]
 }
 
-/// Rounded half to even; `i32::MIN` for NaN and for what does not fit, as `cvtps2dq` does.
+/// Rounds half to even. Returns `i32::MIN` for NaN and for numbers beyond i32, like `cvtps2dq`.
 pub fn to_int(x: f32) -> i32 {
     let rounded = x.round_ties_even();
     if (-2147483648.0..2147483648.0).contains(&rounded) { rounded as i32 } else { i32::MIN }
@@ -59,7 +60,7 @@ pub fn to_int(x: f32) -> i32 {
 mod tests {
     use super::*;
 
-    /// f32 bits whose exponents lie near each other and at the ends of the range.
+    /// Three f32 whose exponents lie near each other or at the ends of the range.
     fn operands(state: &mut u64) -> [f32; 3] {
         let mut next = || {
             *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -68,7 +69,7 @@ mod tests {
         let [mut a, mut b] = [next(), next()].map(f32::from_bits);
         let kind = next() % 4;
         if kind < 2 {
-            // Few significant bits make ties.
+            // Numbers with few significant bits make ties.
             [a, b] = [a, b].map(|x| f32::from_bits(x.to_bits() & 0xFFFF_F800));
         }
         let product = a * b;
@@ -81,8 +82,8 @@ mod tests {
         [a, b, c]
     }
 
-    /// Products of 2^-150 and a little, beside odd and even denormals: f64 rounds the little away and leaves
-    /// a tie.
+    /// Products slightly above 2^-150, with odd and even denormals to add: f64 rounds the difference away and
+    /// leaves a tie.
     fn denormal_ties() -> impl Iterator<Item = [f32; 3]> {
         let half = 2f32.powi(-75);
         let step = f32::EPSILON;
@@ -96,7 +97,7 @@ mod tests {
         })
     }
 
-    /// Where the instruction exists it says what is right.
+    /// Compares with the instruction, where there is one.
     #[test]
     #[cfg_attr(target_family = "wasm", ignore = "the library's own is not right here")]
     fn fma_in_f64_is_fma() {
@@ -109,7 +110,8 @@ mod tests {
         }
     }
 
-    /// 2^-150 less a little is less than half of the smallest step, whatever the little is.
+    /// A product slightly below 2^-150 is less than half of the smallest step, so the sum is the last
+    /// operand.
     #[test]
     fn denormal_results_are_rounded_once() {
         let half = 2f32.powi(-75);

@@ -9,7 +9,7 @@ use super::{Dot, LANES, Simd};
 type F = [__m256; 2];
 type I = [__m256i; 2];
 
-/// Methods whose body is instructions of the token's features.
+/// Defines methods whose bodies are instructions of the token's features.
 macro_rules! instructions {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
@@ -132,7 +132,7 @@ impl Dot for AvxVnni {
     type A = __m256i;
     type B = I;
 
-    // 12 accumulators, 2 registers of weights and a broadcast of 16 registers.
+    // 12 accumulators, 2 registers of weights and a broadcast use 15 of 16 registers.
     const GROUP: usize = 12;
     const ROWS_I8: usize = 6;
     const STRIPS_I8: usize = 1;
@@ -147,24 +147,24 @@ impl Dot for AvxVnni {
 
     #[inline(always)]
     unsafe fn broadcast(self, a: *const u8) -> __m256i {
-        // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises four readable bytes.
         unsafe { _mm256_set1_epi32(a.cast::<i32>().read_unaligned()) }
     }
 
     #[inline(always)]
     unsafe fn weights(self, b: *const i8) -> I {
-        // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
         unsafe { [_mm256_loadu_si256(b.cast()), _mm256_loadu_si256(b.add(32).cast())] }
     }
 }
 
-/// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot
+/// Without VNNI the bytes are widened to i16, even and odd bytes separately, and sums of two products cannot
 /// overflow. `vpmaddubsw`, which multiplies bytes directly, would saturate.
 impl Dot for Avx2 {
     type A = [__m256i; 2];
     type B = [I; 2];
 
-    // 8 accumulators, 4 registers of weights, 2 of activations and a product.
+    // 8 accumulators, 4 registers of weights, 2 of activations and a product use 15 of 16 registers.
     const GROUP: usize = 12;
     const ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 1;
@@ -185,7 +185,7 @@ impl Dot for Avx2 {
 
     #[inline(always)]
     unsafe fn broadcast(self, a: *const u8) -> [__m256i; 2] {
-        // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises four readable bytes.
         unsafe {
             let a = a.cast::<u32>().read_unaligned();
             [_mm256_set1_epi32((a & 0x00FF_00FF) as i32), _mm256_set1_epi32(((a >> 8) & 0x00FF_00FF) as i32)]
@@ -194,7 +194,7 @@ impl Dot for Avx2 {
 
     #[inline(always)]
     unsafe fn weights(self, b: *const i8) -> [I; 2] {
-        // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
         unsafe {
             let b = [_mm256_loadu_si256(b.cast()), _mm256_loadu_si256(b.add(32).cast())];
             let low = [_mm256_slli_epi16::<8>(b[0]), _mm256_slli_epi16::<8>(b[1])];

@@ -6,7 +6,7 @@ use super::super::aligned::Line;
 use super::super::isa::{Amx, Avx512, Avx512Vnni};
 use super::{Dot, LANES, Simd};
 
-/// Methods whose body is instructions of the token's features.
+/// Defines methods whose bodies are instructions of the token's features.
 macro_rules! instructions {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
@@ -105,32 +105,32 @@ macro_rules! vnni {
 
             #[inline(always)]
             unsafe fn broadcast(self, a: *const u8) -> __m512i {
-                // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+                // SAFETY: `self` proves the features, and the caller promises four readable bytes.
                 unsafe { _mm512_set1_epi32(a.cast::<i32>().read_unaligned()) }
             }
 
             #[inline(always)]
             unsafe fn weights(self, b: *const i8) -> __m512i {
-                // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+                // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
                 unsafe { _mm512_loadu_si512(b.cast()) }
             }
         }
     };
 }
 
-// 24 accumulators hide the latency of 5 at two dot products a cycle; four strips and a broadcast make 29
-// registers.
+// 24 accumulators hide the latency of 5 cycles at two dot products a cycle. With four strips and a broadcast
+// they use 29 of 32 registers.
 vnni!(Avx512Vnni, 12, 6);
-// A tile register has 16 rows; two of them share what is loaded of the weights.
+// A tile register has 16 rows, and two of them share the loads of the weights.
 vnni!(Amx, 16, 32);
 
-/// Without VNNI the bytes are widened to i16 (even and odd bytes apart), where products of pairs cannot
+/// Without VNNI the bytes are widened to i16, even and odd bytes separately, and sums of two products cannot
 /// overflow.
 impl Dot for Avx512 {
     type A = [__m512i; 2];
     type B = [__m512i; 2];
 
-    // Both operands take two registers each: 16 accumulators, 8 for the strips, 2 for the row.
+    // Each operand takes two registers: 16 accumulators, 8 registers for the strips and 2 for the row.
     const GROUP: usize = 12;
     const ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 4;
@@ -145,7 +145,7 @@ impl Dot for Avx512 {
 
     #[inline(always)]
     unsafe fn broadcast(self, a: *const u8) -> [__m512i; 2] {
-        // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises four readable bytes.
         unsafe {
             let a = a.cast::<u32>().read_unaligned();
             [_mm512_set1_epi32((a & 0x00FF_00FF) as i32), _mm512_set1_epi32(((a >> 8) & 0x00FF_00FF) as i32)]
@@ -154,7 +154,7 @@ impl Dot for Avx512 {
 
     #[inline(always)]
     unsafe fn weights(self, b: *const i8) -> [__m512i; 2] {
-        // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
         unsafe {
             let b = _mm512_loadu_si512(b.cast());
             [_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)), _mm512_srai_epi16::<8>(b)]

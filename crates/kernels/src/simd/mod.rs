@@ -1,13 +1,12 @@
-//! The vector machine that every kernel is written for: sixteen f32 or i32 lanes, whatever the registers are.
+//! The vector machine that every kernel is written for: sixteen lanes of f32 or i32, for registers of any
+//! width.
 //!
-//! A kernel body is generic over [`Simd`] and instantiated once per instruction set. Sixteen lanes
-//! everywhere, and operations that IEEE 754 rounds in one way only, make the results the same bits on all of
-//! them.
+//! A kernel body is generic over [`Simd`] and instantiated once per instruction set. Results have the same
+//! bits on all of them, because all have sixteen lanes and IEEE 754 defines the rounding of every operation.
 //!
-//! A type that implements [`Simd`] is a proof token: it can only be had after detection ([`super::isa`]), so
-//! its methods are safe to call. They are `#[inline(always)]` and become single instructions inside a
-//! function that enables the features. Closures around them would not be inlined there, so kernel bodies have
-//! none.
+//! A value of a type that implements [`Simd`] is a proof token: only detection ([`super::isa`]) gives it out,
+//! so its methods are safe to call. They are `#[inline(always)]` and become single instructions inside a
+//! function that enables the features. Closures would not be inlined there, so kernel bodies have none.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -26,10 +25,10 @@ pub(super) use neon::sdot;
 /// Lanes of every vector.
 pub(super) const LANES: usize = 16;
 
-/// Sixteen lanes of f32 and i32.
+/// Operations on sixteen lanes of f32 and i32.
 ///
-/// Comparing operations follow SSE: `max(a, b)` is `if a > b { a } else { b }`, so a NaN in either operand
-/// gives `b`.
+/// Comparisons follow SSE: `max(a, b)` is `if a > b { a } else { b }`, so the result is `b` if either operand
+/// is NaN.
 #[allow(clippy::wrong_self_convention, reason = "`self` is the proof token, not what is converted")]
 pub(super) trait Simd: Copy {
     /// Sixteen f32.
@@ -55,21 +54,21 @@ pub(super) trait Simd: Copy {
     fn abs(self, a: Self::F) -> Self::F;
     /// The magnitude of `a` with the sign of `b`.
     fn copy_sign(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a` in lanes below `n`, `b` in the others.
+    /// `a` in the first `n` lanes, `b` in the others.
     fn head(self, n: usize, a: Self::F, b: Self::F) -> Self::F;
-    /// Rounded half to even; `i32::MIN` for NaN and for what does not fit.
+    /// Rounds half to even. NaN and numbers beyond i32 become `i32::MIN`.
     fn to_int(self, a: Self::F) -> Self::I;
-    /// Rounded half to even.
+    /// Converts to f32, rounding half to even.
     fn to_float(self, a: Self::I) -> Self::F;
     /// The same bits as f32.
     fn from_bits(self, a: Self::I) -> Self::F;
     /// The same bits as i32.
     fn to_bits(self, a: Self::F) -> Self::I;
-    /// Wrapping.
+    /// `a + b`, wrapping around.
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
-    /// `a << 23`: an integer into the exponent field.
+    /// `a << 23`, which moves an integer to the exponent field.
     fn exponent(self, a: Self::I) -> Self::I;
-    /// The low 16 bits of each lane as the upper half of an f32: the even ones of 32 bf16.
+    /// The low 16 bits of each lane as the upper half of an f32: the bf16 with even index of 32.
     #[inline(always)]
     fn low_halves(self, a: Self::I) -> Self::F {
         let mut lanes = [0; LANES];
@@ -80,7 +79,7 @@ pub(super) trait Simd: Copy {
         self.from_bits(self.load_int(&lanes))
     }
 
-    /// The high 16 bits of each lane as the upper half of an f32: the odd ones of 32 bf16.
+    /// The high 16 bits of each lane as the upper half of an f32: the bf16 with odd index of 32.
     #[inline(always)]
     fn high_halves(self, a: Self::I) -> Self::F {
         let mut lanes = [0; LANES];
@@ -91,13 +90,13 @@ pub(super) trait Simd: Copy {
         self.from_bits(self.load_int(&lanes))
     }
 
-    /// Four vectors to 64 bytes, in order, saturating to 0..=255.
+    /// Narrows four vectors to 64 bytes, in order, saturating to 0..=255.
     fn narrow(self, q: [Self::I; 4], to: &mut [u8; 64]);
-    /// The low bytes of four vectors side by side: byte `i` of each lane comes from `q[i]`.
+    /// Joins the low bytes of four vectors: byte `i` of each lane comes from `q[i]`.
     fn join(self, q: [Self::I; 4], to: &mut [i8; 64]);
-    /// Starts to bring a line into the L2 cache.
+    /// Prefetches a line into the L2 cache.
     fn prefetch(self, line: &Line<[u8; 64]>);
-    /// Sum of the lanes as a fixed tree: `i` with `i + 8`, then 4, 2, 1 apart.
+    /// Adds the lanes along a fixed tree: `i` and `i + 8`, then lanes 4, 2 and 1 apart.
     fn sum(self, a: Self::F) -> f32;
 
     #[inline(always)]
@@ -105,7 +104,7 @@ pub(super) trait Simd: Copy {
         self.splat(0.0)
     }
 
-    /// Up to sixteen values; zero in the lanes beyond.
+    /// Loads up to sixteen values. The other lanes are 0.
     #[inline(always)]
     fn load_head(self, x: &[f32]) -> Self::F {
         let mut lanes = [0.0; LANES];
@@ -113,7 +112,7 @@ pub(super) trait Simd: Copy {
         self.load(&lanes)
     }
 
-    /// The first `to.len()` lanes.
+    /// Stores the first `to.len()` lanes.
     #[inline(always)]
     fn store_head(self, a: Self::F, to: &mut [f32]) {
         let mut lanes = [0.0; LANES];
@@ -121,7 +120,7 @@ pub(super) trait Simd: Copy {
         to.copy_from_slice(&lanes[..to.len()]);
     }
 
-    /// The largest lane; no lane is NaN.
+    /// The largest lane. No lane may be NaN.
     #[inline(always)]
     fn largest(self, a: Self::F) -> f32 {
         let mut lanes = [0.0; LANES];
@@ -129,7 +128,7 @@ pub(super) trait Simd: Copy {
         lanes.into_iter().fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
     }
 
-    /// The smallest lane; no lane is NaN.
+    /// The smallest lane. No lane may be NaN.
     #[inline(always)]
     fn smallest(self, a: Self::F) -> f32 {
         let mut lanes = [0.0; LANES];
@@ -138,15 +137,16 @@ pub(super) trait Simd: Copy {
     }
 }
 
-/// The multiply-accumulate part, which differs between instruction sets that share their f32 operations.
+/// The multiply-accumulate operations and tile sizes. They differ between instruction sets that share their
+/// f32 operations.
 pub(super) trait Dot: Simd {
     /// Four activations, in every lane.
     type A: Copy;
     /// Four weights of each of sixteen columns.
     type B: Copy;
 
-    /// Half of the rows that go through all columns of a small linear together: their results stay near while
-    /// each panel of the weights is read once for all of them.
+    /// Half of the rows of a group in a small linear. The results of a group stay in the L1 cache, and it
+    /// reads each panel of the weights once.
     const GROUP: usize;
     /// Rows of the int8 register tile.
     const ROWS_I8: usize;
@@ -170,7 +170,8 @@ pub(super) trait Dot: Simd {
     /// `acc[j] + sum of a[i] * b[j][i]` for the four `i`, exact.
     fn dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I;
 
-    /// As [`Dot::dot`], without what tiles do once for all their rows: for the measurement of the peak.
+    /// The same as [`Dot::dot`] without the part that tiles do once for all their rows. The measurement of
+    /// the peak uses it.
     #[inline(always)]
     fn fastest_dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I {
         self.dot(acc, a, b)

@@ -10,7 +10,7 @@ use super::{Dot, LANES, Simd};
 type F = [float32x4_t; 4];
 type I = [int32x4_t; 4];
 
-/// Methods whose body is instructions of the token's features.
+/// Defines methods whose bodies are instructions of the token's features.
 macro_rules! instructions {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
@@ -22,7 +22,7 @@ macro_rules! instructions {
     )*};
 }
 
-/// One instruction on each of the four registers.
+/// Applies an instruction to each of the four registers.
 macro_rules! each {
     ($f:path, $($x:expr),+) => {
         [$f($($x[0]),+), $f($($x[1]),+), $f($($x[2]),+), $f($($x[3]),+)]
@@ -62,7 +62,7 @@ macro_rules! simd {
                 mul(a: F, b: F) -> F = each!(vmulq_f32, a, b);
                 div(a: F, b: F) -> F = each!(vdivq_f32, a, b);
                 fma(a: F, b: F, c: F) -> F = each!(vfmaq_f32, c, a, b);
-                // The instructions named after maximum and minimum treat NaN otherwise than SSE does.
+                // NEON's instructions for maximum and minimum do not treat NaN as SSE does.
                 max(a: F, b: F) -> F = each!(vbslq_f32, each!(vcgtq_f32, a, b), a, b);
                 min(a: F, b: F) -> F = each!(vbslq_f32, each!(vcltq_f32, a, b), a, b);
                 abs(a: F) -> F = each!(vabsq_f32, a);
@@ -76,7 +76,8 @@ macro_rules! simd {
                     let index = [vld1q_u32(p), vld1q_u32(p.add(4)), vld1q_u32(p.add(8)), vld1q_u32(p.add(12))];
                     each!(vbslq_f32, each!(vcltq_u32, index, n), a, b)
                 };
-                // The conversion saturates: only NaN and what is too large have to become `i32::MIN`.
+                // The conversion saturates, so only NaN and numbers that are too large have to be changed to
+                // `i32::MIN`.
                 to_int(a: F) -> I = {
                     let (limit, lowest) = ([vdupq_n_f32(2_147_483_648.0); 4], [vdupq_n_s32(i32::MIN); 4]);
                     each!(vbslq_s32, each!(vcltq_f32, a, limit), each!(vcvtnq_s32_f32, a), lowest)
@@ -118,7 +119,7 @@ macro_rules! simd {
 simd!(Neon);
 simd!(NeonDot);
 
-/// The weights of sixteen columns, four columns a register.
+/// Loads the weights of sixteen columns, four columns a register.
 ///
 /// # Safety
 /// The CPU has NEON, and 64 bytes can be read.
@@ -128,16 +129,16 @@ unsafe fn load_weights(b: *const i8) -> [int8x16_t; 4] {
     unsafe { [vld1q_s8(b), vld1q_s8(b.add(16)), vld1q_s8(b.add(32)), vld1q_s8(b.add(48))] }
 }
 
-/// Bytes are widened to 16 bits, so products cannot overflow.
+/// The bytes are widened to 16 bits, so products cannot overflow.
 impl Dot for Neon {
     type A = int16x8_t;
     type B = [[int16x8_t; 2]; 4];
 
-    // 16 accumulators, 8 registers of weights, one of activations, 4 of products.
+    // 16 accumulators, 8 registers of weights, one of activations and 4 of products use 29 of 32 registers.
     const GROUP: usize = 12;
     const ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 1;
-    // 24 accumulators, 4 registers of weights, one of activations.
+    // 24 accumulators, 4 registers of weights and one of activations use 29 of 32 registers.
     const ROWS_F32: usize = 6;
     const STRIPS_F32: usize = 1;
 
@@ -179,13 +180,13 @@ impl Dot for Neon {
     }
 }
 
-/// `acc + sum of a[i] * b[i]` over four neighbouring bytes. Inline assembly, because the intrinsic is
-/// unstable.
+/// Adds `a[i] * b[i]` of each four neighbouring bytes to `acc`. It is inline assembly, because the intrinsic
+/// is unstable.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) fn sdot(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     let mut acc = acc;
-    // SAFETY: an instruction on registers, whose feature is enabled here.
+    // SAFETY: the instruction reads and writes registers only, and its feature is enabled here.
     unsafe {
         asm!(
             "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
@@ -196,14 +197,13 @@ pub(crate) fn sdot(acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     acc
 }
 
-/// `sdot` multiplies signed bytes, so activations are taken less 128 and 128 times the sum of the weights is
-/// added. The tile (`gemm/neon.rs`) does the latter once for all rows; here, where nothing is shared, it is
-/// part of every product.
+/// `sdot` multiplies signed bytes, so 128 is subtracted from the activations and 128 times the sum of the
+/// weights is added. The tile (`gemm/neon.rs`) adds it once for all rows; here it is part of every product.
 impl Dot for NeonDot {
     type A = int8x16_t;
     type B = [int8x16_t; 4];
 
-    // 16 accumulators, 4 of the sums, 4 registers of weights and 4 of activations.
+    // 16 accumulators, 4 sums of weights, 4 registers of weights and 4 of activations use 28 of 32 registers.
     const GROUP: usize = 12;
     const ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 1;

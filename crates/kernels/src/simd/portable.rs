@@ -1,4 +1,4 @@
-//! Sixteen lanes in plain Rust: runs everywhere.
+//! Sixteen lanes in plain Rust, which runs everywhere.
 
 use super::super::aligned::Line;
 use super::super::isa::Scalar;
@@ -187,13 +187,13 @@ impl Dot for Scalar {
 
     #[inline(always)]
     unsafe fn broadcast(self, a: *const u8) -> Self::A {
-        // SAFETY: four bytes can be read, says the caller.
+        // SAFETY: the caller promises that four bytes can be read.
         unsafe { a.cast::<[u8; 4]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn weights(self, b: *const i8) -> Self::B {
-        // SAFETY: 64 bytes can be read, says the caller.
+        // SAFETY: the caller promises that 64 bytes can be read.
         unsafe { b.cast::<[i8; 64]>().read_unaligned() }
     }
 

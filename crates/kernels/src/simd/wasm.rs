@@ -1,7 +1,7 @@
 //! Sixteen lanes in four 128-bit registers of WebAssembly.
 //!
-//! Relaxed SIMD would have a fused multiply-add and a dot product of bytes, but a runtime may round the one
-//! twice and let the other saturate: results that are not the same bits everywhere.
+//! Relaxed SIMD has a fused multiply-add and a dot product of bytes, but a runtime may round the former twice
+//! and let the latter saturate. Results would not have the same bits everywhere, so it is not used.
 
 use std::arch::wasm32::*;
 
@@ -11,7 +11,7 @@ use super::{Dot, LANES, Simd};
 
 type Registers = [v128; 4];
 
-/// Methods whose body is instructions of the token's feature.
+/// Defines methods whose bodies are instructions of the token's feature.
 macro_rules! instructions {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
@@ -21,7 +21,7 @@ macro_rules! instructions {
     )*};
 }
 
-/// One instruction on each of the four registers.
+/// Applies an instruction to each of the four registers.
 macro_rules! each {
     ($f:path, $($x:expr),+) => {
         [$f($($x[0]),+), $f($($x[1]),+), $f($($x[2]),+), $f($($x[3]),+)]
@@ -68,21 +68,22 @@ fn to_f32(low: v128, high: v128) -> v128 {
     i32x4_shuffle::<0, 1, 4, 5>(f32x4_demote_f64x2_zero(low), f32x4_demote_f64x2_zero(high))
 }
 
-/// Lanes where rounding these f64 to f32 might not give what rounding the exact sums would. Both lie on the
-/// same side of whatever f32 rounds at, unless the f64 is itself such a tie: of normal f32, the upper of the
-/// 29 bits that go and nothing else. Denormals end at other bits; of them all count but zero, which is exact.
+/// Finds the lanes in which rounding these f64 to f32 may differ from rounding the exact sums. It cannot
+/// differ unless the f64 lies exactly halfway between two f32. For a normal f32 this means that, of the 29
+/// bits that are dropped, only the highest is set. Denormals drop more bits, so all of them count, except
+/// zero, which is exact.
 #[inline(always)]
 fn doubtful(low: v128, high: v128) -> v128 {
     const NORMAL: u32 = 0x381 << 20; // the upper half of 2^-126
     let lower = i32x4_shuffle::<0, 2, 4, 6>(low, high);
     let tie = i32x4_eq(i32x4_shl(lower, 3), i32x4_splat(i32::MIN));
     let upper = i32x4_shl(i32x4_shuffle::<1, 3, 5, 7>(low, high), 1);
-    // `upper - 1 < 2 * NORMAL - 1` without signs.
+    // The comparison is `upper - 1 < 2 * NORMAL - 1` of unsigned numbers.
     let limit = i32x4_splat((2 * NORMAL - 1) as i32 ^ i32::MIN);
     v128_or(tie, i32x4_lt(i32x4_add(upper, i32x4_splat(i32::MAX)), limit))
 }
 
-/// [`super::super::reference::fma`] on sixteen lanes.
+/// Computes [`super::super::reference::fma`] on sixteen lanes.
 #[cold]
 #[inline(never)]
 fn fma_rounded_to_odd(a: Registers, b: Registers, c: Registers) -> Registers {
@@ -101,7 +102,7 @@ fn sum_to_odd(a: v128, b: v128) -> v128 {
     let of_b = f64x2_sub(sum, a);
     let error = f64x2_add(f64x2_sub(a, f64x2_sub(sum, of_b)), f64x2_sub(b, of_b));
     let inexact = f64x2_gt(f64x2_abs(error), f64x2_splat(0.0));
-    // Less 1 if the sum was rounded away from zero.
+    // Subtracts 1 if the sum was rounded away from zero.
     let towards_zero = i64x2_add(sum, v128_and(inexact, i64x2_shr(v128_xor(sum, error), 63)));
     v128_or(towards_zero, v128_and(inexact, i64x2_splat(1)))
 }
@@ -121,8 +122,8 @@ impl Simd for WasmSimd128 {
         sub(a: Registers, b: Registers) -> Registers = each!(f32x4_sub, a, b);
         mul(a: Registers, b: Registers) -> Registers = each!(f32x4_mul, a, b);
         div(a: Registers, b: Registers) -> Registers = each!(f32x4_div, a, b);
-        // There is no such instruction. A product of two f32 is exact in f64; where the sum cannot be rounded
-        // there without harm, all lanes are done again with care.
+        // There is no such instruction, but a product of two f32 is exact in f64. If rounding the sum in f64
+        // could change a lane, all lanes are computed again with the slower exact method.
         fma(a: Registers, b: Registers, c: Registers) -> Registers = {
             let (mut out, mut doubts) = (c, i32x4_splat(0));
             for (out, (a, b)) in out.iter_mut().zip(a.into_iter().zip(b)) {
@@ -146,7 +147,8 @@ impl Simd for WasmSimd128 {
             let (index, n) = (load(&INDEX), [i32x4_splat(n as i32); 4]);
             each!(v128_bitselect, a, b, each!(i32x4_lt, index, n))
         };
-        // The conversion saturates and makes 0 of NaN: NaN and what is too large have to become `i32::MIN`.
+        // The conversion saturates and turns NaN into 0, so NaN and numbers that are too large have to be
+        // changed to `i32::MIN`.
         to_int(a: Registers) -> Registers = {
             let (limit, lowest) = ([f32x4_splat(2_147_483_648.0); 4], [i32x4_splat(i32::MIN); 4]);
             let q = each!(i32x4_trunc_sat_f32x4, each!(f32x4_nearest, a));
@@ -180,7 +182,7 @@ impl Simd for WasmSimd128 {
     }
 }
 
-/// Bytes are widened to 16 bits (even and odd bytes apart), so products cannot overflow.
+/// The bytes are widened to 16 bits, even and odd bytes separately, so products cannot overflow.
 impl Dot for WasmSimd128 {
     type A = [v128; 2];
     type B = [Registers; 2];
@@ -204,7 +206,7 @@ impl Dot for WasmSimd128 {
 
     #[inline(always)]
     unsafe fn broadcast(self, a: *const u8) -> [v128; 2] {
-        // SAFETY: four bytes can be read, says the caller.
+        // SAFETY: the caller promises that four bytes can be read.
         let four = unsafe { v128_load32_splat(a.cast()) };
         [v128_and(four, i16x8_splat(0xFF)), u16x8_shr(four, 8)]
     }
@@ -213,7 +215,7 @@ impl Dot for WasmSimd128 {
     unsafe fn weights(self, b: *const i8) -> [Registers; 2] {
         let mut wide = [[i32x4_splat(0); 4]; 2];
         for i in 0..4 {
-            // SAFETY: 64 bytes can be read, says the caller.
+            // SAFETY: the caller promises that 64 bytes can be read.
             let b = unsafe { v128_load(b.add(16 * i).cast()) };
             wide[0][i] = i16x8_shr(i16x8_shl(b, 8), 8);
             wide[1][i] = i16x8_shr(b, 8);

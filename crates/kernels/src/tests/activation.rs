@@ -1,15 +1,16 @@
-//! exp, GELU, SiLU and tanh: their error bounds, and the same bits on every variant.
+//! Tests the error bounds of exp, GELU, SiLU and tanh, and that every variant returns the same bits.
 
 use super::*;
 
-/// Largest error of a scalar function against f64, over steps of 1/1024 in -10..10 and large numbers.
+/// The largest error of a scalar function compared with f64, at steps of 1/1024 in -10..10 and at large
+/// numbers.
 fn largest_error(function: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) -> f64 {
     let grid = (-10_240..10_240).map(|i| i as f32 / 1024.0).chain([-1e30, -100.0, 100.0, 1e30]);
     grid.map(|x| (f64::from(function(x)) - truth(f64::from(x))).abs() / (1.0 + 0.2 * f64::from(x.abs())))
         .fold(0.0, f64::max)
 }
 
-/// erf by its series, and erfc by a continued fraction where the series cancels.
+/// Computes erf by its series, or from a continued fraction of erfc where the series cancels.
 fn erf(x: f64) -> f64 {
     let z = x.abs();
     let value = if z < 3.0 {
@@ -69,7 +70,8 @@ fn special_numbers_pass_through_activations() {
     assert_eq!(exp2(0.0), 1.0);
 }
 
-/// One input of 1 leaves the weights as they are, so a linear shows what its activation does to them.
+/// A linear with one input of 1 returns its weights, so its results show the activation function of the
+/// weights.
 #[test]
 fn activations_of_every_variant_are_those_of_the_definition() {
     let mut numbers: Vec<f32> = (-800..800).map(|i| i as f32 / 100.0).chain(SPECIAL).collect();

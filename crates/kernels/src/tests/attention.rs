@@ -1,4 +1,4 @@
-//! Attention, and the keys and values packed for it.
+//! Tests attention and the packing of keys and values.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn check_attention(rows: usize, tokens: usize, size: usize, factor: f32) {
     assert!(error < 0.03, "int8 attention is off by {error}");
 }
 
-/// Compares every variant with the definition, whose int8 and f32 answers it returns.
+/// Compares every variant with the definition. Returns the definition's results in int8 and f32.
 fn check_attention_of(
     (rows, tokens, size): (usize, usize, usize),
     q: &[f32],
@@ -147,7 +147,7 @@ fn attention_to_special_numbers() {
     }
 }
 
-/// A sequence without tokens has no queries either; what is there stays.
+/// A sequence without tokens has no queries either, so the output is not written.
 #[test]
 fn attention_to_nothing_writes_nothing() {
     for kernels in supported() {
@@ -202,7 +202,7 @@ fn check_packing(tokens: usize, size: usize, x: &[f32]) {
                 assert_eq!((q, q), (key, value), "{what}, token {token}, dimension {d}");
             }
         }
-        // Weights beyond the last token are multiplied by these.
+        // The attention multiplies the weights beyond the last token by these.
         for token in tokens..tokens.next_multiple_of(4) {
             let line = &head.values[token / 4].0;
             assert!((0..16.min(size)).all(|d| line[4 * d + token % 4] == 0), "{what}: token {token}");

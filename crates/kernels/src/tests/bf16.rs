@@ -1,11 +1,11 @@
-//! bf16: rounding to the bit, products within what summing in another order may change.
+//! Tests bf16: rounding has to match to the bit, and sums within the error of another order.
 
 use half::bf16;
 use proptest::prelude::*;
 
 use super::*;
 
-/// Rows that are not next to each other, as [`Levels::Bf16`].
+/// Rows of [`Levels::Bf16`], with gaps between them.
 struct Rounded {
     bytes: Vec<u8>,
     ranges: Vec<RowRange>,
@@ -34,8 +34,8 @@ fn linear(kernels: &dyn Kernels, rows: &Rounded, first: usize, count: usize, w: 
     out
 }
 
-/// The most that rounding `n` sums can change, of the sum of magnitudes; what is added are sums of denormals,
-/// which some instructions take for 0.
+/// The largest difference between two orders of summation: the rounding of `n` sums, relative to the sum of
+/// magnitudes, plus the denormals that some instructions treat as 0.
 fn tolerance(x: &[f32], w: &[f32], bias: f32) -> f32 {
     let magnitude: f32 = x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum::<f32>() + bias.abs();
     (x.len() + 2) as f32 * f32::EPSILON * magnitude + 1e-30
@@ -113,7 +113,7 @@ fn check_rounding(width: usize, x: &[f32]) {
 #[test]
 fn rounding_is_exact_on_every_kind_of_number() {
     let mut x: Vec<f32> = SPECIAL.to_vec();
-    // Halfway between two bf16, beside it, and the last number before infinity.
+    // Numbers halfway between two bf16 and next to it, and those around the limit to infinity.
     for bits in [0x3F80_8000u32, 0x3F81_8000, 0x3F80_7FFF, 0x3F80_8001, 0x7F7F_7FFF, 0x7F7F_8000, 0x7F80_0001]
     {
         x.extend([f32::from_bits(bits), f32::from_bits(bits | 1 << 31)]);
@@ -130,7 +130,7 @@ proptest! {
     }
 }
 
-/// What a linear hands on to the next one are its results, rounded.
+/// The rows that a linear writes for the next one are its own results, rounded.
 #[test]
 fn results_are_rounded_for_the_next_linear() {
     let (rows, inputs) = (40, 32);

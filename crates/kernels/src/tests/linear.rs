@@ -1,10 +1,10 @@
-//! Linears: every size, epilogue and kind of number.
+//! Tests linears of every size, with every epilogue and kind of number.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// One linear on random numbers, with a gap between rows and outputs that begin as NaN.
+/// A linear on random numbers. There are gaps between the rows, and the output is filled with NaN before.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     rows: usize,
@@ -80,7 +80,7 @@ impl Case {
     fn run(&self, kernels: &dyn Kernels) -> Answer {
         let (x, w, bias, gamma, norm_gamma, beta, residual) = self.numbers();
         let (rows, inputs, outputs) = (self.rows, self.inputs, self.outputs);
-        // One number of offset makes every row unaligned.
+        // An offset of one number makes every row unaligned.
         let x: Vec<f32> = std::iter::once(0.0).chain(x).collect();
         let x = FloatRows { values: &x[1..], stride: inputs };
         let stride = row_bytes(inputs) + 4;
@@ -212,7 +212,7 @@ proptest! {
     }
 }
 
-/// Infinities, NaN and the like have the results that the definition gives them.
+/// Infinities, NaN and other special numbers have the results of the definition.
 #[test]
 fn linear_on_special_numbers() {
     for int8 in [true, false] {
@@ -232,7 +232,7 @@ fn linear_on_special_numbers() {
     }
 }
 
-/// Sums at both ends of what bytes allow: 255 times -128 and 127, in every lane.
+/// The extreme sums of products of bytes: 255 times -128 and 127, in every lane.
 #[test]
 fn linear_of_extreme_bytes_is_exact() {
     for inputs in [1, 4, 5, 16, 17, 64, 65, 1000, 3072] {

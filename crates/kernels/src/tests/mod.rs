@@ -1,4 +1,4 @@
-//! Every variant that this CPU can run, against the scalar definitions.
+//! Compares every variant that this CPU can run with the scalar definitions.
 
 mod activation;
 mod attention;
@@ -18,7 +18,7 @@ const ACTIVATIONS: [Activation; 6] = [
     Activation::Tanh,
 ];
 
-/// Numbers in -1..1 from a seed.
+/// Pseudo-random numbers in -1..1 from a seed.
 struct Numbers(u64);
 
 impl Numbers {
@@ -32,7 +32,7 @@ impl Numbers {
     }
 }
 
-/// Equal bits; all NaNs are equal.
+/// Asserts that the numbers have the same bits. All NaNs count as equal.
 fn assert_same(kernels: &dyn Kernels, what: &str, expected: &[f32], found: &[f32]) {
     assert_eq!(expected.len(), found.len(), "{}: {what}: length", kernels.isa());
     let differ = |(i, (e, f)): (usize, (&f32, &f32))| {
@@ -43,7 +43,8 @@ fn assert_same(kernels: &dyn Kernels, what: &str, expected: &[f32], found: &[f32
     assert!(failures.is_empty(), "{}: {what}: {} differ: {some:?}", kernels.isa(), failures.len());
 }
 
-/// What arithmetic trips over: zeros of both signs, the ends of f32, denormals, infinities, NaN.
+/// Numbers that are likely to be computed wrongly: zeros of both signs, the limits of f32, denormals,
+/// infinities and NaN.
 const SPECIAL: [f32; 14] = [
     0.0,
     -0.0,
@@ -61,7 +62,7 @@ const SPECIAL: [f32; 14] = [
     -3.0,
 ];
 
-/// Ordinary numbers, special ones in between, and rows of one special number each.
+/// Puts special numbers between ordinary ones, and fills some rows with one special number each.
 fn with_specials(x: &mut [f32], width: usize) {
     for (row, x) in x.chunks_mut(width.max(1)).enumerate() {
         let one = SPECIAL[row / 2 % SPECIAL.len()];

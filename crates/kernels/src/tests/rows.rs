@@ -1,4 +1,4 @@
-//! Row by row: quantisation, norms, embeddings.
+//! Tests the kernels that work row by row: quantisation, norms and embeddings.
 
 use proptest::prelude::*;
 
