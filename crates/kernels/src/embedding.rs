@@ -6,14 +6,14 @@ use super::simd::{LANES, Simd};
 
 /// An embedding table.
 #[derive(Debug, Clone, Copy)]
-pub enum Rows<'a> {
+pub enum EmbeddingTable<'a> {
     /// The rows in f32.
     F32(&'a [f32]),
     /// The rows in int8, and one scale a row.
     Int8(&'a [i8], &'a [f32]),
 }
 
-impl Rows<'_> {
+impl EmbeddingTable<'_> {
     /// Copies a row as f32 to `to`, which must have the width of the table.
     ///
     /// # Panics
@@ -22,8 +22,8 @@ impl Rows<'_> {
     pub fn copy(&self, row: usize, to: &mut [f32]) {
         let place = row * to.len()..(row + 1) * to.len();
         match self {
-            Rows::F32(values) => to.copy_from_slice(&values[place]),
-            Rows::Int8(values, scales) => {
+            EmbeddingTable::F32(values) => to.copy_from_slice(&values[place]),
+            EmbeddingTable::Int8(values, scales) => {
                 let scale = scales[row];
                 for (to, &q) in to.iter_mut().zip(&values[place]) {
                     *to = f32::from(q) * scale;

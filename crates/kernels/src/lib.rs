@@ -29,7 +29,7 @@ pub use aligned::{Aligned, Line, row_stride};
 pub use attention::{
     ATTENTION_ROWS, Attention, AttentionInput, KeyScales, KeysValuesF32, KeysValuesI8, slots,
 };
-pub use embedding::{PositionAndType, Rows};
+pub use embedding::{EmbeddingTable, PositionAndType};
 pub use gemm::{
     Epilogue, FloatRows, FloatView, GROUP_ROWS, Gemm, I8View, Input, Memory, Output, PackedBf16, PackedF32,
     PackedFloat, PackedI8, Residual, UnplacedFloat, UnplacedI8, Weight, padded,

@@ -12,8 +12,8 @@ use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
 use crate::kernels::reference::fma;
 use crate::kernels::{
-    Aligned, LayerNorm, Line, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8, Rows, UnplacedFloat,
-    UnplacedI8, Weight, padded,
+    Aligned, EmbeddingTable, LayerNorm, Line, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8,
+    UnplacedFloat, UnplacedI8, Weight, padded,
 };
 use crate::quant::quantize_rows;
 
@@ -102,10 +102,10 @@ impl Weights {
         LayerNorm { gamma: &self.columns[&norm.weight], beta: &self.columns[&norm.bias], eps }
     }
 
-    pub(super) fn table(&self, id: ParameterId) -> Rows<'_> {
+    pub(super) fn table(&self, id: ParameterId) -> EmbeddingTable<'_> {
         match &self.tables[&id] {
-            Table::F32(values) => Rows::F32(values),
-            Table::Int8(values, scales) => Rows::Int8(values, scales),
+            Table::F32(values) => EmbeddingTable::F32(values),
+            Table::Int8(values, scales) => EmbeddingTable::Int8(values, scales),
         }
     }
 

@@ -134,8 +134,8 @@ fn embeddings_are_added_and_normalised() {
 #[test]
 fn embedding_rows_are_copied_and_scaled() {
     let mut row = [0.0; 2];
-    Rows::F32(&[1.0, 2.0, 3.0, 4.0]).copy(1, &mut row);
+    EmbeddingTable::F32(&[1.0, 2.0, 3.0, 4.0]).copy(1, &mut row);
     assert_eq!(row, [3.0, 4.0]);
-    Rows::Int8(&[1, -2, 127, -127], &[0.5, 0.25]).copy(1, &mut row);
+    EmbeddingTable::Int8(&[1, -2, 127, -127], &[0.5, 0.25]).copy(1, &mut row);
     assert_eq!(row, [31.75, -31.75]);
 }
