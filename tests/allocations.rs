@@ -1,5 +1,5 @@
-//! After the first call of a size, a forward pass of the native backend allocates nothing, on any number of
-//! threads.
+//! After a first pass over a batch of some size, further passes of the native backend allocate nothing, on
+//! any number of threads.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +11,7 @@ use mobilebert::backend::{Precision, Request};
 use mobilebert::model::{self, synthetic::Synthetic};
 use mobilebert::{Batch, Head, ModelConfig};
 
-/// Counts what all threads of this process allocate.
+/// Counts the allocations of all threads of this process.
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! What memory a long context and a shared model need.
+//! Bounds the memory that long contexts and shared models need.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +12,7 @@ use mobilebert::{
     RunControl,
 };
 
-/// Counts the bytes that all threads of this process hold, and the most that they held at once.
+/// Counts the bytes that all threads of this process have allocated, and their maximum.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -37,10 +37,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Only one test counts at a time.
+/// Lets only one test count at a time.
 static COUNTS: Mutex<()> = Mutex::new(());
 
-/// Bytes of this process in memory. Packed weights are no part of what the allocator counts.
+/// Bytes of this process in memory. They include packed weights, which the allocator does not count.
 #[cfg(target_os = "linux")]
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -74,7 +74,7 @@ fn a_search_needs_no_more_memory_for_more_windows() {
         (o.max_seq_len, o.doc_stride) = (Some(16), Some(4));
     });
     let qa = QuestionAnswering::open_with(folder, EngineOptions::new().threads(1), options).unwrap();
-    // The number of windows, and the bytes that the run takes on top of those that the job holds.
+    // Returns the number of windows, and the bytes that the run needs in addition to those of the job.
     let run = |words: usize| {
         let context = qa.prepare("anna works in paris and the king wrote a book ".repeat(words)).unwrap();
         let job = qa.prepare_answer("who ?", &context, qa.options()).unwrap();

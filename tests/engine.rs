@@ -1,4 +1,5 @@
-//! The engine on its own: rows and their owners, memory between passes, a backend from outside the crate.
+//! Tests the engine without pipelines: the units of output rows, memory between passes, and a backend from
+//! outside the crate.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,10 +14,11 @@ use mobilebert::{
 
 const CONFIG: &str = r#"{"model_type": "mobilebert", "num_hidden_layers": 2, "vocab_size": 60}"#;
 
-/// The position whose embedding overflows: sequences of more tokens than this are not finite.
+/// The position whose embedding overflows. Sequences of more tokens than this have results that are not
+/// finite.
 const POISON: usize = 3;
 
-/// A formula's weights, with one row of the position embeddings too large for f32.
+/// Weights from a formula, except for one row of the position embeddings whose results overflow f32.
 struct Poisoned<'a> {
     graph: &'a Graph,
     weights: Synthetic,
@@ -84,7 +86,8 @@ fn requested_rows_may_be_not_finite_too() {
     assert!(engine.forward_rows(&together, &[3, 1]).is_err());
 }
 
-/// With sequences of one token each, the number of rows does not tell tokens from sequences.
+/// If all sequences have one token, the number of rows does not show whether a row belongs to a token or to a
+/// sequence.
 #[test]
 fn the_unit_of_a_row_does_not_depend_on_the_batch() {
     let unit = |head| engine(head, false, EngineOptions::new()).row_unit();
@@ -106,7 +109,7 @@ fn memory_between_passes_is_counted_and_freed() {
         let big = batch(&[&[7; 300], &[8; 200]]);
         let expected_big = engine.forward(&big).unwrap();
         let after_big = engine.arena_bytes();
-        // At least the hidden states: 500 rows of 512 floats.
+        // The arena has at least the hidden states: 500 rows of 512 f32.
         assert!(after_big > after_small && after_big > 500 * 512 * 4, "{after_small}, {after_big}");
         engine.trim();
         assert_eq!(engine.arena_bytes(), 0);
@@ -116,7 +119,8 @@ fn memory_between_passes_is_counted_and_freed() {
     }
 }
 
-/// A backend that computes nothing: row `i` is `i, 0.5, 0.5, ...`, or too short if its factory says so.
+/// A backend that computes nothing. It returns `i, 0.5, 0.5, ...` as row `i`, or too few numbers if its
+/// factory asks for it.
 struct Toy {
     graph: Graph,
     missing: usize,
@@ -144,7 +148,7 @@ impl Backend for Toy {
     }
 }
 
-/// What an engine asked for: precision, stored precision, modules in f32.
+/// The options that an engine passed on: precision, stored precision, modules in f32.
 type Asked = (Option<Precision>, Precision, Vec<String>);
 
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! A process that was forked from one that has used an engine still answers, with the same bits.
+//! The child of a process that has used an engine still returns answers, with the same bits.
 
 #![cfg(unix)]
 #![allow(unsafe_code)]
@@ -13,7 +13,7 @@ use mobilebert::{Batch, Engine, EngineOptions, Head, ModelConfig, Precision, Que
 
 const CONFIG: &str = r#"{"model_type": "mobilebert", "num_hidden_layers": 2, "vocab_size": 60}"#;
 
-/// How long a child may take before it counts as hanging.
+/// A child that takes longer than this counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn engine(options: EngineOptions) -> Engine {
@@ -30,18 +30,19 @@ fn logits(engine: &Engine) -> Vec<u32> {
     output.values().iter().map(|x| x.to_bits()).collect()
 }
 
-/// Runs `work` in a forked child and says whether it returned `true` there; a child that hangs is killed.
+/// Runs `work` in a forked child. It is an error if `work` does not return `true` there. A child that hangs
+/// is killed.
 fn in_child(work: impl FnOnce() -> bool) -> Result<(), String> {
-    // SAFETY: the child runs `work` and leaves by `_exit`, so it neither returns into the test harness nor
-    // runs what the parent registered for its end. The C library keeps its allocator usable in a child of
-    // several threads.
+    // SAFETY: the child runs `work` and ends with `_exit`, so it neither returns to the test harness nor runs
+    // the exit handlers of the parent. The C library keeps its allocator usable in the child of a process
+    // with several threads.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{}", std::io::Error::last_os_error());
     if child == 0 {
-        // A thread of the parent may have held the lock of stderr.
+        // A thread of the parent may have locked stderr, so the child must not print.
         std::panic::set_hook(Box::new(|_| {}));
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        // SAFETY: it ends this process.
+        // SAFETY: `_exit` only ends this process.
         unsafe { libc::_exit(done.map_or(3, |same| if same { 0 } else { 2 })) };
     }
     let start = Instant::now();
@@ -51,7 +52,7 @@ fn in_child(work: impl FnOnce() -> bool) -> Result<(), String> {
         match unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) } {
             0 if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
             0 => {
-                // SAFETY: `child` has not been waited for, so the number is still its.
+                // SAFETY: `child` has not been waited for, so its process id is still valid.
                 unsafe { libc::kill(child, libc::SIGKILL) };
                 // SAFETY: as above.
                 unsafe { libc::waitpid(child, &mut status, 0) };
@@ -67,7 +68,7 @@ fn in_child(work: impl FnOnce() -> bool) -> Result<(), String> {
     }
 }
 
-/// One test, so that no other test's threads are there when it forks, unless it wants them.
+/// All cases are in one test, so that no threads of other tests run when it forks.
 #[test]
 fn a_forked_child_answers() {
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
@@ -86,7 +87,7 @@ fn a_forked_child_answers() {
         let in_grandchild = || same() && in_child(same).is_ok();
         assert_eq!(in_child(in_grandchild), Ok(()), "{name}: the child");
         assert!(same(), "{name}: the parent, later");
-        // The engine and its pool can be dropped in the child.
+        // The child can drop the engine and its pool.
         let dropped = move || {
             drop(of_parent);
             true
@@ -98,7 +99,7 @@ fn a_forked_child_answers() {
     pipelines();
 }
 
-/// A child's own pool, made after the fork, is used.
+/// An engine that a child loads after the fork uses its own pool.
 fn a_child_has_threads_of_its_own() {
     let threads = || engine(EngineOptions::new().threads(2)).threads();
     assert_eq!(threads(), 2);
@@ -106,7 +107,7 @@ fn a_child_has_threads_of_its_own() {
     assert_eq!(in_child(|| threads() == 2 && of_parent.threads() == 1), Ok(()));
 }
 
-/// Forks at moments when other threads hold what they hold in a pass.
+/// Forks while other threads run passes and hold their locks.
 fn while_others_run_passes(cases: &[(&str, EngineOptions)]) {
     for (name, options) in cases {
         let engine = engine(options.clone());

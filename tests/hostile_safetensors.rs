@@ -1,5 +1,5 @@
-//! Safetensors files that are broken or made to do harm: each is refused with an error that says what, where,
-//! expected and found.
+//! Safetensors files that are broken or malicious. Each is refused with an error that tells what is wrong,
+//! where it is, what was expected and what was found.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use mobilebert::ErrorKind;
 use mobilebert::format::{Bytes, Checkpoint};
 
-/// A file of `header` and `data` zero bytes.
+/// A file with this header, followed by `data` zero bytes.
 fn file(header: &str, data: usize) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
@@ -24,7 +24,7 @@ fn error(file: Vec<u8>) -> String {
     error.to_string()
 }
 
-/// Each header, the length of its data, and what the message must contain.
+/// Asserts that files are refused. A case is a header, the length of the data, and a part of the message.
 fn refused(cases: &[(&str, usize, &str)]) {
     for (header, data, message) in cases {
         let error = error(file(header, *data));

@@ -1,4 +1,4 @@
-//! Checkpoints that do not fit their configuration, and configurations that nobody should run.
+//! Checkpoints that do not fit their configuration, and configurations that must be refused.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ fn config() -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// A checkpoint under edit: type, shape and bytes by name.
+/// A checkpoint that a test edits: type, shape and bytes of each tensor by name.
 struct Model {
     config: Value,
     tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
@@ -49,7 +49,7 @@ impl Model {
         self.tensors.insert(name.to_owned(), (dtype, shape.to_vec(), vec![byte; size]));
     }
 
-    /// Makes one weight int8, with scales of 1.
+    /// Changes one weight to int8, with scales of 1.
     fn quantize(&mut self, name: &str) {
         let shape = self.tensor(name).1.clone();
         self.set(name, Dtype::I8, &shape, 3);
@@ -59,7 +59,7 @@ impl Model {
             json!({"quant_method": "mobilebert-int8", "bits": 8, "scale_suffix": "_scale"});
     }
 
-    /// Makes one weight, `[8, 8]`, 4 bits: 1 everywhere, with scales and multipliers of 1.
+    /// Changes one weight of shape `[8, 8]` to 4 bits: every number is 1, with scales and multipliers of 1.
     fn quantize_int4(&mut self, name: &str) {
         self.set(name, Dtype::U8, &[8, 4], 0x11);
         self.set(&format!("{name}_group"), Dtype::U8, &[8, 1], 1);
@@ -83,7 +83,7 @@ impl Model {
         (0..graph.parameters.len()).try_for_each(|i| weights.tensor(ParameterId(i)).map(drop))
     }
 
-    /// The tensor and what is wrong with it, from an error that names the file.
+    /// The tensor and its problem, from an error that names the file.
     fn problem(&self) -> (String, TensorProblem) {
         let error = self.open().expect_err("refused");
         let ErrorKind::Tensor { file, tensor, problem } = error.kind() else { panic!("{error}") };
@@ -92,7 +92,7 @@ impl Model {
         (tensor.clone(), problem.clone())
     }
 
-    /// The same for an error about several tensors, and how many there are.
+    /// The tensors and their problems from an error about several tensors, and their total number.
     fn problems(&self) -> (Vec<(String, TensorProblem)>, usize) {
         let error = self.open().expect_err("refused");
         let ErrorKind::Tensors { file, problems, total } = error.kind() else { panic!("{error}") };
@@ -264,7 +264,8 @@ fn four_bits_need_their_scales_and_multipliers() {
         model
     };
     four().open().expect("a model");
-    // What says 8 bits has none of 4, and int8 goes with 4.
+    // A model that says 8 bits may not have tensors of 4 bits, but one that says 4 bits may have int8
+    // tensors.
     let mut model = four();
     model.config["quantization_config"]["bits"] = json!(8);
     assert!(
@@ -357,7 +358,7 @@ fn weights_must_be_finite() {
         model.tensor(NORM).2[..nan].fill(0);
         assert!(matches!(model.problem().1, TensorProblem::NotFinite { index: 1, value } if value.is_nan()));
     }
-    // Finite in f64, not in the f32 that the engine computes in.
+    // The number is finite in f64 but not in f32, in which the engine computes.
     let mut model = Model::new();
     model.set(NORM, Dtype::F64, &[8], 0);
     model.tensor(NORM).2[..8].copy_from_slice(&1e300f64.to_le_bytes());
@@ -368,7 +369,7 @@ fn weights_must_be_finite() {
 mod config {
     use super::*;
 
-    /// The field that an error about `name: value` blames.
+    /// The field that the error names if the configuration has `name: value`; `None` if it is accepted.
     fn blamed(name: &str, value: Value) -> Option<String> {
         let mut config = super::config();
         config[name] = value;

@@ -1,4 +1,4 @@
-//! What must not change an answer: its neighbours in a batch, other threads, other windows.
+//! Tests that the other sequences of a batch, the number of threads and the windows do not change an answer.
 
 use std::sync::Arc;
 use std::thread;
@@ -20,7 +20,8 @@ const TEXTS: [&str; 5] = [
 
 const CONTEXT: &str = "The engine was built by Ada in London. It was tested by Grace in New York.";
 
-/// The engines that have to agree to the bit: on the caller's thread, on a pool of one and on a pool of two.
+/// Engines whose results must have the same bits: on the caller's thread, on a pool of one thread and on a
+/// pool of two.
 fn places(precision: Precision) -> [EngineOptions; 3] {
     let options = || EngineOptions::new().precision(precision);
     [options().on_caller(), options().threads(1), options().threads(2)]
@@ -35,7 +36,7 @@ fn classifiers(precision: Precision) -> [TextClassification; 3] {
         .map(|engine| TextClassification::open_with("sentiment", engine, ClassifyOptions::default()).unwrap())
 }
 
-/// Sequences of word ids from a formula: every length around the sixteen rows of a strip, and some long ones.
+/// Sequences of word ids from a formula: all lengths near the sixteen rows of a strip, and some long ones.
 fn sequences() -> Vec<Vec<u32>> {
     let mut state = 1u32;
     let mut word = move || {
@@ -46,7 +47,7 @@ fn sequences() -> Vec<Vec<u32>> {
     lengths.map(|n| (0..n).map(|_| word()).collect()).collect()
 }
 
-/// The logits of each sequence, from passes of at most so many tokens.
+/// The logits of each sequence, from passes of at most this many tokens.
 fn logits(engine: &Engine, sequences: &[Vec<u32>], tokens_per_pass: usize) -> Vec<Vec<u32>> {
     let mut logits = Vec::new();
     let mut batch = Batch::new();
@@ -68,7 +69,8 @@ fn logits(engine: &Engine, sequences: &[Vec<u32>], tokens_per_pass: usize) -> Ve
     logits
 }
 
-/// The promise that lets a server put anybody's sequences into one pass.
+/// A server may put sequences of different users into one pass, because they do not change each other's
+/// answers.
 #[test]
 fn logits_have_the_same_bits_in_every_pass_on_any_threads() {
     let sequences = sequences();
@@ -140,7 +142,7 @@ fn one_pipeline_serves_many_threads() {
     }
 }
 
-/// The answer stands in one of many windows; scores are normalised over all of them.
+/// The answer is in one of many windows, and scores are normalised over all of them.
 #[test]
 fn an_answer_is_found_wherever_it_stands_in_a_long_context() {
     let qa = QuestionAnswering::open("qa").unwrap();

@@ -1,4 +1,4 @@
-//! Which threads an engine uses.
+//! Tests which threads an engine uses.
 
 #![cfg(not(target_family = "wasm"))]
 
@@ -29,7 +29,7 @@ fn batch(tokens: usize) -> Batch {
     Batch::single(&vec![7; tokens], &vec![0; tokens]).unwrap()
 }
 
-/// Passes that wait for each other in their first observed value.
+/// A meeting of passes, which wait for each other when they observe their first value.
 struct Meeting {
     arrived: Mutex<usize>,
     all_here: Condvar,
@@ -43,7 +43,8 @@ impl Meeting {
     }
 }
 
-/// One pass at a meeting: whether it met the others, and whether it stayed on the thread that began it.
+/// One pass at a meeting. It records whether it met the others, and whether it stayed on the thread that
+/// began it.
 struct Guest<'a> {
     meeting: &'a Meeting,
     caller: thread::ThreadId,
@@ -65,7 +66,8 @@ impl Observer for Guest<'_> {
     }
 }
 
-/// For each of so many callers: whether its pass met all others, and whether it ran on the caller's thread.
+/// Runs this many callers at the same time. Returns for each whether its pass met all others, and whether it
+/// ran on the caller's thread.
 fn meet(engine: &Engine, callers: usize, patience: Duration) -> Vec<(bool, bool)> {
     let meeting = Meeting::new(callers, patience);
     let call = || {
@@ -87,13 +89,14 @@ fn callers_on_their_own_threads_run_at_the_same_time() {
     assert_eq!(meet(&engine, 3, Duration::from_secs(60)), [(true, true); 3]);
 }
 
-/// What [`EngineOptions::on_caller`] is for: the callers of a pool of one thread never meet.
+/// The callers of an engine with one thread never run at the same time, which is the reason for
+/// [`EngineOptions::on_caller`].
 #[test]
 fn callers_of_one_thread_run_one_after_the_other() {
     let engine = engine(EngineOptions::new().threads(1));
     let mut met = meet(&engine, 2, Duration::from_millis(300));
     met.sort_unstable();
-    // The second finds that the first has been there.
+    // The second caller finds that the first one has already been there.
     assert_eq!(met, [(false, false), (true, false)]);
 }
 
@@ -114,10 +117,10 @@ mod in_a_process_of_its_own {
 
     use super::*;
 
-    /// Set in a child: the part of the test that it runs.
+    /// Tells a child which part of the test to run.
     const PART: &str = "MOBILEBERT_TEST_PART";
 
-    /// Runs the test `name` again, in a process with this variable and without `RAYON_NUM_THREADS`.
+    /// Runs the test `name` again in a child process with [`PART`] set and without `RAYON_NUM_THREADS`.
     fn child(name: &str, part: &str) -> Command {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", name, "--test-threads=1", "--nocapture"]);
@@ -145,7 +148,7 @@ mod in_a_process_of_its_own {
         on_caller.forward(&batch(300)).unwrap();
         Engine::open("qa", EngineOptions::new().on_caller()).unwrap().forward(&batch(300)).unwrap();
         assert_eq!(threads_of_this_process(), before);
-        // So the count would have shown rayon's pool.
+        // This pass starts the pool, so the count can tell.
         engine(EngineOptions::new()).forward(&batch(300)).unwrap();
         assert!(threads_of_this_process() > before);
     }
@@ -191,7 +194,7 @@ mod in_a_process_of_its_own {
                     _ => Err(std::io::Error::last_os_error()),
                 }
             };
-            // SAFETY: between fork and exec it calls the system only, and allocates nothing.
+            // SAFETY: between fork and exec, `pin` makes system calls only and allocates nothing.
             unsafe { child.pre_exec(pin) };
             assert!(child.status().unwrap().success(), "{part}");
         }
