@@ -130,7 +130,7 @@ impl Engine {
     /// Runs the model like [`Engine::forward`] and shows each intermediate value to `observer`.
     ///
     /// # Errors
-    /// As [`Engine::forward`].
+    /// The same as for [`Engine::forward`].
     pub fn forward_observed(&self, batch: &Batch, observer: &dyn Observer) -> Result<Output> {
         self.run(&Request { observer: Some(observer), ..Request::new(batch) })
     }
@@ -138,7 +138,7 @@ impl Engine {
     /// Runs the model like [`Engine::forward`] and records when each operation of the backend ran.
     ///
     /// # Errors
-    /// As [`Engine::forward`].
+    /// The same as for [`Engine::forward`].
     pub fn forward_profiled(&self, batch: &Batch, profiler: &Profiler) -> Result<Output> {
         self.run(&Request { profiler: Some(profiler), ..Request::new(batch) })
     }
@@ -162,7 +162,7 @@ impl Engine {
         self.compute(&Request { rows: Some(rows), ..Request::new(batch) })
     }
 
-    /// What a row of the output belongs to.
+    /// The unit of text that a row of the output belongs to.
     pub fn row_unit(&self) -> RowUnit {
         self.backend.graph().row_unit()
     }

@@ -54,7 +54,7 @@ pub enum NormKind {
     },
 }
 
-/// Which rows [`Op::Select`] keeps.
+/// The rows that [`Op::Select`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// The first token of each sequence.
@@ -128,7 +128,7 @@ pub enum Op {
     Select {
         /// One row per token.
         input: ValueId,
-        /// Which rows.
+        /// The rows to keep.
         rows: Rows,
     },
     /// Scores over the vocabulary: `input[:, ..E] * decoder^T + input[:, E..] * extra + bias`, where

@@ -1,4 +1,4 @@
-//! What a caller may choose when an engine is loaded.
+//! The options that a caller may choose when an engine is loaded.
 
 use std::sync::Arc;
 

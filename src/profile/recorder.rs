@@ -31,7 +31,7 @@ pub enum OpKind {
 pub struct OpInfo {
     /// Module paths of the graph nodes it computes, joined by `+`.
     pub name: String,
-    /// What kind of work it is.
+    /// The kind of work.
     pub kind: OpKind,
     /// Encoder layer; `None` for embeddings and heads.
     pub layer: Option<usize>,

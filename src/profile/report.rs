@@ -27,7 +27,7 @@ pub struct Profile {
 /// One operation over all passes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpProfile {
-    /// What it is.
+    /// The operation.
     #[serde(flatten)]
     pub info: OpInfo,
     /// Number of events in one pass, one for each block of rows.
@@ -155,10 +155,10 @@ pub struct Report {
     pub unexplained_share: f64,
     /// Sum of all operations.
     pub all: Row,
-    /// By kind and shape, slowest first.
+    /// One row for each kind and shape, slowest first.
     pub by_kind: Vec<Row>,
-    /// By encoder layer.
+    /// One row for each encoder layer.
     pub by_layer: Vec<Row>,
-    /// By operation, in the plan's order.
+    /// One row for each operation, in the order of the plan.
     pub by_op: Vec<Row>,
 }

@@ -66,7 +66,7 @@ impl<'a> FloatRows<'a> {
 /// A residual: `gamma * rows` is added to the result.
 #[derive(Debug, Clone, Copy)]
 pub struct Residual<'a> {
-    /// As many rows and columns as the result.
+    /// The values, with as many rows and columns as the result.
     pub rows: FloatRows<'a>,
     /// One factor a column, from [`padded`].
     pub gamma: &'a [[f32; 16]],

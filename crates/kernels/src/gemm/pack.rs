@@ -227,7 +227,7 @@ impl I8View<'_> {
     }
 }
 
-/// How a weight of a [`PackedFloat`] is stored.
+/// The storage of a weight in a [`PackedFloat`].
 pub trait Weight: Copy + Send + Sync + 'static {
     /// Sixteen columns of some neighbouring inputs.
     type Line: fmt::Debug + Pod;

@@ -158,7 +158,7 @@ impl Dot for Neon {
     #[inline(always)]
     #[allow(unused_unsafe, reason = "NEON is part of most AArch64 targets")]
     unsafe fn broadcast(self, a: *const u8) -> int16x8_t {
-        // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises four readable bytes.
         unsafe {
             let four = vreinterpret_u8_u32(vdup_n_u32(a.cast::<u32>().read_unaligned()));
             vreinterpretq_s16_u16(vmovl_u8(four))
@@ -168,7 +168,7 @@ impl Dot for Neon {
     #[inline(always)]
     #[allow(unused_unsafe, reason = "NEON is part of most AArch64 targets")]
     unsafe fn weights(self, b: *const i8) -> [[int16x8_t; 2]; 4] {
-        // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
         unsafe {
             let b = load_weights(b);
             let mut wide = [[vdupq_n_s16(0); 2]; 4];
@@ -227,7 +227,7 @@ impl Dot for NeonDot {
     #[inline(always)]
     #[allow(unused_unsafe, reason = "NEON is part of most AArch64 targets")]
     unsafe fn broadcast(self, a: *const u8) -> int8x16_t {
-        // SAFETY: `self` proves the features; four bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises four readable bytes.
         unsafe {
             let four = vdupq_n_u32(a.cast::<u32>().read_unaligned());
             veorq_s8(vreinterpretq_s8_u32(four), vdupq_n_s8(i8::MIN))
@@ -236,7 +236,7 @@ impl Dot for NeonDot {
 
     #[inline(always)]
     unsafe fn weights(self, b: *const i8) -> [int8x16_t; 4] {
-        // SAFETY: `self` proves the features; 64 bytes can be read, says the caller.
+        // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
         unsafe { load_weights(b) }
     }
 }
