@@ -92,8 +92,8 @@ impl Engine {
     }
 
     /// Bytes of memory for intermediate values that are kept for the next passes. There are as many arenas as
-    /// passes have run at the same time, each as large as the largest batch it has seen needs. Weights do not
-    /// count, nor does the memory that a pass is using now.
+    /// passes have run at the same time, each large enough for the largest batch that it has
+    /// seen. Weights do not count, nor does the memory that a pass is using now.
     pub fn arena_bytes(&self) -> usize {
         self.backend.arena_bytes()
     }

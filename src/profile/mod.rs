@@ -2,7 +2,7 @@
 //! summed up afterwards.
 //!
 //! Recording ([`Profiler`], [`Event`]) is separate from presentation ([`Report`],
-//! [`trace`](Profiler::trace_json), [`diff`]). Without a profiler, recording costs a backend one branch per
+//! [`trace`](Profiler::trace_json), [`diff()`]). Without a profiler, recording costs a backend one branch per
 //! operation.
 
 mod diff;

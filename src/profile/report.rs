@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::recorder::{Event, OpInfo, OpKind};
 use super::statistics::median;
 
-/// The measurements of several forward passes of one plan. `mobilebert profile --json` writes it and `profile
-/// diff` reads it.
+/// The measurements of several forward passes of one plan. `mobilebert profile --json` writes it and
+/// `profile diff` reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// Number of threads that computed.

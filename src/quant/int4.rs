@@ -1,5 +1,5 @@
-//! Weights that are stored in 4 bits and expand exactly to int8: `weight = q * multiplier * scale`, where `q
-//! * multiplier` fits int8.
+//! Weights that are stored in 4 bits and expand exactly to int8: `weight = q * multiplier * scale`, where
+//! `q * multiplier` fits int8.
 
 use rayon::prelude::*;
 

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 /// the names.
 pub const OVERRIDE: &str = "MOBILEBERT_KERNELS";
 
-/// Hands the target features of a tier to another macro: `with_features!(Avx2, run!(x))` is `run! { ["avx2"
-/// "fma"] x }`.
+/// Hands the target features of a tier to another macro: `with_features!(Avx2, run!(x))` is
+/// `run! { ["avx2" "fma"] x }`.
 ///
 /// This is the only list of them. Detection, the trampolines around kernels and those around register tiles
 /// all read it, so a token proves exactly the features that they enable.

@@ -2,9 +2,9 @@
 //! allocate nothing and return no `Result`; they panic if a slice is too short.
 //!
 //! Every kernel is written once over sixteen lanes (`simd`) and instantiated for each instruction set by
-//! `registry`. The scalar functions in [`reference`] define what it computes. The int8 path returns the same
-//! bits on every instruction set. `docs/kernels.md` has the naming grammar, the table of variants and the
-//! measurements.
+//! `registry`. The scalar functions in [`mod@reference`] define what it computes. The int8 path returns the
+//! same bits on every instruction set. `docs/kernels.md` has the naming grammar, the table of variants and
+//! the measurements.
 
 #![allow(unsafe_code)]
 

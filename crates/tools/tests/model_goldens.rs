@@ -13,12 +13,13 @@ use mobilebert::{Batch, Engine, EngineOptions, ModelConfig, Output};
 use mobilebert_tools::BackendKind;
 use serde_json::Value;
 
-/// Largest difference allowed, relative to [`scale`]. f32 sums in another order differ by a few
-/// 1e-6; a wrong epsilon, scale or residual by more than 1e-3.
+/// The largest difference allowed, relative to [`scale`]. Sums of f32 in another order differ by a few 1e-6, and a
+/// wrong epsilon, scale or residual changes the output by more than 1e-3.
 const TOLERANCE: f32 = 1e-4;
 
-/// Everything that computes in f32.
-const BACKENDS: [BackendKind; 2] = [BackendKind::Native, BackendKind::Candle];
+/// The backends of this build, all in f32.
+const BACKENDS: &[BackendKind] =
+    if cfg!(feature = "candle") { &[BackendKind::Native, BackendKind::Candle] } else { &[BackendKind::Native] };
 
 struct Case {
     config: ModelConfig,
@@ -94,15 +95,15 @@ fn cases() -> Vec<(String, Case)> {
     cases
 }
 
-/// What differences are related to: the range of the values, so that a common offset does not hide errors; their
-/// magnitude if they have no range.
+/// The scale that differences are divided by: the range of the values, so that a common offset does not hide errors,
+/// or their magnitude if they are all equal.
 fn scale(values: &[f32]) -> f32 {
     let max = values.iter().copied().fold(f32::MIN, f32::max);
     let min = values.iter().copied().fold(f32::MAX, f32::min);
     if max > min { max - min } else { max.abs() }
 }
 
-/// Largest difference relative to `scale`. NaN if any difference is, or if there is nothing to relate to.
+/// The largest difference divided by `scale`. It is NaN if any difference is NaN, or if both are zero.
 fn difference(expected: &[f32], found: &[f32], scale: f32) -> f32 {
     assert_eq!(expected.len(), found.len());
     let worst = |m: f32, d: f32| if m.is_nan() || d <= m { m } else { d };
@@ -147,7 +148,7 @@ impl Observer for Recorder {
 fn logits_agree_alone_and_in_a_batch() {
     let mut failures = Vec::new();
     for (name, case) in cases() {
-        for backend in BACKENDS {
+        for &backend in BACKENDS {
             let engine = case.engine(EngineOptions::new().backend(backend));
             let batch = case.batch();
             let together = engine.forward(&batch).unwrap();
@@ -170,8 +171,9 @@ fn logits_agree_alone_and_in_a_batch() {
 #[test]
 fn embeddings_and_every_layer_agree() {
     let (mut failures, mut compared) = (Vec::new(), 0);
-    for (name, case) in cases() {
-        let engine = case.engine(EngineOptions::new().backend(BackendKind::Candle));
+    let on_each = |(name, case)| BACKENDS.iter().map(move |&backend| (name, case, backend));
+    for (name, case, backend) in cases().iter().map(|(name, case)| (name, case)).flat_map(on_each) {
+        let engine = case.engine(EngineOptions::new().backend(backend));
         let batch = case.batch();
         let recorder = Recorder::default();
         engine.forward_observed(&batch, &recorder).unwrap();
@@ -193,7 +195,7 @@ fn embeddings_and_every_layer_agree() {
             let d = difference(&expected, found, scale(&expected));
             compared += 1;
             if d.is_nan() || d > TOLERANCE {
-                failures.push(format!("{name} sequence {s} {golden}: {d:e}"));
+                failures.push(format!("{name} {backend:?} sequence {s} {golden}: {d:e}"));
             }
         };
         for s in 0..case.sequences.len() {

@@ -181,9 +181,9 @@ macro_rules! products {
         if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
             s.configure($registers, Configured::Tall { more: rows - 16 });
             for first in (0..weights.count).step_by(2) {
-                // SAFETY: the registers are configured above. The assertions above found `rows` rows of `4 *
-                // depth` bytes and `depth` lines of each strip. `sums` has 32 rows of four lines, of which
-                // two are written.
+                // SAFETY: the registers are configured above. The assertions above found `rows` rows of
+                // `4 * depth` bytes and `depth` lines of each strip. `sums` has 32 rows of four lines, of
+                // which two are written.
                 unsafe {
                     let (x, to) = (x.as_ptr(), to.add(first));
                     tall!($dot, x, stride, chunks, strip(first), strip(first + 1), to)
@@ -197,10 +197,10 @@ macro_rules! products {
             while first < weights.count {
                 let some = power_of_two(weights.count - first);
                 let x = x[row * stride..].as_ptr();
-                // SAFETY: the registers are configured above. The assertions above found `rows` rows of `4 *
-                // depth` bytes and `depth` lines of each strip, which are read chunk by chunk up to their
-                // end. `sums` has 32 rows of 256 bytes. At most 16 of them are written from `row` on, 64
-                // bytes for each of the at most four strips `first..first + some`.
+                // SAFETY: the registers are configured above. The assertions above found `rows` rows of
+                // `4 * depth` bytes and `depth` lines of each strip, which are read chunk by chunk up to
+                // their end. `sums` has 32 rows of 256 bytes. At most 16 of them are written from `row` on,
+                // 64 bytes for each of the at most four strips `first..first + some`.
                 unsafe {
                     let to = to.add(4 * row + first);
                     match some {

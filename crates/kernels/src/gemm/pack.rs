@@ -11,8 +11,8 @@ use half::bf16;
 use crate::aligned::{Aligned, Line};
 use crate::reference::quantize::quantize_symmetric;
 
-/// The constants of sixteen columns. The result of a column is `fma(acc * row.scale, scale, fma(row.offset,
-/// offset_scale, bias))`.
+/// The constants of sixteen columns. The result of a column is
+/// `fma(acc * row.scale, scale, fma(row.offset, offset_scale, bias))`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Columns {

@@ -214,8 +214,8 @@ pub(super) fn tile<P: Products>(
         macro_rules! arms {
             ($($m:literal $v:literal),*) => {
                 match (rows, some) {
-                    // SAFETY: the assertions above found the rows and lines long enough, and `first + some <=
-                    // count`.
+                    // SAFETY: the assertions above found the rows and lines long enough, and
+                    // `first + some <= count`.
                     $(($m, $v) if P::ROWS >= $m && P::STRIPS >= $v => unsafe {
                         tile_rows::<P, $m, $v>(p, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
                     })*

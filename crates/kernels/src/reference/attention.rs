@@ -31,8 +31,8 @@ pub fn attention_f32(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], scal
 ///
 /// `score = fma(acc * range.scale, key_scale, range.offset * key_offset_scale)` as in an int8 linear without
 /// bias. After the softmax, each probability is multiplied by the scale of its value, and the row of products
-/// is quantised to unsigned 8 bits. So the sum over the tokens is exact in i32: `out = acc * (scale * (1 /
-/// sum))`.
+/// is quantised to unsigned 8 bits. So the sum over the tokens is exact in i32:
+/// `out = acc * (scale * (1 / sum))`.
 pub fn attention_i8(
     query: (&[u8], RowRange),
     keys: &[(Vec<i8>, f32)],

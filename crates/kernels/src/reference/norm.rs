@@ -3,8 +3,8 @@
 use super::{fma, sum16};
 
 /// LayerNorm of one row, in place, in two passes: `mean = sum16(x) / n`, `var = sum16((x - mean)^2) / n` (fma
-/// adds the squares to the lanes), `inverse = 1 / sqrt(var + eps)`, `y = fma((x - mean) * inverse, gamma,
-/// beta)`.
+/// adds the squares to the lanes), `inverse = 1 / sqrt(var + eps)`,
+/// `y = fma((x - mean) * inverse, gamma, beta)`.
 pub fn layer_norm(x: &mut [f32], gamma: &[f32], beta: &[f32], eps: f32) {
     let n = x.len() as f32;
     let mean = sum16(x.iter().copied()) / n;

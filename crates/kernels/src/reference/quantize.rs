@@ -88,8 +88,8 @@ pub fn inverse(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }
 
-/// Quantises keys, values or weights symmetrically to -127..=127 and returns the scale: `q = to_int(max(min(x
-/// * inverse, 127), -127))`. A NaN becomes 127 and does not affect the scale.
+/// Quantises keys, values or weights symmetrically to -127..=127 and returns the scale:
+/// `q = to_int(max(min(x * inverse, 127), -127))`. A NaN becomes 127 and does not affect the scale.
 pub fn quantize_symmetric(x: &[f32], q: &mut [i8]) -> f32 {
     let scale = symmetric_scale(x.iter().fold(0.0f32, |m, x| if x.abs() > m { x.abs() } else { m }));
     let inverse = inverse(scale);
