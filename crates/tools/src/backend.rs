@@ -6,7 +6,7 @@ use mobilebert::format::WeightSource;
 use mobilebert::graph::Graph;
 use mobilebert::{Error, Result};
 
-/// Who computes.
+/// A backend of this build, chosen by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum BackendKind {

@@ -1,14 +1,15 @@
-//! The workshop around the engine [`mobilebert`]: everything that makes, measures and compares models, and nothing that an
-//! application needs to run one.
+//! The tools around the engine [`mobilebert`]: everything that makes, measures and compares models. An
+//! application that only runs models does not need this crate.
 //!
-//! - [`convert`] turns models of other frameworks into folders in Hugging Face's layout, and floats into int8.
-//! - [`foreign`] reads the files of TensorFlow, ONNX and LiteRT for it.
-//! - [`gate`] quantizes a model and keeps in floats what its accuracy needs.
-//! - [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] scores as the official scripts do, and [`task`] runs a pipeline
-//!   over a dataset.
+//! - [`convert`] turns models of other frameworks into folders in Hugging Face's layout, and floats into
+//!   int8.
+//! - [`foreign`] reads the files of TensorFlow, ONNX and LiteRT for the converter.
+//! - [`gate`] quantises a model and keeps those modules in f32 that its accuracy depends on.
+//! - [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] computes scores as the official scripts do, and
+//!   [`task`] runs a pipeline over a dataset.
 //! - [`compare`] shows where two models differ, layer by layer or example by example.
-//! - `train` (feature `candle`) trains a model, in floats or through the int8 engine's rounding; `candle` is the reference
-//!   backend that it computes with.
+//! - `train` (feature `candle`) trains a model, in floats or through the int8 engine's rounding; `candle` is
+//!   the reference backend that it computes with.
 
 // Here and not in Cargo.toml: tests and benches may do all of this.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]

@@ -18,8 +18,11 @@ use serde_json::Value;
 const TOLERANCE: f32 = 1e-4;
 
 /// The backends of this build, all in f32.
-const BACKENDS: &[BackendKind] =
-    if cfg!(feature = "candle") { &[BackendKind::Native, BackendKind::Candle] } else { &[BackendKind::Native] };
+const BACKENDS: &[BackendKind] = if cfg!(feature = "candle") {
+    &[BackendKind::Native, BackendKind::Candle]
+} else {
+    &[BackendKind::Native]
+};
 
 struct Case {
     config: ModelConfig,

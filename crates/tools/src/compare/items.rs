@@ -6,21 +6,21 @@ use crate::metrics::interval::{self, Interval};
 use crate::task::{Dataset, Evaluator, Prediction, Scores};
 use mobilebert::Result;
 
-/// Of all intervals: the same numbers give the same interval.
+/// The seed of all intervals, so that the same scores give the same interval.
 const SEED: u64 = 0;
 
-/// What a model says about the first examples of a dataset, and how good that is.
+/// A model's predictions for the first examples of a dataset, and their scores.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Answered {
-    /// In the order of the examples.
+    /// The predictions, in the order of the examples.
     pub predictions: Vec<Prediction>,
-    /// Of these predictions.
+    /// The scores of these predictions.
     pub scores: Scores,
 }
 
 impl Answered {
-    /// Runs a model over a dataset. `progress` is told the number of examples that are done.
+    /// Runs a model over a dataset. `progress` is called with the number of finished examples.
     ///
     /// # Errors
     /// Those of [`Evaluator::predictions`] and [`crate::task::Task::score`].
@@ -60,19 +60,19 @@ pub struct Difference {
     pub index: usize,
     /// See [`Dataset::id`].
     pub id: String,
-    /// What the first model says: see [`Prediction::text`].
+    /// The first model's answer; see [`Prediction::text`].
     pub a: String,
-    /// What the second one says.
+    /// The second model's answer.
     pub b: String,
     /// The right answers.
     pub references: Vec<String>,
     /// Score of the first one's answer, 0 to 100, where the main score is a mean over examples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub a_score: Option<f64>,
-    /// Score of the second one's.
+    /// Score of the second one's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub b_score: Option<f64>,
-    /// The first module that flips it: see [`crate::compare::first_to_flip`].
+    /// The first module that changes the answer; see [`crate::compare::first_to_flip`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flipped_by: Option<String>,
 }
@@ -85,11 +85,11 @@ pub struct McNemar {
     pub only_a: usize,
     /// Examples that only the second one gets right.
     pub only_b: usize,
-    /// How likely so uneven a share is if both are equally good.
+    /// The probability of a split at least this uneven if both models are equally good.
     pub p: f64,
 }
 
-/// What [`item_by_item`] found.
+/// The result of [`item_by_item`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ItemComparison {
@@ -101,18 +101,18 @@ pub struct ItemComparison {
     pub a: Measured,
     /// The second one.
     pub b: Measured,
-    /// Main score of the second model less that of the first.
+    /// The second model's main score minus that of the first.
     pub difference: f64,
     /// Its 95 % interval, by the paired bootstrap.
     pub difference_interval: Option<Interval>,
-    /// Where each answer is right or wrong.
+    /// McNemar's test; `None` if an answer can be partly right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcnemar: Option<McNemar>,
     /// The examples with different answers, in order.
     pub differing: Vec<Difference>,
 }
 
-/// Compares what two models say about the same examples.
+/// Compares the answers of two models to the same examples.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! One model with modules of another.
+//! Models that are mixed from two: one model with some modules of another.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use mobilebert::graph::{Graph, Node, ParameterId};
 use mobilebert::model::{self, Weights};
 use mobilebert::{Engine, EngineOptions, ModelConfig, ModelFiles, Result};
 
-/// A model's weights, and the arithmetic that it is run in.
+/// A model's weights, and the precision that it is run in.
 struct Side {
     config: ModelConfig,
     weights: Weights,
@@ -27,8 +27,8 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// `None` if the architectures or the labels differ, so that nothing can be exchanged. Precisions: by default those of
-    /// the weights.
+    /// Opens both models. Returns `None` if their architectures or labels differ, because then nothing can be
+    /// exchanged. A precision that is not given is that of the stored weights.
     pub(crate) fn open(
         a: (&ModelFiles, Option<Precision>),
         b: (&ModelFiles, Option<Precision>),
@@ -69,7 +69,8 @@ impl Pair {
         self.graph.nodes.iter().find(reads).map(|node| node.module())
     }
 
-    /// The first model with some modules of the second, weights and arithmetic.
+    /// An engine for the first model with the modules `of_b` of the second, their weights and their
+    /// precision.
     pub(crate) fn engine(&self, of_b: &[String], options: &EngineOptions) -> Result<Engine> {
         let mut keep_f32 = Vec::new();
         for module in self.modules() {
@@ -77,7 +78,7 @@ impl Pair {
             let kept = side.config.quantization.iter().flat_map(|q| &q.keep_f32);
             match side.precision {
                 Precision::F32 => keep_f32.push(module),
-                // What is kept may be less than the module, or more.
+                // A prefix in `keep_f32` may be narrower than the module, or wider.
                 _ => keep_f32.extend(kept.filter_map(|path| {
                     let all = module.starts_with(path.as_str());
                     (all || path.starts_with(&module))
@@ -85,7 +86,7 @@ impl Pair {
                 })),
             }
         }
-        // An engine has one precision besides f32; no caller pairs int8 with bf16.
+        // An engine has only one precision besides f32. No caller pairs int8 with bf16.
         let mut narrow = [&self.a, &self.b].into_iter().map(|side| side.precision);
         let precision = narrow.find(|&p| p != Precision::F32).unwrap_or(Precision::F32);
         let mut config = self.a.config.clone();
@@ -98,7 +99,7 @@ impl Pair {
     }
 }
 
-/// The weights of one model with some of another's. Both have the same graph.
+/// The weights of one model, some of them replaced by those of another model with the same graph.
 #[must_use]
 pub struct MixedWeights<'w> {
     graph: &'w Graph,
@@ -109,18 +110,19 @@ pub struct MixedWeights<'w> {
 }
 
 impl<'w> MixedWeights<'w> {
-    /// All weights of the model itself, `own`; what is exchanged comes from `other`.
+    /// Starts with all weights from `own`. Exchanged ones come from `other`.
     pub fn new(graph: &'w Graph, own: &'w dyn WeightSource, other: &'w dyn WeightSource) -> Self {
         Self { graph, own, other, exchanged: BTreeSet::new(), rows: None }
     }
 
-    /// Takes some more parameters from the other model, as they are stored there.
+    /// Takes these parameters, too, from the other model, as they are stored there.
     pub fn exchange(mut self, parameters: impl IntoIterator<Item = ParameterId>) -> Self {
         self.exchanged.extend(parameters);
         self
     }
 
-    /// Takes some rows (output channels) of one parameter from the other model. The parameter is in f32 then.
+    /// Takes some rows (output channels) of one parameter from the other model. That parameter is read as
+    /// f32.
     pub fn exchange_rows(mut self, parameter: ParameterId, rows: Range<usize>) -> Self {
         self.rows = Some((parameter, rows));
         self
@@ -153,12 +155,13 @@ impl WeightSource for MixedWeights<'_> {
     }
 }
 
-/// Most differing examples that are looked into: each is run once for each module.
+/// How many differing examples [`first_to_flip`] examines at most: it runs each one once for each module.
 const MOST: usize = 200;
 
-/// Says of each differing example which module flips it: the modules of `a` are replaced by those of `b` one after
-/// another, from the embeddings on, and the first one that changes the answer is named. Only the first 200 are looked
-/// into, and none if the two models differ in architecture. `evaluator` is that of `a`; its engine is replaced.
+/// Finds the module that flips each differing example. The modules of `a` are replaced by those of `b` one
+/// after another, from the embeddings on; the first one that changes the answer is recorded in
+/// [`ItemComparison::differing`]. Only the first 200 examples are examined, and none if the two models differ
+/// in architecture. `evaluator` is that of `a`; its engine is replaced.
 ///
 /// # Errors
 /// Those of opening the models and running the mixtures.

@@ -1,8 +1,8 @@
-//! Two engines on the same tokens, node by node: where the arithmetic of one leaves that of the other.
+//! Two engines on the same tokens, compared node by node, to find where their results begin to differ.
 //!
-//! Both run the same graph, so every node of one has its partner, whatever each backend merges or fuses. Errors are those that
-//! arrive at a node, its own and what it inherits. What one module costs by itself is found by running it alone in int8:
-//! keep the others in f32 with [`mobilebert::EngineOptions::keep_f32`].
+//! Both run the same graph, so every node has a counterpart, whatever each backend merges or fuses. The error
+//! of a node includes the errors that it inherits from earlier nodes. To measure one module by itself, run it
+//! alone in int8: keep the others in f32 with [`mobilebert::EngineOptions::keep_f32`].
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use mobilebert::quant::Deviation;
 use mobilebert::text::Batch;
 use mobilebert::{Engine, Error, Result};
 
-/// How far a node's output is from the reference; see [`Deviation`].
+/// The distance of a node's output from the reference; see [`Deviation`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct NodeDeviation {
@@ -24,13 +24,13 @@ pub struct NodeDeviation {
     pub layer: Option<usize>,
     /// Signal to quantisation noise ratio in decibels; infinite (in JSON `null`) if nothing differs.
     pub sqnr_db: f64,
-    /// Norm of the differences over the norm of the reference.
+    /// Norm of the difference, divided by the norm of the reference.
     pub relative_error: f64,
     /// Largest difference.
     pub max_abs_error: f64,
 }
 
-/// Consecutive nodes of one layer, or of the embeddings or the head.
+/// The deviations of one layer, or of the embeddings or the head.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LayerDeviation {
@@ -42,7 +42,7 @@ pub struct LayerDeviation {
     pub lowest: NodeDeviation,
 }
 
-/// What [`node_by_node`] found.
+/// The result of [`node_by_node`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Comparison {
@@ -53,7 +53,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The nodes, folded by layer.
+    /// The nodes, grouped by layer.
     pub fn by_layer(&self) -> Vec<LayerDeviation> {
         let fold = |nodes: &[NodeDeviation]| {
             let lowest = nodes.iter().min_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db))?;
@@ -86,7 +86,8 @@ impl Comparison {
 /// ```
 ///
 /// # Errors
-/// [`mobilebert::ErrorKind::Option`] if the engines run different graphs; those of [`Engine::forward`].
+/// Returns [`mobilebert::ErrorKind::Option`] if the engines run different graphs, and the errors of
+/// [`Engine::forward`].
 pub fn node_by_node(reference: &Engine, found: &Engine, batches: &[Batch]) -> Result<Comparison> {
     let (nodes, others) = (&reference.backend().graph().nodes, &found.backend().graph().nodes);
     let differ = |(a, b): &(&Node, &Node)| a.name != b.name || a.width != b.width;
@@ -123,7 +124,7 @@ pub fn node_by_node(reference: &Engine, found: &Engine, batches: &[Batch]) -> Re
     })
 }
 
-/// Keeps every value: backends show them in the order of the graph.
+/// Keeps every value. Backends report them in the order of the graph.
 #[derive(Default)]
 struct Recorder(Mutex<Vec<Vec<f32>>>);
 
@@ -205,7 +206,7 @@ mod tests {
     fn the_reference_backend_is_compared_at_the_same_points() {
         let native = engine(CONFIG, options(Precision::F32));
         let candle = engine(CONFIG, EngineOptions::new().backend(crate::BackendKind::Candle));
-        // Two f32 arithmetics of the same graph: 1e-5 of the norm, where int8 is at 1e-2.
+        // Two backends in f32 differ by less than 1e-5 of the norm. Int8 differs by 1e-2.
         let found = node_by_node(&candle, &native, &batches()).unwrap();
         assert!(found.nodes.iter().all(|node| node.relative_error < 1e-5), "{:?}", found.by_layer());
     }

@@ -1,4 +1,4 @@
-//! The error of each module as a bar chart in SVG, readable by itself.
+//! A bar chart of each module's error, as an SVG file that needs no other file.
 
 use std::fmt::Write as _;
 
@@ -53,7 +53,7 @@ pub(super) fn error_by_module(title: &str, modules: &[Sensitivity], bits: Bits) 
     svg + "</svg>\n"
 }
 
-/// Text that may stand in markup.
+/// Escapes text for markup.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,5 +1,5 @@
-//! The evidence as files. The same model and data give the same bytes on the same kernels: no dates, no paths; numbers are
-//! rounded to what they mean.
+//! The evidence as files. They contain no dates and no paths, and numbers have no more digits than are
+//! meaningful, so that the same model, data and kernels give the same bytes.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ const JSON: &str = "quantization.json";
 const MARKDOWN: &str = "quantization.md";
 const SVG: &str = "quantization.svg";
 
-/// Disagreements in the report for people; the JSON has all of them.
+/// How many disagreements the Markdown file lists; the JSON file has all of them.
 const LISTED: usize = 40;
 
-/// Names and contents.
+/// The names and contents of the files.
 pub(super) fn files(report: &GateReport) -> Result<[(&'static str, String); 3]> {
     let title = format!("{}, {} against f32", report.class, report.bits.name());
     Ok([
@@ -153,21 +153,21 @@ fn scales(scales: Scales) -> &'static str {
     }
 }
 
-/// The scheme of 4 bits, besides its scales, which are always those of least error.
+/// Describes the weights of a model in 4 bits, whose scales are always those of least error.
 const WEIGHTS_INT4: &str = "4 bits, symmetric; one f32 scale per row and one multiplier, 1 to 18, per 32 columns of it, both by \
                             least squared error; int8 in computation";
 
-/// Two decimals. What is not finite becomes `null`.
+/// Rounds to two decimals. Numbers that are not finite become `null` in JSON.
 fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-/// Three digits.
+/// Rounds to three significant digits.
 fn significant(value: f64) -> f64 {
     format!("{value:.2e}").parse().unwrap_or(value)
 }
 
-/// JSON with each field and each entry of a list of objects on a line of its own.
+/// Writes JSON with each field, and each object of a list, on its own line.
 fn lines(value: &Value) -> String {
     let Some(map) = value.as_object() else { return value.to_string() };
     let fields: Vec<String> = map
@@ -287,7 +287,7 @@ fn modules(list: &[String], none: &str) -> String {
     if list.is_empty() { none.to_owned() } else { list.join(", ") }
 }
 
-/// Text that may stand in a table.
+/// Escapes text for a cell of a table.
 fn cell(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;");
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -1,7 +1,9 @@
-//! int8 MODELS THAT HOLD A GATE: quantised, scored beside f32 on the same examples, and written with the evidence.
+//! int8 MODELS THAT HOLD A GATE: a model is quantised, scored on the same examples as the f32 model, and
+//! written together with the evidence.
 //!
-//! The model that is scored is the folder that is written. If its score drops too far, the module that costs most goes back
-//! to f32, and so on until the gate holds or too many modules would be in f32. In 4 bits, modules go to int8 first.
+//! The scored model is the folder that is written. If its score drops too far, the module that costs most
+//! goes back to f32, and so on until the gate holds or too many modules would be in f32. In a model of 4 bits,
+//! modules go to int8 first.
 
 mod chart;
 mod evidence;
@@ -19,7 +21,7 @@ use mobilebert::{EngineOptions, Error, ErrorKind, ModelFiles, Result};
 
 pub use sensitivity::Sensitivity;
 
-/// What a quantised model has to hold.
+/// The gate that a quantised model has to hold, and how it is measured.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct GateOptions {
@@ -33,7 +35,7 @@ pub struct GateOptions {
 }
 
 impl GateOptions {
-    /// A drop of the main score of at most half a point, on all examples.
+    /// A gate that allows the main score to drop by half a point over all examples.
     pub fn new(task: Task) -> Self {
         let (bits, scales, engine) = (Bits::default(), Scales::default(), EngineOptions::new());
         Self { task, max_drop: 0.5, limit: None, max_f32_modules: None, bits, scales, engine }
@@ -45,13 +47,14 @@ impl GateOptions {
         self
     }
 
-    /// Scores only the first examples.
+    /// Scores only the first `examples`.
     pub fn limit(mut self, examples: usize) -> Self {
         self.limit = Some(examples);
         self
     }
 
-    /// Modules (layers, embeddings, pooler) that may go back to f32. Default: a quarter of them, rounded up.
+    /// Sets how many modules (layers, embeddings, pooler) may go back to f32. Default: a quarter of them,
+    /// rounded up.
     pub fn max_f32_modules(mut self, modules: usize) -> Self {
         self.max_f32_modules = Some(modules);
         self
@@ -69,17 +72,17 @@ impl GateOptions {
         self
     }
 
-    /// How models are run; the precision is the gate's to choose.
+    /// Sets how models are run. The gate overrides the precision.
     pub fn engine(mut self, engine: EngineOptions) -> Self {
         self.engine = engine;
         self
     }
 }
 
-/// What is being done, and how far it is: examples of all, or modules of all.
+/// Is told the current step, how many examples or modules of it are done, and how many there are in all.
 pub type Progress<'p> = &'p dyn Fn(&str, usize, usize);
 
-/// A model that was tried.
+/// A candidate: which modules had more bits, and how the model scored.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -89,11 +92,11 @@ pub struct Attempt {
     pub keep_f32: Vec<String>,
     /// Main score.
     pub score: f64,
-    /// How far that is below f32.
+    /// The f32 model's score minus this one.
     pub drop: f64,
 }
 
-/// What [`quantize`] found and wrote.
+/// The measurements of [`quantize`], and the model that it wrote.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GateReport {
@@ -138,18 +141,19 @@ impl GateReport {
         self.attempts.last().map_or(&[], |attempt| &attempt.keep_int8)
     }
 
-    /// How far the main score of the quantised model is below that of f32, in points.
+    /// The f32 model's main score minus that of the quantised model, in points.
     pub fn drop(&self) -> f64 {
         -self.items.difference
     }
 }
 
-/// Quantises a model, proves on a file of examples that it loses at most what it may, and writes it with `quantization.json`,
-/// `quantization.md` and `quantization.svg`, which say what it costs and where. See [`ModelFiles::resolve`] for `source`.
+/// Quantises a model and writes it if its score on a file of examples drops by no more than the gate allows.
+/// The folder also gets `quantization.json`, `quantization.md` and `quantization.svg`, which say what
+/// quantisation costs and where. [`ModelFiles::resolve`] describes `source`.
 ///
 /// # Errors
-/// [`ErrorKind::Gate`] if the gate does not hold, and nothing is written; those of reading the data, of opening the source
-/// for the task and of [`convert::to_int8`].
+/// Returns [`ErrorKind::Gate`] if the gate does not hold; nothing is written then. Also returns the errors of
+/// reading the data, of opening the source for the task and of [`convert::to_int8`].
 ///
 /// ```no_run
 /// use mobilebert_tools::gate::{self, GateOptions};
@@ -198,7 +202,7 @@ pub fn quantize(
                 sensitivity::rank(pair.as_ref(), &mut reference, &data, &f32, &options.engine, progress)?
             }
         };
-        // A score that is not a number holds no gate.
+        // NaN never passes: a score that is not a number holds no gate.
         if drop <= options.max_drop {
             let modules = ranking.finish(&reference, &candidate, &kept, &data)?;
             let report = GateReport {
@@ -227,7 +231,8 @@ pub fn quantize(
         if !kept.one_more(&ranking.worst_first, options.bits, most) {
             return Err(failed(&f32, options, &attempts));
         }
-        // What is hard for 4 bits need not be what is hard for int8.
+        // The modules that lose most in 4 bits need not be those that lose most in int8, so they are ranked
+        // again.
         let all_in_int8 = kept.int8.len() == ranking.worst_first.len() && kept.f32.is_empty();
         ranked = Some(ranking).filter(|_| !all_in_int8);
     }
@@ -241,8 +246,8 @@ struct Kept {
 }
 
 impl Kept {
-    /// Gives the next module more bits: from 4 to 8, the worst first; if all have 8, from 8 to f32, and of those at most
-    /// `most`. `false` if that is all that can be done.
+    /// Gives the worst module more bits: 8 instead of 4 or, once all have 8, f32, which at most `most`
+    /// modules get. Returns `false` if no module can get more bits.
     fn one_more(&mut self, worst_first: &[String], bits: Bits, most: usize) -> bool {
         let all = worst_first.len();
         let (list, most) = match bits {
@@ -266,7 +271,7 @@ impl GateOptions {
     }
 }
 
-/// Names the best of the models that were tried.
+/// The error of a gate that does not hold. It reports the best candidate.
 fn failed(f32: &Answered, options: &GateOptions, attempts: &[Attempt]) -> Error {
     let best = attempts.iter().min_by(|a, b| a.drop.total_cmp(&b.drop));
     ErrorKind::Gate {
@@ -285,7 +290,7 @@ fn answered(evaluator: &Evaluator, data: &Dataset, what: &str, progress: Progres
     Answered::new(evaluator, data, &|done| progress(what, done, data.len()))
 }
 
-/// Evidence does not depend on where files were.
+/// The name without its folder: the evidence has to be the same wherever the files were.
 fn file_name(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }

@@ -1,4 +1,5 @@
-//! What each module costs: alone quantised, and with the errors that arrive at it in the written model.
+//! The cost of each module: when it alone is quantised, and in the written model, where it also inherits the
+//! errors of the modules before it.
 
 use super::{Kept, Progress};
 use crate::compare::{Answered, Pair, node_by_node};
@@ -8,11 +9,11 @@ use mobilebert::quant::Bits;
 use mobilebert::text::Batch;
 use mobilebert::{EngineOptions, Result};
 
-/// Examples that each module is scored on alone, and sequences that errors are taken over.
+/// How many examples each module is scored on alone, and over how many sequences errors are computed.
 const EXAMPLES: usize = 100;
 const SEQUENCES: usize = 16;
 
-/// What a module costs.
+/// The cost of quantising one module.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Sensitivity {
@@ -22,22 +23,23 @@ pub struct Sensitivity {
     pub kept_f32: bool,
     /// Whether it is in int8 in a written model of 4 bits.
     pub kept_int8: bool,
-    /// Error of its output in the written model, inherited ones included: norm of the differences over the norm of f32.
+    /// Error of its output in the written model, inherited errors included: the norm of the difference to
+    /// f32, divided by the norm of f32.
     pub relative_error: f64,
-    /// The same in decibels.
+    /// The same error as a ratio of signal to noise, in decibels.
     pub sqnr_db: f64,
-    /// Signal to noise of the logits if only this module is quantised.
+    /// Ratio of signal to noise of the logits if only this module is quantised, in decibels.
     pub alone_sqnr_db: f64,
     /// Main score over the first examples if only this module is quantised.
     pub alone_score: f64,
-    /// How far that is below f32.
+    /// The f32 model's score over these examples minus [`Sensitivity::alone_score`].
     pub alone_drop: f64,
     /// How many of these examples are answered differently.
     pub alone_differing: usize,
 }
 
 impl Sensitivity {
-    /// What the module is stored as in a model of so many bits.
+    /// How the module is stored in a model of `bits`: `f32`, `int8` or the name of `bits`.
     pub(super) fn stored(&self, bits: Bits) -> &'static str {
         match self {
             Sensitivity { kept_f32: true, .. } => "f32",
@@ -47,14 +49,15 @@ impl Sensitivity {
     }
 }
 
-/// Modules that are quantised in the first model, and what each costs.
+/// The modules that are quantised in the first candidate, and the cost of each.
 pub(super) struct SensitivityRanking {
     modules: Vec<Sensitivity>,
     pub(super) worst_first: Vec<String>,
     pub(super) examples: usize,
 }
 
-/// Runs the model with one module quantised at a time. `reference` runs the source in f32, before and after.
+/// Runs the model with one module quantised at a time. `reference` runs the source in f32 when it comes in,
+/// and again when this returns.
 pub(super) fn rank(
     pair: Option<&Pair>,
     reference: &mut Evaluator,
@@ -104,7 +107,7 @@ pub(super) fn rank(
 }
 
 impl SensitivityRanking {
-    /// Adds the errors that arrive at each module in the model that is written.
+    /// Adds the error of each module in the written model, inherited errors included.
     pub(super) fn finish(
         &self,
         reference: &Evaluator,

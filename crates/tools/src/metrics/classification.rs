@@ -1,5 +1,5 @@
-//! Accuracy, F1, Matthews', Pearson's and Spearman's correlations, as scikit-learn and SciPy define them for GLUE
-//! (Wang et al. 2019).
+//! Accuracy, F1, Matthews', Pearson's and Spearman's correlations, as scikit-learn and SciPy define them for
+//! GLUE (Wang et al. 2019).
 
 /// Share of predictions that are right; 0 without any.
 ///
@@ -8,7 +8,7 @@
 /// ```
 ///
 /// # Panics
-/// As all functions here: if the lists differ in length.
+/// This and the other functions of this module panic if the lists differ in length.
 pub fn accuracy<T: PartialEq>(predictions: &[T], references: &[T]) -> f64 {
     assert_eq!(predictions.len(), references.len());
     let right = predictions.iter().zip(references).filter(|(p, r)| p == r).count();
@@ -18,17 +18,17 @@ pub fn accuracy<T: PartialEq>(predictions: &[T], references: &[T]) -> f64 {
 /// Precision, recall and F1 of one class.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct ClassScore {
-    /// Of those predicted, the share that is right; 0 if none is.
+    /// The share of the predicted ones that is right; 0 if none is predicted.
     pub precision: f64,
-    /// Of those there are, the share that is found; 0 if there is none.
+    /// The share of the true ones that is found; 0 if there is none.
     pub recall: f64,
-    /// Harmonic mean of both; 0 if the class is neither there nor predicted.
+    /// Harmonic mean of precision and recall; 0 if the class occurs in neither list.
     pub f1: f64,
-    /// How many there are.
+    /// The number of true ones.
     pub support: usize,
 }
 
-/// The scores of `class` against all others.
+/// Scores `class` against all other classes.
 ///
 /// ```
 /// let score = mobilebert_tools::metrics::classification::class_score(&[1, 0, 1, 1], &[1, 1, 1, 0], 1);
@@ -48,7 +48,7 @@ pub fn class_score(predictions: &[usize], references: &[usize], class: usize) ->
     }
 }
 
-/// F1 of class 1: the one that MRPC and QQP are about.
+/// F1 of class 1, which is the score of MRPC and QQP.
 pub fn f1(predictions: &[usize], references: &[usize]) -> f64 {
     class_score(predictions, references, 1).f1
 }

@@ -1,11 +1,11 @@
-//! Entity-level precision, recall and F1, as seqeval (Nakayama 2018) and before it `conlleval` count them: an entity is
-//! right if its type, its first and its last word are.
+//! Entity-level precision, recall and F1, counted as by seqeval (Nakayama 2018) and, before it, `conlleval`:
+//! an entity is right if its type, its first word and its last word are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-/// Words `first..=last` of a sentence and what they are.
+/// An entity: words `first..=last` of a sentence, and its type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Chunk<'t> {
     /// The type: `PER` of `B-PER`, `_` of a bare `B`.
@@ -16,8 +16,8 @@ pub struct Chunk<'t> {
     pub last: usize,
 }
 
-/// The entities that tags (BIO, IOBES and their kin) describe. An `I-` behind `O` or behind another type begins one, as
-/// in the original.
+/// Reads the entities off tags in BIO, IOBES or a similar scheme. As in the original, an `I-` begins an
+/// entity if it follows `O` or another type.
 ///
 /// ```
 /// use mobilebert_tools::metrics::entities::chunks;
@@ -41,7 +41,7 @@ pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
     chunks
 }
 
-/// The letter in front and the type.
+/// Splits a tag into its letter and its type.
 fn split(tag: &str) -> (char, &str) {
     let mut chars = tag.chars();
     let mark = chars.next().unwrap_or('O');
@@ -63,9 +63,9 @@ fn begins(before: char, mark: char, kind_before: &str, kind: &str) -> bool {
 /// Precision, recall and F1 over entities, each 0 to 1 and 0 where undefined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct EntityScore {
-    /// Of the predicted entities, the share that is right.
+    /// The share of the predicted entities that is right.
     pub precision: f64,
-    /// Of the reference's entities, the share that is found.
+    /// The share of the reference's entities that is found.
     pub recall: f64,
     /// Harmonic mean of both.
     pub f1: f64,

@@ -1,12 +1,14 @@
-//! How far a score of a sample may be from that of all texts: Wilson's interval for shares, the bootstrap for the rest.
-//! The same numbers and seed give the same interval on every machine.
+//! Confidence intervals of scores: Wilson's interval for shares, and the bootstrap for other scores. The same
+//! numbers and seed give the same interval on every machine.
 
 use serde::Serialize;
 
-/// The 97.5 % point of the normal distribution: intervals hold the true value 95 % of the time.
+/// The 97.5 % quantile of the normal distribution, for intervals that contain the true value 95 % of the
+/// time.
 const Z95: f64 = 1.959_963_984_540_054;
 
-/// Resamples of a bootstrap: its ends move by about 1 % of their distance from one seed to another.
+/// The number of resamples of a bootstrap. With so many, another seed moves the ends by about 1 % of their
+/// distance.
 pub const RESAMPLES: usize = 10_000;
 
 /// A 95 % confidence interval.
@@ -25,7 +27,8 @@ impl Interval {
     }
 }
 
-/// Wilson's score interval (Wilson 1927) of `successes` in `total` trials, as shares. 0..1 without trials.
+/// Wilson's score interval (Wilson 1927) of `successes` in `total` trials, as shares. It is 0..1 if there are
+/// no trials.
 ///
 /// ```
 /// let interval = mobilebert_tools::metrics::interval::wilson(8, 10);
@@ -42,8 +45,9 @@ pub fn wilson(successes: usize, total: usize) -> Interval {
     Interval { low: ((centre - margin) / scale).max(0.0), high: ((centre + margin) / scale).min(1.0) }
 }
 
-/// The percentile bootstrap (Efron 1979) of any score of `n` items: `statistic` sees the indices of one resample.
-/// Resamples without a value (NaN) are left out; `None` if none has one or there are no items.
+/// The percentile bootstrap (Efron 1979) of any score of `n` items. `statistic` computes the score from the
+/// indices of one resample; resamples for which it is NaN are left out. Returns `None` if all are NaN, or if
+/// there are no items.
 pub fn bootstrap(
     n: usize,
     resamples: usize,
@@ -68,7 +72,7 @@ pub fn bootstrap(
     Some(Interval { low: at(0.025), high: at(0.975) })
 }
 
-/// The interval of a mean.
+/// The bootstrap interval of a mean.
 ///
 /// ```
 /// use mobilebert_tools::metrics::interval::bootstrap_mean;
@@ -82,8 +86,8 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Int
     bootstrap(values.len(), resamples, seed, |indices| indices.iter().map(|&i| values[i]).sum::<f64>() / n)
 }
 
-/// The interval of `mean(b) - mean(a)` where both scored the same items: item by item, so that what is hard for both
-/// does not widen it.
+/// The interval of `mean(b) - mean(a)` for two scores of each item. It resamples the differences of the
+/// items, so that items that are hard for both do not widen it.
 ///
 /// # Panics
 /// If the lists differ in length.
@@ -93,9 +97,9 @@ pub fn paired_bootstrap(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> Op
     bootstrap_mean(&differences, resamples, seed)
 }
 
-/// McNemar's exact test (McNemar 1947) of two models on the same items: how likely it is, if both are equally good, that the
-/// items which only one of them gets right are shared out as unevenly as `only_a` to `only_b`. Two-sided, by the binomial
-/// distribution.
+/// McNemar's exact test (McNemar 1947) of two models on the same items. Only one of the models gets `only_a +
+/// only_b` items right. The result is the probability of a split at least as uneven as `only_a` to `only_b`
+/// if both models are equally good: two-sided, by the binomial distribution.
 ///
 /// ```
 /// let p = mobilebert_tools::metrics::interval::mcnemar(1, 9);
@@ -112,7 +116,7 @@ pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): deterministic numbers for resampling and arrival times.
+/// SplitMix64 (Steele, Lea, Flood 2014), a deterministic generator for resampling and arrival times.
 ///
 /// ```
 /// use mobilebert_tools::metrics::interval::Random;

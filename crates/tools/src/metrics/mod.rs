@@ -1,7 +1,8 @@
-//! PREDICTIONS -> SCORES, by the definitions of the official scripts. Numbers only: no files, no models.
+//! PREDICTIONS -> SCORES, by the definitions of the official scripts. This module sees only numbers and
+//! texts, no files and no models.
 //!
-//! Scores agree with the official implementations to the last bit, or to 1e-12 where those add in another order;
-//! `eval/reference/make_metric_goldens.py` records what they say.
+//! Scores agree with the official implementations to the last bit, or to 1e-12 where those add in another
+//! order. `eval/reference/make_metric_goldens.py` records the scores of the originals.
 
 pub mod classification;
 pub mod entities;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-/// Which of the two scripts scores. They differ for answers without words: two of them are no match in v1.1, and a
-/// match in v2.0, where the empty answer says that there is none.
+/// The script that scores. The two differ for answers without words: two such answers do not match in v1.1.
+/// They do in v2.0, where the empty answer says that the context has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum Version {
     /// Every question has an answer.
@@ -17,10 +17,11 @@ pub enum Version {
     V2,
 }
 
-/// Lower case, without ASCII punctuation, without the words `a`, `an` and `the`, words joined by one space.
+/// Normalises an answer: to lower case, without ASCII punctuation and the words `a`, `an` and `the`, and with
+/// single spaces between words.
 ///
-/// The article rule needs Python's idea of a word. It is met but for the vowel signs of Indic scripts, which are letters
-/// here.
+/// The rule for articles depends on what Python takes for a word. This function agrees with it except for the
+/// vowel signs of Indic scripts, which are letters here.
 ///
 /// ```
 /// use mobilebert_tools::metrics::squad::normalize;
@@ -44,7 +45,7 @@ pub fn normalize(answer: &str) -> String {
     words(&without_articles).collect::<Vec<_>>().join(" ")
 }
 
-/// Python's `str.split()`, which also splits at the four separators of ASCII.
+/// Splits as Python's `str.split()`, which also splits at the four ASCII separators.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)).filter(|word| !word.is_empty())
 }
@@ -97,8 +98,8 @@ pub struct Score {
     pub f1: f64,
 }
 
-/// The best score over the references of a question. In v2.0 references without words do not count, and a question
-/// without references has the empty one.
+/// The best score over the references of a question. In v2.0, references without words do not count, and a
+/// question without references has the empty answer as its reference.
 pub fn score<R: AsRef<str>>(version: Version, prediction: &str, references: &[R]) -> Score {
     let counts = |reference: &&str| version == Version::V1 || !normalize(reference).is_empty();
     let mut references: Vec<&str> = references.iter().map(AsRef::as_ref).filter(counts).collect();
@@ -136,7 +137,7 @@ pub fn totals(scores: impl IntoIterator<Item = Score>) -> Option<Totals> {
     (total > 0).then(|| Totals { exact: mean(exact), f1: mean(f1), total })
 }
 
-/// What v2.0 needs to know about one question.
+/// The facts about one question that v2.0 scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Item {
     /// Scores of the prediction.
@@ -145,12 +146,12 @@ pub struct Item {
     pub has_answer: bool,
     /// Whether the prediction is an answer, not the empty one.
     pub answered: bool,
-    /// How sure the model is that there is no answer: any number that grows with it.
+    /// How sure the model is that there is no answer. The scale does not matter, only the order.
     pub no_answer: f64,
 }
 
 impl Item {
-    /// The scores if `no_answer` above the threshold means that the prediction is the empty answer.
+    /// The scores of the prediction, or of the empty answer if `no_answer` is above the threshold.
     pub fn at(&self, threshold: f64) -> Score {
         match self.no_answer > threshold {
             true => {
@@ -211,13 +212,14 @@ pub fn totals2(items: &[Item], threshold: f64) -> Option<Totals2> {
 pub struct Best {
     /// The score there, in percent.
     pub score: f64,
-    /// [`Item::no_answer`] above it means that there is no answer; the smallest such threshold, or 0 if the empty
-    /// answer is best everywhere.
+    /// The empty answer is given where [`Item::no_answer`] is above this. It is the smallest such threshold,
+    /// or 0 if it is best to give the empty answer to every question.
     pub threshold: f64,
 }
 
-/// The best threshold for exact matches or, with `|s| s.f1`, for F1: `find_best_thresh` of the official script. Where
-/// several questions have one `no_answer`, it may stop between them, as the original does. `None` without questions.
+/// The best threshold for exact matches or, with `|s| s.f1`, for F1: `find_best_thresh` of the official
+/// script. As in the original, the best score may be one in which only some of the questions with the same
+/// `no_answer` are answered. Returns `None` without questions.
 pub fn best_threshold(items: &[Item], score: impl Fn(&Score) -> f64) -> Option<Best> {
     let mut order: Vec<&Item> = items.iter().collect();
     order.sort_by(|a, b| a.no_answer.total_cmp(&b.no_answer));

@@ -1,4 +1,4 @@
-//! A pipeline that walks through a dataset.
+//! A pipeline that predicts the examples of a dataset.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -12,7 +12,8 @@ use mobilebert::pipeline::{
 use mobilebert::text::{Encoding, Tokenizer};
 use mobilebert::{Engine, Error, ErrorKind, Result, Source};
 
-/// Examples that are predicted together: enough to fill forward passes, few enough to lose little when stopped.
+/// How many examples are predicted together: enough to fill forward passes, and few enough that a stopped run
+/// loses little.
 const CHUNK: usize = 32;
 
 /// A model that is ready for a task.
@@ -33,7 +34,8 @@ impl TaskOptions {
     /// Opens a model.
     ///
     /// # Errors
-    /// Those of the task's pipeline, such as [`ErrorKind::WrongTask`]; [`ErrorKind::Option`] for a value out of range.
+    /// Those of the task's pipeline, such as [`ErrorKind::WrongTask`]; [`ErrorKind::Option`] for a value out
+    /// of range.
     pub fn open(self, source: impl Into<Source>) -> Result<Evaluator> {
         let (task, engine) = (self.task, self.engine);
         let pipeline = match task {
@@ -73,12 +75,12 @@ fn is_regression(task: Task) -> bool {
 }
 
 impl Evaluator {
-    /// What it is for.
+    /// The task that it was opened for.
     pub fn task(&self) -> Task {
         self.task
     }
 
-    /// The engine below.
+    /// The pipeline's engine.
     pub fn engine(&self) -> &Engine {
         match &self.pipeline {
             Pipeline::Answers(pipeline) => pipeline.engine(),
@@ -87,7 +89,7 @@ impl Evaluator {
         }
     }
 
-    /// The tokenizer below.
+    /// The pipeline's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         match &self.pipeline {
             Pipeline::Answers(pipeline) => pipeline.tokenizer(),
@@ -96,10 +98,11 @@ impl Evaluator {
         }
     }
 
-    /// Runs another model of the same kind instead, with the same tokenizer and options.
+    /// Replaces the engine by one that runs another model of the same kind. Tokenizer and options stay.
     ///
     /// # Errors
-    /// [`ErrorKind::Tokenizer`] and [`ErrorKind::Option`] if the tokenizer or the options do not go with that model.
+    /// [`ErrorKind::Tokenizer`] and [`ErrorKind::Option`] if the tokenizer or the options do not go with that
+    /// model.
     pub fn set_engine(&mut self, engine: Engine) -> Result<()> {
         match &mut self.pipeline {
             Pipeline::Answers(p) => {
@@ -115,7 +118,8 @@ impl Evaluator {
         Ok(())
     }
 
-    /// What a forward pass is given for the first examples: one sequence each, cut at 384 tokens or the model's limit.
+    /// The token sequences of the first `most` examples, one for each, cut at 384 tokens or the model's
+    /// limit.
     ///
     /// # Errors
     /// Those of the tokenizer.
@@ -140,11 +144,11 @@ impl Evaluator {
         }
     }
 
-    /// Predicts examples one after another, in order; ask for a later range to go on where another run stopped. Some
-    /// are computed together, but no prediction depends on others.
+    /// Predicts the examples of a range, in order. To continue a stopped run, ask for the range that it left.
+    /// Some examples are computed together, but no prediction depends on others.
     ///
-    /// The first error ends it: [`ErrorKind::Input`] if an example cannot be read by this model (file and line say
-    /// which), and whatever the pipeline says.
+    /// The iterator ends with the first error: [`ErrorKind::Input`] if this model cannot read an example
+    /// (file and line say which), or an error of the pipeline.
     pub fn predictions<'a>(&'a self, data: &'a Dataset, range: Range<usize>) -> Predictions<'a> {
         let range = range.start.min(data.len())..range.end.min(data.len());
         Predictions { evaluator: self, data, range, classes: None, ready: VecDeque::new(), failed: None }
@@ -176,7 +180,8 @@ impl Evaluator {
         }
     }
 
-    /// The class of the data that each label of the model means; `None` for one that the data does not have.
+    /// For each label of the model, the class of the data that it means; `None` if the data has no such
+    /// class.
     fn classes(&self, data: &Dataset) -> Result<Vec<Option<usize>>> {
         match (&self.pipeline, data) {
             (Pipeline::Labels(_), Dataset::Labelled(data)) => {
@@ -202,7 +207,7 @@ pub struct Predictions<'a> {
     range: Range<usize>,
     classes: Option<Vec<Option<usize>>>,
     ready: VecDeque<Prediction>,
-    /// What comes behind the ready ones.
+    /// The error that follows the ready predictions.
     failed: Option<Error>,
 }
 
@@ -244,7 +249,7 @@ impl Iterator for Predictions<'_> {
 /// Results, and the error that ended them.
 type Chunk<T> = (Vec<T>, Option<Error>);
 
-/// Runs examples together, or one by one if that fails, up to the one at fault.
+/// Runs examples together. If that fails, runs them one by one up to the one that fails.
 fn in_place<E, T>(
     examples: &[E],
     run: impl Fn(&[E]) -> Result<Vec<T>>,
@@ -335,13 +340,13 @@ fn prediction(
     Prediction::Class { class: class_of(&best.label).unwrap_or(data.classes.len()), probabilities }
 }
 
-/// Matches the model's labels with the classes of the data: by name, in any case, or by number.
+/// Matches the model's labels with the classes of the data, by name (ignoring case) or by number.
 pub(crate) fn classes_of(labels: &[String], data: &Labelled) -> Result<Vec<Option<usize>>> {
     let named = |label: &String| {
         data.classes.iter().position(|names| names.iter().any(|name| name.eq_ignore_ascii_case(label)))
     };
     let mut classes: Vec<Option<usize>> = labels.iter().map(named).collect();
-    // Labels that are only numbers count the classes of the data in their usual order.
+    // Labels that are only numbers index the classes of the data in their usual order.
     let number = |label: &String| {
         let digits = label.strip_prefix("LABEL_").unwrap_or(label);
         digits.parse().ok().filter(|&i: &usize| i < data.classes.len())

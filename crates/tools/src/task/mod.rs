@@ -1,4 +1,4 @@
-//! HOW GOOD: a pipeline over a dataset, example by example, and the scores that come out.
+//! HOW GOOD: runs a pipeline over a dataset, example by example, and scores the predictions.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +34,7 @@ pub use evaluator::{Evaluator, Predictions};
 pub use prediction::{Candidate, Prediction};
 pub use scores::{Items, Scores};
 
-/// What a model is measured at.
+/// A task that a model can be scored on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Task {
@@ -59,8 +59,9 @@ impl Task {
         }
     }
 
-    /// Names of the scores, the main one first: the one that a drop is measured in. Those of entities are the names that
-    /// `evaluate` gives seqeval's, so that `precision` can be that of the arithmetic.
+    /// Names of the scores. The first one is the main score, which the gate compares. Entities have the names
+    /// that Hugging Face's `evaluate` gives seqeval's scores, so that `precision` stays free for that of the
+    /// arithmetic.
     pub fn metrics(self) -> &'static [&'static str] {
         match self {
             Task::Squad => &["f1", "exact"],
@@ -73,7 +74,7 @@ impl Task {
         }
     }
 
-    /// Reads a file of examples; for [`Task::Labels`] from the columns `text` and `label`.
+    /// Reads a file of examples. [`Task::Labels`] reads the columns `text` and `label`.
     ///
     /// # Errors
     /// Those of the reader: [`Squad::read`], [`GlueTask::read`], [`Tagged::read`], [`TableOptions::read`].
@@ -89,7 +90,8 @@ impl Task {
     /// Scores predictions for the first examples of a dataset.
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Input`] if an example has no label, or a prediction is of another kind than the examples.
+    /// [`mobilebert::ErrorKind::Input`] if an example has no label, or a prediction is of another kind than
+    /// the examples.
     pub fn score(self, data: &Dataset, predictions: &[Prediction]) -> Result<Scores> {
         Scores::new(self, data, predictions, 0.0)
     }
@@ -152,7 +154,7 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// What to call an example: the id of a question, or the line of a row or sentence.
+    /// A name for an example: the id of a question, or the line of a row or sentence.
     ///
     /// # Panics
     /// If there is no such example, as [`Dataset::references`].
@@ -164,8 +166,8 @@ impl Dataset {
         }
     }
 
-    /// The right answers of an example, as [`Prediction::text`] writes them; none if it has no label, or if the context
-    /// does not say.
+    /// The right answers of an example, written as by [`Prediction::text`]. The list is empty if the example
+    /// has no label, or if the context has no answer.
     pub fn references(&self, example: usize) -> Vec<String> {
         match self {
             Dataset::Squad(data) => {
@@ -193,7 +195,8 @@ impl Dataset {
         }
     }
 
-    /// The end of a chunk that should be about here: questions of one context, which is tokenised once, stay together.
+    /// The end of a chunk that should end near `wanted`. Questions of one context stay together, because a
+    /// chunk tokenises each context once.
     fn chunk_end(&self, wanted: usize) -> usize {
         let Dataset::Squad(data) = self else { return wanted };
         let Some(last) = wanted.checked_sub(1).and_then(|last| data.questions.get(last)) else {

@@ -1,4 +1,4 @@
-//! What a model says about one example.
+//! A model's prediction for one example.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Candidate {
     pub end_logit: f32,
 }
 
-/// What a model says about one example. As JSON it is an object whose fields tell the kinds apart.
+/// A model's prediction for one example. In JSON it is an object; its fields tell which kind it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Prediction {
@@ -30,12 +30,14 @@ pub enum Prediction {
     Answers {
         /// The best ones, at least one.
         answers: Vec<Candidate>,
-        /// How sure the model is that the context does not say, as [`mobilebert::Ranking::null_odds`]: it has no bound.
+        /// How sure the model is that the context has no answer; see [`mobilebert::Ranking::null_odds`]. It
+        /// has no bounds.
         null_odds: f32,
     },
     /// The class of a text.
     Class {
-        /// Index into [`crate::dataset::Labelled::classes`] or, behind its end, a class that the data does not have.
+        /// Index into [`crate::dataset::Labelled::classes`]. An index past its end is a class that the data
+        /// does not have.
         class: usize,
         /// Probability of each class of the data; they sum to 1 if the model has no others.
         probabilities: Vec<f32>,
@@ -53,8 +55,9 @@ pub enum Prediction {
 }
 
 impl Prediction {
-    /// The answer in words: a piece of the context (none if v2.0's null odds are above 0), the last name of a class (of
-    /// several it is a word), a number with two decimals, or the tags.
+    /// The answer in words: a piece of the context (empty if the null odds of v2.0 are above 0), the last
+    /// name of a class (which is a word if the class has several names), a number with two decimals, or the
+    /// tags.
     pub fn text(&self, data: &Dataset) -> String {
         let classes = match data {
             Dataset::Labelled(data) => data.classes.as_slice(),
@@ -72,8 +75,8 @@ impl Prediction {
         }
     }
 
-    /// The answer to a question: the empty one if `null_odds` are above the threshold, which is ignored in v1.1
-    /// (`None`).
+    /// The answer to a question, or the empty answer if `null_odds` are above `null_threshold`. Pass `None`
+    /// for v1.1, where every question has an answer. Returns `None` for predictions of other kinds.
     pub fn answer(&self, null_threshold: Option<f32>) -> Option<&str> {
         match self {
             Prediction::Answers { null_odds, .. } if null_threshold.is_some_and(|most| *null_odds > most) => {

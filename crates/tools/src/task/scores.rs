@@ -1,4 +1,4 @@
-//! Predictions and references to the scores of a task.
+//! Computes the scores of a task from predictions and references.
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -10,9 +10,10 @@ use crate::metrics::interval::{self, Interval, RESAMPLES};
 use crate::metrics::squad::{self, Best, Item, Score, Totals2, Version};
 use mobilebert::{ErrorKind, Result};
 
-/// How good predictions are. All scores are in points, 0 to 100 (correlations times 100), as on GLUE's leaderboard.
+/// The scores of a model's predictions. All are in points from 0 to 100 (correlations are multiplied by 100),
+/// as on GLUE's leaderboard.
 ///
-/// As JSON: an object of the scores' names, then `total`.
+/// In JSON they are an object with a field for each score, and then `total`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
     /// Name of the main score.
@@ -21,21 +22,22 @@ pub struct Scores {
     pub values: Vec<(&'static str, f64)>,
     /// Number of examples: questions, rows or sentences.
     pub total: usize,
-    /// What the main score is made of, example by example.
+    /// The contribution of each example to the main score.
     pub items: Items,
     /// SQuAD v2.0: scores of questions with and without an answer.
     pub parts: Option<Totals2>,
-    /// SQuAD v2.0: the null threshold that is best for exact matches, and for F1, over the best non-empty answers.
+    /// SQuAD v2.0: the null threshold that is best for exact matches, and for F1, over the best non-empty
+    /// answers.
     pub best: Option<(Best, Best)>,
     /// Named entities: scores of each type.
     pub entities: Option<EntityScores>,
 }
 
 impl Scores {
-    /// Scores predictions for the first examples. `null_threshold`: see [`Prediction::answer`].
+    /// Scores predictions for the first examples. [`Prediction::answer`] describes `null_threshold`.
     ///
     /// # Errors
-    /// As [`Task::score`].
+    /// The same as those of [`Task::score`].
     pub fn new(task: Task, data: &Dataset, predictions: &[Prediction], null_threshold: f32) -> Result<Self> {
         if predictions.is_empty() || predictions.len() > data.len() {
             return Err(mismatch(
@@ -77,7 +79,8 @@ impl Serialize for Scores {
     }
 }
 
-/// The main score, example by example, so that it can be computed again on any choice of examples.
+/// The contribution of each example to the main score, so that the score of any selection of examples can be
+/// computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Items(Form);
 
@@ -91,12 +94,12 @@ enum Form {
     Matthews(Vec<usize>, Vec<usize>),
     /// Pearson's correlation.
     Values(Vec<f64>, Vec<f64>),
-    /// F1 of entities: those right, predicted and true in each sentence.
+    /// F1 of entities: the numbers of right, predicted and true ones in each sentence.
     Entities(Vec<[usize; 3]>),
 }
 
 impl Items {
-    /// The score of each example where the main score is their mean, 0 to 100.
+    /// The score of each example, 0 to 100; `None` if the main score is not their mean.
     pub fn means(&self) -> Option<&[f64]> {
         match &self.0 {
             Form::Mean(items) => Some(items),
@@ -144,7 +147,8 @@ impl Items {
         }
     }
 
-    /// The 95 % interval of the main score: Wilson's for an accuracy, else the percentile bootstrap.
+    /// The 95 % interval of the main score: Wilson's interval for an accuracy, otherwise the percentile
+    /// bootstrap.
     pub fn interval(&self, seed: u64) -> Option<Interval> {
         if let Form::Mean(items) = &self.0
             && items.iter().all(|&item| item == 0.0 || item == 100.0)
@@ -156,8 +160,8 @@ impl Items {
         interval::bootstrap(self.len(), RESAMPLES, seed, |indices| self.score(indices))
     }
 
-    /// The 95 % interval of how much higher the score of `other` is on the same examples, by the paired bootstrap;
-    /// `None` if their numbers differ.
+    /// The 95 % interval of the score of `other` minus this one on the same examples, by the paired
+    /// bootstrap; `None` if they have different numbers of examples.
     pub fn difference(&self, other: &Self, seed: u64) -> Option<Interval> {
         if self.len() != other.len() {
             return None;
@@ -181,7 +185,8 @@ fn of_squad(squad: &Squad, data: &Dataset, predictions: &[Prediction], threshold
             return Err(mismatch(data, "predictions are not answers"));
         };
         let references = question.references();
-        // As the official script: what counts as a reference decides, not `is_impossible`.
+        // As in the official script, a question has an answer if it has references; `is_impossible` does not
+        // count.
         let has_answer = !references.is_empty();
         let item = |answer: &str| Item {
             score: squad::score(squad.version, answer, &references),
