@@ -12,11 +12,12 @@ use mobilebert::{Error, ErrorKind, Result};
 
 const NAME: &str = "candle";
 
-/// The environment variable that chooses the device where [`CandleFactory::device`] does not: see [`CandleDevice`].
+/// The environment variable that chooses the device if [`CandleFactory::device`] does not; see
+/// [`CandleDevice`].
 pub const DEVICE: &str = "MOBILEBERT_DEVICE";
 
-/// Where candle computes. The features `cuda` and `metal` only make a device available; which one is used is chosen when a
-/// model is loaded.
+/// The device that candle computes on. The features `cuda` and `metal` only make a device available; the
+/// device is chosen when a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CandleDevice {
@@ -46,7 +47,7 @@ impl FromStr for CandleDevice {
 }
 
 impl CandleDevice {
-    /// Opens it.
+    /// Opens the device.
     fn open(self) -> Result<Device> {
         let device = match self {
             CandleDevice::Cpu => Ok(Device::Cpu),
@@ -75,8 +76,8 @@ pub struct CandleFactory {
 }
 
 impl CandleFactory {
-    /// Computes on the device that the environment variable [`DEVICE`] names. Without it, on the first GPU that this build
-    /// and this machine have, or else on the CPU.
+    /// Computes on the device that the environment variable [`DEVICE`] names. If it is not set, computes on
+    /// the first GPU that this build and this machine have, or else on the CPU.
     pub fn new() -> Self {
         Self::default()
     }
@@ -150,8 +151,8 @@ impl CandleBackend {
     }
 }
 
-/// How parameters are read and products computed; all else about an operation is [`Pass`]'s. The provided methods are the
-/// definitions. Training replaces some by others that round as the int8 engine does.
+/// How a pass reads parameters and computes products. [`Pass`] does everything else of an operation. The
+/// provided methods are the definitions; training overrides some of them to round as the int8 engine does.
 pub(crate) trait Arithmetic {
     /// A weight, in its shape.
     fn parameter(&self, id: ParameterId) -> &Tensor;
@@ -173,7 +174,7 @@ pub(crate) trait Arithmetic {
         Tensor::cat(&sequences.collect::<candle_core::Result<Vec<_>>>()?, 0)
     }
 
-    /// The value of a node, once it is computed.
+    /// Is given the computed value of a node, and may replace it.
     fn value(&self, id: ValueId, computed: Tensor) -> candle_core::Result<Tensor> {
         let _ = id;
         Ok(computed)
@@ -388,7 +389,7 @@ fn activate(x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
     }
 }
 
-/// For each node, the values that no later node reads.
+/// For each node, the values that are not read after it.
 fn dead_after(graph: &Graph) -> Vec<Vec<ValueId>> {
     let mut last_use: Vec<usize> = (0..graph.nodes.len()).collect();
     for (i, node) in graph.nodes.iter().enumerate() {

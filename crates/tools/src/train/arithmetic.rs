@@ -21,13 +21,13 @@ pub(super) struct Training<'p> {
     int8: Option<Int8>,
 }
 
-/// What the engine makes of the weights as they are now.
+/// The current weights as the int8 engine computes with them.
 struct Int8 {
-    /// What the levels of each quantised weight mean.
+    /// The dequantised value of each quantised weight.
     weights: Vec<Option<Tensor>>,
     /// How each value is rounded where a linear reads it.
     levels: Vec<Levels>,
-    /// Each value, as the engine computes it.
+    /// The engine's value of each node.
     values: Vec<Tensor>,
 }
 
@@ -36,9 +36,9 @@ impl<'p> Training<'p> {
         Ok(Self { parameters, padded: Padded::new(batch, &parameters.device)?, int8: None })
     }
 
-    /// Weights, activations and attention are rounded, and every value is the engine's own: candle's differs from it by
-    /// the order of f32 sums and the polynomial of exp, which now and then moves a number to the next level. Candle's
-    /// operations give the gradients.
+    /// Rounds weights, activations and attention, and replaces every value by the engine's own. Candle's
+    /// values would differ by the order of f32 sums and the polynomial of exp, which sometimes moves a number
+    /// to the next level. Candle's operations give the gradients.
     pub(super) fn int8(
         parameters: &'p Parameters,
         rounding: Rounding,
@@ -56,7 +56,7 @@ impl<'p> Training<'p> {
         Ok(this)
     }
 
-    /// As [`Training::int8`], with candle's values.
+    /// The same as [`Training::int8`], but keeps candle's values.
     pub(super) fn rounded(parameters: &'p Parameters, stored: Snapshot, batch: &Batch) -> Result<Self> {
         let weights = stored.0.into_iter().enumerate().map(|(i, tensor)| match tensor {
             format::Tensor::F32(_) => Ok(None),
@@ -102,7 +102,8 @@ impl Arithmetic for Training<'_> {
         }
     }
 
-    /// All sequences in one product, which costs some padding; no weight of a token depends on it.
+    /// Computes all sequences in one product. They are padded for it, which changes no attention weight of a
+    /// token.
     fn attention(&self, qkv: [&Tensor; 3], heads: usize, _: &Batch) -> Result<Tensor> {
         let (width, (sequences, longest)) = (qkv[0].dim(1)?, self.padded.size());
         let size = width / heads;
@@ -135,10 +136,10 @@ impl Arithmetic for Training<'_> {
     }
 }
 
-/// How weights are quantised: rows of as many columns to int8 and a scale for each row.
+/// Quantises weights in rows of the given number of columns: int8 values, and a scale for each row.
 pub(super) type Rounding = fn(&[f32], usize) -> (Vec<i8>, Vec<f32>);
 
-/// As [`crate::convert::to_int8_with`] does.
+/// The rounding that [`crate::convert::to_int8_with`] uses for `bits`.
 pub(super) fn rounding(bits: Bits) -> Rounding {
     match bits {
         Bits::Eight => quantize_rows,
@@ -149,7 +150,8 @@ pub(super) fn rounding(bits: Bits) -> Rounding {
     }
 }
 
-/// The weights in int8, for the engine; words that the batch does not hold are 0, to save their time.
+/// Quantises the weights for the engine. The rows of words that are not in the batch are set to 0, to save
+/// the time of quantising them.
 pub(super) fn stored(parameters: &Parameters, rounding: Rounding, batch: &Batch) -> Result<Snapshot> {
     let graph = &parameters.graph;
     let tensors = graph.parameters.iter().enumerate().map(|(i, parameter)| {
@@ -171,7 +173,7 @@ pub(super) fn stored(parameters: &Parameters, rounding: Rounding, batch: &Batch)
     Ok(Snapshot(tensors.collect::<Result<_>>()?))
 }
 
-/// What follows a ReLU begins at 0.
+/// The levels that each node's output is rounded to. After a ReLU they begin at 0.
 fn levels(graph: &Graph) -> Vec<Levels> {
     let of = |node: &Node| match node.op {
         Op::Linear { activation: Activation::Relu, residual: None, norm: None, .. } => Levels::Unsigned,

@@ -1,4 +1,4 @@
-//! Examples of a task as sequences and what each should be given.
+//! Examples of a task as token sequences, with a target for each.
 
 use super::loss::Targets;
 use crate::dataset::{Example, Gold, Labelled, Question, Squad};
@@ -6,7 +6,7 @@ use crate::task::{Dataset, classes_of};
 use mobilebert::text::{Batch, Encoding, Span, TextIndex, TokenizedText, Tokenizer, WindowOptions};
 use mobilebert::{Error, ErrorKind, ModelConfig, Result};
 
-/// What a model learns from.
+/// The training data: token sequences and their targets.
 pub(super) struct Examples {
     pub(super) sequences: Vec<Encoding>,
     pub(super) targets: Targets,
@@ -15,7 +15,7 @@ pub(super) struct Examples {
 }
 
 impl Examples {
-    /// Texts are cut at `max_seq_len` tokens, contexts become windows.
+    /// Encodes a dataset. Texts are cut at `max_seq_len` tokens, and contexts are split into windows.
     pub(super) fn new(
         data: &Dataset,
         config: &ModelConfig,
@@ -34,7 +34,7 @@ impl Examples {
         }
     }
 
-    /// Some of the sequences, and their targets.
+    /// A batch of the given sequences, and their targets.
     pub(super) fn batch(&self, sequences: &[usize]) -> Result<(Batch, Targets)> {
         let mut batch = Batch::new();
         for &s in sequences {
@@ -88,7 +88,8 @@ fn labels(data: &Labelled, config: &ModelConfig) -> Result<Targets> {
     Ok(Targets::Labels(data.examples.iter().map(label).collect::<Result<_>>()?))
 }
 
-/// Windows as the pipeline cuts them; those without the answer should be given `[CLS]`, as `run_squad.py` trains.
+/// Splits contexts into windows as the pipeline does. The target of a window without the answer is `[CLS]`,
+/// as in `run_squad.py`.
 fn squad(data: &Squad, tokenizer: &Tokenizer, max_seq_len: usize) -> Result<Examples> {
     let options = WindowOptions::new(max_seq_len);
     let (mut sequences, mut spans) = (Vec::new(), Vec::new());
@@ -118,7 +119,7 @@ fn squad(data: &Squad, tokenizer: &Tokenizer, max_seq_len: usize) -> Result<Exam
     Ok(Examples { sequences, targets: Targets::Spans(spans), cut: 0 })
 }
 
-/// First and last token of the first reference answer, in the context; `None` if the context does not say.
+/// First and last token of the first reference answer in the context; `None` if there is no answer.
 fn answer(data: &Squad, question: &Question, context: &TokenizedText) -> Result<Option<[usize; 2]>, String> {
     let Some(answer) = question.answers.first() else { return Ok(None) };
     let start = TextIndex::new(data.context(question)).byte_of_char(answer.answer_start).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How wrong logits are.
+//! The losses: how far logits are from their targets.
 
 use candle_core::{Result, Tensor};
 use candle_nn::loss::{cross_entropy, mse};
@@ -6,23 +6,23 @@ use candle_nn::ops::log_softmax;
 
 use super::padded::Padded;
 
-/// Divides both models' logits, so that the labels that a teacher thinks unlikely say something too (Hinton, Vinyals and Dean
-/// 2015, arXiv 1503.02531, section 2).
+/// Divides both models' logits, so that labels which the teacher thinks unlikely contribute too (Hinton,
+/// Vinyals and Dean 2015, arXiv 1503.02531, section 2).
 const TEMPERATURE: f64 = 2.0;
 
-/// What each sequence should be given.
+/// The right output for each sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Targets {
     /// Index of the right label.
     Labels(Vec<u32>),
     /// A number, for regression.
     Values(Vec<f32>),
-    /// First and last token of the answer; both 0, which is `[CLS]`, if the sequence does not hold it.
+    /// First and last token of the answer; both are 0, which is `[CLS]`, if the sequence does not contain it.
     Spans(Vec<[u32; 2]>),
 }
 
 impl Targets {
-    /// Those of some sequences.
+    /// The targets of the given sequences.
     pub(super) fn of(&self, sequences: &[usize]) -> Self {
         fn pick<T: Copy>(all: &[T], sequences: &[usize]) -> Vec<T> {
             sequences.iter().map(|&s| all[s]).collect()
@@ -34,10 +34,11 @@ impl Targets {
         }
     }
 
-    /// The mean over the sequences of a batch: of the cross-entropy of the label, of the squared error of the value, or
-    /// of the cross-entropies of the first and the last token among all tokens of the sequence.
+    /// The mean loss over the sequences of a batch. It is the cross-entropy of the label, the squared error
+    /// of the value, or the mean of the cross-entropies of the first and the last token among all tokens of
+    /// the sequence.
     ///
-    /// `logits`: `[sequences, labels]`, or `[tokens, 2]` for spans.
+    /// `logits` has the shape `[sequences, labels]`, or `[tokens, 2]` for spans.
     pub(super) fn loss(&self, logits: &Tensor, padded: &Padded) -> Result<Tensor> {
         let device = logits.device();
         match self {
@@ -57,8 +58,9 @@ impl Targets {
         }
     }
 
-    /// The same of a teacher's logits instead of the targets: the mean Kullback-Leibler divergence of the probabilities at
-    /// [`TEMPERATURE`], times its square, which keeps the size of the gradient; or the squared difference of two values.
+    /// The mean loss against a teacher's logits instead of the targets. It is the Kullback-Leibler divergence
+    /// of the probabilities at [`TEMPERATURE`], times its square, which keeps the size of the gradient; for a
+    /// number it is the squared difference.
     pub(super) fn divergence(&self, logits: &Tensor, teacher: &Tensor, padded: &Padded) -> Result<Tensor> {
         match self {
             Targets::Labels(_) => divergence(logits, teacher),
@@ -72,14 +74,14 @@ impl Targets {
     }
 }
 
-/// `[tokens, 2]` to the scores of first and of last tokens, each `[sequences, longest]`.
+/// Splits `[tokens, 2]` into the scores of first and of last tokens, each `[sequences, longest]`.
 fn scores_of_tokens(logits: &Tensor, padded: &Padded) -> Result<[Tensor; 2]> {
     let block = padded.block(logits)?;
     let side = |side: usize| padded.masked(&block.narrow(2, side, 1)?.squeeze(2)?);
     Ok([side(0)?, side(1)?])
 }
 
-/// Of `[rows, choices]` each.
+/// The mean divergence of two tensors `[rows, choices]`.
 fn divergence(logits: &Tensor, teacher: &Tensor) -> Result<Tensor> {
     let logarithms = |x: &Tensor| log_softmax(&(x / TEMPERATURE)?, 1);
     let theirs = logarithms(teacher)?;

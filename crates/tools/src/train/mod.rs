@@ -1,6 +1,8 @@
-//! A MODEL LEARNS: fine-tuning on candle's gradients, in floats or in the engine's int8 arithmetic (quantisation-aware).
+//! A MODEL LEARNS: fine-tuning on candle's gradients, in floats or in the engine's int8 arithmetic
+//! (quantisation-aware).
 //!
-//! The forward pass is the reference backend's; here are the numbers that it computes with, the losses and the optimiser.
+//! The forward pass is that of the reference backend. This module provides the arithmetic of its products,
+//! the losses and the optimiser.
 
 mod arithmetic;
 mod examples;
@@ -51,7 +53,7 @@ pub struct FinetuneOptions {
 }
 
 impl FinetuneOptions {
-    /// Three epochs in floats, in batches of 16 at a learning rate of 3e-5.
+    /// The defaults: three epochs in floats, in batches of 16, at a learning rate of 3e-5.
     pub fn new(task: Task) -> Self {
         Self {
             task,
@@ -68,32 +70,35 @@ impl FinetuneOptions {
         }
     }
 
-    /// Computes as the int8 engine does on weights of that many bits, with gradients straight through the rounding.
+    /// Computes as the int8 engine does on weights of `bits`, and passes gradients straight through the
+    /// rounding.
     pub fn qat(mut self, bits: Bits) -> Self {
         self.qat = Some(bits);
         self
     }
 
     /// Learns the logits of the model at `source`, which runs in f32, instead of the data's labels. With
-    /// [`FinetuneOptions::qat`] that may be the model itself: rounded, it learns to say what it says in floats.
+    /// [`FinetuneOptions::qat`] that may be the trained model itself: its rounded form then learns to predict
+    /// what the model predicts in floats.
     pub fn teacher(mut self, source: impl Into<String>) -> Self {
         self.teacher = Some(source.into());
         self
     }
 
-    /// How often each example is seen.
+    /// Sets how often each example is seen.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.epochs = epochs;
         self
     }
 
-    /// Sequences in a step.
+    /// Sets the number of sequences in a step.
     pub fn batch(mut self, sequences: usize) -> Self {
         self.batch = sequences;
         self
     }
 
-    /// The largest learning rate: it rises over the first tenth of the steps and falls to 0 over the rest.
+    /// Sets the largest learning rate. The rate rises over the first tenth of the steps and falls to 0 over
+    /// the rest.
     pub fn rate(mut self, rate: f64) -> Self {
         self.rate = rate;
         self
@@ -105,13 +110,15 @@ impl FinetuneOptions {
         self
     }
 
-    /// Longest sequence in tokens; texts are cut there, contexts become windows. Default: 384, or the model's limit.
+    /// Sets the longest sequence in tokens. Longer texts are cut, and longer contexts are split into windows.
+    /// Default: 384, or the model's limit.
     pub fn max_seq_len(mut self, tokens: usize) -> Self {
         self.max_seq_len = Some(tokens);
         self
     }
 
-    /// Decides the order of the examples. The same seed, data and number of threads give the same bits on one machine.
+    /// Sets the seed of the examples' order. The same seed, data and number of threads give the same bits on
+    /// one machine.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -142,24 +149,24 @@ impl FinetuneOptions {
     }
 }
 
-/// What is being done, and how far it is: examples or steps of all.
+/// A step of the work, and how much of it is done.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct TrainingEvent<'e> {
-    /// Scoring before or after, or training.
+    /// Name of the step: scoring before or after, or training.
     pub what: &'e str,
     /// Examples or steps that are done.
     pub done: usize,
-    /// Of how many.
+    /// Examples or steps in all.
     pub total: usize,
-    /// Of the last step, in training.
+    /// The loss of the last step, in training.
     pub loss: Option<f64>,
 }
 
-/// Sees how far training is.
+/// Is called with the progress of training.
 pub type Progress<'p> = &'p (dyn Fn(TrainingEvent<'_>) + Sync);
 
-/// What was trained.
+/// The result of [`finetune`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FinetuneReport {
@@ -171,7 +178,7 @@ pub struct FinetuneReport {
     pub cut: usize,
     /// Steps of the optimiser.
     pub steps: usize,
-    /// Mean loss of each epoch, from the passes that were trained on.
+    /// Mean loss of each epoch, as computed by the training steps.
     pub losses: Vec<f64>,
     /// Name of the main score, if there was data to score.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,21 +186,24 @@ pub struct FinetuneReport {
     /// Scores of the source, in the arithmetic of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Scores>,
-    /// Scores of what was written, in the same arithmetic.
+    /// Scores of the written model, in the same arithmetic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Scores>,
 }
 
-/// Trains the model at `source` (see [`ModelFiles::resolve`]) on the examples in `data` and writes it, in f32, as a new folder
-/// in Hugging Face's layout that appears only when it is complete. All weights are trained, without dropout, by AdamW.
+/// Trains the model at `source` (see [`ModelFiles::resolve`]) on the examples in `data`, and writes it in f32
+/// as a new folder in Hugging Face's layout. The folder appears only when it is complete. AdamW trains all
+/// weights, without dropout.
 ///
-/// With [`FinetuneOptions::qat`] every value of the forward pass is what the int8 engine computes from the weights of that
-/// step, quantised as [`convert::to_int8_with`] does, so that this gives the model that was trained. With `eval_data` source
-/// and result are scored in the arithmetic of the training.
+/// With [`FinetuneOptions::qat`] every value of the forward pass is what the int8 engine computes from the
+/// quantised weights of that step. They are quantised as by [`convert::to_int8_with`], so quantising the
+/// written folder gives exactly the model that was trained. If `eval_data` is given, source and result are
+/// scored in the arithmetic of the training.
 ///
 /// # Errors
-/// Those of opening the source and reading the data; [`ErrorKind::WrongTask`] if the model has another head;
-/// [`ErrorKind::Option`] for a task or a value that cannot be trained, and for a teacher of other labels or tokens; [`ErrorKind::Diverged`]; [`ErrorKind::Input`] if the
+/// Returns the errors of opening the source and reading the data; [`ErrorKind::WrongTask`] if the model has
+/// another head; [`ErrorKind::Option`] for a task or a value that cannot be trained, and for a teacher with
+/// other labels or tokens; [`ErrorKind::Diverged`] if the loss is not finite; and [`ErrorKind::Input`] if the
 /// destination exists.
 ///
 /// ```no_run
@@ -271,7 +281,7 @@ fn run(
     let graph = model::build(&config, config.head);
     let weights = Weights::bind(files.checkpoint()?, &config, &graph)?;
     let parameters = Parameters::load(graph, &weights, candle::device()?)?;
-    // Its map is closed first: the folder may be replaced.
+    // The source's file is unmapped first, because its folder may be replaced.
     drop(weights);
     let (steps, losses) = train(&config, &parameters, &examples, teacher.as_ref(), options, progress)?;
 
@@ -324,7 +334,7 @@ fn examples(
     Examples::new(data, config, &tokenizer, max_seq_len)
 }
 
-/// Scores a model as it is, or the folder that `quantize` makes of it.
+/// Scores a model, or the folder that `quantize` makes from it.
 fn score(
     model: &str,
     destination: &Path,
@@ -351,7 +361,7 @@ fn score(
     options.task.score(data, &predictions)
 }
 
-/// Steps taken, and the mean loss of each epoch.
+/// Trains. Returns the number of steps, and the mean loss of each epoch.
 fn train(
     config: &ModelConfig,
     parameters: &Parameters,
@@ -385,7 +395,7 @@ fn train(
     Ok((done, losses))
 }
 
-/// The loss of a batch, and its value.
+/// Computes the loss of a batch: as a tensor with gradients, and its value.
 fn forward(
     parameters: &Parameters,
     batch: &Batch,
@@ -409,7 +419,8 @@ fn forward(
     Ok((loss, f64::from(value)))
 }
 
-/// 0 to `n` in an order that the seed and the epoch decide (Fisher and Yates, numbers from SplitMix64).
+/// The numbers below `n` in an order that depends on seed and epoch (Fisher-Yates shuffle, random numbers
+/// from SplitMix64).
 fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
     let mut state = seed ^ (epoch as u64).wrapping_mul(0xd134_2543_de82_ef95);
     let mut random = || {

@@ -4,16 +4,16 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Var};
 use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
 
-/// Of matrices; biases and norms are not decayed.
+/// Decay of matrices. Biases and norms are not decayed.
 const WEIGHT_DECAY: f64 = 0.01;
 /// Gradients are scaled to at most this norm, over all parameters.
 const LARGEST_NORM: f64 = 1.0;
-/// One in so many steps warms up.
+/// The learning rate rises over the first of so many equal parts of the steps.
 const WARM_UP: usize = 10;
 
 pub(super) struct Optimizer {
     vars: Vec<Var>,
-    /// Of matrices, and of the rest.
+    /// The optimiser of matrices, and that of all other parameters.
     parts: [AdamW; 2],
     rate: f64,
     steps: usize,
@@ -21,7 +21,7 @@ pub(super) struct Optimizer {
 }
 
 impl Optimizer {
-    /// For `steps` steps, of which the largest has this learning rate.
+    /// Plans `steps` steps. The largest learning rate among them is `rate`.
     pub(super) fn new(vars: &[Var], rate: f64, steps: usize) -> Result<Self> {
         let (matrices, rest): (Vec<Var>, Vec<Var>) = vars.iter().cloned().partition(|var| var.rank() > 1);
         let adam = |vars, weight_decay| {
@@ -50,7 +50,7 @@ impl Optimizer {
             }
         }
         let factor = LARGEST_NORM / squares.sqrt();
-        // Not for a norm of NaN either: what follows from it is found in the next loss.
+        // The comparison is false for a norm of NaN, too. The next loss reveals it.
         if factor < 1.0 {
             for var in &self.vars {
                 if let Some(gradient) = gradients.remove(var) {
@@ -62,7 +62,7 @@ impl Optimizer {
     }
 }
 
-/// Share of the learning rate at a step: up over the first tenth, then down to nearly 0.
+/// Share of the learning rate at a step. It rises over the first tenth of the steps, then falls to nearly 0.
 fn schedule(step: usize, steps: usize) -> f64 {
     let warm_up = steps / WARM_UP;
     if step < warm_up {

@@ -1,17 +1,17 @@
-//! A ragged batch as a block with padding, where one product for all sequences is worth it.
+//! A ragged batch as a block with padding, for operations where one product for all sequences pays.
 
 use candle_core::{Device, Result, Tensor};
 
 use mobilebert::text::Batch;
 
-/// What is added to a score where there is no token: its exponential is 0.
+/// Added to the scores of places without a token, so that their exponential is 0.
 const NOWHERE: f32 = -1e30;
 
 /// How the rows of a batch lie in a block of `sequences` times `longest` rows.
 pub(super) struct Padded {
-    /// Row of the batch at each place of the block; the first one where there is none.
+    /// For each place of the block, the row of the batch. Places without a token have the first row.
     rows: Tensor,
-    /// Place in the block of each row of the batch.
+    /// For each row of the batch, its place in the block.
     places: Tensor,
     mask: Tensor,
     sequences: usize,
@@ -40,22 +40,22 @@ impl Padded {
         })
     }
 
-    /// Sequences, and tokens of the longest one.
+    /// The number of sequences, and the number of tokens of the longest one.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.sequences, self.longest)
     }
 
-    /// `[tokens, width]` to `[sequences, longest, width]`.
+    /// Copies `[tokens, width]` to `[sequences, longest, width]`.
     pub(super) fn block(&self, x: &Tensor) -> Result<Tensor> {
         x.index_select(&self.rows, 0)?.reshape((self.sequences, self.longest, x.dim(1)?))
     }
 
-    /// `[sequences * longest, width]` to `[tokens, width]`.
+    /// Copies `[sequences * longest, width]` to `[tokens, width]`.
     pub(super) fn ragged(&self, x: &Tensor) -> Result<Tensor> {
         x.index_select(&self.places, 0)
     }
 
-    /// Scores `[sequences, longest]` or `[sequences, .., longest]` where there are tokens, very low ones where not.
+    /// Lowers the scores of places without a token, in `[sequences, longest]` or `[sequences, .., longest]`.
     pub(super) fn masked(&self, scores: &Tensor) -> Result<Tensor> {
         let mut shape = vec![1; scores.rank()];
         (shape[0], shape[scores.rank() - 1]) = (self.sequences, self.longest);

@@ -14,7 +14,7 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// All weights in f32.
+    /// Reads all weights as f32.
     pub(super) fn load(graph: Graph, weights: &dyn WeightSource, device: Device) -> mobilebert::Result<Self> {
         let vars = graph.parameters.iter().enumerate().map(|(i, parameter)| {
             let values = weights.tensor(ParameterId(i))?.into_f32().into_owned();
@@ -29,7 +29,7 @@ impl Parameters {
         self.vars[id.0].flatten_all()?.to_vec1()
     }
 
-    /// What they are now.
+    /// The current weights.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
         let values =
             (0..self.vars.len()).map(|i| Ok(format::Tensor::F32(self.values(ParameterId(i))?.into())));
@@ -37,7 +37,7 @@ impl Parameters {
     }
 }
 
-/// Weights that no longer change.
+/// A copy of the weights that no longer changes.
 pub(super) struct Snapshot(pub(super) Vec<format::Tensor<'static>>);
 
 impl WeightSource for Snapshot {

@@ -1,7 +1,8 @@
-//! Numbers rounded as the int8 engine rounds them, with the gradient of what they were: rounding counts as the identity
-//! (the straight-through estimator: Bengio, Léonard and Courville 2013, arXiv 1308.3432).
+//! Rounding as in the int8 engine, with the gradient of the identity: the straight-through estimator (Bengio,
+//! Léonard and Courville 2013, arXiv 1308.3432).
 //!
-//! Rows are along the last dimension. The arithmetic is the engine's own, on the CPU wherever the tensor is.
+//! Rows are along the last dimension. The rounding calls the engine's own kernels, so it runs on the CPU even
+//! if the tensor is on a GPU.
 
 use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor};
 
@@ -13,17 +14,18 @@ pub(super) fn straight_through(x: &Tensor, value: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() { x.apply_op2(value, Replace) } else { composed(x, value) }
 }
 
-/// As [`straight_through`], of operations that every device has: `x - x` is 0, so this is `value` to the bit.
+/// The same as [`straight_through`], composed of operations that every device has. `x - x` is 0, so this is
+/// `value` to the bit.
 pub(super) fn composed(x: &Tensor, value: &Tensor) -> Result<Tensor> {
     value.detach() + (x - x.detach())?
 }
 
-/// What 8 bits of each row mean, `scale * q + offset` ([`Levels`]), with the gradient of `x`.
+/// Rounds each row to 8 bits and back, to `scale * q + offset` (see [`Levels`]), with the gradient of `x`.
 pub(super) fn activations(x: &Tensor, levels: Levels) -> Result<Tensor> {
     straight_through(x, &dequantized(x, levels)?)
 }
 
-/// What 8 bits of each row mean, without gradient.
+/// Rounds each row to 8 bits and back, without gradient.
 fn dequantized(x: &Tensor, levels: Levels) -> Result<Tensor> {
     let width = x.dim(candle_core::D::Minus1)?;
     rowwise(x, |values, columns| {
@@ -40,7 +42,8 @@ fn dequantized(x: &Tensor, levels: Levels) -> Result<Tensor> {
     })
 }
 
-/// Keys and values: what symmetric 8 bits of each row mean, with the gradient of `x`, and the scale of each row.
+/// Rounds each row of keys or values to symmetric 8 bits and back, with the gradient of `x`. Also returns the
+/// scale of each row.
 pub(super) fn symmetric(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let mut scales = Vec::new();
     let value = rowwise(x, |values, columns| {
@@ -56,8 +59,9 @@ pub(super) fn symmetric(x: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((straight_through(x, &value)?, Tensor::from_vec(scales, shape, x.device())?))
 }
 
-/// Probabilities `[.., queries, keys]`, each rounded as a multiple of its value's scale `[.., keys]`, because that is what
-/// keeps the engine's sum over the keys in integers; with the gradient of `x`.
+/// Rounds probabilities `[.., queries, keys]`, with the gradient of `x`. The engine rounds the product of
+/// each probability with the scale of its value `[.., keys]`, so that its sum over the keys is exact in
+/// integers; this does the same and divides the scale out again.
 pub(super) fn probabilities(x: &Tensor, value_scales: &Tensor) -> Result<Tensor> {
     let scales = value_scales.unsqueeze(value_scales.rank() - 1)?;
     let rounded = dequantized(&x.detach().broadcast_mul(&scales)?, Levels::Unsigned)?;
@@ -66,7 +70,8 @@ pub(super) fn probabilities(x: &Tensor, value_scales: &Tensor) -> Result<Tensor>
     straight_through(x, &rounded.broadcast_mul(&inverse)?)
 }
 
-/// Changes the numbers of a tensor, given with its columns, in place of a copy without gradient.
+/// Applies `change` to a copy of the tensor's numbers, which has no gradient. `change` also gets the number
+/// of columns.
 fn rowwise(x: &Tensor, change: impl FnOnce(&mut [f32], usize)) -> Result<Tensor> {
     let columns = x.dim(candle_core::D::Minus1)?.max(1);
     let mut values = x.flatten_all()?.to_vec1::<f32>()?;

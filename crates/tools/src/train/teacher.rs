@@ -1,4 +1,4 @@
-//! A model that is learned from: its logits stand in for the data's labels.
+//! The teacher: a model whose logits the student learns instead of the data's labels.
 
 use candle_core::Tensor;
 
@@ -13,7 +13,7 @@ use mobilebert::{Engine, EngineOptions, Error, ModelConfig, ModelFiles, Result};
 pub(super) struct Teacher(Engine);
 
 impl Teacher {
-    /// Opens a model in f32. It has to read the data as the student does: as the same tokens, with the same labels.
+    /// Opens a model in f32. It needs the student's tokenizer and labels.
     pub(super) fn open(
         source: &str,
         student: &ModelConfig,
@@ -39,7 +39,7 @@ impl Teacher {
         Ok(Self(Engine::from_files(&files, Some(config.head), options)?))
     }
 
-    /// As many as the student's `like`, in its shape.
+    /// The teacher's logits for a batch, in the shape of the student's logits `like`.
     pub(super) fn logits(&self, batch: &Batch, like: &Tensor) -> Result<Tensor> {
         let values = self.0.forward(batch)?.values().to_vec();
         Tensor::from_vec(values, like.shape(), like.device()).map_err(|e| backend_error("teacher", e))

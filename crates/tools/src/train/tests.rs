@@ -1,4 +1,4 @@
-//! Gradients against differences, rounding against the engine, and a model that learns.
+//! Compares gradients with finite differences and rounding with the engine's, and trains a model.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -70,7 +70,7 @@ fn relative_error(reference: &[f32], found: &[f32]) -> f64 {
 
 #[test]
 fn padded_attention_is_that_of_the_reference() {
-    // f32 sums in another order.
+    // f32 sums are added in another order.
     const TOLERANCE: f64 = 2e-6;
     for (parameters, _) in cases() {
         let batch = batch(0);
@@ -83,14 +83,15 @@ fn padded_attention_is_that_of_the_reference() {
     }
 }
 
-/// Parameters that the loss does not see: a key's bias moves all scores of a query alike, and what moves the logits of all
-/// tokens alike moves no span.
+/// Whether a parameter does not change the loss. A key's bias adds the same number to all scores of a query,
+/// and two biases add the same number to the logits of all tokens, which does not change a span.
 fn is_unseen(name: &str, targets: &Targets) -> bool {
     let of_all_tokens = ["qa_outputs.bias", "encoder.layer.1.output.LayerNorm.bias"];
     name.ends_with("self.key.bias") || matches!(targets, Targets::Spans(_)) && of_all_tokens.contains(&name)
 }
 
-/// In f64, where differences are exact enough to see a wrong factor or a missing path in any parameter.
+/// Compares in f64, where finite differences are exact enough to reveal a wrong factor or a missing path in
+/// any parameter.
 #[test]
 fn gradients_are_differences() {
     for (mut parameters, targets) in cases() {
@@ -132,7 +133,7 @@ fn check_gradients(parameters: &Parameters, targets: &Targets, loss: &dyn Fn(&Pa
             continue;
         }
         assert!(norm > 1e-9, "{name}: {norm}");
-        // Along the gradient the slope is its norm: that sees every element.
+        // Along the gradient, the slope is the gradient's norm, which depends on every element.
         let moved = |step: f64| {
             let moved = values.iter().zip(&gradient).map(|(v, g)| v + step * g / norm);
             let moved = Tensor::from_vec(moved.collect::<Vec<_>>(), var.shape(), &Device::Cpu).unwrap();
@@ -184,7 +185,7 @@ fn rounding_is_that_of_the_kernels() {
     let found = symmetric(&x).unwrap();
     assert_eq!((floats(&found.0), floats(&found.1)), (values.concat(), scales));
 
-    // A probability times its value's scale is rounded; a value of zeros counts nothing.
+    // The product of a probability and its value's scale is rounded. A value of zeros contributes nothing.
     let p = x.abs().unwrap();
     let mut by_key = noise(columns, 3).iter().map(|s| s.abs()).collect::<Vec<_>>();
     by_key[5] = 0.0;
@@ -219,14 +220,15 @@ fn rounding_lets_gradients_through() {
     assert_eq!(floats(&composed), floats(&rounded));
     let by_composed = (composed * 3.0).unwrap().sum_all().unwrap().backward().unwrap();
     assert_eq!(floats(by_composed.get(&w).unwrap()), vec![3.0; 60]);
-    // By definition: those of a product of the rounded factors.
+    // By definition, the gradients are those of a product of the rounded factors.
     let expected_x = c.matmul(&rounded).unwrap();
     let expected_w = c.t().unwrap().matmul(&rounded_x).unwrap();
     assert_eq!(floats(gradients.get(&x).unwrap()), floats(&expected_x));
     assert_eq!(floats(gradients.get(&w).unwrap()), floats(&expected_w));
 }
 
-/// The levels of 8 bits are fine, so gradients through them point where those of floats do.
+/// 8 bits have so many levels that gradients through the rounding point in nearly the same direction as those
+/// in floats.
 #[test]
 fn gradients_of_the_int8_pass_are_near_those_of_floats() {
     // Measured: up to 0.063.
@@ -269,7 +271,8 @@ fn the_int8_pass_has_the_bits_of_the_engine() {
     }
 }
 
-/// Levels, scales and logits of a step, and of the folder that `quantize` makes of its weights.
+/// Compares levels, scales and logits of a step with those of the folder that `quantize` makes from its
+/// weights.
 #[test]
 fn what_is_trained_is_what_quantize_writes() {
     for (name, bits) in [
@@ -289,7 +292,7 @@ fn what_is_trained_is_what_quantize_writes() {
                 Tensor::from_vec(noise(var.elem_count(), i as u32), var.shape(), &Device::Cpu).unwrap();
             var.set(&(var.as_tensor() + (noise * 0.01).unwrap()).unwrap()).unwrap();
         }
-        // All words, so that all rows of their table are compared.
+        // The batch has all words, so that all rows of their table are compared.
         let mut batch = Batch::new();
         for ids in (0..config.vocab_size as u32).collect::<Vec<_>>().chunks(10) {
             batch.push(ids, &vec![0; ids.len()]).unwrap();
@@ -317,8 +320,9 @@ fn what_is_trained_is_what_quantize_writes() {
     }
 }
 
-/// Without the engine's values, candle's own arithmetic on the same levels comes nearer to int8 than floats do: 0.001 and
-/// 0.006 of the logits. What is left are numbers that another order of f32 sums, or candle's exp, moved to the next level.
+/// Without the engine's values, candle's own arithmetic on the same levels is nearer to int8 than floats are:
+/// the logits differ by 0.001 and by 0.006. The rest comes from numbers that another order of f32 sums, or
+/// candle's exp, moves to the next level.
 #[test]
 fn rounding_alone_is_near_the_engine() {
     let (mut rounded, mut float) = (Deviation::default(), Deviation::default());
