@@ -40,7 +40,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What to measure.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// SQuAD v1.1 or v2.0, as the file says: exact and f1
@@ -98,7 +98,7 @@ impl Command {
     }
 }
 
-/// Which model, and how it is run.
+/// Flags that choose the model and how it is run.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Model {
     /// Model: folder, built-in name (qa, sentiment) or hub id
@@ -141,8 +141,8 @@ pub(crate) struct Common {
     /// Write a report: .html, .md or .json; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Vec<PathBuf>,
-    /// Keep predictions in this file while they are made, and after. Default: a file in the user's cache, removed when
-    /// all are made
+    /// Keep predictions in this file while they are made, and after. Default: a file in the user's cache,
+    /// removed when all are made
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// Start anew, and keep no log
@@ -269,7 +269,8 @@ pub(crate) struct Report {
     /// What to write: .html, .md or .json; may be repeated
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) out: Vec<PathBuf>,
-    /// Numbers of others: JSON array of objects with `name` and any of `f1`, `exact`, `accuracy`, `latency_ms`, `bytes`
+    /// Numbers of others: JSON array of objects with `name` and any of `f1`, `exact`, `accuracy`,
+    /// `latency_ms`, `bytes`
     #[arg(long, value_name = "FILE")]
     pub(crate) peers: Option<PathBuf>,
 }

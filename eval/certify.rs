@@ -1,4 +1,5 @@
-//! The same-accuracy certificate: answers beside those that another implementation recorded on the same checkpoint.
+//! The same-accuracy certificate: compares answers with those that another implementation recorded for the
+//! same checkpoint.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,37 +18,38 @@ use crate::evaluate::{Evaluation, SEED, evaluate};
 use crate::failure::{FAILED, Failure, print};
 use crate::tasks;
 
-/// Answers of each question that are looked through for the recorded one.
+/// Among how many of our answers to a question the recorded one is searched.
 const CANDIDATES: usize = 20;
-/// Disagreements that are listed without `--all`.
+/// How many disagreements are listed without `--all`.
 const LISTED: usize = 20;
-/// Logits of two f32 implementations differ by less than this (2e-4 was the most in 200 questions); further apart the
-/// cause is something else.
+/// Logits of two f32 implementations differ by less than this (at most 2e-4 in 200 questions). A larger
+/// difference has another cause.
 const NUMERIC: f32 = 1e-2;
 
 /// A recorded answer.
 #[derive(Debug)]
 struct Recorded {
     text: String,
-    /// Code points of the context.
+    /// The place in the context, in code points.
     place: Option<(usize, usize)>,
     logit: Option<f64>,
 }
 
-/// Why two implementations disagree.
+/// The reason why two implementations disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Cause {
-    /// The recorded place begins or ends inside a token of ours.
+    /// The recorded place begins or ends inside one of our tokens.
     Tokenizer,
-    /// The recorded place is longer than answers may be, or the context needs several windows and the place is not
-    /// among the best.
+    /// The recorded place is longer than answers may be, or the context needs several windows and the place
+    /// is not among the best.
     Window,
-    /// Both places have the same logit, as far as f32 can tell.
+    /// Both places have the same logit, up to rounding in f32.
     Tie,
-    /// Both places have logits that rounding can swap; in int8 whatever has no other cause.
+    /// The logits of the two places are so close that rounding can swap them. In int8, any disagreement
+    /// without another cause counts as this.
     Numeric,
-    /// None of these.
+    /// The disagreement has none of these causes.
     Unexplained,
 }
 
@@ -61,7 +63,7 @@ struct Disagreement {
     recorded: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded_logit: Option<f64>,
-    /// What our logits say of the recorded answer, if it is among the best.
+    /// Our logit of the recorded answer, if it is among our best answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     our_logit_of_recorded: Option<f32>,
     f1: f64,
@@ -83,9 +85,9 @@ struct Certificate {
     f1: f64,
     recorded_exact: f64,
     recorded_f1: f64,
-    /// Ours less recorded.
+    /// Our score minus that of the recorded answers.
     f1_difference: f64,
-    /// Its 95 % interval, by the paired bootstrap.
+    /// The difference's 95 % interval, by the paired bootstrap.
     f1_difference_interval: [f64; 2],
     seconds: f64,
     model: String,
@@ -111,7 +113,7 @@ pub(crate) fn run(args: &Certify) -> Result<ExitCode, Failure> {
         return Err(Failure::Input(format!("{}: {problem}", args.reference.display())));
     }
     let options = TaskOptions::new(Task::Squad).n_best(CANDIDATES);
-    // A log is of the first questions of a file, not of a choice of them.
+    // A log holds the first questions of a file, not a selection of them.
     let common = Common { no_resume: some || args.common.no_resume, ..args.common.clone() };
     let evaluation = evaluate(Task::Squad, &common, options, Dataset::Squad(squad.clone()), 0.0)?;
     let mut certificate = certify(args, &squad, &evaluation, &recorded);
@@ -126,7 +128,7 @@ pub(crate) fn run(args: &Certify) -> Result<ExitCode, Failure> {
     Ok(if missed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// `{"id": "text"}`, the official format, or an object a line.
+/// Reads `{"id": "text"}`, the official format, or one JSON object per line.
 fn read(args: &Certify) -> Result<HashMap<String, Recorded>, Failure> {
     let file = args.reference.display();
     let bad = |line: usize, problem: String| Failure::Input(format!("{file}, line {line}: {problem}"));
@@ -236,7 +238,7 @@ fn logit(candidate: &Candidate) -> f32 {
     candidate.start_logit + candidate.end_logit
 }
 
-/// The same place, or the same text where no place was recorded.
+/// Whether both have the same place, or the same text if no place was recorded.
 fn is_same(candidate: &Candidate, recorded: &Recorded, context: &str) -> bool {
     match recorded.place {
         None => candidate.text == recorded.text,

@@ -1,4 +1,4 @@
-//! The tasks: predictions, scores, files.
+//! Runs a task: predicts, scores, and writes the files.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::log::Log;
 use crate::report::{self, Run, breakdown};
 use crate::{latency, predictions, tasks};
 
-/// Seed of all intervals.
+/// The seed of all intervals.
 pub(crate) const SEED: u64 = 20_261_122;
 
 /// A finished run.
@@ -43,7 +43,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         null_threshold = args.null_threshold;
         outputs.extend(args.n_best.iter().chain(&args.null_odds).map(std::path::PathBuf::as_path));
     }
-    // What cannot be written should be known before hours of work, not after.
+    // An output that cannot be written has to be reported before hours of work, not after.
     for path in outputs {
         OpenOptions::new().append(true).create(true).open(path).map_err(|e| Failure::output(path, e))?;
     }
@@ -102,7 +102,7 @@ fn squad_options(args: &Squad, mut options: TaskOptions) -> TaskOptions {
     options
 }
 
-/// Predicts what is not in the log yet, and scores all of it.
+/// Predicts the examples that are not in the log yet, and scores all of them.
 pub(crate) fn evaluate(
     task: Task,
     common: &Common,
@@ -130,7 +130,7 @@ pub(crate) fn evaluate(
         "options": format!("{options:?}"),
     });
     let mut log = if common.no_resume { Log::none() } else { Log::open(common.log.as_deref(), &key)? };
-    // A log may hold more than is asked for now, and is then not done with.
+    // The log may have more predictions than this run asks for; then a later run still needs it.
     let is_done = log.predictions.len() <= data.len();
     log.predictions.truncate(data.len());
     let resumed = log.predictions.len();

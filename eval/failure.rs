@@ -1,4 +1,4 @@
-//! Why a command ended early, and the exit code that says so.
+//! The reasons why a command fails, and their exit codes.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -6,21 +6,21 @@ use std::process::ExitCode;
 
 use mobilebert::{Error, ErrorKind};
 
-/// Exit code: some input, the model or a target failed.
+/// Exit code for inputs, models and targets that fail.
 pub(crate) const FAILED: u8 = 1;
-/// Exit code: wrong usage. The same number as clap's.
+/// Exit code for wrong usage; clap uses the same number.
 pub(crate) const USAGE: u8 = 2;
 
-/// Why a command could not do its work.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The library said no.
+    /// An error of the library.
     Library(Error),
     /// Flags that do not go together, found after parsing.
     Usage(String),
-    /// A file that is not what it should be.
+    /// A file with unexpected contents.
     Input(String),
-    /// Standard output or an output file.
+    /// Standard output or an output file could not be written.
     Output { place: String, source: io::Error },
 }
 
@@ -36,7 +36,7 @@ impl Failure {
         Failure::Output { place: path.display().to_string(), source }
     }
 
-    /// Tells the user, and gives the exit code.
+    /// Prints the message for the user, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if let Failure::Output { source, .. } = self
             && source.kind() == io::ErrorKind::BrokenPipe

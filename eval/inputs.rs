@@ -7,7 +7,7 @@ use mobilebert_tools::task::{Dataset, Evaluator};
 use crate::args::Model;
 
 impl Model {
-    /// How its engine is run.
+    /// The options of its engine.
     pub(crate) fn engine(&self) -> EngineOptions {
         let mut options = EngineOptions::new();
         if let Some(backend) = self.backend {
@@ -45,7 +45,7 @@ impl From<Encoding> for Input {
     }
 }
 
-/// Sequences of one length, of any tokens.
+/// Sequences of one length. Their tokens have no meaning.
 pub(crate) fn fixed(engine: &Engine, tokens: usize) -> Vec<Input> {
     const DIFFERENT: u64 = 16;
     let input = |seed| {

@@ -1,4 +1,4 @@
-//! How far int8 is from f32, layer by layer.
+//! Measures the error of int8 against f32, layer by layer.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -45,7 +45,7 @@ struct Outputs(Mutex<HashMap<String, Vec<f32>>>);
 
 impl Observer for Outputs {
     fn observe(&self, node: &Node, output: &[f32]) {
-        // A part's last node wins.
+        // The output of a part is that of its last node.
         let mut outputs = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         outputs.insert(part(&node.name), output.to_vec());
     }

@@ -1,5 +1,6 @@
-//! Predictions on disk while they are made: JSON lines, a head and then one line for each prediction, only ever appended
-//! to. A run of the same model, data and options goes on behind the last whole line.
+//! The log of predictions, which a stopped run is continued from. It is a file of JSON lines that is only
+//! appended to: a head, then one line for each prediction. A later run of the same model, data and options
+//! continues after the last whole line.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -12,13 +13,13 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// What was predicted so far, and where the next ones go.
+/// The predictions so far, and the file that the next ones are appended to.
 pub(crate) struct Log {
     file: Option<File>,
     path: PathBuf,
     /// Whether the file outlives the run.
     keep: bool,
-    /// Whether there is nothing, or nothing more, to go on from.
+    /// Whether a later run could not continue from the file.
     is_empty: bool,
     /// Predictions of earlier runs.
     pub(crate) predictions: Vec<Prediction>,
@@ -33,7 +34,7 @@ struct Line {
 }
 
 impl Log {
-    /// No log.
+    /// Keeps no log.
     pub(crate) fn none() -> Self {
         Self {
             file: None,
@@ -45,7 +46,8 @@ impl Log {
         }
     }
 
-    /// The log of a run that `key` describes: in the given file, which must be of such a run, or in the user's cache.
+    /// Opens the log of the run that `key` describes: the given file, which has to belong to such a run, or a
+    /// file in the user's cache.
     pub(crate) fn open(path: Option<&Path>, key: &Value) -> Result<Self, Failure> {
         let head = format!("{key}\n");
         let Some(cached) = path.map(Path::to_owned).or_else(|| cache_file(&head)) else {
@@ -56,7 +58,7 @@ impl Log {
             && let Some(folder) = cached.parent()
             && fs::create_dir_all(folder).is_err()
         {
-            // A home that cannot be written to is no reason not to measure.
+            // A cache folder that cannot be written to is no reason to stop.
             return Ok(Self::none());
         }
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
@@ -126,7 +128,7 @@ impl Log {
 }
 
 impl Drop for Log {
-    /// A log in the cache that nothing can go on from is no use.
+    /// Removes a log in the cache from which no run can continue.
     fn drop(&mut self) {
         if !self.keep && self.is_empty {
             let _ = fs::remove_file(&self.path);

@@ -1,4 +1,5 @@
-//! `mobilebert-eval`: how accurate a model is, how fast, how big, and against what.
+//! The command `mobilebert-eval`: measures how accurate, fast and large a model is, and compares it with
+//! others.
 
 mod args;
 mod certify;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // If nobody reads the help text there is nobody to tell.
+            // An error here means that nobody reads the output, so there is nobody to tell.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }

@@ -1,4 +1,4 @@
-//! Predictions in the formats that official scripts and leaderboards read.
+//! Writes predictions in the formats of official scripts and leaderboards.
 
 use mobilebert_tools::dataset::{GlueTask, Labelled, Squad, Tagged};
 use mobilebert_tools::metrics::squad::Version;
@@ -22,7 +22,7 @@ pub(crate) fn official(
     }
 }
 
-/// SQuAD's n-best file: places with the same text count once, with the logits of the best one.
+/// SQuAD's n-best file. Answers with the same text are listed once, with the logits of the best one.
 pub(crate) fn n_best(data: &Squad, predictions: &[Prediction]) -> String {
     by_id(data, predictions, |prediction| {
         let Prediction::Answers { answers, .. } = prediction else { return Value::Null };
@@ -32,7 +32,7 @@ pub(crate) fn n_best(data: &Squad, predictions: &[Prediction]) -> String {
                 seen.push(answer);
             }
         }
-        // The official file normalises over what it lists.
+        // In the official file, the probabilities of the listed answers sum to 1.
         let logit = |c: &Candidate| f64::from(c.start_logit + c.end_logit);
         let most = seen.iter().map(|c| logit(c)).fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = seen.iter().map(|c| (logit(c) - most).exp()).sum();

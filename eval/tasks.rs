@@ -1,4 +1,4 @@
-//! `tasks.toml`: where the data of each task is found.
+//! Reads `tasks.toml`, which says where to find the data of each task.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) metrics: String,
     pub(crate) licence: String,
     pub(crate) url: String,
-    /// Below `--data`, the first that exists is taken.
+    /// Names below the folder of `--data`. The first one that exists is taken.
     pub(crate) files: Vec<String>,
     /// SHA-256 of official files.
     #[serde(default)]
@@ -31,12 +31,12 @@ fn all() -> Result<Vec<Entry>, Failure> {
     tasks.map(|tasks| tasks.task).map_err(|e| Failure::Input(format!("tasks.toml: {e}")))
 }
 
-/// The entries for a task; two for SQuAD.
+/// The entries of a task. SQuAD has two.
 fn of(task: &str) -> Result<Vec<Entry>, Failure> {
     Ok(all()?.into_iter().filter(|entry| entry.name.trim_end_matches("-v2") == task).collect())
 }
 
-/// The file that `--data` means.
+/// The file that `--data` stands for.
 pub(crate) fn find(task: &str, data: &Path) -> Result<PathBuf, Failure> {
     if !data.is_dir() {
         return Ok(data.to_owned());

@@ -1,4 +1,5 @@
-//! What each fuzz target does with arbitrary bytes. `tests/fuzz_corpus.rs` runs the same functions over the corpus.
+//! The function that each fuzz target calls with arbitrary bytes. `crates/tools/tests/fuzz_corpus.rs` runs
+//! the same functions on the corpus.
 
 use mobilebert::format::{Bytes, Checkpoint, Tensor, WeightSource as _};
 use mobilebert::graph::ParameterId;
@@ -6,7 +7,7 @@ use mobilebert::model::Weights;
 use mobilebert::{ModelConfig, Tokenizer, TokenizerFiles, model};
 use mobilebert_tools::{convert, foreign};
 
-/// `config.json`, and the graph that it describes.
+/// Reads `config.json`, and builds the graph that it describes.
 pub(crate) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(config) = ModelConfig::from_json(text) {
@@ -15,7 +16,8 @@ pub(crate) fn config(data: &[u8]) {
     }
 }
 
-/// A safetensors file; one that is accepted is also accepted by the format's own crate, with the same tensors.
+/// Reads a safetensors file. If it is accepted, the format's own crate has to accept it too, with the same
+/// tensors.
 pub(crate) fn safetensors(data: &[u8]) {
     let mut checkpoint = Checkpoint::default();
     if checkpoint.add_safetensors("fuzz", Bytes::Owned(data.to_vec())).is_err() {
@@ -32,7 +34,7 @@ pub(crate) fn safetensors(data: &[u8]) {
     }
 }
 
-/// A `torch.save` file in either form.
+/// Reads a `torch.save` file in either of its forms.
 pub(crate) fn pickle(data: &[u8]) {
     let mut checkpoint = Checkpoint::default();
     if checkpoint.add_pytorch("fuzz", Bytes::Owned(data.to_vec())).is_err() {
@@ -44,7 +46,8 @@ pub(crate) fn pickle(data: &[u8]) {
     }
 }
 
-/// A TensorFlow checkpoint: four bytes of the index file's length, that file, the data file.
+/// Reads a TensorFlow checkpoint. The input is the length of the index file in four bytes, that file, and the
+/// data file.
 pub(crate) fn tensorbundle(data: &[u8]) {
     let Some((length, rest)) = data.split_first_chunk::<4>() else { return };
     let length = (u32::from_le_bytes(*length) as usize).min(rest.len());
@@ -56,21 +59,22 @@ pub(crate) fn tensorbundle(data: &[u8]) {
     }
 }
 
-/// An ONNX model, from its bytes to the hash of its weights.
+/// Reads an ONNX model, from its bytes to the hash of its weights.
 pub(crate) fn onnx(data: &[u8]) {
     if data.get(4..8) != Some(b"TFL3") {
         let _ = convert::graph_content_hash("fuzz", data.to_vec());
     }
 }
 
-/// A LiteRT model, from its bytes to the hash of its weights.
+/// Reads a LiteRT model, from its bytes to the hash of its weights.
 pub(crate) fn tflite(data: &[u8]) {
     if data.get(4..8) == Some(b"TFL3") {
         let _ = convert::graph_content_hash("fuzz", data.to_vec());
     }
 }
 
-/// Vocabulary, settings, `tokenizer.json` and a text, separated by bytes 0xff, which UTF-8 does not have.
+/// Builds a tokenizer and encodes a text. The input is the vocabulary, the settings, `tokenizer.json` and the
+/// text, separated by bytes 0xff, which do not occur in UTF-8.
 pub(crate) fn tokenizer(data: &[u8]) {
     let mut parts = data.split(|&b| b == 0xff);
     let mut part = || parts.next().unwrap_or_default();
@@ -99,12 +103,12 @@ const INT4: &str = r#"{
     "quantization_config": { "quant_method": "mobilebert-int8", "bits": 4, "group_size": 32, "scale_suffix": "_scale" }
 }"#;
 
-/// The safetensors file of a model in 4 bits, from its bytes to the int8 weights that are run.
+/// Reads the safetensors file of a model in 4 bits, from its bytes to the int8 weights that are run.
 pub(crate) fn int4(data: &[u8]) {
     let _ = int4_tensors(data);
 }
 
-/// How many of its tensors are in int8 or in 4 bits; `None` if the file is refused.
+/// The number of tensors in int8 or in 4 bits; `None` if the file is refused.
 pub(crate) fn int4_tensors(data: &[u8]) -> Option<usize> {
     let mut checkpoint = Checkpoint::default();
     checkpoint.add_safetensors("fuzz", Bytes::Owned(data.to_vec())).ok()?;

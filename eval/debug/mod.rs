@@ -1,4 +1,4 @@
-//! From an answer to the layer, tensor and channel that changed it.
+//! Finds the layer, tensor and channel that changed an answer.
 
 mod search;
 
@@ -16,7 +16,7 @@ use crate::layers::{self, LayerError};
 /// Longest sequence, as the pipeline's default.
 const MAX_SEQ_LEN: usize = 384;
 
-/// One question, replayed.
+/// The result for one question.
 #[derive(Debug, Serialize)]
 struct Replayed {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,13 @@
-//! Swapping parts of a model for the reference's until its answer is the reference's.
+//! Replaces parts of a model by the reference's until it gives the reference's answer.
 //!
-//! A swapped operation has the reference's weights and runs in f32. First whole layers are swapped, one at a time from
-//! the embeddings on; if none is enough by itself, more and more of them from the front. Within the layer the same is
-//! done with operations, within the operation with its tensors, and the rows of a tensor (output channels) are halved as
-//! long as one half is enough.
+//! A swapped operation has the reference's weights and runs in f32. The search first swaps whole layers, one
+//! at a time from the embeddings on. If no layer is enough by itself, it swaps more and more layers from the
+//! front. Then it does the same with the operations of the layer and the tensors of the operation. Last, it
+//! halves the rows (output channels) of the tensor as long as one half is enough.
 //!
-//! An answer on the edge flips for any small change. So of several swaps that flip it, the one is named that brings the
-//! logits closest to the reference's; of equals, the first.
+//! If two answers have nearly the same logits, any small change can flip them. Therefore, if several swaps
+//! flip the answer, the search names the one that brings the logits closest to the reference's, or the first
+//! of equals.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +22,7 @@ use serde::Serialize;
 use crate::inputs::Input;
 use crate::layers;
 
-/// Longest answer in tokens, SQuAD's 30.
+/// Longest answer in tokens: 30, as in the pipeline.
 const LONGEST_ANSWER: usize = 30;
 
 /// First and last position of an answer in its sequence.
@@ -37,33 +38,36 @@ pub(super) struct Models<'a> {
     pub(super) suspect: &'a dyn WeightSource,
     pub(super) reference: &'a dyn WeightSource,
     pub(super) engine: EngineOptions,
-    /// Arithmetic of the suspect.
+    /// The precision of the suspect.
     pub(super) precision: Precision,
 }
 
-/// What is the reference's in an engine.
+/// The parts of an engine that are the reference's.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Swap {
     /// Operations with all their weights, in f32.
     nodes: BTreeSet<usize>,
-    /// An operation in f32, with its own weights but for these rows of one.
+    /// An operation in f32 with its own weights, except for these rows of one of them.
     partly: Option<(usize, Option<Rows>)>,
 }
 
-/// What flips the answer.
+/// The part that flips the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Found {
     /// `embeddings`, `encoder.layer.7` or `head`.
     pub(super) layer: String,
     /// The operation, by its module path.
     pub(super) operation: String,
-    /// Its tensor, by its name in the checkpoint. `None` if f32 arithmetic alone is enough, or no tensor alone is.
+    /// Its tensor, by its name in the checkpoint. `None` if f32 arithmetic alone is enough, or no tensor
+    /// alone is.
     pub(super) tensor: Option<String>,
     /// First and last output channel (row of the tensor) that are needed together.
     pub(super) channels: Option<[usize; 2]>,
-    /// Whether f32 arithmetic with its own weights is enough: rounding of inputs, not a weight.
+    /// Whether f32 arithmetic with the operation's own weights is enough. Then the rounding of inputs is the
+    /// cause, not a weight.
     pub(super) arithmetic: bool,
-    /// Layers, and operations of the layer, that had to be swapped too since nothing flips the answer by itself.
+    /// Layers, and operations of the layer, that had to be swapped too because none flips the answer by
+    /// itself.
     pub(super) besides: Vec<String>,
     /// Other layers that flip it by themselves, but leave the logits further from the reference's.
     pub(super) also: Vec<String>,
@@ -106,7 +110,7 @@ impl Models<'_> {
     }
 }
 
-/// Both models, ready.
+/// Both models, loaded.
 pub(super) struct Replay<'a> {
     models: Models<'a>,
     suspect: Engine,
@@ -129,12 +133,12 @@ impl<'a> Replay<'a> {
         &self.reference
     }
 
-    /// Answers of the suspect and of the reference. `positions`: where the context is in the sequence.
+    /// The answers of the suspect and of the reference. `positions` are those of the context in the sequence.
     pub(super) fn answers(&self, input: &Input, positions: Range<usize>) -> Result<(Place, Place)> {
         Ok((answer(&self.suspect, input, positions.clone())?, answer(&self.reference, input, positions)?))
     }
 
-    /// What to swap for the reference's answer. The two have to differ.
+    /// Finds the part to swap. The two answers have to differ.
     pub(super) fn search(&self, input: &Input, positions: Range<usize>) -> Result<Found> {
         let right = run(&self.reference, input)?;
         let wanted = place(&right, positions.clone());
@@ -169,7 +173,8 @@ impl<'a> Replay<'a> {
             besides,
             also: part.also.iter().map(|&i| parts[i].0.clone()).collect(),
         };
-        // A tensor has to do better than arithmetic alone, which swaps it for itself where weights are equal.
+        // A tensor has to do better than f32 arithmetic alone: if both models have the same weights, swapping
+        // it changes only the arithmetic.
         let mut least = arithmetic.map_or(f64::INFINITY, |distance| BETTER * distance);
         let mut tensor = None;
         for parameter in graph.nodes[node].op.parameters() {
@@ -205,20 +210,21 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// A tensor is to blame if swapping it leaves less than this share of what f32 arithmetic alone leaves.
+/// A tensor is the cause if swapping it leaves less than this share of the error that f32 arithmetic alone
+/// leaves.
 const BETTER: f64 = 0.9;
 
-/// Which of several groups flips the answer.
+/// The group, of several, that flips the answer.
 struct Choice {
     chosen: usize,
-    /// How many of the groups in front of it have to be swapped with it.
+    /// How many of the groups before it have to be swapped with it.
     before: usize,
     /// Others that flip it by themselves.
     also: Vec<usize>,
 }
 
-/// The group that flips the answer by itself and leaves the logits closest; else the first that flips it with all groups
-/// before it.
+/// Finds the group that flips the answer by itself and leaves the logits closest. If there is none, finds the
+/// first group that flips it together with all groups before it.
 fn choose(
     base: &BTreeSet<usize>,
     groups: &[Vec<usize>],
@@ -318,7 +324,8 @@ mod tests {
         Input { ids: (0..TOKENS).map(|_| 1 + random.below(199) as u32).collect(), type_ids: vec![0; TOKENS] }
     }
 
-    /// A fault in each layer, each time in another tensor and channel, as large as it takes to change the answer.
+    /// Puts a fault in each layer, every time in another tensor and channel and as large as it takes to
+    /// change the answer.
     fn find_all(precision: Precision) -> Vec<(String, String, usize, Found)> {
         let config = config();
         let graph = model::build(&config, config.head);

@@ -1,14 +1,15 @@
-//! MLPerf's early stopping: how few queries are enough to claim a percentile.
+//! MLPerf's early-stopping rule, which says how many queries are enough to claim a percentile.
 //!
-//! A latency is claimed for the p-th percentile if, were the true percentile higher, so few queries above it would be
-//! seen with probability 1 - c at most. With `n` queries of which `t` are allowed above it, that is the binomial sum over
-//! `i <= t` of `C(n, i) (1 - p)^i p^(n - i)`, and c is 0.99. At least one query is given away, which asks for 64 queries
-//! at the 90th percentile and 662 at the 99th, MLPerf's published numbers.
+//! A latency may be claimed for the p-th percentile if so few queries are slower that this would have a
+//! probability of at most 1 - c, were the true percentile higher. For `t` slower ones among `n` queries, that
+//! probability is the binomial sum over `i <= t` of `C(n, i) (1 - p)^i p^(n - i)`; c is 0.99. At least one
+//! query is discarded. Therefore the 90th percentile takes 64 queries and the 99th 662, as MLPerf publishes.
 
-/// How sure a claim is.
+/// The confidence of a claim.
 const CONFIDENCE: f64 = 0.99;
 
-/// Whether `over` of `queries` above a bound are few enough to say that the percentile is not.
+/// Whether so few of the queries (`over` of `queries`) are above a bound that the percentile can be claimed
+/// to be below it.
 pub(crate) fn passes(queries: usize, over: usize, percentile: f64) -> bool {
     queries > over && tail(queries, over, percentile) <= 1.0 - CONFIDENCE
 }
@@ -34,13 +35,13 @@ pub(crate) fn fewest(percentile: f64) -> usize {
 /// A percentile that the queries support.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Estimate {
-    /// The claimed latency, in the latencies' unit: above the percentile that was seen.
+    /// The claimed latency, in the unit of the latencies. It is above the percentile of the sample.
     pub(crate) latency: f64,
-    /// Higher latencies that it leaves out.
+    /// How many higher latencies it leaves out.
     pub(crate) discarded: usize,
 }
 
-/// The lowest latency that can be claimed for the percentile; `None` with too few queries.
+/// The lowest latency that can be claimed for the percentile; `None` if there are too few queries.
 pub(crate) fn estimate(sorted: &[f64], percentile: f64) -> Option<Estimate> {
     let n = sorted.len();
     if !passes(n, 1, percentile) {

@@ -21,17 +21,17 @@ use crate::inputs::{self, Input};
 use crate::report::{self, Run};
 use crate::tasks;
 
-/// Real inputs that are cycled through.
+/// How many real inputs are used, in rotation.
 const INPUTS: usize = 512;
-/// Seconds of SingleStream in the report of an accuracy run.
+/// How many seconds SingleStream takes in the report of an accuracy run.
 const BRIEF: f64 = 3.0;
 /// Share of what SingleStream could do that Server asks for, and its bound in medians of SingleStream.
 const SERVER_LOAD: f64 = 0.6;
 const SERVER_BOUND: f64 = 10.0;
-/// What all results carry.
+/// The note that all results carry.
 const NOTE: &str = "LoadGen-style, not an MLPerf result; tokenised inputs to logits, unpadded";
 
-/// What was measured, and of what.
+/// The measurements, and the model and machine that they were made on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) note: String,
@@ -42,10 +42,10 @@ pub(crate) struct Latency {
     pub(crate) kernel: String,
     pub(crate) threads: usize,
     pub(crate) cpu: String,
-    /// Where sequence lengths come from.
+    /// The source of the sequence lengths.
     pub(crate) sequences: String,
     pub(crate) mean_tokens: f64,
-    /// Cold start: files to a ready engine, and its first forward pass.
+    /// Cold start: from files to a loaded engine, and its first forward pass.
     pub(crate) load_ms: f64,
     pub(crate) first_inference_ms: f64,
     pub(crate) peak_rss_mb: Option<f64>,

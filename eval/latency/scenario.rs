@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::early_stopping;
 use crate::inputs::Input;
 
-/// Sequences of a query in MultiStream.
+/// The number of sequences in a query of MultiStream.
 const STREAMS: usize = 8;
-/// Sequences of a forward pass in Offline and, if as many wait, in Server.
+/// The number of sequences in a forward pass of Offline and, if so many are waiting, of Server.
 const LARGEST_BATCH: usize = 16;
 /// Time between two probes of the machine.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// Tokens of a probe.
 const PROBE_TOKENS: usize = 64;
 
-/// What a scenario measured. Times are in milliseconds.
+/// The measurements of a scenario. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) scenario: String,
@@ -31,7 +31,7 @@ pub(crate) struct Measured {
     /// Early-stopping estimate of that percentile; `None` with too few queries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) claimed_ms: Option<f64>,
-    /// Higher latencies that the estimate leaves out.
+    /// How many higher latencies the estimate leaves out.
     pub(crate) discarded: usize,
     pub(crate) min_ms: f64,
     pub(crate) mean_ms: f64,
@@ -55,7 +55,8 @@ pub(crate) struct Measured {
     pub(crate) quantiles_ms: Vec<f64>,
 }
 
-/// Runs scenarios, and a fixed piece of work in between that shows what else the machine does.
+/// Runs scenarios and, between queries, a fixed piece of work (a probe) that shows whether other programs use
+/// the machine.
 pub(crate) struct Bench<'e> {
     engine: &'e Engine,
     inputs: &'e [Input],
@@ -84,7 +85,7 @@ impl<'e> Bench<'e> {
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 
-    /// Runs until caches, clocks and the allocator have settled.
+    /// Warms up until caches, clock rates and the allocator have settled.
     pub(crate) fn warm_up(&mut self) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(300) {
@@ -114,11 +115,11 @@ impl<'e> Bench<'e> {
         Ok(())
     }
 
-    /// One query after another, each of so many sequences.
+    /// Runs one query after another, each of the given number of sequences.
     fn stream(&mut self, sequences: usize, percentile: f64, seconds: f64) -> Result<(Vec<f64>, f64)> {
         let (mut latencies, mut busy) = (Vec::new(), 0.0);
         let start = Instant::now();
-        // Twice the time, if that is what the fewest queries take.
+        // At most twice the time, if the minimum number of queries takes so long.
         let enough = |done: usize, elapsed: f64| {
             elapsed >= seconds && (done >= early_stopping::fewest(percentile) || elapsed >= 2.0 * seconds)
         };
@@ -144,7 +145,8 @@ impl<'e> Bench<'e> {
         Ok(Measured::new("MultiStream", Some(0.99), &latencies, (STREAMS * latencies.len()) as f64 / busy))
     }
 
-    /// Arrivals of a Poisson process; queries that wait run together. Latency counts from the arrival.
+    /// Queries arrive by a Poisson process, and those that are waiting run together. Latency counts from the
+    /// arrival.
     pub(crate) fn server(&mut self, seconds: f64, qps: f64, bound_ms: f64) -> Result<Measured> {
         let mut random = Random::new(1);
         let mut arrivals = Vec::new();
@@ -161,7 +163,7 @@ impl<'e> Bench<'e> {
             let waiting = arrivals[latencies.len()..].iter().take_while(|&&arrival| arrival <= now).count();
             if waiting == 0 {
                 let wait = arrivals[latencies.len()] - now;
-                // A probe is short beside a long pause, and would delay an arrival in a short one.
+                // A probe fits into a long pause. In a short one it would delay the next query.
                 match wait > 0.05 {
                     true => self.probe_if_due()?,
                     false => std::thread::sleep(Duration::from_secs_f64(wait)),
@@ -181,7 +183,7 @@ impl<'e> Bench<'e> {
         Ok(Measured { target_qps: Some(qps), bound_ms: Some(bound_ms), met, ..measured })
     }
 
-    /// Everything at once, in the order that suits the engine: by length.
+    /// Runs all sequences at once, sorted by length, which is fastest.
     pub(crate) fn offline(&mut self, seconds: f64) -> Result<Measured> {
         let mut order: Vec<&Input> = self.inputs.iter().collect();
         order.sort_by_key(|input| input.ids.len());
@@ -235,7 +237,7 @@ impl Measured {
         }
     }
 
-    /// Says what to quote, or why nothing: `unstable` is what is wrong with the machine.
+    /// Sets the headline, or the reason why there is none: `unstable` says what disturbed the machine.
     pub(crate) fn conclude(&mut self, unstable: Option<&str>) {
         let too_few = || {
             let fewest = self.percentile.map_or(0, early_stopping::fewest);

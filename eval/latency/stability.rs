@@ -1,13 +1,13 @@
-//! Did the machine do other things meanwhile, or change its clock?
+//! Tells whether other programs ran during a measurement, or the machine's speed changed.
 
 use mobilebert::profile::{Summary, summarize};
 use serde::{Deserialize, Serialize};
 
-/// Quartiles of a fixed piece of work further apart than this, relative to its median, are noise.
+/// Largest distance of the quartiles of a fixed piece of work, relative to its median. More is noise.
 const MAX_SPREAD: f64 = 0.10;
-/// Its last third slower or faster than the first by more than this is drift: clocks, heat.
+/// Largest difference between its last third and its first one. More is drift, by clock rates or heat.
 const MAX_DRIFT: f64 = 0.05;
-/// Fewer probes say nothing.
+/// The least number of probes to judge by.
 const FEWEST: usize = 6;
 
 /// How steadily a fixed piece of work ran.
@@ -17,13 +17,13 @@ pub(crate) struct Stability {
     pub(crate) median_ms: f64,
     /// Distance of the quartiles relative to the median.
     pub(crate) spread: f64,
-    /// Median of the last third relative to that of the first, less 1.
+    /// Median of the last third divided by that of the first, minus 1.
     pub(crate) drift: f64,
     pub(crate) stable: bool,
 }
 
 impl Stability {
-    /// `probes`: times in milliseconds, in order.
+    /// Judges by `probes`, times in milliseconds in the order of their measurement.
     pub(crate) fn of(probes: &[f64]) -> Self {
         let median = |part: &[f64]| summarize(part).map_or(f64::NAN, |s| s.p50);
         let third = probes.len() / 3;
@@ -36,7 +36,7 @@ impl Stability {
         Self { probes: probes.len(), median_ms: median(probes), spread, drift, stable }
     }
 
-    /// What is wrong, if something is.
+    /// A description of the disturbance, if there was one.
     pub(crate) fn problem(&self) -> Option<String> {
         let (spread, drift) = (100.0 * self.spread, 100.0 * self.drift);
         match () {

@@ -1,4 +1,4 @@
-//! What a score hides: groups of examples, calibration, error by layer.
+//! Details behind a score: scores of groups of examples, calibration, and errors by layer.
 
 use mobilebert::{Engine, Precision};
 use mobilebert_tools::BackendKind;
@@ -11,9 +11,9 @@ use crate::evaluate::Evaluation;
 use crate::failure::Failure;
 use crate::{inputs, layers};
 
-/// Sequences that layers are compared on.
+/// How many sequences layers are compared on.
 const COMPARED: usize = 8;
-/// Bins of the calibration curve.
+/// The number of bins of the calibration curve.
 const BINS: usize = 10;
 
 /// Examples in groups, and the score of each.
@@ -33,7 +33,7 @@ pub(crate) struct GroupRow {
     pub(crate) score: f64,
 }
 
-/// How often the model is right when it says how sure it is.
+/// How often the model is right at each level of confidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Calibration {
     /// Mean distance of confidence and accuracy, weighted by examples (expected calibration error), 0 to 1.
@@ -41,7 +41,7 @@ pub(crate) struct Calibration {
     pub(crate) bins: Vec<Bin>,
 }
 
-/// Predictions of about the same confidence.
+/// Predictions with about the same confidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bin {
     pub(crate) examples: usize,
@@ -149,7 +149,7 @@ fn length(words: usize) -> String {
     format!("{low}-{high}")
 }
 
-/// The first word that tells what is asked for.
+/// The question word.
 fn question_kind(question: &str) -> String {
     const KINDS: [&str; 8] = ["what", "who", "when", "where", "which", "why", "how", "whose"];
     let words: Vec<String> = question
@@ -167,7 +167,7 @@ fn question_kind(question: &str) -> String {
     }
 }
 
-/// Groups in the order of their sizes, or of the numbers that they begin with.
+/// Groups sorted by size, or by the numbers that their names begin with.
 fn groups(judged: &[Judged], metric: &str) -> Vec<Group> {
     let titles = judged.first().map_or(0, |j| j.groups.len());
     let group = |k: usize| {

@@ -1,4 +1,4 @@
-//! The report as one HTML page that needs nothing else.
+//! Writes the report as one HTML page that needs no other file.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::svg::{Chart, Scale, escape};
 use super::{Peer, Run, megabytes};
 use crate::latency::Latency;
 
-/// Colours of series, which the style sheet has.
+/// The number of series colours in the style sheet.
 const SERIES: usize = 6;
 
 pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
@@ -114,7 +114,7 @@ fn table(runs: &[Run], peers: &[Peer]) -> String {
     )
 }
 
-/// Accuracy against latency against size.
+/// The chart of accuracy against latency and size.
 fn pareto(runs: &[Run], peers: &[Peer]) -> Option<String> {
     let metric = runs.iter().find(|run| run.main().is_some())?.metric.clone();
     let of_run = |(i, run): (usize, &Run)| {
@@ -138,7 +138,7 @@ fn pareto(runs: &[Run], peers: &[Peer]) -> Option<String> {
     let y = Scale::around(ends.collect::<Vec<_>>().into_iter(), false);
     let mut chart =
         Chart::new("Accuracy, latency and size", ("latency, median ms", x), (&metric, y)).x_ticks();
-    // Points that no other is both faster and better than.
+    // These points have no other that is both faster and more accurate.
     let mut front: Vec<(f64, f64)> = points
         .iter()
         .map(|p| p.1)
@@ -160,7 +160,7 @@ fn pareto(runs: &[Run], peers: &[Peer]) -> Option<String> {
     Some(card("Accuracy against latency against size", "up and to the left is better", chart, note))
 }
 
-/// The distribution of latencies: share of queries that took no longer.
+/// The chart of the distribution of latencies: for each latency, the share of queries that took no longer.
 fn latency(runs: &[Run]) -> Vec<String> {
     let mut cards = Vec::new();
     for scenario in ["SingleStream", "MultiStream", "Server"] {
@@ -218,7 +218,7 @@ fn layers(runs: &[Run]) -> Option<String> {
     let y = ("relative error", Scale::around(errors.into_iter(), true));
     let mut chart = Chart::new("Error by layer", x, y);
     let longest = with.iter().map(|(_, run)| &run.layers).max_by_key(|layers| layers.len())?;
-    // As many names as have room.
+    // Only as many names as there is room for.
     for (k, layer) in longest.iter().enumerate().filter(|(k, _)| k % longest.len().div_ceil(14) == 0) {
         let name = layer.layer.strip_prefix("encoder.layer.").unwrap_or(&layer.layer);
         chart.x_name(k as f64, if name == "embeddings" { "emb." } else { name });

@@ -1,4 +1,4 @@
-//! Results on disk and on one page.
+//! Results as files, and reports that join several of them.
 
 pub(crate) mod breakdown;
 mod html;
@@ -17,14 +17,15 @@ use crate::failure::{Failure, write};
 use crate::latency::Latency;
 use crate::layers::LayerError;
 
-/// One model at one precision on one data set: what `--json` prints, and more in a report.
+/// The result of one model at one precision on one data set. `--json` prints it, and a report has further
+/// fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// The task's scores by their official names.
     #[serde(flatten)]
     pub(crate) scores: Map<String, Value>,
     pub(crate) total: usize,
-    /// Predicting all of it, earlier parts of a run that was stopped included.
+    /// The time for all predictions, including earlier parts of a stopped run.
     pub(crate) seconds: f64,
     pub(crate) model: String,
     pub(crate) precision: String,
@@ -41,9 +42,9 @@ pub(crate) struct Run {
     pub(crate) cpu: String,
     pub(crate) data: String,
     pub(crate) data_sha256: String,
-    /// Whether the data is the official file; `None` where its sum is not known.
+    /// Whether the data is the official file; `None` if its checksum is not known.
     pub(crate) data_official: Option<bool>,
-    /// Predictions that an earlier run made.
+    /// How many predictions were made by an earlier run.
     pub(crate) resumed: usize,
     pub(crate) version: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,7 +58,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Without what only reports show.
+    /// The result without the fields that only reports show.
     pub(crate) fn without_details(&self) -> Self {
         Self { groups: Vec::new(), calibration: None, layers: Vec::new(), latency: None, ..self.clone() }
     }
@@ -79,7 +80,7 @@ impl Run {
     }
 }
 
-/// Numbers of somebody else's engine or model.
+/// Given numbers of another engine or model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Peer {
     pub(crate) name: String,
@@ -112,7 +113,7 @@ fn form(path: &Path) -> Result<Form, Failure> {
     }
 }
 
-/// Refuses what is no report before work begins.
+/// Refuses names that are no report's, before work begins.
 pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     paths.iter().try_for_each(|path| form(path).map(drop))
 }
@@ -165,7 +166,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     serde_json::from_str(&text).map_err(|e| bad(format!("expected a .json of --report: {e}")))
 }
 
-/// Bytes as people read them.
+/// Writes a number of bytes for people.
 fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -1,4 +1,4 @@
-//! Charts as SVG: axes, lines, bars, points. Colours come from the page's style sheet, by class.
+//! Draws charts as SVG: axes, lines, bars, points. Classes refer to the page's style sheet for colours.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 
-/// How numbers become places on an axis.
+/// Maps numbers to places on an axis.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scale {
     low: f64,
@@ -17,7 +17,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// From 0 or a little below the least number to a little above the largest one.
+    /// An axis from 0, or from a little below the smallest number, to a little above the largest one.
     pub(super) fn around(values: impl Iterator<Item = f64> + Clone, from_zero: bool) -> Self {
         let high = values.clone().fold(f64::NEG_INFINITY, f64::max);
         let low = values.fold(f64::INFINITY, f64::min);
@@ -57,7 +57,7 @@ pub(super) struct Chart {
     title: String,
 }
 
-/// A number with as many digits as it needs.
+/// Writes a number with as many digits as it needs.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -70,13 +70,13 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Text that may stand in markup.
+/// Escapes text for markup.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Chart {
-    /// Axes with their names; `title` is what screen readers say.
+    /// Draws axes with their names. Screen readers read `title`.
     pub(super) fn new(title: &str, (x_name, x): (&str, Scale), (y_name, y): (&str, Scale)) -> Self {
         let mut chart = Self { x, y, body: String::new(), title: escape(title) };
         for tick in y.ticks() {

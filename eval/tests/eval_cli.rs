@@ -1,4 +1,4 @@
-//! The command `mobilebert-eval`, run as people run it, on the samples of the repository.
+//! Runs the command `mobilebert-eval` on the samples of the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mobilebert-eval"));
-    // The user's cache stays as it is.
+    // The tests do not touch the user's cache.
     command.current_dir(root()).env_remove("HOME").env_remove("XDG_CACHE_HOME").args(arguments);
     command.output().unwrap()
 }
@@ -127,7 +127,7 @@ fn glue_tables_and_entities() {
     assert!(text.starts_with("Clara\tB-person\t") && text.lines().count() == 15 + 3, "{text}");
 }
 
-/// Labels of the samples' tasks, and scores that their data must give with any model that has them.
+/// For each task: the labels of its sample, and the names of its scores.
 #[test]
 fn every_glue_task_reads_its_sample_and_names_its_metrics() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +139,8 @@ fn every_glue_task_reads_its_sample_and_names_its_metrics() {
         ("rte", ["entailment", "not_entailment"], &["accuracy"]),
         ("cola", ["LABEL_0", "LABEL_1"], &["matthews", "accuracy"]),
     ] {
-        // The sentiment model under other names: its scores mean nothing, their names and number do.
+        // This is the sentiment model with other labels. The values of its scores mean nothing, so their
+        // names and number are checked.
         let model = folder.path().join(task);
         fs::create_dir(&model).unwrap();
         for file in ["model.safetensors", "vocab.txt", "tokenizer_config.json"] {
@@ -174,7 +175,7 @@ fn a_run_that_was_stopped_goes_on() {
     let with_log = |more: &[&str]| json(&[&SQUAD[..], &["--json", "--log", &log], more].concat());
     let whole = json(&[&SQUAD[..], &["--json", "--no-resume"]].concat());
     assert_eq!(with_log(&["--limit", "3"])["resumed"], 0);
-    // The end of a killed run: half a line.
+    // A killed run leaves half a line.
     let mut text = fs::read_to_string(&log).unwrap();
     text.truncate(text.trim_end().len() - 10);
     fs::write(&log, text).unwrap();
@@ -194,7 +195,7 @@ fn a_run_that_was_stopped_goes_on() {
 fn the_cache_remembers_a_run_until_it_is_complete() {
     let (cache, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let data = path(&broken, "d.tsv");
-    // The last text is longer than the model's questions may be: the run ends there.
+    // The last question is longer than the model allows, so the run ends there.
     let long = "why ".repeat(80);
     let squad = fs::read_to_string(root().join("eval/samples/squad.json")).unwrap();
     let squad = squad.replace("How long does the loaf keep fresh?", &long);

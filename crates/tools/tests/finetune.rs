@@ -1,4 +1,4 @@
-//! Models that learn: the folder that is written is the model that was trained.
+//! Trains models, and checks that the written folder is the trained model.
 #![cfg(feature = "candle")]
 
 #[path = "../../../tests/support/hard.rs"]
@@ -22,7 +22,7 @@ fn checkpoint(name: &str) -> String {
     format!("{CHECKPOINTS}{name}")
 }
 
-/// Sentences of the tiny vocabulary, labelled by what the first word is.
+/// Sentences of the tiny vocabulary. The label depends on the first word.
 fn texts(folder: &Path) -> PathBuf {
     const WORDS: [&str; 9] = ["film", "not", "very", "time", "king", "wrote", "paris", "book", "anna"];
     let mut seed = 7usize;
@@ -77,7 +77,7 @@ fn a_classifier_learns_in_any_arithmetic() {
         let [before, after] = [&report.before, &report.after].map(|scores| scores.as_ref().unwrap().main());
         assert!(before < 60.0 && after > 95.0, "{name}: {before}, {after}");
 
-        // The score is that of the folder that is written, or of the one that `quantize` makes of it.
+        // The score is that of the written folder, or of the one that `quantize` makes from it.
         let scored = match name {
             "f32" => to.clone(),
             name => {
@@ -90,7 +90,7 @@ fn a_classifier_learns_in_any_arithmetic() {
         };
         assert_eq!(accuracy(&scored, &data), after, "{name}");
     }
-    // Nothing is left beside what was asked for.
+    // No other file is left behind.
     let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["f32", "int4", "int8", "quantised-int4", "quantised-int8", "texts.tsv"]);
@@ -113,7 +113,7 @@ fn a_teacher_stands_in_for_the_labels() {
         assert!(accuracy(&to, &data) > 95.0, "{name}");
     }
 
-    // Other tokens, and labels in another order.
+    // These teachers have other tokens, or labels in another order.
     let changed = |file: &str, from: &str, to: &str| {
         let path = folder.path().join(file.replace('.', "-"));
         copy(&teacher, &path);
@@ -171,7 +171,7 @@ fn answers_are_learned_in_windows() {
     let options = FinetuneOptions::new(Task::Squad).qat(Bits::Eight).epochs(150).batch(3).rate(0.01);
     let source = checkpoint("mobilebert-f32");
     let report = train::finetune(&source, &to, &data, Some(&data), &options, &|_| {}).unwrap();
-    // 24 tokens of a window do not hold the context.
+    // A window of 24 tokens cannot hold the whole context.
     assert!(report.sequences > 3, "{}", report.sequences);
     assert_eq!(report.metric, Some("f1"));
     let [before, after] = [&report.before, &report.after].map(|scores| scores.as_ref().unwrap().main());
@@ -218,7 +218,7 @@ fn what_cannot_be_trained_says_so_and_leaves_nothing() {
     let error = result.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Diverged { step: 1, .. }), "{error}");
 
-    // A folder that stands there is kept, unless it may be replaced, and never if it is the source.
+    // An existing folder is only replaced if that is allowed, and never if it is the source.
     fs::create_dir(&to).unwrap();
     let error = kind(finetune(&to, &data, &options()));
     assert!(error.contains("already exists"), "{error}");
@@ -230,7 +230,7 @@ fn what_cannot_be_trained_says_so_and_leaves_nothing() {
     assert_eq!(entries, 4, "data, unknown, broken, tuned");
 }
 
-/// Texts that are cut are counted.
+/// Counts texts that are cut.
 #[test]
 fn cut_texts_are_counted() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The fuzz targets over their corpus: `cargo +nightly fuzz run TARGET` makes new inputs, this test keeps the old ones.
+//! Runs the fuzz targets on the inputs of their corpus. `cargo +nightly fuzz run TARGET` searches for new
+//! inputs.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -57,7 +58,7 @@ fn tflite() {
 #[test]
 fn int4() {
     run("int4", entry_points::int4);
-    // A file that is refused for something else would show nothing about 4 bits.
+    // A file that is refused for another reason would test nothing about 4 bits.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/int4");
     let tensors = |name: &str| entry_points::int4_tensors(&fs::read(folder.join(name)).expect("a file"));
     assert_eq!((tensors("whole"), tensors("eight")), (Some(8), Some(8)));

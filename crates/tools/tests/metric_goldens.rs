@@ -1,13 +1,13 @@
-//! Scores against the original implementations: scikit-learn, SciPy, seqeval and SQuAD's definitions
-//! (`eval/reference/make_metric_goldens.py`).
+//! Compares scores with those of the original implementations: scikit-learn, SciPy, seqeval and SQuAD's
+//! definitions (`eval/reference/make_metric_goldens.py`).
 
 use mobilebert_tools::metrics::classification::{accuracy, f1, macro_f1, matthews, pearson, spearman};
 use mobilebert_tools::metrics::entities;
 use mobilebert_tools::metrics::squad::{self, Item, Score, Version};
 use serde_json::Value;
 
-/// scikit-learn and SciPy add in NumPy's pairwise order, or multiply in another one: the last bits of sums over up to
-/// 1,500 numbers may differ.
+/// scikit-learn and SciPy add or multiply in another order (NumPy adds pairwise), so the last bits of sums
+/// over up to 1,500 numbers may differ.
 const OTHER_ORDER: f64 = 1e-12;
 
 fn goldens() -> Value {
@@ -31,7 +31,7 @@ fn near(found: f64, expected: &Value, what: &str) {
     assert!((found - number(expected)).abs() <= OTHER_ORDER, "{what}: {found}, expected {expected}");
 }
 
-/// The same bits: both add in the order of the questions.
+/// Both sides add in the order of the questions, so the scores have the same bits.
 #[test]
 fn squad_scores_are_those_of_the_official_scripts() {
     let goldens = goldens();

@@ -1,4 +1,5 @@
-//! Every architecture option against the original Python implementation (`eval/reference/make_model_goldens.py`).
+//! Every architecture option against the original Python implementation
+//! (`eval/reference/make_model_goldens.py`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +14,8 @@ use mobilebert::{Batch, Engine, EngineOptions, ModelConfig, Output};
 use mobilebert_tools::BackendKind;
 use serde_json::Value;
 
-/// The largest difference allowed, relative to [`scale`]. Sums of f32 in another order differ by a few 1e-6, and a
-/// wrong epsilon, scale or residual changes the output by more than 1e-3.
+/// The largest difference allowed, relative to [`scale`]. Sums of f32 in another order differ by a few 1e-6,
+/// and a wrong epsilon, scale or residual changes the output by more than 1e-3.
 const TOLERANCE: f32 = 1e-4;
 
 /// The backends of this build, all in f32.
@@ -71,7 +72,8 @@ impl Case {
         self.expected.entry(name).map(|_| self.expected.f32(name).unwrap().into_owned())
     }
 
-    /// Scale of the expected logits of all sequences together: two labels of one sequence can agree by accident.
+    /// Scale of the expected logits of all sequences together: two labels of one sequence can agree by
+    /// accident.
     fn logit_scale(&self) -> f32 {
         let logits = (0..self.sequences.len()).filter_map(|s| self.expected(&format!("{s}.logits")));
         scale(&logits.flatten().collect::<Vec<_>>())
@@ -98,8 +100,8 @@ fn cases() -> Vec<(String, Case)> {
     cases
 }
 
-/// The scale that differences are divided by: the range of the values, so that a common offset does not hide errors,
-/// or their magnitude if they are all equal.
+/// The scale that differences are divided by: the range of the values, so that a common offset does not hide
+/// errors, or their magnitude if they are all equal.
 fn scale(values: &[f32]) -> f32 {
     let max = values.iter().copied().fold(f32::MIN, f32::max);
     let min = values.iter().copied().fold(f32::MAX, f32::min);
@@ -234,8 +236,8 @@ fn padding_is_dropped_not_computed() {
     }
 }
 
-/// The original's trigram reads the embedding of `[PAD]` behind the last token of a padded sequence, but zeros when the
-/// sequence stands alone. This engine keeps the meaning of the sequence alone.
+/// The original's trigram reads the embedding of `[PAD]` behind the last token of a padded sequence, but
+/// zeros when the sequence stands alone. This engine keeps the meaning of the sequence alone.
 #[test]
 fn the_last_trigram_sees_zeros_whatever_the_pad_row_holds() {
     let (_, case) = cases().into_iter().find(|(_, case)| case.nonzero_pad_row).expect("the pad_row golden");

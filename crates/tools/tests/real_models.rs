@@ -1,7 +1,8 @@
-//! The committed models, and their f32 originals, against recorded answers of the original Python implementation.
+//! Compares the committed models, and their f32 originals, with recorded answers of the original Python
+//! implementation.
 //!
-//! The texts are not part of the repository: without the data folder (`../shared/data`, or `MOBILEBERT_DATA`) these tests
-//! say so and pass.
+//! The texts are not part of the repository: without the data folder (`../shared/data`, or `MOBILEBERT_DATA`)
+//! these tests say so and pass.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -14,7 +15,7 @@ use mobilebert_tools::convert::{Int8Options, to_int8_with};
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Task, TaskOptions};
 use serde_json::Value;
 
-/// Sums in another order move a score by 2e-6 at most (measured on these questions).
+/// Sums in another order change a score by at most 2e-6 (measured on these questions).
 const SCORE_TOLERANCE: f64 = 1e-5;
 
 /// SST-2 accuracy may move by this much, in points, between f32 and int8 arithmetic.
@@ -24,14 +25,14 @@ fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A folder beside the repository, or `None` with a loud line.
+/// A folder beside the repository. If it is absent, prints `SKIPPED` and returns `None`.
 fn shared(part: &str, variable: &str) -> Option<PathBuf> {
     let folder =
         std::env::var_os(variable).map_or_else(|| root().join("../shared").join(part), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
-    // Not `eprintln!`, whose text the test harness keeps to itself when a test passes.
+    // The test harness would hide the text of `eprintln!` if the test passes.
     let line = format!("SKIPPED: {} is absent; set {variable}\n", folder.display());
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     None
@@ -82,13 +83,13 @@ fn recorded_answers(file: &str) -> Vec<Recorded> {
     answers
 }
 
-/// f32 arithmetic, whatever the weights: what PyTorch does.
+/// Runs in f32, as PyTorch does, whatever the type of the weights.
 fn open_f32(source: &str) -> QuestionAnswering {
     let engine = EngineOptions::new().precision(Precision::F32);
     QuestionAnswering::open_with(source, engine, AnswerOptions::default()).unwrap()
 }
 
-/// Every answer at the recorded place, with the recorded score.
+/// Checks that every answer has the recorded place and the recorded score.
 fn assert_answers_as_recorded(qa: &QuestionAnswering, data: &Path, file: &str) {
     let questions = squad(&data.join("squad/dev-v1.1.json"));
     let mut failures = Vec::new();
@@ -164,7 +165,8 @@ fn the_committed_model_classifies_sst2_dev_as_transformers_does() {
     assert!(accuracy >= reference - MAX_SST2_DROP, "{accuracy:.2} against {reference:.2} in f32");
 }
 
-/// What the models' cards say about the samples of this repository: int8 gives the same answers everywhere.
+/// Checks the numbers of right answers that the models' cards state for the samples of this repository. Int8
+/// gives the same answers on every machine.
 #[test]
 fn the_committed_models_fail_where_their_cards_say() {
     for (task, model, file, right) in
@@ -180,8 +182,8 @@ fn the_committed_models_fail_where_their_cards_say() {
     }
 }
 
-/// In int8, each layer's output of the committed models stays this near to f32. The lowest is 24 dB (`sentiment`, layer 13);
-/// rectified states inside its feed-forward networks have down to 11 dB.
+/// Checks how near each layer's output of the committed models is to f32 in int8. The lowest is 24 dB
+/// (`sentiment`, layer 13); rectified states inside its feed-forward networks have as little as 11 dB.
 const MIN_LAYER_SQNR_DB: f64 = 20.0;
 
 #[test]
@@ -197,7 +199,8 @@ fn every_layer_of_the_committed_models_stays_near_f32_in_int8() {
     }
 }
 
-/// Scales by least squared error cost no tensor anything, and gain 0.14 and 0.11 dB on average (measured on a sample of rows).
+/// Checks that scales by least squared error make no tensor worse. They gain 0.14 and 0.11 dB on average
+/// (measured on a sample of rows).
 #[test]
 fn searched_scales_lower_the_error_of_every_tensor() {
     let Some(weights) = shared("weights", "MOBILEBERT_WEIGHTS") else { return };

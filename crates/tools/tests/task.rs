@@ -1,4 +1,4 @@
-//! Models over datasets: every prediction, in order, and the scores.
+//! Runs models over datasets: checks every prediction, their order, and the scores.
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ fn questions_of_several_contexts_keep_their_order() {
             r#"{{"id": "{id}", "question": "{question}", "answers": [{{"text": "{answer}", "answer_start": {start}}}]}}"#
         )
     };
-    // More questions on one context than a chunk has, so that chunks end inside contexts.
+    // One context has more questions than fit into a chunk, so that chunks end inside contexts.
     let names = ["Ada", "Bob", "Eve"];
     let paragraph = |(i, name): (usize, &&str)| {
         let asked: Vec<String> = (0..20)
@@ -51,7 +51,7 @@ fn questions_of_several_contexts_keep_their_order() {
     let scores = Task::Squad.score(&data, &predictions).unwrap();
     assert_eq!((scores.get("exact"), scores.get("f1"), scores.total), (Some(100.0), Some(100.0), 60));
 
-    // A run that goes on where another one stopped says the same.
+    // A run that continues where another one stopped gives the same predictions.
     let evaluator = TaskOptions::new(Task::Squad).open("qa").unwrap();
     let rest: Vec<Prediction> = evaluator.predictions(&data, 7..60).collect::<Result<_, _>>().unwrap();
     assert_eq!(rest, predictions[7..]);
