@@ -5,18 +5,20 @@ mod family;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorKind, Result};
+use crate::files;
 use crate::graph::{Activation, NormKind};
 
 pub(crate) use family::{Eps, Pooled, Projection};
 pub use family::{Family, MobileBertConfig, NormalizationType};
 
-/// What a model is: sizes, structure, head and labels. Field names are those that BERT's `config.json` has.
+/// The configuration of a model: its sizes, structure, head and labels. Fields have the names that BERT's
+/// `config.json` gives them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
     /// The family that `model_type` names: its names, defaults and conventions.
     pub family: &'static Family,
-    /// What stands on top of the encoder, from `architectures`.
+    /// The head on top of the encoder, from `architectures`.
     pub head: Head,
     /// Rows of the word embedding table.
     pub vocab_size: usize,
@@ -34,15 +36,20 @@ pub struct ModelConfig {
     pub hidden_act: Activation,
     /// Longest sequence in tokens.
     pub max_position_embeddings: usize,
-    /// Number of segments a token can belong to. A model with 0 does not tell segments apart: it ignores token types.
+    /// Number of segments a token can belong to. A model with 0 does not tell segments apart: it ignores
+    /// token types.
     pub type_vocab_size: usize,
     /// Added to the variance by LayerNorm.
     pub layer_norm_eps: f32,
-    /// Whether the masked-LM decoder is the word embedding table.
+    /// True if `config.json` says that the masked-LM decoder is the word embedding table.
     pub tie_word_embeddings: bool,
+    /// True if the checkpoint stores a decoder table that differs from the word embedding table although
+    /// [`ModelConfig::tie_word_embeddings`] is true. The stored table is then used, as in `transformers`.
+    /// [`Weights::open`](crate::model::Weights::open) sets it; `config.json` has no such field.
+    pub own_decoder: bool,
     /// Label of each output of a classification head, from `id2label`.
     pub labels: Vec<String>,
-    /// What a sequence classifier's outputs mean; `None` where the file does not say.
+    /// The meaning of a sequence classifier's outputs; `None` if the file does not say.
     pub problem_type: Option<ProblemType>,
     /// MobileBERT's options; `None` in the other families, whose layers are BERT's.
     pub mobilebert: Option<MobileBertConfig>,
@@ -50,7 +57,7 @@ pub struct ModelConfig {
     pub quantization: Option<QuantizationConfig>,
 }
 
-/// What stands on top of the encoder.
+/// The head on top of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Head {
@@ -64,11 +71,12 @@ pub enum Head {
     TokenClassification,
     /// One logit per vocabulary entry for each token.
     MaskedLm,
-    /// One logit for each sequence, which is one choice of several: the caller compares the choices of one question.
+    /// One logit for each sequence, which is one choice of several: the caller compares the choices of one
+    /// question.
     MultipleChoice,
 }
 
-/// What the outputs of a sequence classifier mean.
+/// The meaning of the outputs of a sequence classifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemType {
     /// Numbers, not scores.
@@ -87,7 +95,8 @@ pub struct QuantizationConfig {
     pub bits: u8,
     /// Appended to a tensor's name to find its scales.
     pub scale_suffix: String,
-    /// Modules that stay in f32, weights and arithmetic: prefixes of module paths, such as `encoder.layer.7.`.
+    /// Modules that stay in f32, weights and arithmetic: prefixes of module paths, such as
+    /// `encoder.layer.7.`.
     pub keep_f32: Vec<String>,
     /// Modules that stay in int8 where the others are in 4 bits: prefixes of module paths.
     pub keep_int8: Vec<String>,
@@ -122,8 +131,8 @@ impl ModelConfig {
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::Json`] if it is not JSON; [`ErrorKind::Config`] for a value this engine cannot run, such as another
-    /// `model_type`, an unknown activation, or sizes that do not fit together.
+    /// [`ErrorKind::Json`] if it is not JSON; [`ErrorKind::Config`] for a value this engine cannot run, such
+    /// as another `model_type`, an unknown activation, or sizes that do not fit together.
     ///
     /// ```
     /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;
@@ -131,8 +140,7 @@ impl ModelConfig {
     /// # Ok::<(), mobilebert::Error>(())
     /// ```
     pub fn from_json(text: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-            .map_err(|source| ErrorKind::Json { file: "config.json".into(), source })?;
+        let value: Value = files::json::parse("config.json", text.as_bytes())?;
         let Value::Object(map) = value else {
             return Err(bad("model_type", "a JSON object with this field", "absent"));
         };
@@ -143,7 +151,7 @@ impl ModelConfig {
             return Err(bad(
                 "model_type",
                 &format!("one of {}", known.join(", ")),
-                model_type.unwrap_or(&json!("")),
+                model_type.unwrap_or(&Value::from("")),
             ));
         };
         let (fields, defaults) = (Fields { map: &map, family }, &family.defaults);
@@ -166,6 +174,7 @@ impl ModelConfig {
             type_vocab_size: fields.size("type_vocab_size", defaults.type_vocab_size)?,
             layer_norm_eps: fields.non_negative("layer_norm_eps", 1e-12)?,
             tie_word_embeddings: fields.bool("tie_word_embeddings", true)?,
+            own_decoder: false,
             labels: labels(&fields)?,
             problem_type: problem_type(&fields)?,
             mobilebert: None,
@@ -176,8 +185,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Every field but `quantization_config`, under its name in `config.json`: what [`ModelConfig::from_json`] reads
-    /// the same configuration from.
+    /// Every field but `quantization_config`, under its name in `config.json`: what
+    /// [`ModelConfig::from_json`] reads the same configuration from.
     ///
     /// ```
     /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "bert", "num_hidden_layers": 3}"#)?;
@@ -189,7 +198,8 @@ impl ModelConfig {
         let labels = || self.labels.iter().enumerate();
         let id2label: Map<_, _> = labels().map(|(i, label)| (i.to_string(), label.as_str().into())).collect();
         let label2id: Map<_, _> = labels().map(|(i, label)| (label.clone(), i.into())).collect();
-        // As a decimal of the f32, not of its widening: 1e-12 and not 9.999999960041972e-13.
+        // The decimal number is that of the f32 and not of its widening: 1e-12 instead of
+        // 9.999999960041972e-13.
         let eps = self.layer_norm_eps.to_string().parse::<f64>().unwrap_or_default();
         let fields = [
             ("architectures", json!([self.class_name()])),
@@ -203,7 +213,7 @@ impl ModelConfig {
             ("max_position_embeddings", self.max_position_embeddings.into()),
             ("type_vocab_size", self.type_vocab_size.into()),
             ("layer_norm_eps", eps.into()),
-            ("tie_word_embeddings", self.tie_word_embeddings.into()),
+            ("tie_word_embeddings", self.decoder_is_tied().into()),
             ("id2label", id2label.into()),
             ("label2id", label2id.into()),
         ];
@@ -224,6 +234,11 @@ impl ModelConfig {
             Some(m) if m.use_bottleneck => m.intra_bottleneck_size,
             _ => self.hidden_size,
         }
+    }
+
+    /// Returns true if the masked-LM decoder shares the word embedding table.
+    pub fn decoder_is_tied(&self) -> bool {
+        self.tie_word_embeddings && !self.own_decoder
     }
 
     /// The class name that Hugging Face would give this model.
@@ -266,9 +281,10 @@ impl ModelConfig {
     }
 }
 
-/// The activations, under each name that transformers has for them. `gelu_python` is `gelu` written in Python.
-/// `gelu_fast`, `gelu_pytorch_tanh` and `gelu_python_tanh` are `gelu_new` with the terms in another order and with
-/// `sqrt(2 / pi)` rounded to ten digits in `gelu_fast`: over -12 to 12 they differ from it by less than 1e-6.
+/// The activations, under each name that transformers has for them. `gelu_python` is `gelu` written in
+/// Python. `gelu_fast`, `gelu_pytorch_tanh` and `gelu_python_tanh` are `gelu_new` with the terms in another
+/// order and with `sqrt(2 / pi)` rounded to ten digits in `gelu_fast`: over -12 to 12 they differ from it by
+/// less than 1e-6.
 const ACTIVATIONS: [(&str, Activation); 10] = [
     ("relu", Activation::Relu),
     ("gelu", Activation::Gelu),
@@ -282,11 +298,12 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
     ("tanh", Activation::Tanh),
 ];
 
-/// Sizes beyond this are mistakes or attacks: the largest BERT has 30 thousand to 250 thousand vocabulary entries.
+/// Sizes beyond this are mistakes or attacks: the largest BERT has 30 thousand to 250 thousand vocabulary
+/// entries.
 const MAX_SIZE: u64 = 1 << 22;
 
-/// The graph is built before the weights are seen, so its size must not be up to the file alone. MobileBERT has 24 layers
-/// of 4 feed-forward networks.
+/// The graph is built before the weights are seen, so its size must not be up to the file alone. MobileBERT
+/// has 24 layers of 4 feed-forward networks.
 const MAX_LAYERS: u64 = 1000;
 const MAX_FEEDFORWARD_NETWORKS_IN_ALL: usize = 4096;
 
@@ -363,6 +380,9 @@ fn activation(fields: &Fields<'_>, default: Activation) -> Result<Activation> {
 /// The class has to be of the family that `model_type` names: one of the two is a mistake if they differ.
 fn head(fields: &Fields<'_>) -> Result<Head> {
     let Some(value) = fields.get("architectures") else { return Ok(Head::None) };
+    if value.as_array().is_some_and(Vec::is_empty) {
+        return Ok(Head::None);
+    }
     let Family { class, classes, .. } = fields.family;
     let found = value.get(0).and_then(Value::as_str).and_then(|name| name.strip_prefix(class));
     if let Some((_, head)) = classes.iter().find(|(suffix, _)| Some(*suffix) == found) {
@@ -374,7 +394,8 @@ fn head(fields: &Fields<'_>) -> Result<Head> {
     Err(bad("architectures", &expected, value))
 }
 
-/// Labels in the order of their ids: `id2label`, else `num_labels` generated names, else Hugging Face's default of two.
+/// Labels in the order of their ids: `id2label`, else `num_labels` generated names, else Hugging Face's
+/// default of two.
 fn labels(fields: &Fields<'_>) -> Result<Vec<String>> {
     const MAX_LABELS: usize = 1 << 16;
     let Some(value) = fields.get("id2label") else {
@@ -384,15 +405,16 @@ fn labels(fields: &Fields<'_>) -> Result<Vec<String>> {
         }
         return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
     };
-    let expected = "an object from the ids \"0\" to \"n-1\" to label strings";
+    let expected = "an object from the ids \"0\" to \"n-1\" to labels, strings or numbers";
     let map = value.as_object().ok_or_else(|| bad("id2label", expected, value))?;
     if map.is_empty() {
         return Err(bad("id2label", expected, "empty"));
     }
     (0..map.len())
-        .map(|i| match map.get(&i.to_string()).and_then(Value::as_str) {
-            Some(label) => Ok(label.to_owned()),
-            None => Err(bad("id2label", expected, &format!("without a string for id {i}"))),
+        .map(|i| match map.get(&i.to_string()) {
+            Some(Value::String(label)) => Ok(label.clone()),
+            Some(Value::Number(label)) => Ok(label.to_string()),
+            _ => Err(bad("id2label", expected, &format!("without a label for id {i}"))),
         })
         .collect()
 }

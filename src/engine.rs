@@ -60,9 +60,9 @@ impl Engine {
     /// # Errors
     /// The same as for [`Engine::open`].
     pub fn from_files(files: &ModelFiles, head: Option<Head>, options: EngineOptions) -> Result<Self> {
-        let config = ModelConfig::from_json(&files.config_json()?)?;
-        let graph = model::build(&config, head.unwrap_or(config.head));
-        let weights = Weights::bind(files.checkpoint()?, &config, &graph)?;
+        let mut config = ModelConfig::from_json(&files.config_json()?)?;
+        let head = head.unwrap_or(config.head);
+        let (graph, weights) = Weights::open(files.checkpoint()?, &mut config, head)?;
         Self::from_weights(config, graph, &weights, options)
     }
 

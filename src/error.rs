@@ -1,4 +1,4 @@
-//! What can go wrong, as data: every error says what happened, where, what was expected, what was found, and what
+//! Errors as data: every error says what happened, where, what was expected, what was found, and what
 //! to do about it.
 
 use std::fmt;
@@ -9,8 +9,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An [`ErrorKind`] and the places it passed through on its way up.
 ///
-/// `Display` prints the places, outermost first, and then the kind; `source()` gives the error of the library below,
-/// where there is one.
+/// `Display` prints the places, outermost first, and then the kind; `source()` gives the error of the library
+/// below, where there is one.
 ///
 /// ```
 /// use mobilebert::{Error, ErrorKind, ModelConfig};
@@ -31,7 +31,7 @@ struct Inner {
     context: Vec<String>,
 }
 
-/// What happened. New kinds may be added in any release.
+/// The kind of an error and its details. New kinds may be added in any release.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -40,7 +40,7 @@ pub enum ErrorKind {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A model folder lacks a file that this model needs.
@@ -50,17 +50,17 @@ pub enum ErrorKind {
         folder: PathBuf,
         /// File names, any of which would do.
         expected: Vec<String>,
-        /// What to do.
+        /// Advice on what to do.
         hint: String,
     },
     /// A model source is neither a folder, nor a built-in name, nor a hub id that can be reached.
     #[error("no model at {source_name:?}: {reason}; {hint}")]
     UnknownModel {
-        /// What the caller asked for.
+        /// The name or path that the caller asked for.
         source_name: String,
         /// Why it could not be found.
         reason: String,
-        /// What to do.
+        /// Advice on what to do.
         hint: String,
     },
     /// A file is not valid JSON, or not the JSON expected there.
@@ -68,7 +68,7 @@ pub enum ErrorKind {
     Json {
         /// File name.
         file: String,
-        /// What the parser said, with line and column.
+        /// The parser's error, with line and column.
         source: serde_json::Error,
     },
     /// `config.json` holds a value that this engine cannot run.
@@ -76,9 +76,9 @@ pub enum ErrorKind {
     Config {
         /// The field's name, dotted for nested objects.
         field: String,
-        /// What the engine accepts.
+        /// The values that the engine accepts.
         expected: String,
-        /// What the file says.
+        /// The value in the file.
         found: String,
     },
     /// A checkpoint's tensor is missing, unknown, or not what the configuration says it is.
@@ -88,7 +88,7 @@ pub enum ErrorKind {
         file: String,
         /// The tensor's name in the checkpoint.
         tensor: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: TensorProblem,
     },
     /// Several tensors of a checkpoint are missing, unknown, or not what the configuration says they are.
@@ -98,7 +98,7 @@ pub enum ErrorKind {
         file: String,
         /// The first of them: names in the checkpoint, and what is wrong.
         problems: Vec<(String, TensorProblem)>,
-        /// How many there are.
+        /// The number of problems in all.
         total: usize,
     },
     /// A checkpoint file violates its own format.
@@ -106,11 +106,11 @@ pub enum ErrorKind {
     Format {
         /// The file.
         file: String,
-        /// Where in the file; 0 where the parser does not say.
+        /// The byte of the file, or 0 if the parser does not say.
         offset: u64,
-        /// What belongs there.
+        /// The content that belongs there.
         expected: String,
-        /// What is there.
+        /// The content that is there.
         found: String,
     },
     /// A tokenizer file cannot be used.
@@ -118,25 +118,25 @@ pub enum ErrorKind {
     Tokenizer {
         /// The file.
         file: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// A text that has to hold something is empty or white space.
     #[error("the {what} is empty; pass a text with at least one word")]
     EmptyText {
-        /// Which text: "question", "context", "text".
+        /// The text's role: "question", "context" or "text".
         what: &'static str,
     },
     /// A text does not fit where it may not be cut.
     #[error("the {what} has {found} tokens; the limit is {limit}: {hint}")]
     TooLong {
-        /// Which text.
+        /// The text's role.
         what: &'static str,
         /// Its length in tokens.
         found: usize,
         /// The longest length allowed.
         limit: usize,
-        /// What to do.
+        /// Advice on what to do.
         hint: &'static str,
     },
     /// An option has a value outside its range, or does not go with another one.
@@ -144,9 +144,9 @@ pub enum ErrorKind {
     Option {
         /// The option's name.
         option: &'static str,
-        /// What is allowed.
+        /// The values that are allowed.
         expected: String,
-        /// What was given.
+        /// The value that was given.
         found: String,
     },
     /// A batch holds numbers that the model has no row for, or lists of different lengths.
@@ -156,19 +156,19 @@ pub enum ErrorKind {
         sequence: usize,
         /// Index of the token in the sequence.
         position: usize,
-        /// Which number.
+        /// The number's role.
         what: &'static str,
-        /// What is allowed.
+        /// The values that are allowed.
         expected: String,
-        /// What was given.
+        /// The value that was given.
         found: usize,
     },
     /// The model was not trained for the task that was asked of it.
     #[error("the model is for {trained_for} ({found}); {task} needs a {}", expected.join(" or "))]
     WrongTask {
-        /// What the caller wants to do.
+        /// The task that the caller asked for.
         task: &'static str,
-        /// What the model does, in words.
+        /// The model's own task, in words.
         trained_for: &'static str,
         /// The classes in `config.json` of models that do what the caller wants.
         expected: Vec<String>,
@@ -180,7 +180,7 @@ pub enum ErrorKind {
     Input {
         /// File and line, or the flag it came from.
         place: String,
-        /// What is wrong, what was expected, and what to do.
+        /// The problem, the expected input, and advice on what to do.
         problem: String,
     },
     /// The model computed something that is not a number: its weights or its activations overflow.
@@ -210,9 +210,9 @@ pub enum ErrorKind {
     Rows {
         /// The job's own index of the sequence.
         sequence: usize,
-        /// What the job needs.
+        /// The rows that the job needs.
         expected: String,
-        /// What it was given.
+        /// The rows that it was given.
         found: String,
     },
     /// Training went astray.
@@ -230,7 +230,7 @@ pub enum ErrorKind {
         backend: &'static str,
         /// The graph node that was running.
         node: String,
-        /// What the library said.
+        /// The library's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A model of another framework is not what its architecture asks for.
@@ -242,11 +242,11 @@ pub enum ErrorKind {
         place: Box<str>,
         /// Module path of the part of the model that was looked for.
         module: Box<str>,
-        /// What the architecture asks for.
+        /// The structure that the architecture asks for.
         expected: String,
-        /// What the file has.
+        /// The structure that the file has.
         found: String,
-        /// What to try.
+        /// Advice on what to try.
         hint: Box<str>,
     },
     /// A converted model does not compute what its source computes.
@@ -256,7 +256,7 @@ pub enum ErrorKind {
         place: String,
         /// The largest absolute difference.
         deviation: f32,
-        /// What it was compared with.
+        /// The model it was compared with.
         reference: String,
         /// The largest difference allowed.
         limit: f32,
@@ -287,14 +287,14 @@ pub enum ErrorKind {
     /// This build lacks what was asked for.
     #[error("{what} is not part of this build; rebuild with `--features {feature}`")]
     NotBuilt {
-        /// What is missing.
+        /// The part that is missing.
         what: String,
         /// The cargo feature that brings it.
         feature: &'static str,
     },
 }
 
-/// What is wrong with one tensor of a checkpoint.
+/// The problem with one tensor of a checkpoint.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorProblem {
@@ -374,7 +374,8 @@ macro_rules! codes {
 
             /// A short name of the kind, in snake case, for programs in other languages and for logs.
             ///
-            /// A code keeps its meaning from release to release, whatever becomes of the message. New kinds bring new codes.
+            /// A code keeps its meaning from release to release, whatever becomes of the message. New kinds
+            /// bring new codes.
             ///
             /// ```
             /// use mobilebert::ModelConfig;
@@ -432,7 +433,7 @@ fn list(problems: &[(String, TensorProblem)], total: usize) -> String {
 }
 
 impl Error {
-    /// What happened.
+    /// The kind of this error and its details.
     pub fn kind(&self) -> &ErrorKind {
         &self.inner.kind
     }
@@ -442,9 +443,11 @@ impl Error {
         self.kind().code()
     }
 
-    /// `message`, followed by the messages of the libraries below that say something more, each after a colon.
+    /// `message`, followed by the messages of the libraries below that say something more, each after a
+    /// colon.
     ///
-    /// `Display` leaves those messages to `source()`. Programs that print one line want them all, without repetition.
+    /// `Display` leaves those messages to `source()`. Programs that print one line want them all, without
+    /// repetition.
     ///
     /// ```
     /// use mobilebert::ModelConfig;
@@ -533,7 +536,8 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// What programs in other languages compare with. A code may be added here; one that is here stays.
+    /// The codes that programs in other languages compare with. New codes may be added here, but none may be
+    /// removed.
     const KNOWN: [&str; 25] = [
         "backend",
         "batch",
@@ -580,7 +584,8 @@ mod tests {
         }
     }
 
-    /// The code is the name of the variant, so that nobody has to look it up: tried on those that are made of plain fields.
+    /// The code is the name of the variant, so that nobody has to look it up: tried on those that are made of
+    /// plain fields.
     #[test]
     fn codes_are_the_names_of_the_kinds() {
         let kinds = [

@@ -1,5 +1,5 @@
-//! Models by hub id, `org/name` or `org/name@revision`: from the local Hugging Face cache, or (feature `hub`) downloaded
-//! into it.
+//! Models by hub id, `org/name` or `org/name@revision`: from the local Hugging Face cache, or (feature `hub`)
+//! downloaded into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{ErrorKind, Result};
+use crate::files::{self, json};
 use crate::source::BUILT_IN;
 
-/// How to get a model without the network.
+/// The advice for getting a model without the network.
 const BY_HAND: &str = "to place it by hand, put config.json, vocab.txt (or tokenizer.json) and model.safetensors into a \
                        folder and pass the folder's path";
 
@@ -83,7 +84,8 @@ fn snapshot(cache: &Path, id: &HubId<'_>) -> Option<PathBuf> {
     is_complete(&folder).then_some(folder)
 }
 
-/// Whether a folder of the cache holds a model, not just the files that another tool or a broken download left there.
+/// Returns true if a folder of the cache holds a complete model, and not just the files that another tool or
+/// a broken download left there.
 fn is_complete(folder: &Path) -> bool {
     let has = |file: &str| folder.join(file).is_file();
     let weights = WEIGHTS.into_iter().find_map(|single| {
@@ -102,7 +104,7 @@ fn shards(index: &Path) -> Option<BTreeSet<String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let index: Index = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
+    let index: Index = json::parse(CONFIG, &files::read_small(&index).ok()??).ok()?;
     let plain =
         |name: &String| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
@@ -115,7 +117,8 @@ fn download(_: &HubId<'_>, _: Option<PathBuf>) -> Result<PathBuf, String> {
         .to_owned())
 }
 
-/// `config.json` comes last: a folder without it does not count as a model, so a broken download is taken up again.
+/// `config.json` comes last: a folder without it does not count as a model, so a broken download is taken up
+/// again.
 #[cfg(feature = "hub")]
 fn download(id: &HubId<'_>, cache: Option<PathBuf>) -> Result<PathBuf, String> {
     use hf_hub::api::sync::ApiBuilder;

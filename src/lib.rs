@@ -11,20 +11,24 @@
 //!
 //! The crate in the order that data flows:
 //!
-//! 1. [`text`]: a [`Tokenizer`] turns text into an [`Encoding`], whose tokens know the bytes they came from; long texts
+//! 1. [`text`]: a [`Tokenizer`] turns text into an [`Encoding`], whose tokens know the bytes they came from;
+//!    long texts
 //!    become [`Window`]s; a [`Batch`] collects sequences without padding.
-//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data; [`format`](mod@format) and
+//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data;
+//!    [`format`](mod@format) and
 //!    [`model::Weights`] find its weights in a checkpoint.
-//! 3. [`backend`]: runs graphs. An [`Engine`] is configuration, weights and backend together: batches in, logits out.
+//! 3. [`backend`]: runs graphs. An [`Engine`] is configuration, weights and backend together: batches in,
+//!    logits out.
 //! 4. [`pipeline`]: [`QuestionAnswering`], [`TextClassification`], [`TokenClassification`], [`FillMask`] and
 //!    [`Embedder`] compose all of it. Most programs need nothing else. Pipelines may share one loaded [`Model`], and
 //!    what they do can be scheduled from outside as a [`Job`], and watched and stopped by a [`RunControl`].
-//! 5. [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] scores as the official scripts do, and [`task`] runs a
+//! 5. [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] scores as the official scripts do, and [`task`]
+//!    runs a
 //!    pipeline over a dataset: how good a model is.
 //!
 //! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`), a hub id or the
-//! program's own memory; see [`Source`]. Every function that can fail returns an [`Error`] that says what, where,
-//! what was expected and what to do.
+//! program's own memory; see [`Source`]. Every function that can fail returns an [`Error`] that says what,
+//! where, what was expected and what to do.
 
 // Here and not in Cargo.toml: tests, benches and examples may do all of this.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
@@ -33,6 +37,7 @@ pub mod backend;
 mod config;
 mod engine;
 mod error;
+mod files;
 pub mod format;
 pub mod graph;
 mod head;

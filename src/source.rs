@@ -1,16 +1,16 @@
-//! Where a model comes from: a folder, a name that is built in, a hub id, or the program's own memory.
+//! Sources of models: a folder, a name that is built in, a hub id, or the program's own memory.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 use crate::format::{Bytes, Checkpoint, sha256};
 use crate::text::{Tokenizer, TokenizerFiles};
 
-/// Where a model is to be found. Everything that opens a model takes an `impl Into<Source>`, so a string, a
+/// The place to find a model. Everything that opens a model takes an `impl Into<Source>`, so a string, a
 /// path and files in memory can be passed as they are.
 ///
 /// ```no_run
@@ -185,8 +185,10 @@ impl ModelFiles {
         match source.into() {
             Source::Name(name) if BUILT_IN.contains(&name.as_str()) => built_in(&name),
             Source::Name(name) if Path::new(&name).is_dir() => Ok(ModelFiles::Folder(name.into())),
+            Source::Name(name) if Path::new(&name).is_file() => Err(is_a_file(Path::new(&name))),
             Source::Name(name) => crate::hub::resolve(&name).map(ModelFiles::Folder),
             Source::Folder(folder) if folder.is_dir() => Ok(ModelFiles::Folder(folder)),
+            Source::Folder(file) if file.is_file() => Err(is_a_file(&file)),
             Source::Folder(folder) => Err(ErrorKind::UnknownModel {
                 source_name: folder.display().to_string(),
                 reason: "there is no folder at this path".to_owned(),
@@ -198,7 +200,7 @@ impl ModelFiles {
         }
     }
 
-    /// What to call it in messages.
+    /// The name of the model in messages: its folder, or the label of the files in memory.
     pub fn label(&self) -> String {
         match self {
             ModelFiles::Folder(folder) => folder.display().to_string(),
@@ -206,20 +208,14 @@ impl ModelFiles {
         }
     }
 
-    /// One file's bytes; `None` if the model does not have it.
+    /// The bytes of one file, which is not one of the weights; `None` if the model does not have it.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if it exists but cannot be read.
+    /// [`ErrorKind::Io`] if it exists but cannot be read, is not a regular file (a device could give bytes
+    /// without end, a pipe none at all), or has more than 256 MiB.
     pub fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
         match self {
-            ModelFiles::Folder(folder) => {
-                let path = folder.join(name);
-                match fs::read(&path) {
-                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                    Err(e) => Err(Error::io(path, e)),
-                }
-            }
+            ModelFiles::Folder(folder) => Ok(files::read_small(&folder.join(name))?.map(Cow::Owned)),
             ModelFiles::Memory(files) => Ok(files.get(name).map(Cow::Borrowed)),
         }
     }
@@ -251,7 +247,7 @@ impl ModelFiles {
     /// The tokenizer.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::from_files`], and [`ErrorKind::Io`] if a file exists but cannot be read.
+    /// The errors of [`Tokenizer::from_files`], and [`ErrorKind::Io`] if a file exists but cannot be read.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         Tokenizer::from_files(&TokenizerFiles::collect(self.label(), |name| self.read(name))?)
     }
@@ -273,10 +269,21 @@ impl ModelFiles {
     /// SHA-256 of the weight files, one after another, in hexadecimal: what a measurement is of.
     ///
     /// # Errors
-    /// As [`ModelFiles::checkpoint`].
+    /// The errors of [`ModelFiles::checkpoint`].
     pub fn weights_sha256(&self) -> Result<String> {
         Ok(sha256(self.checkpoint()?.files().map(|(_, bytes)| bytes)))
     }
+}
+
+/// The error for the path of a file, such as `model.safetensors`, in the place of its folder.
+fn is_a_file(file: &Path) -> Error {
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ErrorKind::UnknownModel {
+        source_name: file.display().to_string(),
+        reason: "this is a file, and a model is a folder of files".to_owned(),
+        hint: format!("pass the folder that holds it with config.json and vocab.txt: {}", folder.display()),
+    }
+    .into()
 }
 
 #[cfg(feature = "embedded-models")]

@@ -449,7 +449,7 @@ mod config {
             ("id2label", json!([])),
             ("id2label", json!({})),
             ("id2label", json!({"1": "a"})),
-            ("id2label", json!({"0": 1})),
+            ("id2label", json!({"0": [1]})),
             ("id2label", json!({"00": "a"})),
             ("quantization_config", json!([])),
             ("quantization_config", json!({"quant_method": "bitsandbytes"})),

@@ -45,7 +45,7 @@ impl ElementType {
         }
     }
 
-    /// Whether [`Checkpoint::f32`] reads it.
+    /// Returns true if [`Checkpoint::f32`] reads this type.
     pub fn is_float(self) -> bool {
         matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64)
     }
@@ -67,7 +67,7 @@ impl ElementType {
 
 const FLOATS: &str = "F32, F16, BF16 or F64";
 
-/// Where a tensor lies and what it is.
+/// The description of a tensor: its shape, its number type, and the bytes of its file that hold it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Dimensions.
@@ -82,6 +82,12 @@ impl Entry {
     /// Bytes the tensor takes in its file.
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The bytes of its file that hold the tensor.
+    #[cfg(feature = "pickle")]
+    pub(super) fn byte_range(&self) -> Range<usize> {
+        self.bytes.clone()
     }
 
     /// The same, with its end cut to the length of its file, so that what is missing is reported as such.
@@ -104,16 +110,25 @@ impl Entry {
 /// The tensors of a checkpoint, by name.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
-    files: Vec<(String, Bytes)>,
+    files: Vec<File>,
     entries: BTreeMap<String, Entry>,
+}
+
+/// Bytes that tensors lie in.
+#[derive(Debug)]
+struct File {
+    label: String,
+    bytes: Bytes,
+    /// True if these are reordered copies of tensors of another file and not a file themselves.
+    copied: bool,
 }
 
 impl Checkpoint {
     /// Adds the tensors of a safetensors file. `label` names the file in errors.
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] if the file violates the format (short, oversized or overlapping tensors, bad header), or
-    /// [`ErrorKind::Tensor`] if a name is already taken.
+    /// [`ErrorKind::Format`] if the file violates the format (short, oversized or overlapping tensors, bad
+    /// header), or [`ErrorKind::Tensor`] if a name is already taken.
     pub fn add_safetensors(&mut self, label: &str, bytes: Bytes) -> Result<()> {
         let entries = safetensors::read(label, &bytes)?;
         self.add(label, bytes, entries)
@@ -125,14 +140,21 @@ impl Checkpoint {
     /// [`ErrorKind::Format`] with the offset, also for any pickled object that is not a plain tensor.
     #[cfg(feature = "pickle")]
     pub fn add_pytorch(&mut self, label: &str, bytes: Bytes) -> Result<()> {
-        let (bytes, entries) = pickle::read(label, bytes)?;
-        self.add(label, bytes, entries)
+        let pickle::Contents { bytes, entries, gathered, gathered_entries } = pickle::read(label, bytes)?;
+        self.add(label, bytes, entries)?;
+        if gathered_entries.is_empty() {
+            return Ok(());
+        }
+        self.add(label, gathered.into(), gathered_entries)?;
+        self.files.last_mut().into_iter().for_each(|file| file.copied = true);
+        Ok(())
     }
 
     /// Adds all entries or, if one of them is wrong, none.
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] if a range of bytes is not that of its shape or leaves the file, or if a name is taken.
+    /// [`ErrorKind::Format`] if a range of bytes is not that of its shape or leaves the file, or if a name is
+    /// taken.
     pub fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
         for (name, entry) in &entries {
             let size = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
@@ -150,7 +172,7 @@ impl Checkpoint {
             }
         }
         let file = self.files.len();
-        self.files.push((label.to_owned(), bytes));
+        self.files.push(File { label: label.to_owned(), bytes, copied: false });
         self.entries.extend(entries.into_iter().map(|(name, entry)| (name, Entry { file, ..entry })));
         Ok(())
     }
@@ -168,18 +190,18 @@ impl Checkpoint {
     /// The label of the file that holds a tensor; of the first file if no file holds it.
     pub fn file_of(&self, name: &str) -> &str {
         let file = self.entries.get(name).map_or(0, |e| e.file);
-        self.files.get(file).map_or("model", |(label, _)| label)
+        self.files.get(file).map_or("model", |file| &file.label)
     }
 
     /// Labels and contents of the files.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.files.iter().map(|(label, bytes)| (label.as_str(), &**bytes))
+        self.files.iter().filter(|file| !file.copied).map(|file| (file.label.as_str(), &*file.bytes))
     }
 
     /// A tensor's bytes, little-endian.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         let entry = self.entries.get(name)?;
-        self.files[entry.file].1.get(entry.bytes.clone())
+        self.files[entry.file].bytes.get(entry.bytes.clone())
     }
 
     /// A float tensor as f32, borrowed where the file already holds aligned f32.
@@ -290,8 +312,8 @@ impl Checkpoint {
     }
 }
 
-/// An [`ErrorKind::Format`] at a byte of a file. What was found is cut to 300 characters, because it may come from the file
-/// and be as long as it.
+/// An [`ErrorKind::Format`] at a byte of a file. What was found is cut to 300 characters, because it may come
+/// from the file and be as long as it.
 pub fn format_error(file: &str, offset: usize, expected: &str, found: impl Into<String>) -> Error {
     const MAX_FOUND: usize = 300;
     let found = found.into().chars().take(MAX_FOUND).collect();

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use super::checkpoint::format_error;
 use super::{Bytes, Checkpoint};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::json;
 
 const SAFETENSORS: &str = "model.safetensors";
 const PYTORCH: &str = "pytorch_model.bin";
-/// Behind the name of the single file, this makes the name of the list of shards.
+/// Appended to the name of the single file, this gives the name of the list of shards.
 const INDEX: &str = ".index.json";
 
 /// Adds one file to a checkpoint.
@@ -35,7 +36,7 @@ impl Checkpoint {
     pub fn open_folder(folder: &Path) -> Result<Self> {
         Self::open_files(folder, |name| {
             let path = folder.join(name);
-            if path.is_file() { Bytes::map(&path).map(Some) } else { Ok(None) }
+            if path.exists() { Bytes::map(&path).map(Some) } else { Ok(None) }
         })
     }
 
@@ -44,7 +45,7 @@ impl Checkpoint {
     /// `place` stands before their names in errors.
     ///
     /// # Errors
-    /// As [`Checkpoint::open_folder`], and those of `open`.
+    /// The errors of [`Checkpoint::open_folder`] and of `open`.
     pub fn open_files(place: &Path, open: impl Fn(&str) -> Result<Option<Bytes>>) -> Result<Self> {
         let forms: [(&str, Add); 2] = [(SAFETENSORS, Checkpoint::add_safetensors), (PYTORCH, add_pytorch)];
         for (single, add) in forms {
@@ -90,8 +91,7 @@ fn open_shards(
     add: Add,
 ) -> Result<Checkpoint> {
     let label = place.join(index).display().to_string();
-    let Index { weight_map } = serde_json::from_slice(bytes)
-        .map_err(|source| Error::from(ErrorKind::Json { file: label.clone(), source }))?;
+    let Index { weight_map } = json::parse(&label, bytes)?;
     if weight_map.is_empty() {
         return Err(format_error(&label, 0, "a `weight_map` from tensors to shards", "an empty one"));
     }
@@ -119,7 +119,8 @@ fn open_shards(
     Ok(checkpoint)
 }
 
-/// Whether a name is that of a file beside the one that names it: no folder, no `..`, no absolute path.
+/// Returns true if a name is a plain file name, without a folder, `..` or an absolute path. A list of shards
+/// may name only files beside itself.
 pub fn is_plain_file_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let plain = matches!(components.next(), Some(Component::Normal(only)) if only == name);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, Result};
+use crate::files::check_regular;
 
 /// The bytes of a model file: mapped, compiled in, read, or shared with the caller.
 ///
@@ -42,8 +43,8 @@ impl Bytes {
     /// [`crate::ErrorKind::Io`].
     pub fn map(path: &Path) -> Result<Self> {
         let map = || {
+            let length = check_regular(path)?;
             let file = File::open(path)?;
-            let length = file.metadata()?.len();
             Self::map_range(&file, 0..length)
         };
         map().map_err(|e| Error::io(path, e))
@@ -56,7 +57,7 @@ impl Bytes {
     /// The type's documentation says what the caller promises.
     ///
     /// # Errors
-    /// What the system says, and [`ErrorKind::UnexpectedEof`] if the file ends before the range does.
+    /// The error of the system, and [`ErrorKind::UnexpectedEof`] if the file ends before the range does.
     pub fn map_range(file: &File, range: Range<u64>) -> io::Result<Self> {
         let end = file.metadata()?.len();
         if range.start > range.end || range.end > end {

@@ -26,8 +26,8 @@ use crate::graph::ParameterId;
 pub enum Tensor<'a> {
     /// Row-major f32 (f16 and bf16 files are widened).
     F32(Cow<'a, [f32]>),
-    /// Symmetric int8, one scale per row (output channel of a linear, row of an embedding table): element `[r, c]` is
-    /// `values[r * columns + c] as f32 * scales[r]`, and no value is -128.
+    /// Symmetric int8, one scale per row (output channel of a linear, row of an embedding table): element
+    /// `[r, c]` is `values[r * columns + c] as f32 * scales[r]`, and no value is -128.
     Int8 {
         /// Row-major values in -127..=127.
         values: Cow<'a, [i8]>,
@@ -50,7 +50,8 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// Where a backend gets its weights: a checkpoint, or a formula. Tensors come checked: shape as in the graph, finite.
+/// A source of weights for a backend, such as a checkpoint or a formula. It checks its tensors before it
+/// hands them out: each has the shape that the graph asks for, and each value is finite.
 pub trait WeightSource: Sync {
     /// The tensor behind a parameter of the graph this source was opened for.
     ///

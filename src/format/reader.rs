@@ -24,7 +24,7 @@ impl<'a> Reader<'a> {
         self.position
     }
 
-    /// Whether all bytes were read.
+    /// Returns true if all bytes were read.
     pub fn at_end(&self) -> bool {
         self.position == self.end
     }
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
     /// A reader on the next `length` bytes, which this one skips.
     ///
     /// # Errors
-    /// As [`Reader::take`].
+    /// The errors of [`Reader::take`].
     pub fn sub(&mut self, length: usize, what: &str) -> Result<Reader<'a>> {
         let start = self.position;
         self.take(length, what)?;
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     /// The next `N` bytes.
     ///
     /// # Errors
-    /// As [`Reader::take`].
+    /// The errors of [`Reader::take`].
     pub fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
         let bytes = self.take(N, what)?;
         let mut array = [0; N];
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
     /// A byte.
     ///
     /// # Errors
-    /// As [`Reader::take`].
+    /// The errors of [`Reader::take`].
     pub fn u8(&mut self, what: &str) -> Result<u8> {
         self.array::<1>(what).map(|[byte]| byte)
     }
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
     /// A number of two bytes.
     ///
     /// # Errors
-    /// As [`Reader::take`].
+    /// The errors of [`Reader::take`].
     pub fn u16(&mut self, what: &str) -> Result<u16> {
         self.array(what).map(u16::from_le_bytes)
     }
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
     /// A number of four bytes.
     ///
     /// # Errors
-    /// As [`Reader::take`].
+    /// The errors of [`Reader::take`].
     pub fn u32(&mut self, what: &str) -> Result<u32> {
         self.array(what).map(u32::from_le_bytes)
     }
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     /// A number of eight bytes.
     ///
     /// # Errors
-    /// As [`Reader::take`].
+    /// The errors of [`Reader::take`].
     pub fn u64(&mut self, what: &str) -> Result<u64> {
         self.array(what).map(u64::from_le_bytes)
     }
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     /// A length or an offset: a number that this machine can address.
     ///
     /// # Errors
-    /// As [`Reader::take`], also for a number beyond the address space.
+    /// The errors of [`Reader::take`], and one for a number beyond the address space.
     pub fn size(&mut self, what: &str) -> Result<usize> {
         let at = *self;
         let value = self.u64(what)?;
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
     /// Bytes up to the next line feed, which is skipped.
     ///
     /// # Errors
-    /// As [`Reader::take`], also if the line is longer than 256 bytes or not UTF-8.
+    /// The errors of [`Reader::take`], and one for a line that is longer than 256 bytes or not UTF-8.
     pub fn line(&mut self, what: &str) -> Result<&'a str> {
         // Longer than any module path, shorter than what would make an error message unreadable.
         const MAX_LINE: usize = 256;

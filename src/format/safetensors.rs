@@ -1,8 +1,9 @@
-//! The header of a safetensors file: an 8-byte length, a JSON object from names to types, shapes and byte ranges, then
-//! the tensors without gaps.
+//! The header of a safetensors file: an 8-byte length, a JSON object from names to types, shapes and byte
+//! ranges, then the tensors without gaps.
 //!
-//! The `safetensors` crate reads the same format; this reader accepts no file that the crate refuses (the fuzz target
-//! `safetensors` compares them), refuses names that occur twice, and says which tensor is wrong and where it lies.
+//! The `safetensors` crate reads the same format; this reader accepts no file that the crate refuses (the
+//! fuzz target `safetensors` compares them), refuses names that occur twice, and says which tensor is wrong
+//! and where it lies.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;

@@ -28,7 +28,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Where its bytes lie in the file, or how they are packed instead.
+    /// The bytes of the file that hold it, or the method that packed them.
     pub fn stored(&self) -> Result<Range<usize>, String> {
         match is_stored(self.method, self.flags) {
             true => Ok(self.bytes.clone()),
@@ -42,7 +42,7 @@ fn is_stored(method: u16, flags: u16) -> bool {
     method == 0 && flags & ENCRYPTED == 0
 }
 
-/// Whether a file begins as an archive does.
+/// Returns true if a file begins as a zip archive does.
 pub fn is_archive(file: &[u8]) -> bool {
     file.starts_with(&LOCAL_HEADER.to_le_bytes())
 }
@@ -56,8 +56,8 @@ pub fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<BTreeMap<&'a str, M
     read(label, file, end, false)
 }
 
-/// The members of an archive that was appended to another file, if there is one. Its offsets count from the beginning of
-/// the file or, as it was written apart, from its own.
+/// The members of an archive that was appended to another file, if there is one. Its offsets count from the
+/// beginning of the file or, as it was written apart, from its own.
 pub fn appended<'a>(label: &'a str, file: &'a [u8]) -> Result<Option<BTreeMap<&'a str, Member>>> {
     end_record(file).map(|end| read(label, file, end, true)).transpose()
 }
@@ -80,7 +80,8 @@ fn read<'a>(
     Ok(members)
 }
 
-/// Where the end record is: the last thing in the file, before a comment of at most 64 KiB.
+/// The position of the end record. It is the last record of the file, and only a comment of at most 64 KiB
+/// may follow it.
 fn end_record(file: &[u8]) -> Option<usize> {
     let tail = file.len().saturating_sub(END_LENGTH + usize::from(u16::MAX));
     let ends_the_file = |end: &usize| {
@@ -94,7 +95,7 @@ fn end_record(file: &[u8]) -> Option<usize> {
 /// The central directory.
 struct Directory<'a> {
     reader: Reader<'a>,
-    /// What is added to the offsets in it.
+    /// The number of bytes to add to the offsets that the directory gives.
     shift: usize,
 }
 

@@ -1,8 +1,8 @@
-//! Masked language modelling: a transform and the word embedding table as decoder. MobileBERT's table is narrower than
-//! its hidden states, so `cls.predictions.dense` scores the remaining columns.
+//! Masked language modelling: a transform and the word embedding table as decoder. MobileBERT's table is
+//! narrower than its hidden states, so `cls.predictions.dense` scores the remaining columns.
 
 use crate::graph::{NormKind, Op, Rows, ValueId};
-use crate::model::{Builder, Dense};
+use crate::model::{Builder, Dense, names};
 
 pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
     let config = b.config;
@@ -18,12 +18,13 @@ pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
         .norm("cls.predictions.transform.LayerNorm", norm);
     let input = b.linear(kept, transform);
 
-    let tied = config.tie_word_embeddings;
-    let decoder_name =
-        if tied { "embeddings.word_embeddings.weight" } else { "cls.predictions.decoder.weight" };
+    let (decoder_name, bias_name) = match config.decoder_is_tied() {
+        true => (names::WORD_EMBEDDINGS, names::BIAS),
+        false => (names::DECODER, names::DECODER_BIAS),
+    };
     let decoder = b.table(decoder_name, vocab, embedding, true);
     let extra =
         (width > embedding).then(|| b.table("cls.predictions.dense.weight", width - embedding, vocab, true));
-    let bias = b.vector("cls.predictions.bias".to_owned(), vocab);
+    let bias = b.vector(bias_name.to_owned(), vocab);
     b.push("cls.predictions.decoder", Op::Vocabulary { input, decoder, extra, bias }, vocab)
 }

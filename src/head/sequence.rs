@@ -1,4 +1,5 @@
-//! Sequence classification: the first token's state through a linear with an activation, and an output linear.
+//! Sequence classification: the first token's state through a linear with an activation, and an output
+//! linear.
 
 use crate::config::Pooled;
 use crate::graph::{Op, Rows, ValueId};

@@ -1,9 +1,10 @@
-//! MobileBERT's input bottlenecks (paper, section 3.1): linear maps from `hidden_size` to `intra_bottleneck_size`.
+//! MobileBERT's input bottlenecks (paper, section 3.1): linear maps from `hidden_size` to
+//! `intra_bottleneck_size`.
 
 use super::{Builder, Dense};
 use crate::graph::ValueId;
 
-/// What the attention block of a layer reads.
+/// The inputs of the attention block of a layer.
 pub(super) struct LayerInputs {
     /// Input of the query and of the key.
     pub(super) query_key: ValueId,

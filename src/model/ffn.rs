@@ -1,10 +1,11 @@
-//! Feed-forward networks: MobileBERT stacks several per layer (paper, section 3.1) and widens the last one's output
-//! back to `hidden_size` through the output bottleneck.
+//! Feed-forward networks: MobileBERT stacks several per layer (paper, section 3.1) and widens the last one's
+//! output back to `hidden_size` through the output bottleneck.
 
 use super::{Builder, Dense};
 use crate::graph::{NormKind, ValueId};
 
-/// `attention`: output of the attention block. `hidden`: input of the layer, the residual of the output bottleneck.
+/// `attention`: output of the attention block. `hidden`: input of the layer, the residual of the output
+/// bottleneck.
 pub(super) fn build(b: &mut Builder<'_>, layer: &str, attention: ValueId, hidden: ValueId) -> ValueId {
     let (stacked, bottleneck) = match &b.config.mobilebert {
         Some(m) => (m.num_feedforward_networks, m.use_bottleneck),

@@ -1,11 +1,11 @@
-//! Names of tensors in checkpoints: which names a parameter of the graph may have there, and which tensors belong to
-//! the architecture although this graph does not read them.
+//! Names of tensors in checkpoints: which names a parameter of the graph may have there, and which tensors
+//! belong to the architecture although this graph does not read them.
 
-use crate::config::ModelConfig;
+use crate::config::{Head, ModelConfig};
 
-/// The names under which a checkpoint may hold the parameter `name`, most usual first: with the model's prefix, without
-/// it (base models), and with the `gamma`/`beta` that TensorFlow conversions wrote for norms. The family's own names
-/// replace those of the graph, which are BERT's.
+/// The names under which a checkpoint may hold the parameter `name`, most usual first: with the model's
+/// prefix, without it (base models), and with the `gamma`/`beta` that TensorFlow conversions wrote for norms.
+/// The family's own names replace those of the graph, which are BERT's.
 ///
 /// ```
 /// # let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;
@@ -14,8 +14,8 @@ use crate::config::ModelConfig;
 /// assert_eq!(names[2], "mobilebert.embeddings.LayerNorm.gamma");
 /// # Ok::<(), mobilebert::Error>(())
 /// ```
-pub fn candidates(config: &ModelConfig, name: &str) -> Vec<String> {
-    let (in_encoder, name) = (is_encoder(name), config.family.tensor_name(name));
+pub fn candidates(config: &ModelConfig, parameter: &str) -> Vec<String> {
+    let (in_encoder, name) = (is_encoder(parameter), config.family.tensor_name(parameter));
     let mut names = Vec::with_capacity(4);
     let mut both = |name: &str| {
         if in_encoder {
@@ -23,35 +23,54 @@ pub fn candidates(config: &ModelConfig, name: &str) -> Vec<String> {
         }
         names.push(name.to_owned());
     };
+    if parameter == BIAS {
+        // The original adds the decoder's bias. The other one counts only where it is tied to it and the
+        // decoder has none.
+        both(&config.family.tensor_name(DECODER_BIAS));
+    }
     both(&name);
+    if parameter == DECODER_BIAS && config.tie_word_embeddings {
+        both(&config.family.tensor_name(BIAS));
+    }
     if let Some(norm) = name.strip_suffix("LayerNorm.weight") {
         both(&format!("{norm}LayerNorm.gamma"));
     } else if let Some(norm) = name.strip_suffix("LayerNorm.bias") {
         both(&format!("{norm}LayerNorm.beta"));
     }
+    if parameter == WORD_EMBEDDINGS && config.tie_word_embeddings && config.head == Head::MaskedLm {
+        // Tying works in both directions: the decoder stands in for embeddings that were not stored.
+        names.push(config.family.tensor_name(DECODER).into_owned());
+    }
     names
 }
 
-/// Whether a tensor that no parameter claims is nevertheless a known part of the architecture: another head, an unused
-/// pooler, buffers, or weights that the original creates for options that never read them.
+/// Returns true if a tensor that no parameter claims is nevertheless a known part of the architecture:
+/// another head, an unused pooler, buffers, or weights that the original creates for options that never read
+/// them.
 pub fn is_known_extra(config: &ModelConfig, tensor: &str) -> bool {
     let name = without_prefix(config, tensor);
     // Heads stand beside the encoder, not below its prefix.
     (name == tensor || is_encoder(name)) && config.family.is_unread(name, config.num_hidden_layers)
 }
 
-/// Whether a tensor is a copy of the word embedding table, or of the bias beside it, that a model with tied weights never
-/// reads.
+/// Returns true if a tensor is a copy of the word embedding table, or of the bias beside it, that a model
+/// with tied weights never reads.
 pub fn is_tied_copy(config: &ModelConfig, tensor: &str) -> bool {
-    config.tie_word_embeddings
-        && ["cls.predictions.decoder.weight", "cls.predictions.decoder.bias"].iter().any(|decoder| {
+    config.decoder_is_tied()
+        && [DECODER, DECODER_BIAS].iter().any(|decoder| {
             let bias_of_its_own = config.family.tensor_name(decoder) == config.family.tensor_name(BIAS);
             !bias_of_its_own && config.family.tensor_name(decoder) == tensor
         })
 }
 
-/// The parameter that masked-LM heads add to the scores.
-const BIAS: &str = "cls.predictions.bias";
+/// The word embedding table, as a graph's parameter.
+pub(crate) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
+/// The table that a masked-LM head scores with where it is not the word embedding table.
+pub(crate) const DECODER: &str = "cls.predictions.decoder.weight";
+/// The bias of a decoder with a table of its own.
+pub(crate) const DECODER_BIAS: &str = "cls.predictions.decoder.bias";
+/// The bias of a decoder that shares the word embedding table.
+pub(crate) const BIAS: &str = "cls.predictions.bias";
 
 /// A checkpoint's name without the model's prefix, if it has it.
 pub fn without_prefix<'n>(config: &ModelConfig, tensor: &'n str) -> &'n str {

@@ -1,9 +1,10 @@
-//! Weights from a formula, for full-size models without a file. `eval/reference/synthetic.py` is the same formula in
-//! Python, so goldens of the original implementation need no weights either.
+//! Weights from a formula, for full-size models without a file. `eval/reference/synthetic.py` is the same
+//! formula in Python, so goldens of the original implementation need no weights either.
 //!
-//! Element `i` (row-major) of the tensor `name` is `base + amplitude * u`, in f32, where `u` in [-1, 1) comes from the 24
-//! high bits of SplitMix64 started at the FNV-1a hash of the name. Amplitudes keep the activations of 24 layers in range:
-//! `gain * sqrt(3 / fan_in)` with gain 2 for query and key (attention that is not flat) and 0.5 for other linears.
+//! Element `i` (row-major) of the tensor `name` is `base + amplitude * u`, in f32, where `u` in [-1, 1) comes
+//! from the 24 high bits of SplitMix64 started at the FNV-1a hash of the name. Amplitudes keep the
+//! activations of 24 layers in range: `gain * sqrt(3 / fan_in)` with gain 2 for query and key (attention that
+//! is not flat) and 0.5 for other linears.
 
 use std::borrow::Cow;
 

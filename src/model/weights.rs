@@ -1,10 +1,10 @@
-//! The weights of a graph, found in a checkpoint and checked: every parameter present, of the right shape and type, and
-//! no tensor without a place.
+//! The weights of a graph, found in a checkpoint and checked: every parameter present, of the right shape and
+//! type, and no tensor without a place.
 
 use std::borrow::Cow;
 
 use super::names;
-use crate::config::{ModelConfig, QuantizationConfig};
+use crate::config::{Head, ModelConfig, QuantizationConfig};
 use crate::error::{Error, ErrorKind, Result, TensorProblem};
 use crate::format::{Checkpoint, ElementType, Tensor, WeightSource};
 use crate::graph::{Graph, Parameter, ParameterId};
@@ -19,25 +19,35 @@ pub struct Weights {
     extra: Vec<String>,
 }
 
-/// Where a parameter lies in a checkpoint.
+/// The tensor of a checkpoint that a parameter is bound to.
 #[derive(Debug)]
 struct Bound {
     name: String,
     stored: Stored,
 }
 
-/// What it is there, with the names of what belongs to it.
+/// The form in which a checkpoint stores a parameter, with the names of the tensors that belong to it.
 #[derive(Debug)]
 enum Stored {
     Float,
-    Int8 { scales: String },
-    Int4 { scales: String, multipliers: String, columns: usize },
+    /// Not stored: the original fills it with zeros.
+    Zeros {
+        length: usize,
+    },
+    Int8 {
+        scales: String,
+    },
+    Int4 {
+        scales: String,
+        multipliers: String,
+        columns: usize,
+    },
 }
 
 impl Bound {
     fn names(&self) -> impl Iterator<Item = &str> {
         let (scales, multipliers) = match &self.stored {
-            Stored::Float => (None, None),
+            Stored::Float | Stored::Zeros { .. } => (None, None),
             Stored::Int8 { scales } => (Some(scales), None),
             Stored::Int4 { scales, multipliers, .. } => (Some(scales), Some(multipliers)),
         };
@@ -46,11 +56,28 @@ impl Bound {
 }
 
 impl Weights {
+    /// The graph of a configuration with a head, and its weights from a checkpoint.
+    ///
+    /// A checkpoint may store a masked-LM decoder that differs from the word embeddings although its
+    /// configuration ties the two. `transformers` then uses the stored one, and so does the graph that this
+    /// returns: [`ModelConfig::own_decoder`] says so afterwards. [`crate::model::build`] and
+    /// [`Weights::bind`] follow the configuration alone.
+    ///
+    /// # Errors
+    /// The errors of [`Weights::bind`].
+    pub fn open(checkpoint: Checkpoint, config: &mut ModelConfig, head: Head) -> Result<(Graph, Self)> {
+        let may_be_tied = head == Head::MaskedLm && config.tie_word_embeddings;
+        config.own_decoder = may_be_tied && stores_own_decoder(&checkpoint, config)?;
+        let graph = super::build(config, head);
+        let weights = Self::bind(checkpoint, config, &graph)?;
+        Ok((graph, weights))
+    }
+
     /// Finds and checks the tensors of `graph`.
     ///
     /// # Errors
-    /// [`ErrorKind::Tensor`] for a tensor that is missing, misshapen, of a type that cannot be read, or unknown to the
-    /// architecture; [`ErrorKind::Tensors`] if there are several.
+    /// [`ErrorKind::Tensor`] for a tensor that is missing, misshapen, of a type that cannot be read, or
+    /// unknown to the architecture; [`ErrorKind::Tensors`] if there are several.
     pub fn bind(checkpoint: Checkpoint, config: &ModelConfig, graph: &Graph) -> Result<Self> {
         let mut bound = Vec::with_capacity(graph.parameters.len());
         let mut problems = Problems::default();
@@ -95,7 +122,8 @@ impl Weights {
         &self.checkpoint
     }
 
-    /// Tensors of the checkpoint that the architecture knows but this graph does not read (other heads, buffers).
+    /// Tensors of the checkpoint that the architecture knows but this graph does not read (other heads,
+    /// buffers).
     pub fn extra(&self) -> &[String] {
         &self.extra
     }
@@ -151,6 +179,7 @@ impl WeightSource for Weights {
         let Bound { name, stored } = &self.bound[parameter.0];
         Ok(match stored {
             Stored::Float => Tensor::F32(self.checkpoint.f32(name)?),
+            Stored::Zeros { length } => Tensor::F32(vec![0.0; *length].into()),
             Stored::Int8 { scales } => {
                 Tensor::Int8 { scales: self.scales(scales)?, values: Cow::Borrowed(self.int8(name)?) }
             }
@@ -162,7 +191,7 @@ impl WeightSource for Weights {
     }
 }
 
-/// What is wrong with the tensors of one checkpoint: the first few, and how many there are.
+/// The problems with the tensors of one checkpoint: the first few of them, and their number.
 #[derive(Default)]
 struct Problems {
     first: Vec<Error>,
@@ -173,7 +202,8 @@ impl Problems {
     /// Enough to see a pattern, few enough to read.
     const MOST: usize = 10;
 
-    /// Whether the next problem will be shown. A checkpoint can have very many, so their details are not looked for.
+    /// Returns true if the next problem will be shown. A checkpoint can have very many problems, so details
+    /// are only looked for while they will be shown.
     fn wants_details(&self) -> bool {
         self.first.len() < Self::MOST
     }
@@ -213,6 +243,12 @@ fn bind(
 ) -> Result<Bound> {
     let candidates = names::candidates(config, &parameter.name);
     let Some(name) = candidates.iter().find(|name| checkpoint.entry(name).is_some()) else {
+        if parameter.name == names::DECODER_BIAS && checkpoint.entry(names::BIAS).is_some() {
+            // `transformers` leaves a decoder that is not tied without a bias then; the other one it does not
+            // read.
+            let stored = Stored::Zeros { length: parameter.shape.iter().product() };
+            return Ok(Bound { name: candidates[0].clone(), stored });
+        }
         let problem = TensorProblem::Missing {
             expected: parameter.shape.clone(),
             nearest: look_for_nearest.then(|| nearest(checkpoint, &candidates[0])).flatten(),
@@ -248,6 +284,28 @@ fn bind(
     }
 }
 
+/// Returns true if a checkpoint has a masked-LM decoder and a word embedding table that differ.
+fn stores_own_decoder(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<bool> {
+    let find = |parameter| {
+        names::candidates(config, parameter).into_iter().find(|name| checkpoint.entry(name).is_some())
+    };
+    let (Some(decoder), Some(words)) = (find(names::DECODER), find(names::WORD_EMBEDDINGS)) else {
+        return Ok(false);
+    };
+    let (Some(a), Some(b)) = (checkpoint.entry(&decoder), checkpoint.entry(&words)) else {
+        return Ok(false);
+    };
+    if a.dtype != b.dtype && checkpoint.check_float(&decoder).and(checkpoint.check_float(&words)).is_ok() {
+        return Ok(checkpoint.f32(&decoder)? != checkpoint.f32(&words)?);
+    }
+    let parts = |name: &str| -> Vec<Option<&[u8]>> {
+        let suffix = config.quantization.as_ref().map(|quantization| quantization.scale_suffix.as_str());
+        let suffixes = [Some(""), suffix, suffix.map(|_| QuantizationConfig::GROUP_SUFFIX)];
+        suffixes.into_iter().flatten().map(|suffix| checkpoint.bytes(&format!("{name}{suffix}"))).collect()
+    };
+    Ok(a.dtype != b.dtype || a.shape != b.shape || parts(&decoder) != parts(&words))
+}
+
 /// The name of a tensor's scales.
 fn bind_scales(
     checkpoint: &Checkpoint,
@@ -280,8 +338,8 @@ fn check_shape(checkpoint: &Checkpoint, name: &str, expected: &[usize]) -> Resul
     }
 }
 
-/// The tensor whose name ends most like the one that is missing, if the last two parts agree: what a prefix or a
-/// renamed module leaves.
+/// The tensor whose name ends most like the one that is missing, if the last two parts agree: what a prefix
+/// or a renamed module leaves.
 fn nearest(checkpoint: &Checkpoint, missing: &str) -> Option<String> {
     let common =
         |name: &str| name.bytes().rev().zip(missing.bytes().rev()).take_while(|(a, b)| a == b).count();

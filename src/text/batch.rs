@@ -2,8 +2,8 @@
 
 use crate::error::{ErrorKind, Result};
 
-/// A ragged batch: sequence `s` owns tokens `starts[s]..starts[s + 1]`. No token is padding, so no work is spent on it
-/// and no answer can depend on it.
+/// A ragged batch: sequence `s` owns tokens `starts[s]..starts[s + 1]`. No token is padding, so no work is
+/// spent on it and no answer can depend on it.
 ///
 /// ```
 /// use mobilebert::Batch;
@@ -37,18 +37,19 @@ impl Batch {
     /// A batch of one sequence.
     ///
     /// # Errors
-    /// As [`Batch::push`].
+    /// The errors of [`Batch::push`].
     pub fn single(ids: &[u32], type_ids: &[u32]) -> Result<Self> {
         let mut batch = Self::new();
         batch.push(ids, type_ids)?;
         Ok(batch)
     }
 
-    /// From the padded matrices that other tools make: row after row of `width` columns, mask 1 for tokens and 0 for
-    /// padding behind them. Padding is dropped.
+    /// From the padded matrices that other tools make: row after row of `width` columns, mask 1 for tokens
+    /// and 0 for padding behind them. Padding is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::Batch`] if the lengths differ, a mask value is neither 0 nor 1, or a token follows padding.
+    /// [`ErrorKind::Batch`] if the lengths differ, a mask value is neither 0 nor 1, or a token follows
+    /// padding.
     pub fn from_padded(ids: &[u32], type_ids: &[u32], mask: &[u32], width: usize) -> Result<Self> {
         let same = |what, found| match found == ids.len() && width > 0 && ids.len().is_multiple_of(width) {
             true => Ok(()),

@@ -1,16 +1,17 @@
 //! Long texts in pieces.
 
-use super::files::AddedToken;
+use super::special::AddedToken;
 
-/// Texts above this many bytes are tokenised piece by piece: the crate below needs some 100 bytes of memory for each
-/// byte it is given at once.
+/// Texts above this many bytes are tokenised piece by piece: the crate below needs some 100 bytes of memory
+/// for each byte it is given at once.
 const CHUNK: usize = 16 << 10;
 
-/// Where a text can be cut without changing its tokens.
+/// The places where a text can be cut without changing its tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaks {
-    /// Bytes that begin a character which belongs to no word before it, under BERT's normalisation and splitting:
-    /// white space, punctuation, CJK. None of them composes with, or is reordered around, what stands before it.
+    /// Bytes that begin a character which belongs to no word before it, under BERT's normalisation and
+    /// splitting: white space, punctuation, CJK. None of them composes with, or is reordered around, what
+    /// stands before it.
     before: [bool; 256],
     /// Most bytes in a piece, if there is such a place.
     pub(crate) chunk: usize,
@@ -36,6 +37,10 @@ impl Breaks {
         }
         // First bytes of U+5000 to U+8FFF, which are all CJK ideographs.
         breaks.before[0xE5..=0xE8].fill(plain && cjk);
+        // White space of every kind is a space once the text is normalised.
+        if added.iter().any(|token| token.normalized && token.content.contains(char::is_whitespace)) {
+            b" \n\r\t".iter().for_each(|&byte| breaks.before[usize::from(byte)] = false);
+        }
         for byte in added.iter().flat_map(|token| token.content.bytes().skip(1)) {
             breaks.before[usize::from(byte)] = false;
         }

@@ -7,7 +7,8 @@ use super::span::Span;
 use super::vocabulary::Vocabulary;
 
 /// The tokens of one text, without special tokens around them: made once by
-/// [`Tokenizer::tokenize`](super::Tokenizer::tokenize), then encoded, paired or cut into windows any number of times.
+/// [`Tokenizer::tokenize`](super::Tokenizer::tokenize), then encoded, paired or cut into windows any number
+/// of times.
 #[derive(Debug, Clone)]
 pub struct TokenizedText {
     pub(crate) vocabulary: Arc<Vocabulary>,
@@ -22,7 +23,8 @@ impl TokenizedText {
         self.ids.len()
     }
 
-    /// Whether the text has no token: it is empty, or white space and control characters only.
+    /// Returns true if the text has no token. Such a text is empty or holds only white space and control
+    /// characters.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
@@ -37,8 +39,8 @@ impl TokenizedText {
         &self.spans
     }
 
-    /// The word that each token is a part of, counted from 0. A punctuation mark, a CJK character and a special token
-    /// in the text are words of their own.
+    /// The word that each token is a part of, counted from 0. A punctuation mark, a CJK character and a
+    /// special token in the text are words of their own.
     pub fn word_ids(&self) -> &[u32] {
         &self.words
     }
@@ -49,7 +51,7 @@ impl TokenizedText {
     }
 }
 
-/// What a model reads: token ids and segment ids, and for each token where in the text it came from.
+/// The input of a model: token ids, segment ids, and for each token the place in the text that it came from.
 ///
 /// ```
 /// # use mobilebert::{Tokenizer, TokenizerFiles, Span};
@@ -160,7 +162,8 @@ impl Encoding {
         self.texts.iter().position(|text| text.contains(&position))
     }
 
-    /// Whether the token is one of those around the texts. A special token that the user wrote is not.
+    /// Returns true for a token that was put around the texts. A special token that the text itself spells
+    /// out does not count.
     pub fn is_special(&self, position: usize) -> bool {
         self.sequence(position).is_none()
     }
@@ -170,7 +173,8 @@ impl Encoding {
         (0..self.len()).map(|position| u8::from(self.is_special(position))).collect()
     }
 
-    /// The word of its text that the token is a part of, counted from 0; `None` for special tokens around the texts.
+    /// The word of its text that the token is a part of, counted from 0; `None` for special tokens around the
+    /// texts.
     pub fn word_id(&self, position: usize) -> Option<usize> {
         self.sequence(position).map(|_| self.words[position] as usize)
     }

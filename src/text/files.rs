@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
+use super::special::{AddedToken, Declared};
 use super::vocabulary::problem;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{self, json};
 
 /// Names of the files that a tokenizer may be made of.
 pub const TOKENIZER_FILES: [&str; 5] =
@@ -53,7 +57,7 @@ impl<'a> TokenizerFiles<'a> {
     /// Collects those of the files that `read` has: given a file name, it returns the content, or `None`.
     ///
     /// # Errors
-    /// What `read` returns.
+    /// Every error that `read` returns.
     pub fn collect(
         place: impl Into<String>,
         read: impl Fn(&str) -> Result<Option<Cow<'a, [u8]>>>,
@@ -82,12 +86,7 @@ impl<'a> TokenizerFiles<'a> {
     pub fn read(folder: impl AsRef<Path>) -> Result<TokenizerFiles<'static>> {
         let folder = folder.as_ref();
         TokenizerFiles::collect(folder.display().to_string(), |name| {
-            let path = folder.join(name);
-            match std::fs::read(&path) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(Error::io(path, e)),
-            }
+            Ok(files::read_small(&folder.join(name))?.map(Cow::Owned))
         })
     }
 
@@ -105,50 +104,66 @@ impl<'a> TokenizerFiles<'a> {
     }
 
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let config: ConfigFile = parse_optional(self.tokenizer_config.as_ref())?;
-        let map: Roles = parse_optional(self.special_tokens_map.as_ref())?;
-        let file = self.tokenizer_config.as_ref().map_or("tokenizer_config.json", |f| &f.name);
+        let object = |file: &Option<NamedBytes<'_>>| -> Result<Map<String, Value>> {
+            file.as_ref().map_or_else(|| Ok(Map::new()), parse)
+        };
+        let config: ConfigFile =
+            self.tokenizer_config.as_ref().map_or_else(|| Ok(ConfigFile::default()), parse)?;
+        let (fields, map) = (object(&self.tokenizer_config)?, object(&self.special_tokens_map)?);
+        let ids: BTreeMap<String, u32> =
+            self.added_tokens.as_ref().map_or_else(|| Ok(BTreeMap::new()), parse)?;
+        fn name<'f>(file: &'f Option<NamedBytes<'_>>) -> &'f str {
+            file.as_ref().map_or("", |file| file.name.as_str())
+        }
+        let (config_file, map_file) = (name(&self.tokenizer_config), name(&self.special_tokens_map));
         if config.tokenizer_class.as_deref() == Some("BertJapaneseTokenizer") {
             let expected = "expected BertTokenizer or another plain WordPiece tokenizer";
-            return Err(problem(file, format!("`tokenizer_class` is \"BertJapaneseTokenizer\"; {expected}")));
+            let problem_found = format!("`tokenizer_class` is \"BertJapaneseTokenizer\"; {expected}");
+            return Err(problem(config_file, problem_found));
         }
-        let role = |set: Option<Token>, fallback: Option<Token>, default: &str| {
-            set.or(fallback).map_or_else(|| AddedToken::special(default), Token::into_special)
-        };
-        let mut added = BTreeMap::new();
-        if let Some(file) = &self.added_tokens {
-            let ids: BTreeMap<String, u32> = parse(file)?;
-            added.extend(
-                ids.into_iter().map(|(content, id)| (id, AddedToken { content, ..AddedToken::default() })),
-            );
-        }
-        added.extend(config.added_tokens_decoder.unwrap_or_default());
+        let mut declared = Declared::join((config_file, &fields), (map_file, &map), ids)
+            .map_err(|(file, source)| ErrorKind::Json { file: file.to_owned(), source })?;
+        // The general class takes a tokenizer.json as it is; BERT's class rebuilds it from the settings
+        // beside it.
+        let general = ["PreTrainedTokenizerFast", "TokenizersBackend"];
+        declared.replaces_file &=
+            !config.tokenizer_class.is_some_and(|class| general.contains(&class.as_str()));
         Ok(Settings {
             do_lower_case: config.do_lower_case,
             strip_accents: config.strip_accents,
             tokenize_chinese_chars: config.tokenize_chinese_chars,
+            split_special_tokens: config.split_special_tokens.unwrap_or_default(),
             never_split: config.never_split.unwrap_or_default(),
-            // transformers writes 1e30 for "no limit".
-            model_max_length: config
-                .model_max_length
-                .filter(|&l| (1.0..1e9).contains(&l))
-                .map(|l| l as usize),
-            cls: role(config.roles.cls_token, map.cls_token, "[CLS]"),
-            sep: role(config.roles.sep_token, map.sep_token, "[SEP]"),
-            unk: role(config.roles.unk_token, map.unk_token, "[UNK]"),
-            mask: role(config.roles.mask_token, map.mask_token, "[MASK]"),
-            pad: role(config.roles.pad_token, map.pad_token, "[PAD]"),
-            added: added.into_iter().collect(),
+            model_max_length: model_max_length(config_file, fields.get("model_max_length"))?,
+            cls: declared.role("cls_token"),
+            sep: declared.role("sep_token"),
+            unk: declared.role("unk_token"),
+            mask: declared.role("mask_token"),
+            pad: declared.role("pad_token"),
+            declared,
         })
     }
 }
 
-/// What the JSON files next to the vocabulary say. `None` where they say nothing.
+/// A limit of tokens. Some tools write it as a string, and `transformers` writes 1e30 for "no limit".
+fn model_max_length(file: &str, value: Option<&Value>) -> Result<Option<usize>> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    let Some(number) = number else {
+        let found: String = value.to_string().chars().take(100).collect();
+        return Err(problem(file, format!("`model_max_length` is {found}; expected a number of tokens")));
+    };
+    Ok((1.0..1e9).contains(&number).then_some(number as usize))
+}
+
+/// The settings in the JSON files beside the vocabulary. `None` where they say nothing.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) do_lower_case: Option<bool>,
     pub(crate) strip_accents: Option<bool>,
     pub(crate) tokenize_chinese_chars: Option<bool>,
+    /// Whether special tokens in a text are split as other text is.
+    pub(crate) split_special_tokens: bool,
     pub(crate) never_split: Vec<String>,
     pub(crate) model_max_length: Option<usize>,
     pub(crate) cls: AddedToken,
@@ -156,43 +171,7 @@ pub(crate) struct Settings {
     pub(crate) unk: AddedToken,
     pub(crate) mask: AddedToken,
     pub(crate) pad: AddedToken,
-    /// Tokens with fixed ids, ascending.
-    pub(crate) added: Vec<(u32, AddedToken)>,
-}
-
-/// A token that is matched in the text before it is split into words.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub(crate) struct AddedToken {
-    pub(crate) content: String,
-    pub(crate) single_word: bool,
-    pub(crate) lstrip: bool,
-    pub(crate) rstrip: bool,
-    pub(crate) normalized: bool,
-    pub(crate) special: bool,
-}
-
-impl AddedToken {
-    fn special(content: &str) -> Self {
-        Self { content: content.to_owned(), special: true, ..Self::default() }
-    }
-}
-
-/// A special token in `tokenizer_config.json`: its string, or its string and how to match it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Token {
-    Text(String),
-    Full(AddedToken),
-}
-
-impl Token {
-    fn into_special(self) -> AddedToken {
-        match self {
-            Token::Text(content) => AddedToken::special(&content),
-            Token::Full(token) => AddedToken { special: true, ..token },
-        }
-    }
+    pub(crate) declared: Declared,
 }
 
 #[derive(Default, Deserialize)]
@@ -202,28 +181,10 @@ struct ConfigFile {
     do_lower_case: Option<bool>,
     strip_accents: Option<bool>,
     tokenize_chinese_chars: Option<bool>,
+    split_special_tokens: Option<bool>,
     never_split: Option<Vec<String>>,
-    model_max_length: Option<f64>,
-    added_tokens_decoder: Option<BTreeMap<u32, AddedToken>>,
-    #[serde(flatten)]
-    roles: Roles,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Roles {
-    cls_token: Option<Token>,
-    sep_token: Option<Token>,
-    unk_token: Option<Token>,
-    mask_token: Option<Token>,
-    pad_token: Option<Token>,
-}
-
-fn parse_optional<T: Default + for<'de> Deserialize<'de>>(file: Option<&NamedBytes<'_>>) -> Result<T> {
-    file.map_or_else(|| Ok(T::default()), parse)
-}
-
-pub(crate) fn parse<T: for<'de> Deserialize<'de>>(file: &NamedBytes<'_>) -> Result<T> {
-    serde_json::from_slice(&file.bytes)
-        .map_err(|source| ErrorKind::Json { file: file.name.clone(), source }.into())
+pub(crate) fn parse<T: DeserializeOwned>(file: &NamedBytes<'_>) -> Result<T> {
+    json::parse(&file.name, &file.bytes)
 }

@@ -1,10 +1,10 @@
 //! TEXT -> TOKENS.
 //!
-//! [`Tokenizer::tokenize`] splits a text into [`TokenizedText`]; [`Tokenizer::encode`] and [`Tokenizer::encode_pair`]
-//! put special tokens around one or two ([`Encoding`]); [`TokenizedText::windows`] and
-//! [`TokenizedText::windows_with_question`] cut long ones into [`Window`]s. A [`Batch`] collects sequences for the
-//! model. Every token knows the bytes of the original text that it came from ([`Span`]); [`OffsetUnit`] and [`TextIndex`]
-//! convert these to code points and UTF-16 units.
+//! [`Tokenizer::tokenize`] splits a text into [`TokenizedText`]; [`Tokenizer::encode`] and
+//! [`Tokenizer::encode_pair`] put special tokens around one or two ([`Encoding`]); [`TokenizedText::windows`]
+//! and [`TokenizedText::windows_with_question`] cut long ones into [`Window`]s. A [`Batch`] collects
+//! sequences for the model. Every token knows the bytes of the original text that it came from ([`Span`]);
+//! [`OffsetUnit`] and [`TextIndex`] convert these to code points and UTF-16 units.
 
 mod batch;
 mod breaks;
@@ -12,6 +12,7 @@ mod encoding;
 mod files;
 mod offsets;
 mod span;
+mod special;
 mod tokenizer;
 mod tokenizer_json;
 mod vocabulary;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::span::Count;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What offsets into a text count.
+/// The unit in which offsets into a text are counted.
 ///
-/// This crate counts bytes everywhere. Other languages count differently, and an offset in the wrong unit is right until
-/// the first letter outside ASCII.
+/// This crate counts bytes everywhere. Other languages count differently, and an offset in the wrong unit is
+/// right until the first letter outside ASCII.
 ///
 /// ```
 /// use mobilebert::OffsetUnit;
@@ -31,7 +31,8 @@ pub enum OffsetUnit {
     Byte,
     /// Code points, as Python counts. A letter and a combining mark behind it are two.
     Char,
-    /// UTF-16 units, as JavaScript, Java, Kotlin, C# and Swift's `NSString` count. A code point above U+FFFF is two.
+    /// UTF-16 units, as JavaScript, Java, Kotlin, C# and Swift's `NSString` count. A code point above U+FFFF
+    /// is two.
     Utf16,
 }
 
@@ -50,12 +51,13 @@ impl OffsetUnit {
 
     /// Replaces byte offsets of `text` by offsets in this unit.
     ///
-    /// The text is read once, up to the largest offset, however many there are. They may come in any order and repeat; if
-    /// they are not sorted, they are sorted first. A [`TextIndex`](super::TextIndex) suits better if offsets of one text
-    /// arrive one by one, or in the opposite direction.
+    /// The text is read once, up to the largest offset, however many there are. They may come in any order
+    /// and repeat; if they are not sorted, they are sorted first. A [`TextIndex`](super::TextIndex) suits
+    /// better if offsets of one text arrive one by one, or in the opposite direction.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] if an offset is behind the end of the text or inside a character; then none is changed.
+    /// [`ErrorKind::Input`] if an offset is behind the end of the text or inside a character; then none is
+    /// changed.
     pub fn convert<'o>(self, text: &str, offsets: impl IntoIterator<Item = &'o mut usize>) -> Result<()> {
         let mut offsets: Vec<&mut usize> = offsets.into_iter().collect();
         if let Some(wrong) = offsets.iter().find(|offset| !text.is_char_boundary(***offset)) {

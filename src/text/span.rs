@@ -1,4 +1,4 @@
-//! Where a token came from, and the same place in the units that other languages count in.
+//! The place in a text that a token came from, in bytes and in the units of other languages.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ impl Span {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether it holds no byte, as the span of a token that does not come from the text.
+    /// Returns true if the span holds no byte. Tokens that do not come from the text have such a span.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -66,8 +66,9 @@ impl std::ops::Index<Span> for str {
 /// Bytes between two checkpoints: small enough to scan, large enough that the table is 1/16 of the text.
 const STEP: usize = 256;
 
-/// Converts between byte offsets, code point offsets (Python, Rust `char`) and UTF-16 offsets (JavaScript, Java,
-/// Windows) of one text. Building it reads the text once; a lookup reads at most 256 bytes, whatever the text's length.
+/// Converts between byte offsets, code point offsets (Python, Rust `char`) and UTF-16 offsets (JavaScript,
+/// Java, Windows) of one text. Building it reads the text once; a lookup reads at most 256 bytes, whatever
+/// the text's length.
 ///
 /// ```
 /// use mobilebert::{Span, TextIndex};
@@ -84,8 +85,8 @@ const STEP: usize = 256;
 #[derive(Debug, Clone)]
 pub struct TextIndex<'a> {
     text: &'a str,
-    /// Code points and UTF-16 units before byte `STEP * i`, counting a character at its first byte. Empty if the
-    /// text is ASCII, where all offsets are equal.
+    /// Code points and UTF-16 units before byte `STEP * i`, counting a character at its first byte. Empty if
+    /// the text is ASCII, where all offsets are equal.
     checkpoints: Vec<Count>,
     total: Count,
 }
@@ -143,8 +144,8 @@ impl<'a> TextIndex<'a> {
         Some(Span::new(self.chars(span.start)?, self.chars(span.end)?))
     }
 
-    /// The byte where code point `offset` begins (the text's length for the number of its code points); `None` behind
-    /// that.
+    /// The byte where code point `offset` begins (the text's length for the number of its code points);
+    /// `None` behind that.
     pub fn byte_of_char(&self, offset: usize) -> Option<usize> {
         self.byte(offset, |c| c.chars)
     }
@@ -174,8 +175,8 @@ impl<'a> TextIndex<'a> {
         if self.checkpoints.is_empty() {
             return Some(offset);
         }
-        // The last block that starts at or before the offset. Its first bytes may continue a character that was
-        // counted in the block before.
+        // The last block that starts at or before the offset. Its first bytes may continue a character that
+        // was counted in the block before.
         let block = self.checkpoints.partition_point(|c| unit(c) <= offset) - 1;
         let mut count = self.checkpoints[block];
         let start = block * STEP;

@@ -12,8 +12,9 @@ use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 use super::breaks::Breaks;
 use super::encoding::{Encoding, TokenizedText};
-use super::files::{AddedToken, NamedBytes, Settings, TokenizerFiles};
+use super::files::{NamedBytes, Settings, TokenizerFiles};
 use super::span::Span;
+use super::special::AddedToken;
 use super::tokenizer_json;
 use super::vocabulary::{SpecialIds, Vocabulary, parse_lines, problem};
 use crate::error::{ErrorKind, Result};
@@ -43,13 +44,14 @@ pub struct Tokenizer {
     never_split: HashSet<String>,
     breaks: Breaks,
     model_max_length: Option<usize>,
+    warnings: Vec<String>,
 }
 
 impl Tokenizer {
     /// Loads the tokenizer of a model folder; see [`TokenizerFiles::read`] and [`Tokenizer::from_files`].
     ///
     /// # Errors
-    /// As those two.
+    /// The errors of these two.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         Self::from_files(&TokenizerFiles::read(folder)?)
     }
@@ -57,22 +59,24 @@ impl Tokenizer {
     /// Makes a tokenizer from the content of its files.
     ///
     /// `tokenizer.json` is preferred to `vocab.txt`; its truncation and padding are ignored, and what
-    /// `tokenizer_config.json` says about case, accents and CJK characters overrides it, as in `transformers`. Without
-    /// any of these settings text is lower-cased, accents are stripped and CJK characters are words.
+    /// `tokenizer_config.json` says about case, accents and CJK characters overrides it, as in
+    /// `transformers`. Without any of these settings text is lower-cased, accents are stripped and CJK
+    /// characters are words.
     ///
-    /// Words of `never_split` that stand between white space are looked up whole and as they are written. (The fast
-    /// tokenizers of `transformers` ignore that setting; its older Python tokenizers define it.)
+    /// Words of `never_split` that stand between white space are looked up whole and as they are written.
+    /// (The fast tokenizers of `transformers` ignore that setting; its older Python tokenizers define it.)
     ///
     /// # Errors
     /// [`ErrorKind::MissingFile`] without a vocabulary, [`ErrorKind::Json`] for a broken JSON file, and
-    /// [`ErrorKind::Tokenizer`] for a vocabulary that is not UTF-8, empty, has an entry twice or lacks `[CLS]`,
-    /// `[SEP]` or `[UNK]` (under the names that `tokenizer_config.json` gives them), or for a `tokenizer.json` that is
+    /// [`ErrorKind::Tokenizer`] for a vocabulary that is not UTF-8, is empty or lacks `[CLS]`, `[SEP]` or
+    /// `[UNK]` (under the names that `tokenizer_config.json` gives them), or for a `tokenizer.json` that is
     /// not a WordPiece tokenizer with BERT's sequence format.
     pub fn from_files(files: &TokenizerFiles<'_>) -> Result<Self> {
         let settings = files.settings()?;
+        let mut warnings = Vec::new();
         let (file, (mut inner, layout)) = match (&files.tokenizer_json, &files.vocab) {
             (Some(file), _) => (file, from_json(file, &settings)?),
-            (None, Some(file)) => (file, (from_vocab(file, &settings)?, None)),
+            (None, Some(file)) => (file, (from_vocab(file, &settings, &mut warnings)?, None)),
             (None, None) => {
                 return Err(ErrorKind::MissingFile {
                     folder: files.place.clone().into(),
@@ -82,12 +86,12 @@ impl Tokenizer {
                 .into());
             }
         };
+        add_tokens_with_ids(&file.name, &mut inner, &settings)?;
+        let required = rows(inner.get_vocab(true).values().copied());
+        special_ids(&file.name, &inner, &settings)?;
+        add_special_tokens(&file.name, &mut inner, &settings)?;
         let special = special_ids(&file.name, &inner, &settings)?;
-        let mut roles = vec![&settings.unk, &settings.sep, &settings.pad, &settings.cls, &settings.mask];
-        roles.retain(|token| inner.token_to_id(&token.content).is_some());
-        inner
-            .add_special_tokens(roles.into_iter().map(crate_token))
-            .map_err(|e| problem(&file.name, e.to_string()))?;
+        inner.set_encode_special_tokens(settings.split_special_tokens);
         if let Some(layout) = layout {
             tokenizer_json::check_layout(&file.name, &layout, &special)?;
         }
@@ -100,8 +104,8 @@ impl Tokenizer {
                 return Err(problem(&file.name, format!("gives id {id} to both {other:?} and {token:?}")));
             }
         }
-        let size = tokens.keys().max().map_or(0, |&id| id as usize + 1);
-        let vocabulary = Vocabulary { file: file.name.clone(), tokens, special, size };
+        let size = rows(tokens.keys().copied());
+        let vocabulary = Vocabulary { file: file.name.clone(), tokens, special, size, required };
         Ok(Self {
             breaks: breaks(&inner),
             inner,
@@ -109,11 +113,20 @@ impl Tokenizer {
             ids,
             never_split: settings.never_split.into_iter().collect(),
             model_max_length: settings.model_max_length,
+            warnings,
         })
     }
 
-    /// Whether special tokens that a text spells out become these tokens (the default, as in `transformers`) or are
-    /// split like any other text. Say `false` for texts from strangers, who could otherwise write `[SEP]`.
+    /// Oddities of the files that do not keep the tokenizer from working but may be mistakes, such as a line
+    /// that `vocab.txt` has twice: each a sentence that names its file.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Sets whether special tokens that a text spells out become these tokens or are split like any other
+    /// text. The default is `true`, as in `transformers`, unless `split_special_tokens` in
+    /// `tokenizer_config.json` says otherwise. Pass `false` for texts from strangers, who could otherwise
+    /// write `[SEP]`.
     #[must_use]
     pub fn special_tokens_in_text(mut self, matched: bool) -> Self {
         self.inner.set_encode_special_tokens(!matched);
@@ -132,16 +145,17 @@ impl Tokenizer {
     /// `[CLS] first [SEP] second [SEP]`, segment 0 up to the first `[SEP]` and 1 behind it. Nothing is cut.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// The errors of [`Tokenizer::encode`].
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<Encoding> {
         let (first, second) = (self.tokenize(first)?, self.tokenize(second)?);
         Ok(Encoding::build((&first, 0..first.len()), Some((&second, 0..second.len()))))
     }
 
-    /// The tokens of a text alone, for [windows](TokenizedText::windows) and other uses of one text many times.
+    /// The tokens of a text alone, for [windows](TokenizedText::windows) and other uses of one text many
+    /// times.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// The errors of [`Tokenizer::encode`].
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
         let vocabulary = self.vocabulary.clone();
         let mut tokens = TokenizedText { vocabulary, ids: Vec::new(), spans: Vec::new(), words: Vec::new() };
@@ -185,13 +199,15 @@ impl Tokenizer {
         self.vocabulary.size
     }
 
-    /// Checks that the model has an embedding for every token. A table with more rows is fine: many are padded.
+    /// Checks that the model has an embedding for every token of the vocabulary. A table with more rows is
+    /// fine: many are padded. Special tokens that the files declare without an id do not count: a text
+    /// without them needs no rows for them, and a batch with them is refused by the engine.
     ///
     /// # Errors
     /// [`ErrorKind::Tokenizer`] if the vocabulary is larger than the table of `rows` rows.
     pub fn check_vocab_size(&self, rows: usize) -> Result<()> {
-        if self.vocab_size() > rows {
-            let size = self.vocab_size();
+        if self.vocabulary.required > rows {
+            let size = self.vocabulary.required;
             let advice = "is this the vocabulary that the model was trained with?";
             return Err(problem(
                 &self.vocabulary.file,
@@ -218,12 +234,14 @@ impl Tokenizer {
         self.vocabulary.special
     }
 
-    /// `model_max_length` of `tokenizer_config.json`: the longest sequence, in tokens, that the model was meant for.
+    /// `model_max_length` of `tokenizer_config.json`: the longest sequence, in tokens, that the model was
+    /// meant for.
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
     }
 
-    /// The longest sequence, in tokens, for a model with so many positions: [`Self::model_max_length`] if that is less.
+    /// The longest sequence, in tokens, for a model with so many positions: [`Self::model_max_length`] if
+    /// that is less.
     pub fn sequence_limit(&self, positions: usize) -> usize {
         self.model_max_length.map_or(positions, |limit| limit.min(positions))
     }
@@ -255,11 +273,20 @@ fn own_token(token: tokenizers::AddedToken) -> AddedToken {
     AddedToken { content, single_word, lstrip, rstrip, normalized, special }
 }
 
-fn from_vocab(file: &NamedBytes<'_>, settings: &Settings) -> Result<tokenizers::Tokenizer> {
+/// The rows of an embedding table that has one for each of these ids.
+fn rows(ids: impl Iterator<Item = u32>) -> usize {
+    ids.max().map_or(0, |id| id as usize + 1)
+}
+
+fn from_vocab(
+    file: &NamedBytes<'_>,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<tokenizers::Tokenizer> {
     let failed = |e: tokenizers::Error| problem(&file.name, e.to_string());
     // The builder takes a map type that only the crate can name.
     let mut ids = WordPiece::read_bytes(&[]).map_err(failed)?;
-    ids.extend(parse_lines(&file.name, &file.bytes)?);
+    ids.extend(parse_lines(&file.name, &file.bytes, warnings)?);
     let model =
         WordPiece::builder().vocab(ids).unk_token(settings.unk.content.clone()).build().map_err(failed)?;
     let mut inner = tokenizers::Tokenizer::new(model);
@@ -270,23 +297,61 @@ fn from_vocab(file: &NamedBytes<'_>, settings: &Settings) -> Result<tokenizers::
         settings.do_lower_case.unwrap_or(true),
     );
     inner.with_normalizer(Some(normalizer)).map_err(failed)?.with_pre_tokenizer(Some(BertPreTokenizer));
-    for (id, token) in &settings.added {
-        inner.add_tokens([crate_token(token)]).map_err(failed)?;
+    Ok(inner)
+}
+
+/// Adds the tokens whose ids the files give, and checks that they get these.
+fn add_tokens_with_ids(file: &str, inner: &mut tokenizers::Tokenizer, settings: &Settings) -> Result<()> {
+    let in_file = inner.get_added_tokens_decoder();
+    let added = settings.declared.added.iter();
+    // Without ids in tokenizer_config.json, those of a tokenizer.json go before those of added_tokens.json.
+    let added: Vec<_> =
+        added.filter(|(id, _)| settings.declared.replaces_file || !in_file.contains_key(id)).collect();
+    inner
+        .add_tokens(added.iter().map(|(_, token)| crate_token(token)))
+        .map_err(|e| problem(file, e.to_string()))?;
+    for (id, token) in added {
         let found = inner.token_to_id(&token.content);
         if found != Some(*id) {
             let content = &token.content;
             let found = found.map_or("none".to_owned(), |id| id.to_string());
-            return Err(problem(
-                &file.name,
-                format!("gives token {content:?} id {found}; the added tokens say {id}"),
-            ));
+            let text = format!("gives token {content:?} id {found}; the added tokens say {id}");
+            return Err(problem(file, text));
         }
     }
-    Ok(inner)
+    Ok(())
+}
+
+/// Makes special the tokens that have a role or are listed without an id. Those that the vocabulary lacks get
+/// the ids behind it, in this order.
+fn add_special_tokens(file: &str, inner: &mut tokenizers::Tokenizer, settings: &Settings) -> Result<()> {
+    let known: HashSet<String> =
+        inner.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
+    let declared = &settings.declared;
+    let named = declared.named.iter().map(|(_, token)| token);
+    let mut tokens: Vec<&AddedToken> = Vec::new();
+    for token in named.chain(&declared.extra) {
+        if !known.contains(&token.content) && !tokens.iter().any(|other| other.content == token.content) {
+            tokens.push(token);
+        }
+    }
+    // A padding or mask token that the vocabulary lacks would have no embedding. It takes its id only where
+    // the ids of tokens behind it count on from there.
+    let is_role =
+        |token: &AddedToken| [&settings.pad, &settings.mask].iter().any(|role| role.content == token.content);
+    let is_new = |token: &AddedToken| inner.token_to_id(&token.content).is_none();
+    let last = tokens.iter().rposition(|token| is_new(token) && !is_role(token));
+    let mut position = 0;
+    tokens.retain(|token| {
+        position += 1;
+        !is_role(token) || !is_new(token) || last.is_some_and(|last| position <= last)
+    });
+    let tokens: Vec<_> = tokens.into_iter().map(crate_token).collect();
+    inner.add_tokens(tokens).map(drop).map_err(|e| problem(file, e.to_string()))
 }
 
 fn from_json(file: &NamedBytes<'_>, settings: &Settings) -> Result<(tokenizers::Tokenizer, Option<Value>)> {
-    let (json, layout) = tokenizer_json::read(file)?;
+    let (json, layout) = tokenizer_json::read(file, settings.declared.replaces_file)?;
     let mut inner: tokenizers::Tokenizer =
         serde_json::from_value(json).map_err(|source| ErrorKind::Json { file: file.name.clone(), source })?;
     if let Some(NormalizerWrapper::BertNormalizer(normalizer)) = inner.get_normalizer() {

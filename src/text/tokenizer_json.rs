@@ -7,16 +7,30 @@ use super::vocabulary::{SpecialIds, problem};
 use crate::error::Result;
 
 /// Parts of a `tokenizer.json` that follow from the text alone and that no file can make fail.
-const NORMALIZERS: [&str; 9] =
-    ["BertNormalizer", "Sequence", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Strip"];
+const NORMALIZERS: [&str; 10] = [
+    "BertNormalizer",
+    "Sequence",
+    "Lowercase",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "StripAccents",
+    "Strip",
+    "Replace",
+];
 const PRE_TOKENIZERS: [&str; 6] =
     ["BertPreTokenizer", "Sequence", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"];
+/// Longer words cannot be in a vocabulary, and the time that a word takes grows with the square of its
+/// length.
+const MAX_WORD: u64 = 1000;
 /// Larger ids cannot belong to an embedding table, and the crate counts on from the largest.
 const MAX_ID: u64 = i32::MAX as u64;
 
-/// Reads a `tokenizer.json` and refuses what is not a WordPiece tokenizer of known parts. Its truncation, padding and
-/// decoder are dropped; its `post_processor` is returned apart, for [`check_layout`].
-pub(crate) fn read(file: &NamedBytes<'_>) -> Result<(Value, Option<Value>)> {
+/// Reads a `tokenizer.json` and refuses what is not a WordPiece tokenizer of known parts. Its truncation,
+/// padding and decoder are dropped, and its added tokens if the settings beside it replace them. Its
+/// `post_processor` is returned apart, for [`check_layout`].
+pub(crate) fn read(file: &NamedBytes<'_>, drop_added: bool) -> Result<(Value, Option<Value>)> {
     let mut json: Value = parse(file)?;
     let Some(object) = json.as_object_mut() else {
         return Err(problem(&file.name, "is not a JSON object; expected a file that `tokenizers` wrote"));
@@ -25,6 +39,9 @@ pub(crate) fn read(file: &NamedBytes<'_>) -> Result<(Value, Option<Value>)> {
     object.remove("truncation");
     object.remove("padding");
     object.remove("decoder");
+    if drop_added {
+        object.remove("added_tokens");
+    }
     let layout = object.remove("post_processor").filter(|layout| !layout.is_null());
     let Some(model) = object.get_mut("model").and_then(Value::as_object_mut) else {
         return Err(problem(&file.name, "has no `model`; expected a WordPiece tokenizer"));
@@ -39,6 +56,15 @@ pub(crate) fn read(file: &NamedBytes<'_>) -> Result<(Value, Option<Value>)> {
             let found = found.unwrap_or("of no type");
             return Err(problem(&file.name, format!("`model` is {found}; expected WordPiece")));
         }
+    }
+    let longest = model.get("max_input_chars_per_word").filter(|longest| !longest.is_null());
+    if let Some(longest) = longest.filter(|longest| longest.as_u64().is_none_or(|longest| longest > MAX_WORD))
+    {
+        let expected = format!("expected 0 to {MAX_WORD} (BERT has 100): the time grows with its square");
+        return Err(problem(
+            &file.name,
+            format!("`model.max_input_chars_per_word` is {longest}; {expected}"),
+        ));
     }
     let Some(vocab) = model.get("vocab").and_then(Value::as_object).filter(|vocab| !vocab.is_empty()) else {
         return Err(problem(&file.name, "`model.vocab` is empty; expected tokens and their ids"));
@@ -69,12 +95,30 @@ fn check_types(
             format!("`{name}` is {found}; expected one of {}", known.join(", ")),
         ));
     }
+    if found == "Replace" {
+        check_replacement(file, part)?;
+    }
     let parts = part.get(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     parts.iter().try_for_each(|part| check_types(file, Some(part), name, list, known))
 }
 
-/// [`Encoding`](super::Encoding) lays sequences out itself, so that windows can share a text. A `post_processor` that
-/// asks for another layout is refused.
+/// The normaliser `Replace` may exchange one fixed string for another. A regular expression could take any
+/// time, and a long replacement any memory.
+fn check_replacement(file: &NamedBytes<'_>, part: &Value) -> Result<()> {
+    const LONGEST: usize = 64;
+    let short = |text: &str| text.len() <= LONGEST;
+    let pattern = part["pattern"]["String"].as_str().is_some_and(|text| short(text) && !text.is_empty());
+    if pattern && part["content"].as_str().is_some_and(short) {
+        return Ok(());
+    }
+    let found: String =
+        format!("pattern {} and content {}", part["pattern"], part["content"]).chars().take(200).collect();
+    let expected = format!("expected a `String` of 1 to {LONGEST} bytes and content of at most {LONGEST}");
+    Err(problem(&file.name, format!("the normalizer Replace has {found}; {expected}")))
+}
+
+/// [`Encoding`](super::Encoding) lays sequences out itself, so that windows can share a text. A
+/// `post_processor` that asks for another layout is refused.
 pub(crate) fn check_layout(file: &str, processor: &Value, special: &SpecialIds) -> Result<()> {
     let (cls, sep) = (special.cls, special.sep);
     let berts = match processor["type"].as_str() {

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What every tokenizer and its encodings share: token strings, ids and the five tokens with a role.
+/// The data that a tokenizer shares with its encodings: token strings, ids and the five tokens with a role.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
     pub(crate) file: String,
     pub(crate) tokens: HashMap<u32, Box<str>>,
     pub(crate) special: SpecialIds,
+    /// Rows of an embedding table for every token.
     pub(crate) size: usize,
+    /// The same without special tokens that got their ids from their order alone.
+    pub(crate) required: usize,
 }
 
 /// Ids of the tokens with a role.
@@ -39,9 +42,15 @@ pub(crate) fn problem(file: &str, problem: impl Into<String>) -> Error {
     ErrorKind::Tokenizer { file: file.to_owned(), problem: problem.into() }.into()
 }
 
-/// Reads `vocab.txt`: one token a line, its id is the line's index. Line ends as in Python's text files: `\n`, `\r\n`
-/// and `\r`. Blank lines at the end are no tokens.
-pub(crate) fn parse_lines(file: &str, bytes: &[u8]) -> Result<HashMap<String, u32>> {
+/// Reads `vocab.txt`: one token a line, its id is the line's index. Line ends as in Python's text files:
+/// `\n`, `\r\n` and `\r`. Blank lines at the end are no tokens.
+///
+/// A token that stands on several lines has the id of the last one, as in `transformers`; `warnings` says so.
+pub(crate) fn parse_lines(
+    file: &str,
+    bytes: &[u8],
+    warnings: &mut Vec<String>,
+) -> Result<HashMap<String, u32>> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let line = bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
         problem(
@@ -53,17 +62,23 @@ pub(crate) fn parse_lines(file: &str, bytes: &[u8]) -> Result<HashMap<String, u3
     if text.is_empty() {
         return Err(problem(file, "is empty; expected one token a line"));
     }
-    let mut ids = HashMap::new();
+    let (mut ids, mut repeated) = (HashMap::new(), Vec::new());
     let lines = text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'));
     for (id, token) in lines.enumerate() {
         let id = u32::try_from(id).map_err(|_| problem(file, "has more than 4294967295 lines"))?;
         if let Some(first) = ids.insert(token.to_owned(), id) {
-            let (first, second) = (first + 1, id + 1);
-            return Err(problem(
-                file,
-                format!("lines {first} and {second} both hold {token:?}; tokens must differ"),
-            ));
+            repeated.push((token, first + 1, id + 1));
         }
+    }
+    if let Some((token, first, second)) = repeated.first() {
+        let token: String = token.chars().take(100).collect();
+        let more = match repeated.len() - 1 {
+            0 => String::new(),
+            n => format!(" (and {n} more such lines)"),
+        };
+        warnings.push(format!(
+            "{file}: lines {first} and {second} both hold {token:?}; the last one counts{more}"
+        ));
     }
     Ok(ids)
 }
@@ -74,7 +89,7 @@ mod tests {
 
     #[test]
     fn line_ends_are_pythons() {
-        let ids = parse_lines("v", b"a\r\nb\rc\n d \n\ne\n\n\n").unwrap();
+        let ids = parse_lines("v", b"a\r\nb\rc\n d \n\ne\n\n\n", &mut Vec::new()).unwrap();
         for (id, token) in ["a", "b", "c", " d ", "", "e"].into_iter().enumerate() {
             assert_eq!(ids.get(token), Some(&(id as u32)), "{token:?}");
         }
@@ -83,10 +98,21 @@ mod tests {
 
     #[test]
     fn defects_name_their_line() {
-        let message = |bytes: &[u8]| parse_lines("vocab.txt", bytes).unwrap_err().to_string();
+        let message =
+            |bytes: &[u8]| parse_lines("vocab.txt", bytes, &mut Vec::new()).unwrap_err().to_string();
         assert_eq!(message(b""), "vocab.txt: is empty; expected one token a line");
         assert_eq!(message(b"\n\n"), "vocab.txt: is empty; expected one token a line");
-        assert_eq!(message(b"a\nb\na\n"), "vocab.txt: lines 1 and 3 both hold \"a\"; tokens must differ");
         assert!(message(b"a\n\xff\n").starts_with("vocab.txt: line 2 is not valid UTF-8 (byte 2)"));
+    }
+
+    #[test]
+    fn the_last_of_several_lines_counts() {
+        let mut warnings = Vec::new();
+        let ids = parse_lines("v", b"a\nb\na\n\nc\n\na\n", &mut warnings).unwrap();
+        assert_eq!((ids["a"], ids["b"], ids[""], ids["c"]), (6, 1, 5, 4));
+        assert_eq!(
+            warnings,
+            ["v: lines 1 and 3 both hold \"a\"; the last one counts (and 2 more such lines)"]
+        );
     }
 }

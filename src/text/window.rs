@@ -6,13 +6,13 @@ use super::encoding::{Encoding, TokenizedText};
 use super::span::Span;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long windows are and how far they overlap.
+/// The length of windows and their overlap.
 ///
-/// `doc_stride` has the meaning that it has in `transformers`: the number of tokens that a window **shares** with the
-/// one before it, so a window begins `room - doc_stride` tokens behind its predecessor, where `room` is what the
-/// question and the special tokens leave of `max_seq_len`. In the original `run_squad.py` the option of the same name
-/// is the **distance** between two windows' beginnings; with that meaning a value above `room` skips tokens without a
-/// word. Take `room - value` to carry a value over.
+/// `doc_stride` has the meaning that it has in `transformers`: the number of tokens that a window **shares**
+/// with the one before it, so a window begins `room - doc_stride` tokens behind its predecessor, where `room`
+/// is what the question and the special tokens leave of `max_seq_len`. In the original `run_squad.py` the
+/// option of the same name is the **distance** between two windows' beginnings; with that meaning a value
+/// above `room` skips tokens without a word. Take `room - value` to carry a value over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowOptions {
@@ -25,7 +25,8 @@ pub struct WindowOptions {
 }
 
 impl WindowOptions {
-    /// Windows of at most `max_seq_len` tokens that share `min(max_seq_len / 2, 128)`, with questions of up to 64.
+    /// Windows of at most `max_seq_len` tokens that share `min(max_seq_len / 2, 128)`, with questions of up
+    /// to 64.
     pub fn new(max_seq_len: usize) -> Self {
         Self { max_seq_len, doc_stride: (max_seq_len / 2).min(128), max_question_len: 64 }
     }
@@ -44,7 +45,8 @@ impl WindowOptions {
         self
     }
 
-    /// Checks what can be known before a text is: that windows with `reserved` other tokens have room and advance.
+    /// Checks what can be known before a text is: that windows with `reserved` other tokens have room and
+    /// advance.
     pub(crate) fn check(&self, reserved: usize) -> Result<()> {
         let room = self.room(reserved)?;
         if self.doc_stride < room { Ok(()) } else { Err(self.stride_error(room)) }
@@ -98,7 +100,7 @@ impl Window {
         self.tokens.clone()
     }
 
-    /// Where these tokens are in the sequence.
+    /// The positions of these tokens in the sequence.
     pub fn positions(&self) -> Range<usize> {
         self.encoding.positions(self.sequence)
     }
@@ -176,9 +178,9 @@ impl TokenizedText {
         Encoding::build((self, 0..self.len()), Some((second, 0..second.len())))
     }
 
-    /// [`TokenizedText::encode`], or with a second text [`TokenizedText::encode_pair`], cut at the end to at most
-    /// `max_seq_len` tokens, and whether something was cut. Of two texts the longer one is cut first, as with
-    /// `truncation=True` in `transformers`.
+    /// [`TokenizedText::encode`], or with a second text [`TokenizedText::encode_pair`], cut at the end to at
+    /// most `max_seq_len` tokens, and whether something was cut. Of two texts the longer one is cut first, as
+    /// with `truncation=True` in `transformers`.
     ///
     /// # Errors
     /// [`ErrorKind::Option`] if `max_seq_len` leaves no room beside the special tokens.
@@ -199,12 +201,12 @@ impl TokenizedText {
         Ok((encoding, (a, b) != (self.len(), second.len())))
     }
 
-    /// Windows `[CLS] part [SEP]` over the whole text, one at least: the same as `transformers`' fast tokenizer makes
-    /// with `truncation=True, stride=doc_stride, return_overflowing_tokens=True`.
+    /// Windows `[CLS] part [SEP]` over the whole text, one at least: the same as `transformers`' fast
+    /// tokenizer makes with `truncation=True, stride=doc_stride, return_overflowing_tokens=True`.
     ///
     /// # Errors
-    /// [`ErrorKind::Option`] if `max_seq_len` leaves no room for text, or if more than one window is needed and
-    /// `doc_stride` is not below that room, so that the next window would not advance.
+    /// [`ErrorKind::Option`] if `max_seq_len` leaves no room for text, or if more than one window is needed
+    /// and `doc_stride` is not below that room, so that the next window would not advance.
     pub fn windows(&self, options: &WindowOptions) -> Result<Windows<'_>> {
         let room = options.room(Encoding::SPECIAL_SINGLE)?;
         if self.len() > room && options.doc_stride >= room {
@@ -213,9 +215,9 @@ impl TokenizedText {
         Ok(self.cut(None, room, options.doc_stride))
     }
 
-    /// Windows `[CLS] question [SEP] part [SEP]` over this text, one at least, each with the whole question: the same
-    /// as `transformers`' fast tokenizer makes with `truncation="only_second", stride=doc_stride,
-    /// return_overflowing_tokens=True`.
+    /// Windows `[CLS] question [SEP] part [SEP]` over this text, one at least, each with the whole question:
+    /// the same as `transformers`' fast tokenizer makes with
+    /// `truncation="only_second", stride=doc_stride, return_overflowing_tokens=True`.
     ///
     /// ```
     /// # use mobilebert::{Tokenizer, TokenizerFiles};
@@ -235,9 +237,9 @@ impl TokenizedText {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::TooLong`] if the question has more than `max_question_len` tokens, or leaves no room for text, or
-    /// not more than `doc_stride` where more than one window is needed; [`ErrorKind::Option`] if `max_seq_len` or
-    /// `doc_stride` is impossible for any question.
+    /// [`ErrorKind::TooLong`] if the question has more than `max_question_len` tokens, or leaves no room for
+    /// text, or not more than `doc_stride` where more than one window is needed; [`ErrorKind::Option`] if
+    /// `max_seq_len` or `doc_stride` is impossible for any question.
     pub fn windows_with_question<'a>(
         &'a self,
         question: &'a TokenizedText,

@@ -1,4 +1,5 @@
-//! BERT (Devlin et al. 2018, arXiv 1810.04805); also MiniLM, TinyBERT and all that say `"model_type": "bert"`.
+//! BERT (Devlin et al. 2018, arXiv 1810.04805); also MiniLM, TinyBERT and all that say
+//! `"model_type": "bert"`.
 
 use super::{Defaults, Eps, Family, POOLER, Projection, TRANSFORM, read_nothing, write_nothing};
 use crate::config::Head;
@@ -16,6 +17,8 @@ pub(super) static FAMILY: Family = Family {
         ("ForMaskedLM", Head::MaskedLm),
         ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
+        // Its head tells whether one text follows another. The encoder alone is of use here.
+        ("ForNextSentencePrediction", Head::None),
     ],
     fields: &[],
     defaults: Defaults {

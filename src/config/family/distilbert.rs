@@ -1,4 +1,5 @@
-//! DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT's layers under other names, without token types and pooler.
+//! DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT's layers under other names, without token types and
+//! pooler.
 
 use super::{Defaults, Eps, Family, Pooled, Projection, TRANSFORM, read_nothing, write_nothing};
 use crate::config::Head;
@@ -68,6 +69,6 @@ pub(super) static FAMILY: Family = Family {
     masked_lm: TRANSFORM,
 };
 
-/// What stands instead of a pooler; it belongs to the head and not to the encoder.
+/// The linear that replaces BERT's pooler. It belongs to the head and not to the encoder.
 const PRE_CLASSIFIER: Pooled =
     Pooled { dense: "pre_classifier", activation: Activation::Relu, out: "classifier" };

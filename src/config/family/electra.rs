@@ -1,5 +1,5 @@
-//! ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT's layers on embeddings that may be narrower, with heads of its
-//! own. A discriminator's model (`ElectraForPreTraining`) is read as the encoder alone.
+//! ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT's layers on embeddings that may be narrower, with
+//! heads of its own. A discriminator's model (`ElectraForPreTraining`) is read as the encoder alone.
 
 use serde_json::Value;
 
@@ -65,7 +65,8 @@ pub(super) static FAMILY: Family = Family {
 fn read(fields: &Fields<'_>, config: &mut ModelConfig) -> Result<()> {
     config.embedding_size = fields.size("embedding_size", 128)?;
     if config.head == Head::MultipleChoice {
-        // The options of XLNet's summary. Only the ones that ELECTRA's configuration has by default are known in models.
+        // The options of XLNet's summary. Only the ones that ELECTRA's configuration has by default are known
+        // in models.
         for (field, expected) in [("summary_type", "first"), ("summary_activation", "gelu")] {
             let value = fields.map.get(field);
             if value.is_some_and(|value| value != expected) {

@@ -1,5 +1,5 @@
-//! MobileBERT (Sun et al. 2020, arXiv 2004.02984): BERT with bottlenecks around every layer, stacked feed-forward
-//! networks, a trigram of narrow word embeddings, and norms without statistics.
+//! MobileBERT (Sun et al. 2020, arXiv 2004.02984): BERT with bottlenecks around every layer, stacked
+//! feed-forward networks, a trigram of narrow word embeddings, and norms without statistics.
 
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub(super) static FAMILY: Family = Family {
         ("ForMaskedLM", Head::MaskedLm),
         ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
+        // Its head tells whether one text follows another. The encoder alone is of use here.
+        ("ForNextSentencePrediction", Head::None),
     ],
     fields: &[],
     defaults: Defaults {
@@ -42,11 +44,13 @@ pub(super) static FAMILY: Family = Family {
     masked_lm: TRANSFORM,
 };
 
-/// The original passes no epsilon on for the norms of the embeddings and of `output.LayerNorm`, so PyTorch's holds.
+/// The original passes no epsilon on for the norms of the embeddings and of `output.LayerNorm`, so PyTorch's
+/// holds.
 const TORCH_EPS: Eps = Eps::Fixed(1e-5);
 
-/// What BERT has, and modules that the original creates for options that never read them: the transformation of words
-/// that have the right width already, and the shared bottleneck of queries and keys that share none.
+/// BERT's unread modules, and modules that the original creates for options that never read them: the
+/// transformation of words that have the right width already, and the shared bottleneck of queries and keys
+/// that share none.
 const UNREAD: [&str; 14] = [
     "classifier",
     "qa_outputs",
@@ -68,21 +72,21 @@ const UNREAD: [&str; 14] = [
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MobileBertConfig {
-    /// Whether a token's embedding is joined with its neighbours'.
+    /// True if a token's embedding is joined with those of its neighbours.
     pub trigram_input: bool,
-    /// Whether layers work at `intra_bottleneck_size` between linear bottlenecks.
+    /// True if layers work at `intra_bottleneck_size` between linear bottlenecks.
     pub use_bottleneck: bool,
     /// Width inside a layer with bottlenecks.
     pub intra_bottleneck_size: usize,
-    /// Whether query, key and value all read the input bottleneck.
+    /// True if query, key and value all read the input bottleneck.
     pub use_bottleneck_attention: bool,
-    /// Whether query and key share a bottleneck of their own.
+    /// True if query and key share a bottleneck of their own.
     pub key_query_shared_bottleneck: bool,
     /// Stacked feed-forward networks per layer.
     pub num_feedforward_networks: usize,
-    /// Which norm follows linears and residuals.
+    /// The norm that follows linears and residuals.
     pub normalization_type: NormalizationType,
-    /// Whether the pooler has a linear and a tanh, or is the first token's state as it is.
+    /// True if the pooler has a linear and a tanh. Otherwise it is the first token's state, unchanged.
     pub classifier_activation: bool,
 }
 

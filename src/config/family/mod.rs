@@ -1,8 +1,8 @@
 //! The families of models: one file and one row of [`FAMILIES`] each.
 //!
-//! A family is data. It says how the fields of `config.json` are called and what they default to, how tensors are called
-//! in checkpoints, and where its encoder and its heads differ from BERT's. The graph's own names are BERT's for every
-//! family, so the rest of the crate asks a [`Family`] and never compares a `model_type`.
+//! A family is data. It says how the fields of `config.json` are called and what they default to, how tensors
+//! are called in checkpoints, and where its encoder and its heads differ from BERT's. The graph's own names
+//! are BERT's for every family, so the rest of the crate asks a [`Family`] and never compares a `model_type`.
 
 mod bert;
 mod distilbert;
@@ -23,7 +23,7 @@ pub use mobilebert::{MobileBertConfig, NormalizationType};
 /// Every family, in the order in which errors list them.
 static FAMILIES: [&Family; 4] = [&bert::FAMILY, &mobilebert::FAMILY, &distilbert::FAMILY, &electra::FAMILY];
 
-/// What the models of one `model_type` have in common: names, defaults and conventions.
+/// The names, defaults and conventions that the models of one `model_type` have in common.
 ///
 /// ```
 /// use mobilebert::{Head, ModelConfig};
@@ -38,11 +38,12 @@ pub struct Family {
     pub(super) model_type: &'static str,
     /// Prefix of the encoder's tensors in checkpoints, without the dot.
     pub(super) prefix: &'static str,
-    /// What Hugging Face's class names begin with.
+    /// The beginning of Hugging Face's class names.
     pub(super) class: &'static str,
-    /// What stands behind [`Family::class`] in `architectures`, and the head that it means.
+    /// The names that may follow [`Family::class`] in `architectures`, and the head that each stands for.
     pub(super) classes: &'static [(&'static str, Head)],
-    /// BERT's fields of `config.json` that have another name here; `None` for fields that the family does not have.
+    /// BERT's fields of `config.json` that have another name here; `None` for fields that the family does not
+    /// have.
     pub(super) fields: &'static [(&'static str, Option<&'static str>)],
     pub(super) defaults: Defaults,
     /// Reads and checks the family's own fields into a configuration that has all common ones.
@@ -51,10 +52,10 @@ pub struct Family {
     pub(super) write: fn(&ModelConfig) -> Vec<(&'static str, Value)>,
     /// Module paths of the graph that checkpoints call differently. `{}` stands for the number of a layer.
     pub(super) renamed: &'static [(&'static str, &'static str)],
-    /// Modules and buffers that checkpoints may hold although the graph does not read them: the checkpoint's names
-    /// without the prefix, and `{}` for the number of a layer.
+    /// Modules and buffers that checkpoints may hold although the graph does not read them: the checkpoint's
+    /// names without the prefix, and `{}` for the number of a layer.
     pub(super) unread: &'static [&'static str],
-    /// Where the width of the word embeddings becomes that of the encoder, if they differ.
+    /// The place where the width of the word embeddings becomes that of the encoder, if the two differ.
     pub(crate) projection: Projection,
     /// Epsilon of the norm over the embeddings.
     pub(crate) embeddings_eps: Eps,
@@ -68,7 +69,7 @@ pub struct Family {
     pub(crate) masked_lm: Transform,
 }
 
-/// What holds where `config.json` has no such field.
+/// The values of fields that `config.json` does not have.
 pub(super) struct Defaults {
     pub(super) hidden_size: usize,
     pub(super) num_hidden_layers: usize,
@@ -89,12 +90,12 @@ pub(crate) enum Projection {
     AfterNorm(&'static str),
 }
 
-/// What a LayerNorm adds to the variance.
+/// The number that a LayerNorm adds to the variance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Eps {
     /// `layer_norm_eps`.
     Configured,
-    /// This, whatever the configuration says.
+    /// This number, whatever the configuration says.
     Fixed(f32),
 }
 
@@ -103,7 +104,7 @@ pub(crate) enum Eps {
 pub(crate) struct Pooled {
     /// Module path of the first linear.
     pub(crate) dense: &'static str,
-    /// Behind the first linear.
+    /// The activation behind the first linear.
     pub(crate) activation: Activation,
     /// Module path of the output linear.
     pub(crate) out: &'static str,
@@ -112,11 +113,16 @@ pub(crate) struct Pooled {
 /// The transform below a masked-LM decoder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Transform {
-    /// Whether it ends at the width of the word embeddings instead of the encoder's.
+    /// True if it ends at the width of the word embeddings instead of the encoder's.
     pub(crate) to_embedding_size: bool,
     /// The activation, where it is not `hidden_act`.
     pub(crate) activation: Option<Activation>,
 }
+
+/// Tensors of training scripts and of old versions of `transformers` that no model of any family reads: class
+/// weights of a loss function, and the numbers of the positions.
+const BUFFERS: [&str; 5] =
+    ["loss_fct.weight", "loss_fn.weight", "criterion.weight", "embeddings.position_ids", "position_ids"];
 
 /// BERT's and MobileBERT's pooler and classifier, which multiple choice shares.
 const POOLER: Pooled = Pooled { dense: "pooler.dense", activation: Activation::Tanh, out: "classifier" };
@@ -166,20 +172,24 @@ impl Family {
         }
     }
 
-    /// Whether a checkpoint's tensor, without the prefix, belongs to the family although no parameter of a graph of so
-    /// many layers reads it.
+    /// Returns true if a checkpoint's tensor, named without the prefix, belongs to the family although no
+    /// parameter of a graph of so many layers reads it.
     pub(crate) fn is_unread(&self, tensor: &str, layers: usize) -> bool {
         let module = tensor.rsplit_once('.').map_or(tensor, |(module, kind)| match kind {
             "weight" | "bias" => module,
             "gamma" | "beta" if module.ends_with("LayerNorm") => module,
             _ => tensor,
         });
+        if BUFFERS.contains(&tensor) {
+            return true;
+        }
         let exists = |layer: &str| layer.is_empty() || layer.parse().is_ok_and(|l: usize| l < layers);
         self.unread.iter().any(|pattern| matched(pattern, module).is_some_and(exists))
     }
 }
 
-/// What stands for the `{}` of a pattern in a module path that is otherwise the same; empty if the pattern has none.
+/// The part of a module path that stands for the `{}` of a pattern, if the rest of the two is the same. It is
+/// empty for a pattern without `{}`.
 fn matched<'n>(pattern: &str, module: &'n str) -> Option<&'n str> {
     let Some((before, behind)) = pattern.split_once("{}") else { return (pattern == module).then_some("") };
     let layer = module.strip_prefix(before)?.strip_suffix(behind)?;

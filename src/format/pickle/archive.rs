@@ -1,17 +1,17 @@
-//! The zip form: `NAME/data.pkl` describes the tensors, `NAME/data/KEY` holds the raw bytes of a storage. PyTorch stores
-//! all members uncompressed, so the tensors are used where they lie in the file.
+//! The zip form: `NAME/data.pkl` describes the tensors, `NAME/data/KEY` holds the raw bytes of a storage.
+//! PyTorch stores all members uncompressed, so the tensors are used where they lie in the file.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::super::checkpoint::{Entry, format_error};
+use super::super::checkpoint::format_error;
 use super::super::reader::Reader;
 use super::super::zip;
-use super::Loaded;
 use super::machine::Machine;
+use super::{Found, Loaded};
 use crate::error::Result;
 
-pub(super) fn read(label: &str, file: &[u8]) -> Result<Vec<(String, Entry)>> {
+pub(super) fn read(label: &str, file: &[u8]) -> Result<Vec<Found>> {
     let mut members: HashMap<&str, Range<usize>> = HashMap::new();
     for (name, member) in zip::members(label, file)? {
         let is_stored = |found: String| {

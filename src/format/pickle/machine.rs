@@ -1,9 +1,9 @@
-//! A pickle machine without Python behind it: it builds dicts, lists, strings, numbers and tensor descriptions, and
-//! refuses every other opcode and global by name.
+//! A pickle machine without Python behind it: it builds dicts, lists, strings, numbers and tensor
+//! descriptions, and refuses every other opcode and global by name.
 //!
-//! No input makes it loop or grow: each opcode consumes at least one byte and adds at most one value to one place,
-//! strings are borrowed from the file, containers are referred to by index (so they may contain themselves), and
-//! [`MAX_OPERATIONS`] bounds the whole.
+//! No input makes it loop or grow: each opcode consumes at least one byte and adds at most one value to one
+//! place, strings are borrowed from the file, containers are referred to by index (so they may contain
+//! themselves), and [`MAX_OPERATIONS`] bounds the whole.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub(super) const MAX_OPERATIONS: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Machine<'a> {
     reader: Reader<'a>,
-    /// Where the current opcode begins; errors about its meaning point here.
+    /// The first byte of the current opcode. Errors about its meaning point here.
     at: Reader<'a>,
     stack: Vec<Value<'a>>,
     marks: Vec<usize>,
@@ -365,7 +365,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `__setstate__`: state dicts carry `_metadata` (module versions) as an attribute, which weights do not need.
+    /// `__setstate__`: state dicts carry `_metadata` (module versions) as an attribute, which weights do not
+    /// need.
     fn build(&mut self) -> Result<()> {
         let state = self.pop()?;
         match (self.top()?, state) {
@@ -383,7 +384,7 @@ impl<'a> Machine<'a> {
         Value::Tensor(self.tensors.len() - 1)
     }
 
-    /// How many tensor descriptions there are.
+    /// The number of tensor descriptions.
     pub(super) fn tensor_count(&self) -> usize {
         self.tensors.len()
     }

@@ -1,9 +1,9 @@
 //! PyTorch's `torch.save` files, read without running any code from them.
 //!
-//! Both forms hold a pickled description of the tensors and their raw bytes: the zip form of PyTorch 1.6 and later in
-//! stored members ([`archive`]), the legacy form one after the other in a single stream ([`legacy`]). The description is
-//! interpreted by a [`machine`] that knows what state dicts are made of and nothing else. The raw bytes stay where they
-//! are: entries point into the file.
+//! Both forms hold a pickled description of the tensors and their raw bytes: the zip form of PyTorch 1.6 and
+//! later in stored members ([`archive`]), the legacy form one after the other in a single stream
+//! ([`legacy`]). The description is interpreted by a [`machine`] that knows what state dicts are made of and
+//! nothing else. The raw bytes stay where they are: entries point into the file.
 
 mod archive;
 mod legacy;
@@ -17,25 +17,77 @@ use std::ops::Range;
 use self::machine::Machine;
 use self::objects::StoredTensor;
 use self::value::Value;
-use super::checkpoint::{Entry, format_error};
+use super::checkpoint::{ElementType, Entry, format_error};
 use super::mmap::Bytes;
 use crate::error::Result;
 
 /// Far above the longest module path, so that the copies of the names cannot outgrow the file.
 const MAX_NAME: usize = 512;
 
-/// The tensors of a `torch.save` file and where they lie in `bytes`.
-pub(super) fn read(label: &str, bytes: Bytes) -> Result<(Bytes, Vec<(String, Entry)>)> {
-    let entries = if super::zip::is_archive(&bytes) {
+/// The contents of a `torch.save` file.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// The file.
+    pub(super) bytes: Bytes,
+    /// Its tensors, and where they lie in it.
+    pub(super) entries: Vec<(String, Entry)>,
+    /// The elements of tensors that do not lie row by row in the file, such as transposed ones, brought into
+    /// that order.
+    pub(super) gathered: Vec<u8>,
+    /// These tensors, and where they lie in `gathered`.
+    pub(super) gathered_entries: Vec<(String, Entry)>,
+}
+
+/// Reads the tensors of a `torch.save` file.
+pub(super) fn read(label: &str, bytes: Bytes) -> Result<Contents> {
+    let found = if super::zip::is_archive(&bytes) {
         archive::read(label, &bytes)?
     } else {
         legacy::read(label, &bytes)?
     };
-    Ok((bytes, entries))
+    let (mut entries, mut gathered, mut gathered_entries) = (Vec::new(), Vec::new(), Vec::new());
+    for Found { name, entry, strides } in found {
+        let Some((element, strides)) = strides else {
+            entries.push((name, entry));
+            continue;
+        };
+        let (start, length) = (gathered.len(), entry.shape.iter().product::<usize>() * element.size());
+        // Tensors may overlap, so together they could be much larger than the file.
+        if start + length > bytes.len() {
+            return Err(format_error(
+                label,
+                0,
+                "strided tensors no larger than the file",
+                format!("`{name}`"),
+            ));
+        }
+        gather(&bytes[entry.byte_range()], element.size(), &entry.shape, &strides, &mut gathered);
+        gathered_entries.push((name, Entry::new(entry.shape, element, start..gathered.len())));
+    }
+    Ok(Contents { bytes, entries, gathered, gathered_entries })
 }
 
-/// What a form of the file provides: the machine after it ran over the description, its result, where the description
-/// lies, and where the storages lie.
+/// Appends the elements of a strided tensor row by row. `bytes` begins at its first element and reaches its
+/// last.
+fn gather(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize], to: &mut Vec<u8>) {
+    match (shape, strides) {
+        ([length, shape @ ..], [stride, strides @ ..]) => {
+            (0..*length).for_each(|i| gather(&bytes[i * stride * size..], size, shape, strides, to));
+        }
+        _ => to.extend_from_slice(&bytes[..size]),
+    }
+}
+
+/// A tensor of a description. `strides` are there, with the number type, if its elements do not lie row by
+/// row.
+struct Found {
+    name: String,
+    entry: Entry,
+    strides: Option<(ElementType, Vec<usize>)>,
+}
+
+/// The data that each form of the file provides: the machine after it ran over the description, its result,
+/// where the description lies, and where the storages lie.
 struct Loaded<'a> {
     machine: Machine<'a>,
     root: Value<'a>,
@@ -44,16 +96,12 @@ struct Loaded<'a> {
 }
 
 impl Loaded<'_> {
-    fn entries(&self, label: &str) -> Result<Vec<(String, Entry)>> {
-        let mut entries = Vec::new();
-        for (name, tensor) in self.state_dict(label)? {
-            let entry = self.entry(label, name, tensor)?;
-            entries.push((name.to_owned(), entry));
-        }
-        Ok(entries)
+    fn entries(&self, label: &str) -> Result<Vec<Found>> {
+        self.state_dict(label)?.into_iter().map(|(name, tensor)| self.entry(label, name, tensor)).collect()
     }
 
-    /// The names and tensors of the dict that holds them, below any wrapper that training scripts put around it.
+    /// The names and tensors of the dict that holds them, below any wrapper that training scripts put around
+    /// it.
     fn state_dict(&self, label: &str) -> Result<BTreeMap<&str, &StoredTensor<'_>>> {
         const WRAPPERS: [&str; 2] = ["state_dict", "model"];
         // A dict can contain itself.
@@ -96,7 +144,7 @@ impl Loaded<'_> {
         Err(invalid("a state dict, or one below `state_dict` or `model`", root.kind().to_owned()))
     }
 
-    fn entry(&self, label: &str, name: &str, tensor: &StoredTensor<'_>) -> Result<Entry> {
+    fn entry(&self, label: &str, name: &str, tensor: &StoredTensor<'_>) -> Result<Found> {
         let key = tensor.storage.key;
         let Some(storage) = self.storages.get(key) else {
             let found = format!("no storage {key:?} in the file, which `{name}` lies in");
@@ -107,7 +155,8 @@ impl Loaded<'_> {
                 format!("`{name}` of shape {:?} at element {} beyond it", tensor.shape, tensor.offset);
             format_error(label, storage.start, &format!("a storage of {} bytes", storage.len()), found)
         };
-        // Storages shared by tensors of another number type are measured in bytes, hence the storage's own type here.
+        // Storages shared by tensors of another number type are measured in bytes, hence the storage's own
+        // type here.
         let declared = tensor.storage.elements.checked_mul(tensor.storage.dtype.size).ok_or_else(outside)?;
         if declared > storage.len() {
             let found = format!("{declared} bytes declared for storage {key:?} of `{name}`");
@@ -125,17 +174,24 @@ impl Loaded<'_> {
         let end = start.checked_add(length).filter(|end| *end <= declared).ok_or_else(outside)?;
         let bytes = storage.start + start..storage.start + end;
         let shape = tensor.shape.clone();
-        Ok(match tensor.dtype.element {
-            _ if !tensor.is_contiguous() => {
-                let dtype = format!(
-                    "{} with strides {:?} (call `.contiguous()` before saving)",
-                    tensor.dtype.name, tensor.strides
-                );
-                Entry::unreadable(shape, dtype, bytes)
+        let elements =
+            shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).and_then(|n| n.checked_mul(size));
+        let (entry, strides) = match tensor.dtype.element {
+            // Elements that several places of the tensor share would be copied for each of them.
+            Some(_) if !tensor.is_contiguous() && elements.is_none_or(|elements| elements > length) => {
+                let dtype = format!("{} with strides {:?}", tensor.dtype.name, tensor.strides);
+                (
+                    Entry::unreadable(shape, format!("{dtype} (call `.contiguous()` before saving)"), bytes),
+                    None,
+                )
             }
-            Some(element) => Entry::new(shape, element, bytes),
-            None => Entry::unreadable(shape, tensor.dtype.name.to_owned(), bytes),
-        })
+            Some(element) => {
+                let strides = (!tensor.is_contiguous()).then(|| (element, tensor.strides.clone()));
+                (Entry::new(shape, element, bytes), strides)
+            }
+            None => (Entry::unreadable(shape, tensor.dtype.name.to_owned(), bytes), None),
+        };
+        Ok(Found { name: name.to_owned(), entry, strides })
     }
 }
 

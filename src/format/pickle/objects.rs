@@ -18,7 +18,7 @@ pub(super) struct Dtype {
     pub(super) name: &'static str,
     /// Bytes of one element.
     pub(super) size: usize,
-    /// Set if weights may have it.
+    /// The type as this crate names it, if weights may have it.
     pub(super) element: Option<ElementType>,
 }
 
@@ -73,7 +73,11 @@ impl Global {
             ("torch", "Size") => Some(Global::Size),
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Some(Global::RebuildTensor),
             ("torch._utils", "_rebuild_tensor_v3") => Some(Global::RebuildTypedTensor),
-            ("torch._utils", "_rebuild_parameter") => Some(Global::RebuildParameter),
+            // The second has the attributes that a program gave the parameter, which come last and are of no
+            // use here.
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Some(Global::RebuildParameter)
+            }
             ("torch" | "torch.storage", _) => dtype(|row, name| row.0 == name)
                 .map(Global::StorageClass)
                 .or_else(|| dtype(|row, name| row.1 == name).map(Global::Dtype)),
@@ -94,7 +98,7 @@ pub(super) struct Storage<'a> {
 #[derive(Debug)]
 pub(super) struct StoredTensor<'a> {
     pub(super) storage: Storage<'a>,
-    /// Of the tensor; differs from the storage's if that is untyped.
+    /// The number type of the tensor. It differs from that of an untyped storage.
     pub(super) dtype: Dtype,
     /// In elements.
     pub(super) offset: usize,
@@ -112,7 +116,7 @@ impl StoredTensor<'_> {
         steps.try_fold(1usize, |span, (&d, &stride)| span.checked_add((d - 1).checked_mul(stride)?))
     }
 
-    /// Whether the elements lie row by row without gaps.
+    /// Returns true if the elements lie row by row without gaps.
     pub(super) fn is_contiguous(&self) -> bool {
         let mut expected = Some(1usize);
         self.shape.contains(&0)

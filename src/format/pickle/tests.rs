@@ -44,7 +44,8 @@ fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
     [b"}(", &items[..], b"u"].concat()
 }
 
-/// A legacy file around the pickle of `body`, with the six f32 0.0 to 5.0 in storage "0" if the tensors need it.
+/// A legacy file around the pickle of `body`, with the six f32 0.0 to 5.0 in storage "0" if the tensors need
+/// it.
 fn legacy(body: &[u8], keys: &[u8]) -> Vec<u8> {
     let mut file = pickle(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19");
     file.extend(pickle(b"M\xe9\x03"));
@@ -61,7 +62,7 @@ const KEYS: &[u8] = b"](X\x01\0\0\x000e";
 fn read_legacy(body: &[u8]) -> Result<Vec<(String, Entry)>> {
     let has_storage = body.windows(12).any(|w| w == b"FloatStorage");
     read("test.bin", Bytes::Owned(legacy(body, if has_storage { KEYS } else { b"]" })))
-        .map(|(_, entries)| entries)
+        .map(|contents| contents.entries)
 }
 
 fn error(body: &[u8]) -> String {
@@ -71,7 +72,8 @@ fn error(body: &[u8]) -> String {
 #[test]
 fn a_state_dict_becomes_entries_that_point_into_the_file() {
     let body = dict(&[("b", tensor(4, &[2], &[1])), ("a", tensor(0, &[2, 2], &[2, 1]))]);
-    let (bytes, entries) = read("test.bin", Bytes::Owned(legacy(&body, KEYS))).expect("a state dict");
+    let Contents { bytes, entries, .. } =
+        read("test.bin", Bytes::Owned(legacy(&body, KEYS))).expect("a state dict");
     let data = bytes.len() - 24;
     assert_eq!(
         entries,
@@ -232,10 +234,27 @@ fn tensors_stay_inside_their_storage() {
 }
 
 #[test]
-fn strided_views_are_listed_but_not_readable() {
-    let entries = read_legacy(&dict(&[("w", tensor(0, &[3, 2], &[1, 3]))])).expect("a state dict");
+fn strided_tensors_are_brought_into_order() {
+    let body = dict(&[
+        ("rows", tensor(0, &[2, 3], &[3, 1])),
+        ("second_column", tensor(1, &[2], &[3])),
+        ("transposed", tensor(0, &[3, 2], &[1, 3])),
+    ]);
+    let contents = read("test.bin", Bytes::Owned(legacy(&body, KEYS))).expect("a state dict");
+    assert_eq!(contents.entries.len(), 1);
+    let mut checkpoint = crate::format::Checkpoint::default();
+    checkpoint.add_pytorch("test.bin", Bytes::Owned(legacy(&body, KEYS))).expect("a state dict");
+    assert_eq!(*checkpoint.f32("transposed").expect("f32"), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    assert_eq!(*checkpoint.f32("second_column").expect("f32"), [1.0, 4.0]);
+    assert_eq!(checkpoint.entry("transposed").expect("there").shape, [3, 2]);
+    assert_eq!(checkpoint.files().count(), 1, "the copies are no file");
+}
+
+#[test]
+fn tensors_that_repeat_elements_are_listed_but_not_readable() {
+    let entries = read_legacy(&dict(&[("w", tensor(0, &[1000, 2], &[0, 1]))])).expect("a state dict");
     let dtype = entries[0].1.dtype.as_ref().expect_err("unreadable");
-    assert_eq!(dtype, "F32 with strides [1, 3] (call `.contiguous()` before saving)");
+    assert_eq!(dtype, "F32 with strides [0, 1] (call `.contiguous()` before saving)");
     for (shape, strides) in [(&[1, 6][..], &[9, 1][..]), (&[6, 1], &[1, 7]), (&[0, 3], &[1, 1]), (&[], &[])] {
         let entries = read_legacy(&dict(&[("w", tensor(0, shape, strides))])).expect("a state dict");
         assert_eq!(entries[0].1.dtype, Ok(ElementType::F32), "{shape:?} {strides:?}");

@@ -1,4 +1,4 @@
-//! What a pickle machine works on.
+//! The values that a pickle machine works on.
 
 use super::objects::Global;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mobilebert::format::{ElementType, sha256};
-use mobilebert::model::{self, Weights};
+use mobilebert::model::Weights;
 use mobilebert::{ModelConfig, ModelFiles, QuantizationConfig, Result};
 use mobilebert_tools::convert::content_hash;
 use serde::Serialize;
@@ -71,7 +71,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
 }
 
 fn describe(files: &ModelFiles) -> Result<Description> {
-    let config = ModelConfig::from_json(&files.config_json()?)?;
+    let mut config = ModelConfig::from_json(&files.config_json()?)?;
     let tokenizer = files.tokenizer()?;
     let checkpoint = files.checkpoint()?;
     let mut totals: BTreeMap<String, Total> = BTreeMap::new();
@@ -91,8 +91,8 @@ fn describe(files: &ModelFiles) -> Result<Description> {
         bytes: bytes.len(),
         sha256: sha256([bytes]),
     });
-    let head = model::build(&config, config.head);
-    let bound = Weights::bind(files.checkpoint()?, &config, &head)?;
+    let head = config.head;
+    let (head, bound) = Weights::open(files.checkpoint()?, &mut config, head)?;
     let is_scale = |name: &&String| {
         config.quantization.as_ref().is_some_and(|q| name.ends_with(q.scale_suffix.as_str()))
     };
@@ -132,6 +132,10 @@ fn summary(config: &ModelConfig) -> Map<String, Value> {
     ];
     if config.embedding_size != config.hidden_size {
         fields.push(("embedding_size", config.embedding_size.into()));
+    }
+    if config.own_decoder {
+        let found = "false: the checkpoint stores another decoder, although config.json says true";
+        fields.push(("tie_word_embeddings", found.into()));
     }
     if let Some(m) = &config.mobilebert {
         fields.extend([

@@ -9,7 +9,7 @@ use crate::task::{Dataset, Evaluator};
 use mobilebert::backend::Precision;
 use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::{Graph, Node, ParameterId};
-use mobilebert::model::{self, Weights};
+use mobilebert::model::Weights;
 use mobilebert::{Engine, EngineOptions, ModelConfig, ModelFiles, Result};
 
 /// A model's weights, and the precision that it is run in.
@@ -34,9 +34,9 @@ impl Pair {
         b: (&ModelFiles, Option<Precision>),
     ) -> Result<Option<Self>> {
         let side = |(files, precision): (&ModelFiles, Option<Precision>)| -> Result<(Graph, Side)> {
-            let config = ModelConfig::from_json(&files.config_json()?)?;
-            let graph = model::build(&config, config.head);
-            let weights = Weights::bind(files.checkpoint()?, &config, &graph)?;
+            let mut config = ModelConfig::from_json(&files.config_json()?)?;
+            let head = config.head;
+            let (graph, weights) = Weights::open(files.checkpoint()?, &mut config, head)?;
             let precision = precision.unwrap_or_else(|| config.stored_precision());
             Ok((graph, Side { config, weights, precision }))
         };

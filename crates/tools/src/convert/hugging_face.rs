@@ -47,9 +47,16 @@ pub(super) fn open(
     original: Map<String, Value>,
     notes: &mut Vec<String>,
 ) -> Result<Source> {
-    let config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
-    let graph = model::build(&config, config.head);
-    let weights = Weights::bind(checkpoint, &config, &graph)?;
+    let mut config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
+    let head = config.head;
+    let (graph, weights) = Weights::open(checkpoint, &mut config, head)?;
+    if config.own_decoder {
+        notes.push(
+            "`tie_word_embeddings` was true, but the masked-LM decoder differs from the word embeddings; it is kept, as \
+             `transformers` does"
+                .to_owned(),
+        );
+    }
     if config.quantization.as_ref().is_some_and(|quantization| quantization.bits == 4) {
         notes.push(
             "weights of 4 bits are written in int8, in which they are computed with: the same numbers"
@@ -61,7 +68,7 @@ pub(super) fn open(
         let entry = weights.checkpoint().entry(name);
         let parameter = bare(&config, name);
         let tied = model::names::is_tied_copy(&config, &parameter);
-        let taken = extra.iter().any(|p| p.name == parameter);
+        let taken = extra.iter().chain(&graph.parameters).any(|p| p.name == parameter);
         match entry {
             Some(entry) if weights.checkpoint().check_float(name).is_ok() && !tied && !taken => {
                 let shape = entry.shape.clone();

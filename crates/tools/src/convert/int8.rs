@@ -9,7 +9,7 @@ use super::output::{Partial, Planned, TensorFile};
 use super::quantized::{Cost, Quantized};
 use mobilebert::format::{Checkpoint, WeightSource, sha256};
 use mobilebert::graph::{Graph, Node, ParameterId};
-use mobilebert::model::{self, Weights};
+use mobilebert::model::Weights;
 use mobilebert::quant::{Bits, Deviation, Scales};
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{ErrorKind, ModelConfig, ModelFiles, Result};
@@ -120,9 +120,9 @@ pub(crate) fn write_int8(
     options: &Int8Options,
 ) -> Result<Int8Report> {
     let config_text = source.config_json()?;
-    let config = ModelConfig::from_json(&config_text)?;
-    let graph = model::build(&config, config.head);
-    let weights = Weights::bind(source.checkpoint()?, &config, &graph)?;
+    let mut config = ModelConfig::from_json(&config_text)?;
+    let head = config.head;
+    let (graph, weights) = Weights::open(source.checkpoint()?, &mut config, head)?;
     let mut options = options.clone();
     if let Some(quantization) = &config.quantization {
         if options.bits == Bits::Four && quantization.bits == 4 {

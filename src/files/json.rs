@@ -1,0 +1,111 @@
+//! JSON files of a model folder: each key of an object once.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::error::{ErrorKind, Result};
+
+/// Reads a JSON file. A leading byte order mark is skipped, and an object that has a key twice is an error:
+/// JSON leaves open which of the two values counts, and readers differ.
+///
+/// # Errors
+/// [`ErrorKind::Json`] with line and column.
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let read = || {
+        let value = serde_json::from_slice(bytes)?;
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        UniqueKeys.deserialize(&mut reader)?;
+        Ok(value)
+    };
+    read().map_err(|source| ErrorKind::Json { file: file.to_owned(), source }.into())
+}
+
+/// Reads any value and keeps nothing of it.
+struct UniqueKeys;
+
+impl<'de> DeserializeSeed<'de> for UniqueKeys {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> std::result::Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value_seed(UniqueKeys)?;
+            if let Some(key) = keys.replace(key) {
+                let shown: String = key.chars().take(100).collect();
+                return Err(de::Error::custom(format_args!(
+                    "the key {shown:?} is there twice; remove one of the two"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<(), A::Error> {
+        while list.next_element_seed(UniqueKeys)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> std::result::Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> std::result::Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> std::result::Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> std::result::Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> std::result::Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_key_that_is_there_twice_is_an_error_at_any_depth() {
+        let error = |text: &str| parse::<Value>("f.json", text.as_bytes()).map_err(|e| e.to_string());
+        assert!(error(r#"{"a": {"b": 1}, "b": [{"a": null}, {"a": true, "c": -1.5}]}"#).is_ok());
+        for text in [r#"{"a": 1, "a": 1}"#, r#"[{"b": {"a": "", "\u0061": 2}}]"#] {
+            let message = error(text).unwrap_err();
+            assert!(
+                message.starts_with("f.json: ") && message.contains("the key \"a\" is there twice"),
+                "{message}"
+            );
+            assert!(message.contains("line 1 column"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert_eq!(parse::<Value>("f", b"\xef\xbb\xbf3").unwrap(), 3);
+    }
+}
