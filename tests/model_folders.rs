@@ -73,7 +73,8 @@ fn keys_that_are_there_twice_are_refused() {
     }
     let files = TokenizerFiles::new("folder").vocab("vocab.txt", VOCAB.as_bytes());
     let twice = br#"{"do_lower_case": true, "do_lower_case": false}"#;
-    let error = Tokenizer::from_files(&files.tokenizer_config("tokenizer_config.json", &twice[..])).unwrap_err();
+    let error =
+        Tokenizer::from_files(&files.tokenizer_config("tokenizer_config.json", &twice[..])).unwrap_err();
     assert!(message(error).contains("the key \"do_lower_case\" is there twice"));
 }
 
@@ -138,16 +139,18 @@ fn the_path_of_a_file_names_its_folder() {
 #[test]
 fn the_length_of_a_word_is_bounded() {
     let json = |longest: &str, normalizer: &str| {
-        let vocab = r#"{"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4, "##a": 5, "b": 6}"#;
+        let vocab = r###"{"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4, "##a": 5, "b": 6}"###;
         let model = format!(
-            r#"{{"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": {longest}, "vocab": {vocab}}}"#
+            r###"{{"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": {longest}, "vocab": {vocab}}}"###
         );
         let text = format!(
             r#"{{"version": "1.0", "added_tokens": [], "normalizer": {normalizer},
                 "pre_tokenizer": {{"type": "BertPreTokenizer"}}, "model": {model}}}"#
         );
-        Tokenizer::from_files(&TokenizerFiles::new("folder").tokenizer_json("tokenizer.json", text.into_bytes()))
+        Tokenizer::from_files(
+            &TokenizerFiles::new("folder").tokenizer_json("tokenizer.json", text.into_bytes()),
+        )
     };
     let tokenizer = json("1000", "null").unwrap();
     assert_eq!(tokenizer.encode(&"a".repeat(1000)).unwrap().len(), 1002);
@@ -170,6 +173,7 @@ fn shared_cases_load() {
     }
     let expected: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
-    let ids = Tokenizer::open(folder).unwrap().encode(expected["text"].as_str().unwrap()).unwrap().ids().to_vec();
+    let ids =
+        Tokenizer::open(folder).unwrap().encode(expected["text"].as_str().unwrap()).unwrap().ids().to_vec();
     assert_eq!(serde_json::json!(ids), expected["ids"]);
 }

@@ -1,4 +1,4 @@
-//! Bytes of a file without reading them into memory.
+//! Mapped files: their bytes are used where they lie, without a copy in memory.
 #![allow(unsafe_code)]
 
 use std::fmt;

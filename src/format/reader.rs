@@ -1,4 +1,4 @@
-//! Little-endian fields out of a byte slice, with every bound checked.
+//! Reads little-endian fields from a byte slice and checks every bound.
 
 use super::checkpoint::format_error;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
         Ok(Self::new(self.label, self.bytes, start, start + length))
     }
 
-    /// The next `length` bytes. `what` says in errors what they are.
+    /// The next `length` bytes. Errors call them `what`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Format`] if the file ends before; the other methods fail in the same way.

@@ -1,4 +1,4 @@
-//! Zip archives, read where they lie: the positions of their members, none of which is unpacked.
+//! Finds the members of a zip archive. Members are used where they lie, and none is unpacked.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ const END_LENGTH: usize = 22;
 const END64: u32 = u32::from_le_bytes(*b"PK\x06\x06");
 const END64_LOCATOR: u32 = u32::from_le_bytes(*b"PK\x06\x07");
 const END64_LOCATOR_LENGTH: usize = 20;
-/// Stands for a value in the zip64 extra field.
+/// In the place of a value, this says that the zip64 extra field has it.
 const IN_ZIP64: u32 = u32::MAX;
 
 /// A member of an archive.

@@ -12,7 +12,7 @@ pub(crate) struct Builder<'c> {
     parameters: HashMap<String, ParameterId>,
 }
 
-/// A linear and what is fused behind it: `norm(activation(x W^T + b) + residual)`.
+/// A linear and the operations that are fused behind it: `norm(activation(x W^T + b) + residual)`.
 pub(crate) struct Dense<'n> {
     /// Module path of the linear, without `.weight`.
     pub(crate) name: &'n str,

@@ -1,7 +1,7 @@
 //! TOKENS -> HIDDEN STATES: the architecture, written once as a [`Graph`].
 //!
 //! Each file holds the part of the network that its name says, with the names of the original implementation.
-//! Nothing is computed here: a builder appends nodes, backends run them.
+//! Nothing is computed here. A builder appends nodes, and backends run them.
 
 mod attention;
 mod bottleneck;

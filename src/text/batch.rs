@@ -44,8 +44,8 @@ impl Batch {
         Ok(batch)
     }
 
-    /// From the padded matrices that other tools make: row after row of `width` columns, mask 1 for tokens
-    /// and 0 for padding behind them. Padding is dropped.
+    /// Makes a batch from the padded matrices of other tools: row after row of `width` columns, with mask 1
+    /// for tokens and 0 for the padding behind them. Padding is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Batch`] if the lengths differ, a mask value is neither 0 nor 1, or a token follows

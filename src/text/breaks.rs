@@ -1,9 +1,9 @@
-//! Long texts in pieces.
+//! Places to cut long texts into pieces that are tokenised one after another.
 
 use super::special::AddedToken;
 
-/// Texts above this many bytes are tokenised piece by piece: the crate below needs some 100 bytes of memory
-/// for each byte it is given at once.
+/// Texts above this many bytes are tokenised piece by piece, because the `tokenizers` crate takes some 100
+/// bytes of memory for each byte that it is given at once.
 const CHUNK: usize = 16 << 10;
 
 /// The places where a text can be cut without changing its tokens.
@@ -13,7 +13,7 @@ pub(crate) struct Breaks {
     /// splitting: white space, punctuation, CJK. None of them composes with, or is reordered around, what
     /// stands before it.
     before: [bool; 256],
-    /// Most bytes in a piece, if there is such a place.
+    /// The most bytes in a piece, if the text can be cut within them.
     pub(crate) chunk: usize,
 }
 
@@ -23,7 +23,7 @@ impl Breaks {
         Self { before: [false; 256], chunk: CHUNK }
     }
 
-    /// BERT's rules, with these added tokens and with or without CJK characters as words.
+    /// The cuts that BERT's rules allow, with these added tokens and with or without CJK characters as words.
     pub(crate) fn bert(added: &[AddedToken], cjk: bool) -> Self {
         let mut breaks = Self::none();
         // These look at the white space around them.

@@ -1,4 +1,4 @@
-//! Tokens of a text, and of what a model reads: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+//! The tokens of a text, and the sequences that a model reads: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Encoding {
         self.ids.len()
     }
 
-    /// Never: `[CLS]` and `[SEP]` are always there.
+    /// Returns false, because `[CLS]` and `[SEP]` are always there.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

@@ -37,7 +37,7 @@ impl Span {
         self.len() == 0
     }
 
-    /// The same as a standard range.
+    /// The span as a range of the standard library.
     pub const fn range(self) -> Range<usize> {
         self.start..self.end
     }

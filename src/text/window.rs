@@ -45,8 +45,8 @@ impl WindowOptions {
         self
     }
 
-    /// Checks what can be known before a text is: that windows with `reserved` other tokens have room and
-    /// advance.
+    /// Checks the options before there is a text: windows with `reserved` other tokens must have room for
+    /// some of it, and each must begin behind the one before.
     pub(crate) fn check(&self, reserved: usize) -> Result<()> {
         let room = self.room(reserved)?;
         if self.doc_stride < room { Ok(()) } else { Err(self.stride_error(room)) }
