@@ -40,13 +40,20 @@ fn ids_and_offsets_are_those_of_the_original() {
     let mut lines = text.lines();
     let bases: HashMap<String, HashMap<String, String>> =
         serde_json::from_str(lines.next().unwrap()).unwrap();
-    let (mut failures, mut cases) = (Vec::new(), 0);
+    let (mut failures, mut cases, mut refused) = (Vec::new(), 0, 0);
     for line in lines {
         let golden: Golden = serde_json::from_str(line).unwrap();
         let case = format!("{}: {}", golden.base, golden.name);
         cases += 1;
         let tokenizer = match tokenizer(&bases[&golden.base], &golden.files) {
             Ok(tokenizer) => tokenizer,
+            // The general class of `transformers` gives tokens other ids than such files say, without a word.
+            Err(error)
+                if golden.base.ends_with("general class") && error.to_string().contains("tokens say") =>
+            {
+                refused += 1;
+                continue;
+            }
             Err(error) => {
                 failures.push(format!("{case}: {error}"));
                 continue;
@@ -65,5 +72,6 @@ fn ids_and_offsets_are_those_of_the_original() {
         }
     }
     assert!(cases >= 116, "goldens are missing: {cases}");
+    assert!(refused < 10, "{refused} were refused");
     assert!(failures.is_empty(), "{} of {cases}:\n{}", failures.len(), failures.join("\n"));
 }

@@ -51,12 +51,14 @@ impl<'de> Deserialize<'de> for AddedToken {
     }
 }
 
-/// What the files declare, in the order in which tokens without an id get theirs.
+/// The tokens that the files declare. Tokens without an id get theirs in this order.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
     /// Tokens with fixed ids, ascending.
     pub(crate) added: BTreeMap<u32, AddedToken>,
-    /// Whether [`Declared::added`] replaces the added tokens of a `tokenizer.json`.
+    /// True if the ids are those of `tokenizer_config.json`.
+    pub(crate) from_config: bool,
+    /// True if [`Declared::added`] replaces the added tokens of a `tokenizer.json`.
     pub(crate) replaces_file: bool,
     /// Tokens that have a name, such as `bos_token`.
     pub(crate) named: Vec<(String, AddedToken)>,
@@ -157,7 +159,8 @@ impl Declared {
             extra.extend(list(map_file, map, ADDITIONAL)?.into_iter().map(Token::into_special));
         }
 
-        let mut declared = Self { added, replaces_file: decoder.is_some(), named: Vec::new(), extra };
+        let from_config = decoder.is_some();
+        let mut declared = Self { added, from_config, replaces_file: from_config, named: Vec::new(), extra };
         for (role, default) in ROLES {
             let found = named_tokens.iter().position(|(key, _)| key == role);
             let token = found.map(|i| named_tokens.remove(i).1);

@@ -306,7 +306,7 @@ fn add_tokens_with_ids(file: &str, inner: &mut tokenizers::Tokenizer, settings: 
     let added = settings.declared.added.iter();
     // Without ids in tokenizer_config.json, those of a tokenizer.json go before those of added_tokens.json.
     let added: Vec<_> =
-        added.filter(|(id, _)| settings.declared.replaces_file || !in_file.contains_key(id)).collect();
+        added.filter(|(id, _)| settings.declared.from_config || !in_file.contains_key(id)).collect();
     inner
         .add_tokens(added.iter().map(|(_, token)| crate_token(token)))
         .map_err(|e| problem(file, e.to_string()))?;

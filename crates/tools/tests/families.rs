@@ -251,3 +251,37 @@ fn a_discriminator_is_opened_as_its_encoder() {
         assert!(!mobilebert::model::names::is_known_extra(&config, name), "{name}");
     }
 }
+
+#[test]
+fn a_decoder_that_is_tied_by_name_only_is_kept() {
+    let ties = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/ties");
+    let target = tempfile::tempdir().unwrap();
+    for family in ["bert", "mobilebert"] {
+        let original = target.path().join(family);
+        fs::create_dir(&original).unwrap();
+        fs::copy(ties.join(format!("{family}.safetensors")), original.join("model.safetensors")).unwrap();
+        let lines = fs::read_to_string(ties.join(format!("{family}.jsonl"))).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(lines.lines().nth(3).unwrap()).unwrap();
+        assert_eq!(golden["config"]["tie_word_embeddings"], true);
+        fs::write(original.join("config.json"), golden["config"].to_string()).unwrap();
+        fs::write(original.join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\nd\ne\nf\ng\n")
+            .unwrap();
+
+        let converted = target.path().join(format!("{family}-converted"));
+        let report =
+            convert::convert(path(&original), &converted, &ConvertOptions::new(), &|_, _| {}).unwrap();
+        assert!(report.notes.iter().any(|note| note.contains("tie_word_embeddings")), "{:?}", report.notes);
+        let quantised = int8(&converted, target.path().join(format!("{family}-int8")));
+        let expected: Vec<f32> = serde_json::from_value(golden["logits"].clone()).unwrap();
+        let scale = expected.iter().fold(1.0_f32, |scale, v| scale.max(v.abs()));
+        for (folder, limit) in [(&original, 1e-5), (&converted, 1e-5), (&quantised, 0.1)] {
+            let options = EngineOptions::new().precision(mobilebert::Precision::F32);
+            let engine = Engine::open(folder.as_path(), options).unwrap();
+            assert!(!engine.config().decoder_is_tied());
+            let batch = mobilebert::Batch::single(&[2, 5, 9, 11, 3], &[0; 5]).unwrap();
+            let found = engine.forward(&batch).unwrap();
+            let error = expected.iter().zip(found.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error < limit * scale, "{}: {error} of {scale}", folder.display());
+        }
+    }
+}
