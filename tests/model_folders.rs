@@ -75,7 +75,7 @@ fn keys_that_are_there_twice_are_refused() {
     let twice = br#"{"do_lower_case": true, "do_lower_case": false}"#;
     let error =
         Tokenizer::from_files(&files.tokenizer_config("tokenizer_config.json", &twice[..])).unwrap_err();
-    assert!(message(error).contains("the key \"do_lower_case\" is there twice"));
+    assert!(message(error).contains("duplicate field `do_lower_case`"));
 }
 
 #[test]

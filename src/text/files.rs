@@ -126,12 +126,13 @@ impl<'a> TokenizerFiles<'a> {
         // The general class takes a tokenizer.json as it is; BERT's class rebuilds it from the settings
         // beside it.
         let general = ["PreTrainedTokenizerFast", "TokenizersBackend"];
-        declared.replaces_file &=
-            !config.tokenizer_class.is_some_and(|class| general.contains(&class.as_str()));
+        let is_general = config.tokenizer_class.is_some_and(|class| general.contains(&class.as_str()));
+        declared.replaces_file &= !is_general;
+        let counts = !is_general || self.tokenizer_json.is_none();
         Ok(Settings {
-            do_lower_case: config.do_lower_case,
-            strip_accents: config.strip_accents,
-            tokenize_chinese_chars: config.tokenize_chinese_chars,
+            do_lower_case: config.do_lower_case.filter(|_| counts),
+            strip_accents: config.strip_accents.filter(|_| counts),
+            tokenize_chinese_chars: config.tokenize_chinese_chars.filter(|_| counts),
             split_special_tokens: config.split_special_tokens.unwrap_or_default(),
             never_split: config.never_split.unwrap_or_default(),
             model_max_length: model_max_length(config_file, fields.get("model_max_length"))?,
