@@ -143,12 +143,30 @@ mod tests {
     }
 
     #[test]
+    fn precision_is_of_the_predicted_and_recall_of_the_true_ones() {
+        let score = class_score(&[1, 1, 1, 0, 2], &[1, 0, 0, 1, 2], 1);
+        assert_eq!((score.precision, score.recall, score.f1, score.support), (1.0 / 3.0, 0.5, 0.4, 2));
+        // Class 2 is only predicted, class 0 only true: both count, with an F1 of 0.
+        assert_eq!(macro_f1(&[2, 1, 1], &[1, 1, 0]), 0.5 / 3.0);
+    }
+
+    #[test]
+    fn matthews_takes_more_than_two_classes() {
+        // 4 of 5 are right; the classes are predicted 1, 2 and 2 times, and true 2, 1 and 2 times:
+        // (4*5 - 8) / sqrt((25 - 9) * (25 - 9)).
+        assert_eq!(matthews(&[0, 1, 1, 2, 2], &[0, 1, 0, 2, 2]), (4.0 * 5.0 - 8.0) / 16.0);
+    }
+
+    #[test]
     fn what_has_no_value_is_zero_or_nan() {
         assert_eq!((accuracy::<usize>(&[], &[]), f1(&[], &[]), macro_f1(&[], &[])), (0.0, 0.0, 0.0));
         assert_eq!((matthews(&[], &[]), matthews(&[1, 1], &[0, 1])), (0.0, 0.0));
         assert_eq!(f1(&[0, 0], &[0, 0]), 0.0);
         assert!(pearson(&[1.0, 1.0], &[1.0, 2.0]).is_nan() && pearson(&[], &[]).is_nan());
         assert!(pearson(&[1.0], &[1.0]).is_nan());
+        assert!((pearson(&[1.0, 2.0], &[5.0, 3.0]) + 1.0).abs() < 1e-12);
+        // The rounded sum of this one is 1.0000000000000002.
+        assert_eq!(pearson(&[2.0, 9.0], &[7.0, 28.0]), 1.0);
     }
 
     #[test]

@@ -170,6 +170,9 @@ mod tests {
         );
         assert_eq!(scores.accuracy, 4.0 / 6.0);
         assert_eq!((scores.types["A"].f1, scores.types["B"].recall, scores.all.support), (0.0, 1.0, 3));
+        let more = score(&[tags("B-A B-A B-B")], &[tags("B-A O O")]);
+        assert_eq!((more.all.precision, more.all.recall, more.all.f1), (1.0 / 3.0, 1.0, 0.5));
+        assert_eq!((more.types["B"].support, more.types["A"].precision), (0, 0.5));
         let nothing = score::<String>(&[], &[]);
         assert_eq!((nothing.all.f1, nothing.accuracy), (0.0, 0.0));
     }

@@ -162,6 +162,9 @@ mod tests {
         assert_eq!(wilson(0, 0), Interval { low: 0.0, high: 1.0 });
         let (none, all) = (wilson(0, 20), wilson(20, 20));
         assert!(none.low == 0.0 && (none.high - 0.161_1).abs() < 1e-4);
+        let most = wilson(8, 10);
+        assert!((most.low - 0.490_2).abs() < 1e-4 && (most.high - 0.943_3).abs() < 1e-4);
+        assert!(most.contains(most.low) && most.contains(most.high) && !most.contains(0.49));
         assert!((all.low - 0.838_9).abs() < 1e-4 && all.high == 1.0);
     }
 
@@ -172,6 +175,27 @@ mod tests {
         assert_eq!(interval, bootstrap_mean(&values, 500, 3));
         assert_ne!(interval, bootstrap_mean(&values, 500, 4));
         assert_eq!(bootstrap_mean(&[], 500, 3), None);
+    }
+
+    #[test]
+    fn the_interval_leaves_out_a_fortieth_at_each_end() {
+        let mut called = 0u32;
+        let odd = |indices: &[usize]| {
+            assert!(indices.len() == 7 && indices.iter().all(|&index| index < 7));
+            called += 1;
+            if called.is_multiple_of(2) { f64::NAN } else { f64::from(called) }
+        };
+        // The values 1, 3, ..., 2001.
+        assert_eq!(bootstrap(7, 2001, 0, odd), Some(Interval { low: 51.0, high: 1951.0 }));
+    }
+
+    #[test]
+    fn random_numbers_are_spread_evenly() {
+        let (mut random, mut counts) = (Random::new(9), [0; 5]);
+        (0..5000).for_each(|_| counts[random.below(5)] += 1);
+        // Four standard deviations of a binomial count: 4 * sqrt(5000 * 0.2 * 0.8).
+        assert!(counts.iter().all(|&count: &i32| (count - 1000).abs() < 113), "{counts:?}");
+        assert_eq!(random.below(0), 0);
     }
 
     #[test]

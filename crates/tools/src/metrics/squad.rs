@@ -276,6 +276,7 @@ mod tests {
         assert_eq!(score(Version::V2, "", &none), Score { exact: 1.0, f1: 1.0 });
         assert_eq!(score(Version::V1, "the", &["an"]), Score { exact: 1.0, f1: 0.0 });
         assert_eq!(score(Version::V2, "x", &["the", "x y"]), Score { exact: 0.0, f1: 2.0 / 3.0 });
+        assert_eq!(score(Version::V1, "x", &["x y", "x", "y"]), Score { exact: 1.0, f1: 1.0 });
     }
 
     #[test]
@@ -293,6 +294,25 @@ mod tests {
         assert_eq!((totals.all.exact, totals.has_answer.unwrap().total), (75.0, 3));
         assert_eq!(totals.no_answer.unwrap().f1, 100.0);
         assert_eq!((totals2(&[], 0.0), best_threshold(&[], |s| s.f1)), (None, None));
+    }
+
+    #[test]
+    fn of_equally_good_thresholds_the_smallest_is_best() {
+        let item = |f1, has_answer, answered, no_answer| Item {
+            score: Score { exact: 0.0, f1 },
+            has_answer,
+            answered,
+            no_answer,
+        };
+        // A wrong answer changes nothing, and neither does an empty one where there is no answer.
+        let items = [
+            item(0.5, true, true, 1.0),
+            item(0.0, true, true, 2.0),
+            item(1.0, false, false, 3.0),
+            item(0.0, false, true, 4.0),
+        ];
+        assert_eq!(best_threshold(&items, |s| s.f1), Some(Best { score: 62.5, threshold: 1.0 }));
+        assert_eq!(best_threshold(&items, |s| s.exact), Some(Best { score: 50.0, threshold: 0.0 }));
     }
 
     #[test]
