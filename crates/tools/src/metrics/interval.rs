@@ -185,8 +185,8 @@ mod tests {
             called += 1;
             if called.is_multiple_of(2) { f64::NAN } else { f64::from(called) }
         };
-        // The values 1, 3, ..., 2001.
-        assert_eq!(bootstrap(7, 2001, 0, odd), Some(Interval { low: 51.0, high: 1951.0 }));
+        // The values 1, 3, ..., 2021: the ends are at 25.25 and 984.75 of 0 to 1010.
+        assert_eq!(bootstrap(7, 2021, 0, odd), Some(Interval { low: 51.0, high: 1971.0 }));
     }
 
     #[test]

@@ -306,9 +306,9 @@ mod tests {
         };
         // A wrong answer changes nothing, and neither does an empty one where there is no answer.
         let items = [
+            item(1.0, false, false, 0.5),
             item(0.5, true, true, 1.0),
             item(0.0, true, true, 2.0),
-            item(1.0, false, false, 3.0),
             item(0.0, false, true, 4.0),
         ];
         assert_eq!(best_threshold(&items, |s| s.f1), Some(Best { score: 62.5, threshold: 1.0 }));
