@@ -51,9 +51,10 @@ const TOOLS: Package = Package {
         ("dataset", &["metrics"]),
         ("task", &["dataset", "metrics"]),
         ("compare", &["metrics", "task"]),
-        ("convert", &["backend", "foreign"]),
-        ("gate", &["compare", "convert", "task"]),
-        ("train", &["candle", "convert", "dataset", "task"]),
+        ("writer", &[]),
+        ("convert", &["backend", "foreign", "writer"]),
+        ("gate", &["compare", "task", "writer"]),
+        ("train", &["candle", "dataset", "task", "writer"]),
     ],
 };
 

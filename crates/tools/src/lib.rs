@@ -1,9 +1,9 @@
 //! The tools around the engine [`mobilebert`]: everything that makes, measures and compares models. An
 //! application that only runs models does not need this crate.
 //!
-//! - [`convert`] turns models of other frameworks into folders in Hugging Face's layout, and floats into
-//!   int8.
+//! - [`convert`] turns models of other frameworks into folders in Hugging Face's layout.
 //! - [`foreign`] reads the files of TensorFlow, ONNX and LiteRT for the converter.
+//! - [`writer`] writes those folders, and their int8 form.
 //! - [`gate`] quantises a model and keeps those modules in f32 that its accuracy depends on.
 //! - [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] computes scores as the official scripts do, and
 //!   [`task`] runs a pipeline over a dataset.
@@ -26,5 +26,6 @@ pub mod metrics;
 pub mod task;
 #[cfg(feature = "candle")]
 pub mod train;
+pub mod writer;
 
 pub use backend::BackendKind;

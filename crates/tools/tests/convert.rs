@@ -7,6 +7,7 @@ use mobilebert::format::Checkpoint;
 use mobilebert::model::Weights;
 use mobilebert::{ErrorKind, ModelConfig, ModelFiles, model};
 use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport, SourceFormat};
+use mobilebert_tools::writer;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
@@ -27,7 +28,7 @@ fn content_hash(folder: &Path) -> String {
     let config = ModelConfig::from_json(&text).unwrap();
     let graph = model::build(&config, config.head);
     let weights = Weights::bind(Checkpoint::open_folder(folder).unwrap(), &config, &graph).unwrap();
-    convert::content_hash(&config, &graph, &weights).unwrap()
+    writer::content_hash(&config, &graph, &weights).unwrap()
 }
 
 fn assert_same(original: &str, sources: &[(&str, SourceFormat)]) {
@@ -322,7 +323,7 @@ fn f32_to_f32_keeps_every_bit_and_int8_stays_int8() {
     assert_eq!(before.entries().count(), after.entries().count());
 
     let int8 = target.path().join("int8");
-    convert::to_int8(&ModelFiles::Folder(golden("checkpoints/bert-f32")), &int8).unwrap();
+    writer::to_int8(&ModelFiles::Folder(golden("checkpoints/bert-f32")), &int8).unwrap();
     let again = target.path().join("again");
     let options = ConvertOptions::new().verify(true);
     let report = convert::convert(int8.to_str().unwrap(), &again, &options, &|_, _| {}).unwrap();

@@ -9,6 +9,7 @@ use mobilebert::{
     TextClassification,
 };
 use mobilebert_tools::convert::{self, ConvertOptions};
+use mobilebert_tools::writer;
 use mobilebert_tools::gate::{self, GateOptions};
 use mobilebert_tools::task::Task;
 
@@ -21,7 +22,7 @@ fn path(folder: &Path) -> &str {
 }
 
 fn int8(source: &Path, to: PathBuf) -> PathBuf {
-    convert::to_int8(&ModelFiles::Folder(source.to_owned()), &to).unwrap();
+    writer::to_int8(&ModelFiles::Folder(source.to_owned()), &to).unwrap();
     to
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use mobilebert::quant::Bits;
 use mobilebert::{Error, ErrorKind, ModelFiles, QuestionAnswering};
-use mobilebert_tools::convert::{self, Int8Options};
+use mobilebert_tools::writer::{self, Int8Options};
 use mobilebert_tools::task::{Task, TaskOptions};
 use mobilebert_tools::train::{self, FinetuneOptions, FinetuneReport};
 
@@ -84,7 +84,7 @@ fn a_classifier_learns_in_any_arithmetic() {
                 let bits = if name == "int4" { Bits::Four } else { Bits::Eight };
                 let quantised = folder.path().join(format!("quantised-{name}"));
                 let files = ModelFiles::Folder(to.clone());
-                convert::to_int8_with(&files, &quantised, &Int8Options::new().bits(bits)).unwrap();
+                writer::to_int8_with(&files, &quantised, &Int8Options::new().bits(bits)).unwrap();
                 quantised
             }
         };

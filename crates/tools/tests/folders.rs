@@ -62,7 +62,7 @@ fn int8_folders_open_like_their_originals() {
     {
         let files = mobilebert::ModelFiles::Folder(folder(name));
         let int8 = target.path().join(name);
-        let report = mobilebert_tools::convert::to_int8(&files, &int8).unwrap();
+        let report = mobilebert_tools::writer::to_int8(&files, &int8).unwrap();
         assert!(report.quantized_tensors > 0 && report.f32_tensors > 0);
         let open = |source: &str| Engine::open(source, EngineOptions::new()).unwrap();
         let batch = Batch::single(&[2, 7, 9, 3], &[0, 0, 1, 1]).unwrap();
@@ -76,7 +76,7 @@ fn int8_folders_open_like_their_originals() {
 
         // Quantising what is quantised changes no weight.
         let again = target.path().join(format!("{name}-again"));
-        mobilebert_tools::convert::to_int8(&mobilebert::ModelFiles::Folder(int8.clone()), &again).unwrap();
+        mobilebert_tools::writer::to_int8(&mobilebert::ModelFiles::Folder(int8.clone()), &again).unwrap();
         let bytes = |folder: &PathBuf| std::fs::read(folder.join("model.safetensors")).unwrap();
         let (first, second) = (bytes(&int8), bytes(&again));
         let tensors = |file: &[u8]| {
@@ -93,10 +93,10 @@ fn int8_folders_open_like_their_originals() {
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(metadata["source_sha256"], hex);
         let repeated = target.path().join(format!("{name}-repeated"));
-        mobilebert_tools::convert::to_int8(&files, &repeated).unwrap();
+        mobilebert_tools::writer::to_int8(&files, &repeated).unwrap();
         assert!(first == bytes(&repeated), "{name}: two runs write two files");
         assert!(
-            mobilebert_tools::convert::to_int8(&files, &int8).is_err(),
+            mobilebert_tools::writer::to_int8(&files, &int8).is_err(),
             "an existing folder is not overwritten"
         );
     }
@@ -117,7 +117,7 @@ fn int8_folders_tokenize_like_their_originals() {
 
     let int8 = target.path().join("int8");
     let files = mobilebert::ModelFiles::Folder(original.clone());
-    mobilebert_tools::convert::to_int8(&files, &int8).unwrap();
+    mobilebert_tools::writer::to_int8(&files, &int8).unwrap();
     let ids = |folder: PathBuf| {
         let tokenizer = mobilebert::ModelFiles::Folder(folder).tokenizer().unwrap();
         tokenizer.tokenize("a zebra works").unwrap().ids().to_vec()
@@ -139,7 +139,7 @@ fn a_failed_conversion_leaves_other_folders_alone_and_none_of_its_own() {
     let other = target.path().join(".int8.partial");
     std::fs::create_dir(&other).unwrap();
     let files = mobilebert::ModelFiles::Folder(source);
-    assert!(mobilebert_tools::convert::to_int8(&files, &target.path().join("int8")).is_err());
+    assert!(mobilebert_tools::writer::to_int8(&files, &target.path().join("int8")).is_err());
     let mut left: Vec<_> =
         std::fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mobilebert::quant::{Bits, Scales};
 use mobilebert::{Batch, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Precision};
 use mobilebert_tools::compare::{Answered, first_to_flip, item_by_item};
-use mobilebert_tools::convert::{Int8Options, TensorError, to_int8_with};
+use mobilebert_tools::writer::{Int8Options, TensorError, to_int8_with};
 use mobilebert_tools::gate::{self, GateOptions, GateReport};
 use mobilebert_tools::task::{Task, TaskOptions};
 use safetensors::SafeTensors;
@@ -99,7 +99,7 @@ fn the_worst_layer_goes_back_to_f32() {
     assert_ne!(kept, logits(Path::new(&source), at_load));
     // Quantising the folder again keeps the same modules, and gives the same bits.
     let again = folder.path().join("again");
-    mobilebert_tools::convert::to_int8(&ModelFiles::Folder(to.clone()), &again).unwrap();
+    mobilebert_tools::writer::to_int8(&ModelFiles::Folder(to.clone()), &again).unwrap();
     assert_eq!(kept, logits(&again, EngineOptions::new()));
 }
 
@@ -201,7 +201,7 @@ fn the_evidence_is_complete_and_the_same_each_time() {
 fn malformed_lists_of_kept_modules_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("int8");
-    mobilebert_tools::convert::to_int8(&ModelFiles::resolve(BERT).unwrap(), &to).unwrap();
+    mobilebert_tools::writer::to_int8(&ModelFiles::resolve(BERT).unwrap(), &to).unwrap();
     let text = fs::read_to_string(to.join("config.json")).unwrap();
     for wrong in [r#""pooler""#, r#"[""]"#, "[1]", "{}", r#"["pooler", null]"#] {
         let mut config: Value = serde_json::from_str(&text).unwrap();

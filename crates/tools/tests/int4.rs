@@ -7,7 +7,8 @@ use mobilebert::format::{Checkpoint, ElementType};
 use mobilebert::model::{self, Weights};
 use mobilebert::quant::Bits;
 use mobilebert::{Batch, Engine, EngineOptions, ErrorKind, ModelConfig, ModelFiles, Precision};
-use mobilebert_tools::convert::{self, ConvertOptions, Int8Options, Int8Report, to_int8_with};
+use mobilebert_tools::convert::{self, ConvertOptions};
+use mobilebert_tools::writer::{self, Int8Options, Int8Report, to_int8_with};
 use serde_json::{Value, json};
 
 const NAMES: [&str; 4] = ["mobilebert-f32", "bert-f32", "mobilebert-ner-f32", "mobilebert-mlm-f32"];
@@ -35,7 +36,7 @@ fn content_hash(folder: &Path) -> String {
     let config = ModelConfig::from_json(&fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
     let graph = model::build(&config, config.head);
     let weights = Weights::bind(Checkpoint::open_folder(folder).unwrap(), &config, &graph).unwrap();
-    convert::content_hash(&config, &graph, &weights).unwrap()
+    writer::content_hash(&config, &graph, &weights).unwrap()
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn four_bits_run_as_the_int8_that_they_expand_to() {
 
         // Quantised to 8 bits, it is expanded as well.
         let again = folder.path().join(format!("{name}-again"));
-        convert::to_int8(&ModelFiles::Folder(four.clone()), &again).unwrap();
+        writer::to_int8(&ModelFiles::Folder(four.clone()), &again).unwrap();
         assert_eq!(content_hash(&again), content_hash(&four), "{name}");
         assert_eq!(quantization_config(&again)["bits"], 8);
     }
@@ -114,7 +115,7 @@ fn modules_can_keep_eight_bits_or_stay_in_f32() {
         assert_eq!(tensor.stored, expected, "{}", tensor.name);
     }
     let int8 = folder.path().join("int8");
-    convert::to_int8(&ModelFiles::Folder(golden("bert-f32")), &int8).unwrap();
+    writer::to_int8(&ModelFiles::Folder(golden("bert-f32")), &int8).unwrap();
     let name = "bert.encoder.layer.0.output.dense.weight";
     let bytes = |folder: &Path| Checkpoint::open_folder(folder).unwrap().bytes(name).unwrap().to_vec();
     assert_eq!(bytes(&to), bytes(&int8));
@@ -131,7 +132,7 @@ fn modules_can_keep_eight_bits_or_stay_in_f32() {
 fn int8_can_be_made_4_bits_but_4_bits_not_again() {
     let folder = tempfile::tempdir().unwrap();
     let (eight, four) = (folder.path().join("int8"), folder.path().join("int4"));
-    convert::to_int8(&ModelFiles::Folder(golden("mobilebert-f32")), &eight).unwrap();
+    writer::to_int8(&ModelFiles::Folder(golden("mobilebert-f32")), &eight).unwrap();
     let report = int4(&eight, &four, Int8Options::new());
     assert!(report.int4_tensors > 0 && report.tensors.iter().all(|t| t.deviation.sqnr_db() < 60.0));
     let again = folder.path().join("again");

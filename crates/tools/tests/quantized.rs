@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mobilebert::{Batch, Engine, EngineOptions, ModelFiles, Precision};
-use mobilebert_tools::convert;
+use mobilebert_tools::writer;
 
 #[test]
 fn weights_quantised_at_load_are_those_of_the_folder() {
@@ -11,7 +11,7 @@ fn weights_quantised_at_load_are_those_of_the_folder() {
     for name in ["mobilebert-f32", "mobilebert-f16", "bert-f32", "mobilebert-ner-f32", "mobilebert-mlm-f32"] {
         let source = Path::new("../../tests/golden/checkpoints").join(name);
         let destination = folder.path().join(name);
-        convert::to_int8(&ModelFiles::resolve(source.to_str().unwrap()).unwrap(), &destination).unwrap();
+        writer::to_int8(&ModelFiles::resolve(source.to_str().unwrap()).unwrap(), &destination).unwrap();
         let logits = |folder: &Path, options: EngineOptions| {
             let engine = Engine::open(folder.to_str().unwrap(), options).unwrap();
             assert_eq!(engine.backend().precision(), Precision::Int8);

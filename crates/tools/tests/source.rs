@@ -9,7 +9,7 @@ use mobilebert::format::Bytes;
 use mobilebert::{
     Answer, Engine, EngineOptions, ErrorKind, MemoryFiles, ModelFiles, QuestionAnswering, Source,
 };
-use mobilebert_tools::convert;
+use mobilebert_tools::writer;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints").join(name)
@@ -84,7 +84,7 @@ fn a_path_is_never_a_name() {
 fn shared_bytes_are_released_once_the_weights_are_packed() {
     let folder = tempfile::tempdir().unwrap();
     let int8 = folder.path().join("int8");
-    convert::to_int8(&ModelFiles::Folder(golden("mobilebert-f32")), &int8).unwrap();
+    writer::to_int8(&ModelFiles::Folder(golden("mobilebert-f32")), &int8).unwrap();
     for folder in [golden("mobilebert-f32"), int8] {
         let shared: Vec<(String, Arc<[u8]>)> =
             contents(&folder).into_iter().map(|(name, bytes)| (name, bytes.into())).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mobilebert::format::{ElementType, sha256};
 use mobilebert::model::Weights;
 use mobilebert::{ModelConfig, ModelFiles, QuantizationConfig, Result};
-use mobilebert_tools::convert::content_hash;
+use mobilebert_tools::writer::content_hash;
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use mobilebert::ModelFiles;
 use mobilebert::quant::Bits;
 use mobilebert_tools::compare::Measured;
-use mobilebert_tools::convert::{self, Int8Options, Int8Report};
+use mobilebert_tools::writer::{self, Int8Options, Int8Report};
 use mobilebert_tools::gate::{self, GateOptions, GateReport};
 use mobilebert_tools::task::Task;
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &args::Quantize, global: &Global) -> Result<(), Failure>
 
 fn plain(args: &args::Quantize, global: &Global) -> Result<(), Failure> {
     let options = Int8Options::new().bits(args.bits).scales(args.scales);
-    let report = convert::to_int8_with(&ModelFiles::resolve(&args.source)?, &args.destination, &options)?;
+    let report = writer::to_int8_with(&ModelFiles::resolve(&args.source)?, &args.destination, &options)?;
     let mut output = Output::stdout(global);
     match output.format() {
         Format::Json => output.json(&report)?,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::attached::LABELS;
 use super::flow::{Flow, Op};
 use super::infer;
-use super::source::Source;
+use crate::writer::RawModel;
 use super::stored::{Stored, StoredWeights};
 use super::topology::{self, Matched};
 use mobilebert::format::Bytes;
@@ -33,7 +33,7 @@ pub(super) fn open(
     config: Option<Map<String, Value>>,
     labels: Option<Vec<String>>,
     notes: &mut Vec<String>,
-) -> Result<Source> {
+) -> Result<RawModel> {
     if flow.nodes.len() > MAX_NODES {
         let (expected, found) = (format!("at most {MAX_NODES} operators"), flow.nodes.len().to_string());
         let hint = "if the graph is of another architecture, it cannot be converted";
@@ -76,7 +76,7 @@ pub(super) fn open(
                     parameters: graph.parameters.clone(),
                 };
                 let extra = Vec::new();
-                return Ok(Source {
+                return Ok(RawModel {
                     config,
                     original,
                     graph,

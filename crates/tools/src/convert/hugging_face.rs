@@ -4,12 +4,16 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::recognise::is_pytorch;
-use super::source::Source;
+use crate::writer::RawModel;
 use mobilebert::format::{Bytes, Checkpoint, Tensor, WeightSource};
 use mobilebert::graph::{Parameter, ParameterId};
 use mobilebert::model::{self, Weights};
 use mobilebert::{ModelConfig, Result};
+
+/// A zip archive, or a pickle (protocol 2 or later).
+pub(super) fn is_pytorch(head: &[u8]) -> bool {
+    head.starts_with(b"PK\x03\x04") || matches!(head, [0x80, 2..=5, ..])
+}
 
 /// One weight file, without the rest of its folder.
 pub(super) fn weight_file(path: &Path) -> Result<Checkpoint> {
@@ -46,7 +50,7 @@ pub(super) fn open(
     checkpoint: Checkpoint,
     original: Map<String, Value>,
     notes: &mut Vec<String>,
-) -> Result<Source> {
+) -> Result<RawModel> {
     let mut config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
     let head = config.head;
     let (graph, weights) = Weights::open(checkpoint, &mut config, head)?;
@@ -83,7 +87,7 @@ pub(super) fn open(
     }
     let parameters = graph.parameters.len();
     let weights = Box::new(Named { weights, extra: names, parameters });
-    Ok(Source { config, original, graph, weights, extra, approximate: false })
+    Ok(RawModel { config, original, graph, weights, extra, approximate: false })
 }
 
 /// A checkpoint's name as the graph's parameters are called.

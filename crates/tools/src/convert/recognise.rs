@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::hugging_face::is_pytorch;
 use super::source::{Found, SourceFormat};
 use crate::foreign::is_tensorflow_index;
 use crate::foreign::onnx::is_onnx;
@@ -131,9 +132,4 @@ fn by_ends(head: &[u8], tail: &[u8]) -> Result<SourceFormat, &'static str> {
     } else {
         Err("something else")
     }
-}
-
-/// A zip archive, or a pickle (protocol 2 or later).
-pub(super) fn is_pytorch(head: &[u8]) -> bool {
-    head.starts_with(b"PK\x03\x04") || matches!(head, [0x80, 2..=5, ..])
 }

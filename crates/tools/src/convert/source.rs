@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{ConvertOptions, attached, graph_file, hugging_face, tensorflow};
+use super::{attached, graph_file, hugging_face, options::ConvertOptions, tensorflow};
 use crate::foreign::open_tensorflow;
-use mobilebert::format::{Bytes, WeightSource};
-use mobilebert::graph::{Graph, Parameter};
+use crate::writer::RawModel;
+use mobilebert::format::Bytes;
 use mobilebert::text::TOKENIZER_FILES;
-use mobilebert::{Error, ErrorKind, ModelConfig, ModelFiles, Result};
+use mobilebert::{Error, ErrorKind, ModelFiles, Result};
 
 /// Where a model comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -37,20 +37,6 @@ impl SourceFormat {
             SourceFormat::LiteRt => "LiteRT",
         }
     }
-}
-
-/// A model as its source holds it.
-pub(super) struct Source {
-    pub(super) config: ModelConfig,
-    /// The source's own `config.json` or what stands for it.
-    pub(super) original: Map<String, Value>,
-    pub(super) graph: Graph,
-    /// Of the graph's parameters, then of `extra`.
-    pub(super) weights: Box<dyn WeightSource>,
-    /// Tensors that the graph does not read but that belong to the model: an unused pooler, another head.
-    pub(super) extra: Vec<Parameter>,
-    /// Whether the source holds numbers that were rounded, or folded into others, when it was exported.
-    pub(super) approximate: bool,
 }
 
 /// A model that was recognised but not yet opened.
@@ -100,7 +86,7 @@ impl Found {
     }
 
     /// The model.
-    pub(super) fn open(&self, options: &ConvertOptions, notes: &mut Vec<String>) -> Result<Source> {
+    pub(super) fn open(&self, options: &ConvertOptions, notes: &mut Vec<String>) -> Result<RawModel> {
         let config = |names: &[&str]| self.config(names, options);
         let required = |names: &[&str]| config(names)?.ok_or_else(|| self.missing(names[0]));
         match (self.format, &self.file) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::source::Source;
+use crate::writer::RawModel;
 use super::stored::{Stored, StoredWeights, View};
 use mobilebert::format::Checkpoint;
 use mobilebert::graph::Parameter;
@@ -19,7 +19,7 @@ pub(super) fn open(
     checkpoint: Checkpoint,
     config: Map<String, Value>,
     notes: &mut Vec<String>,
-) -> Result<Source> {
+) -> Result<RawModel> {
     let original = with_class(config, &checkpoint);
     let config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
     let graph = model::build(&config, config.head);
@@ -38,7 +38,7 @@ pub(super) fn open(
     }
     let stored = views.into_iter().map(Stored::Tensor).collect();
     let weights = StoredWeights { checkpoint, stored, parameters };
-    Ok(Source { config, original, graph, weights: Box::new(weights), extra, approximate: false })
+    Ok(RawModel { config, original, graph, weights: Box::new(weights), extra, approximate: false })
 }
 
 /// The variable that a parameter is stored as, in its shape.

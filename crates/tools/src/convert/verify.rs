@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-use super::source::Source;
+use crate::writer::RawModel;
 use crate::BackendKind;
 use mobilebert::backend::Observer;
 use mobilebert::format::{Tensor, WeightSource};
@@ -87,7 +87,7 @@ fn layer(node: &str) -> (usize, String) {
     }
 }
 
-pub(super) fn verify(source: &Source, expected: Option<&[u8]>, written: &Path) -> Result<Verification> {
+pub(super) fn verify(source: &RawModel, expected: Option<&[u8]>, written: &Path) -> Result<Verification> {
     let reference = if cfg!(feature = "candle") { BackendKind::Candle } else { BackendKind::Native };
     let options = || EngineOptions::new().backend(reference);
     let recorded = expected.and_then(|bytes| Recorded::from_json(bytes).ok());
@@ -154,7 +154,7 @@ fn largest_difference(values: &[f32], others: Option<&Vec<f32>>) -> f32 {
 }
 
 /// A sequence of tokens from all over the vocabulary, in two segments where the model has them.
-fn sample(source: &Source) -> Result<Batch> {
+fn sample(source: &RawModel) -> Result<Batch> {
     const LENGTH: usize = 24;
     /// Coprime to any vocabulary's size that is not a multiple of it.
     const STEP: usize = 7919;

@@ -12,7 +12,7 @@ mod sensitivity;
 use std::path::Path;
 
 use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
-use crate::convert::{self, Int8Options, Int8Report, Partial};
+use crate::writer::{self, Int8Options, Int8Report, Partial};
 use crate::task::{Dataset, Evaluator, Task, TaskOptions};
 use mobilebert::backend::Precision;
 use mobilebert::format::sha256;
@@ -153,7 +153,7 @@ impl GateReport {
 ///
 /// # Errors
 /// Returns [`ErrorKind::Gate`] if the gate does not hold; nothing is written then. Also returns the errors of
-/// reading the data, of opening the source for the task and of [`convert::to_int8`].
+/// reading the data, of opening the source for the task and of [`writer::to_int8`].
 ///
 /// ```no_run
 /// use mobilebert_tools::gate::{self, GateOptions};
@@ -173,7 +173,7 @@ pub fn quantize(
     if !options.max_drop.is_finite() || options.max_drop < 0.0 {
         return Err(Error::option("max_drop", "a number of points, 0 or more", options.max_drop));
     }
-    convert::check_destination(destination, None, false)?;
+    writer::check_destination(destination, None, false)?;
     let files = ModelFiles::resolve(source)?;
     let bytes = std::fs::read(data).map_err(|e| Error::io(data, e))?;
     let data_sha256 = sha256([&bytes]);
@@ -188,7 +188,7 @@ pub fn quantize(
     let mut ranked: Option<sensitivity::SensitivityRanking> = None;
     loop {
         let partial = Partial::create(destination)?;
-        let int8 = convert::write_int8(&files, &partial, &options.int8(&kept))?;
+        let int8 = writer::write_int8(&files, &partial, &options.int8(&kept))?;
         let candidate = options.open(partial.path()?, Precision::Int8)?;
         let found = answered(&candidate, &data, options.bits.name(), progress)?;
         let drop = f32.scores.main() - found.scores.main();

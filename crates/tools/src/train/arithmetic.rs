@@ -139,7 +139,7 @@ impl Arithmetic for Training<'_> {
 /// Quantises weights in rows of the given number of columns: int8 values, and a scale for each row.
 pub(super) type Rounding = fn(&[f32], usize) -> (Vec<i8>, Vec<f32>);
 
-/// The rounding that [`crate::convert::to_int8_with`] uses for `bits`.
+/// The rounding that [`crate::writer::to_int8_with`] uses for `bits`.
 pub(super) fn rounding(bits: Bits) -> Rounding {
     match bits {
         Bits::Eight => quantize_rows,

@@ -26,7 +26,7 @@ use self::optimizer::Optimizer;
 use self::parameters::Parameters;
 use self::teacher::Teacher;
 use crate::candle::{self, backend_error};
-use crate::convert::{self, Int8Options, Partial};
+use crate::writer::{self, Int8Options, Partial};
 use crate::task::{Dataset, Scores, Task, TaskOptions};
 use mobilebert::backend::{Precision, Request};
 use mobilebert::model::{self, Weights};
@@ -196,7 +196,7 @@ pub struct FinetuneReport {
 /// weights, without dropout.
 ///
 /// With [`FinetuneOptions::qat`] every value of the forward pass is what the int8 engine computes from the
-/// quantised weights of that step. They are quantised as by [`convert::to_int8_with`], so quantising the
+/// quantised weights of that step. They are quantised as by [`writer::to_int8_with`], so quantising the
 /// written folder gives exactly the model that was trained. If `eval_data` is given, source and result are
 /// scored in the arithmetic of the training.
 ///
@@ -263,7 +263,7 @@ fn run(
         ModelFiles::Folder(folder) => Some(folder.as_path()),
         _ => None,
     };
-    convert::check_destination(destination, folder, options.force)?;
+    writer::check_destination(destination, folder, options.force)?;
     let config = ModelConfig::from_json(&files.config_json()?)?;
     check_task(options.task, &config)?;
     let mut data = options.task.read(data)?;
@@ -287,7 +287,7 @@ fn run(
 
     let partial = Partial::create(destination)?;
     let trained = parameters.snapshot().map_err(|e| backend_error("weights", e))?;
-    convert::write_f32(&files, parameters.graph, Box::new(trained), &partial)?;
+    writer::write_f32(&files, parameters.graph, Box::new(trained), &partial)?;
     let after = scored(partial.path()?, "after")?;
     partial.rename(destination)?;
     Ok(FinetuneReport {
@@ -347,7 +347,7 @@ fn score(
     let (_quantised, evaluator) = match options.qat {
         Some(bits) => {
             let partial = Partial::create(destination)?;
-            convert::write_int8(&ModelFiles::resolve(model)?, &partial, &Int8Options::new().bits(bits))?;
+            writer::write_int8(&ModelFiles::resolve(model)?, &partial, &Int8Options::new().bits(bits))?;
             let evaluator = task.open(partial.path()?)?;
             (Some(partial), evaluator)
         }

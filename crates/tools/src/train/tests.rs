@@ -305,10 +305,10 @@ fn what_is_trained_is_what_quantize_writes() {
         let [float, quantised] = ["f32", "quantised"].map(|name| folder.path().join(name));
         let partial = Partial::create(&float).unwrap();
         let snapshot = Box::new(parameters.snapshot().unwrap());
-        convert::write_f32(&files, parameters.graph.clone(), snapshot, &partial).unwrap();
+        writer::write_f32(&files, parameters.graph.clone(), snapshot, &partial).unwrap();
         partial.rename(&float).unwrap();
         let options = Int8Options::new().bits(bits);
-        convert::to_int8_with(&ModelFiles::Folder(float), &quantised, &options).unwrap();
+        writer::to_int8_with(&ModelFiles::Folder(float), &quantised, &options).unwrap();
         let files = ModelFiles::Folder(quantised);
         let config = ModelConfig::from_json(&files.config_json().unwrap()).unwrap();
         let written = Weights::bind(files.checkpoint().unwrap(), &config, &parameters.graph).unwrap();

@@ -42,11 +42,11 @@ impl ContentHash {
 /// ```
 /// use mobilebert::model::{self, synthetic::Synthetic};
 /// use mobilebert::ModelConfig;
-/// use mobilebert_tools::convert;
+/// use mobilebert_tools::writer;
 ///
 /// let config = ModelConfig::from_json(r#"{"model_type": "mobilebert", "num_hidden_layers": 1}"#)?;
 /// let graph = model::build(&config, config.head);
-/// let hash = convert::content_hash(&config, &graph, &Synthetic::new(&graph))?;
+/// let hash = writer::content_hash(&config, &graph, &Synthetic::new(&graph))?;
 /// assert_eq!(hash.len(), 64);
 /// # Ok::<(), mobilebert::Error>(())
 /// ```
@@ -98,7 +98,7 @@ pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
 
 /// `config.json` with every field that the engine reads, and those of the original that say something about the text or
 /// the training.
-pub(super) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -> Result<String> {
+pub(crate) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -> Result<String> {
     /// About the library that wrote the original, not about the model; and the number type, which is another now.
     const DROPPED: [&str; 6] = [
         "_name_or_path",

@@ -1,0 +1,24 @@
+//! Writes our folders: models in Hugging Face's layout, in floats, in int8 and in 4 bits.
+//!
+//! Whatever a model was read from, the same weights become the same tensors: see [`content_hash`].
+
+mod canonical;
+mod floats;
+mod int8;
+mod output;
+mod quantized;
+mod raw_model;
+
+pub use canonical::content_hash;
+pub use int8::{Int8Options, Int8Report, TensorError, to_int8, to_int8_with};
+
+pub(crate) use canonical::config_json;
+#[cfg(feature = "candle")]
+pub(crate) use floats::write_f32;
+pub(crate) use floats::write_weights;
+pub(crate) use int8::write_int8;
+pub(crate) use output::{Partial, check_destination};
+pub(crate) use raw_model::RawModel;
+
+/// Called while tensors are written, with the bytes written so far and those of all tensors.
+pub type Progress<'p> = &'p dyn Fn(u64, u64);
