@@ -2,6 +2,7 @@
 
 use super::flow::{FAR, Flow, Op, Origin, ValueIndex};
 use super::stored::{Affine, View};
+use crate::foreign::onnx::fill_name;
 use mobilebert::format::ElementType;
 
 impl Flow {
@@ -104,6 +105,33 @@ impl Flow {
             value = self.node(value).filter(|node| node.op == Op::View)?.input(0)?;
         }
         None
+    }
+
+    /// Whether a value consists of zeros only, whatever its shape, as exporters write a tensor of zeros that the
+    /// model makes itself.
+    pub(super) fn is_zero(&self, mut value: ValueIndex) -> bool {
+        for _ in 0..FAR {
+            let Some(node) = self.node(value) else {
+                let numbers = self.numbers(value).unwrap_or_default();
+                return !numbers.is_empty() && numbers.iter().all(|&number| number == 0.0);
+            };
+            let input = match &node.op {
+                Op::View | Op::Slice | Op::Transpose | Op::Gather { .. } => node.input(0),
+                Op::Other(op) if op == "GatherElements" => node.input(0),
+                Op::Other(op) if op == "ConstantOfShape" => {
+                    let fill = fill_name(&self.values[value].name);
+                    if self.checkpoint.entry(&fill).is_none() {
+                        return true;
+                    }
+                    let numbers = self.checkpoint.numbers(&fill).unwrap_or_default();
+                    return !numbers.is_empty() && numbers.iter().all(|&number| number == 0.0);
+                }
+                _ => None,
+            };
+            let Some(input) = input else { return false };
+            value = input;
+        }
+        false
     }
 
     /// Whether a constant holds integers.

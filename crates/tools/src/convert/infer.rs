@@ -28,7 +28,8 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
              max_position_embeddings is {positions}"
         ));
     }
-    let types = tables.iter().filter(|t| t.by_input && t.columns == hidden && t.rows < words.rows);
+    let types =
+        tables.iter().filter(|t| (t.by_input || t.by_zeros) && t.columns == hidden && t.rows < words.rows);
     let types = types.map(|t| t.rows).min().unwrap_or(1);
     let trigram = flow.nodes.iter().any(|node| node.op == Op::Concat && is_trigram(flow, node));
     let eps = layer_norm_eps(flow, hidden);
@@ -96,6 +97,8 @@ struct Table {
     columns: usize,
     /// Whether by an input of the model, and not by constants.
     by_input: bool,
+    /// Whether row 0 is looked up for every token: the token types of a model that was exported without them.
+    by_zeros: bool,
 }
 
 fn tables(flow: &Flow) -> Vec<Table> {
@@ -111,6 +114,7 @@ fn tables(flow: &Flow) -> Vec<Table> {
                 rows,
                 columns,
                 by_input: flow.is_input(indices),
+                by_zeros: flow.is_zero(indices),
             })
         })
         .collect()
@@ -118,7 +122,7 @@ fn tables(flow: &Flow) -> Vec<Table> {
 
 /// The position table, and whether the graph has all of it: an exporter for a fixed length looks up what it needs.
 fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize, bool)> {
-    if let Some(table) = tables.iter().find(|t| !t.by_input && t.rows != vocabulary) {
+    if let Some(table) = tables.iter().find(|t| !t.by_input && !t.by_zeros && t.rows != vocabulary) {
         return Some((table.rows, table.columns, true));
     }
     let mut added = flow.nodes.iter().filter(|node| node.op == Op::Add).flat_map(|node| node.inputs.iter());

@@ -140,6 +140,12 @@ pub(crate) fn read(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<(
     Ok((graph, checkpoint))
 }
 
+/// The name under which the number that a `ConstantOfShape` repeats is kept; `output` is the node's output.
+/// A node without such a tensor repeats zero.
+pub(crate) fn fill_name(output: &str) -> String {
+    format!("{output} (fill)")
+}
+
 struct Tensor {
     name: String,
     entry: Entry,
@@ -242,10 +248,11 @@ impl Reader<'_> {
                     let text = message.message(value)?.text();
                     found = text.map_or(Attribute::Other, |text| Attribute::Text(text.to_owned()));
                 }
-                (5, _) if op == "Constant" => {
+                (5, _) if matches!(op, "Constant" | "ConstantOfShape") => {
                     let tensor = message.message(value)?;
                     if let Some(output) = output {
-                        self.tensor(tensor, Some(output))?;
+                        let name = if op == "Constant" { output.to_owned() } else { fill_name(output) };
+                        self.tensor(tensor, Some(&name))?;
                         found = Attribute::Tensor;
                     }
                 }

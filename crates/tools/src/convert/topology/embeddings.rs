@@ -24,19 +24,36 @@ impl Matcher<'_> {
         let types = token_type.map_or(&[][..], |parameter| &graph.parameter(parameter).shape);
         let (mut words, mut position_table, mut type_table) = (None, None, None);
         for term in self.terms(value) {
-            let (table, of_text) = match self.flow.gather(term) {
-                Some((table, indices)) => (Some(table), Some(!self.flow.is_static(indices))),
+            let (table, of_text, all_zero) = match self.flow.gather(term) {
+                Some((table, indices)) => {
+                    let of_text = !self.flow.is_static(indices);
+                    (Some(table), Some(of_text), !of_text && self.flow.is_zero(indices))
+                }
                 // Looked up by the exporter: all positions, or the one token type.
-                None => (self.flow.matrix(term), None),
+                None => (self.flow.matrix(term), None, false),
             };
             let constant = table.is_some() && of_text.is_none();
-            let is_positions = positions != types || of_text != Some(true);
+            // A model exported without token_type_ids looks up row 0 for every token.
+            let is_first_type = all_zero && table.as_ref().is_some_and(|table| table.shape() == *types);
+            let is_positions = !is_first_type && (positions != types || of_text != Some(true));
             match table {
                 Some(table) if position_table.is_none() && is_positions && table.shape() == *positions => {
                     position_table = Some(table);
                 }
-                Some(table) if type_table.is_none() && of_text != Some(false) && table.shape() == *types => {
+                Some(table)
+                    if type_table.is_none()
+                        && (of_text != Some(false) || is_first_type)
+                        && table.shape() == *types =>
+                {
                     type_table = Some(table);
+                    if is_first_type && types[0] > 1 {
+                        self.note(
+                            "the graph has no input for token types and gives every token the first one; the \
+                             table of all types is in the file and was kept, so the second text of a pair is read \
+                             with its own type, as the model was trained"
+                                .to_owned(),
+                        );
+                    }
                 }
                 _ if words.is_none() && !constant => words = Some(term),
                 _ => {
