@@ -1,23 +1,30 @@
 //! The search for the answers to one question, window by window.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::exp::exp;
 use super::job::{Arrivals, Job};
 use super::pass::Sequence;
-use super::question_answering::{Answer, AnswerOptions, PreparedContext, RankedAnswer, Ranking};
+use super::question_answering::{Answer, AnswerOptions, AnswerPlace, PreparedContext, RankedAnswer, Ranking};
 use super::scores::best_first;
 use crate::error::Result;
 use crate::text::{Span, TokenizedText, Window, WindowOptions, Windows};
 
+/// Texts that a search keeps at least, so that the sum of an answer's places does not depend on `top_k`. A place
+/// that is worse than those of so many texts adds next to nothing.
+const MIN_TEXTS: usize = 64;
+
+/// Places of one text that are kept and counted. It bounds the memory for a context that repeats one text.
+const MAX_PLACES: usize = 256;
+
 /// The search for the answers to one question; see [`QuestionAnswering::prepare_answer`]. It keeps the best
-/// `top_k` places and two sums, however long the context is.
+/// places of a bounded number of texts and two sums, however long the context is.
 #[derive(Debug)]
 pub struct AnswerJob {
     question: TokenizedText,
     context: PreparedContext,
     windows: WindowOptions,
-    null_allowed: bool,
+    null: Null,
     search: Search,
     arrivals: Arrivals,
 }
@@ -34,11 +41,30 @@ impl AnswerJob {
             question,
             context,
             windows,
-            null_allowed: options.handle_impossible_answer,
-            search: Search::new(options.top_k, options.max_answer_len),
+            null: match options {
+                AnswerOptions { handle_impossible_answer: true, .. } => Null::Answer,
+                AnswerOptions { null_competes: true, .. } => Null::Competes,
+                _ => Null::Ignored,
+            },
+            search: Search::new(options),
             arrivals: Arrivals::new(count),
         })
     }
+
+    /// The same search without merging equal texts.
+    pub(super) fn by_place(mut self) -> Self {
+        self.search.merged = false;
+        self
+    }
+}
+
+/// What "the context does not say" is to a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Null {
+    Ignored,
+    /// It has a part of the scores but is no answer.
+    Competes,
+    Answer,
 }
 
 /// The windows of a context for a question.
@@ -69,15 +95,15 @@ impl Job for AnswerJob {
         let tokens = window(index).map_or(0, |window| window.encoding().len());
         self.arrivals.accept(index, rows, (tokens, 2), |index, rows| {
             if let Some(window) = window(index) {
-                self.search.add(&window, rows);
+                self.search.add(&self.context.text, &window, rows);
             }
         })
     }
 
     fn finish(&mut self) -> Result<Vec<Answer>> {
         self.arrivals.finish()?;
-        let found = self.search.finish(self.null_allowed).into_iter();
-        Ok(found.map(|(score, c)| answer(&self.context.text, score, c.span)).collect())
+        let context = &*self.context.text;
+        Ok(self.search.finish(context, self.null).iter().map(|places| answer(context, places)).collect())
     }
 }
 
@@ -102,28 +128,52 @@ impl Job for RankJob {
 
     fn finish(&mut self) -> Result<Ranking> {
         self.0.arrivals.finish()?;
-        Ok(self.0.search.ranking(&self.0.context.text))
+        let null = if self.0.null == Null::Ignored { Null::Ignored } else { Null::Competes };
+        Ok(self.0.search.ranking(&self.0.context.text, null))
     }
 }
 
-fn answer(context: &str, score: f32, span: Span) -> Answer {
-    Answer { score, start: span.start, end: span.end, answer: context[span.range()].to_owned() }
+/// The answer that stands in these places, of which there is one at least, best first.
+fn answer(context: &str, places: &[(f64, Candidate)]) -> Answer {
+    let score = places.iter().map(|(score, _)| score).sum::<f64>() as f32;
+    let span = places.first().map_or(Span::default(), |(_, best)| best.span);
+    let place = |(score, c): &(f64, Candidate)| AnswerPlace {
+        score: *score as f32,
+        start: c.span.start,
+        end: c.span.end,
+    };
+    Answer {
+        score,
+        start: span.start,
+        end: span.end,
+        answer: context[span.range()].to_owned(),
+        others: places.iter().skip(1).map(place).collect(),
+    }
 }
 
-/// Collects the best spans and the normalisers over all windows of one context.
+/// What texts are compared by: white space and case do not count.
+fn key(context: &str, span: Span) -> String {
+    let words: Vec<String> = context[span.range()].split_whitespace().map(str::to_lowercase).collect();
+    words.join(" ")
+}
+
+/// Collects the best places and the normalisers over all windows of one context.
 #[derive(Debug)]
 struct Search {
     top_k: usize,
     max_answer_len: usize,
+    /// Whether places with equal texts are one answer.
+    merged: bool,
     starts: ExpSum,
     ends: ExpSum,
     /// Start and end logit of `[CLS]` in the window where their sum is least: where "no answer" is least likely.
     null: Option<(f32, f32)>,
-    spans: Vec<Candidate>,
-    /// Once `top_k` places are known: the logit that a further one has to exceed.
+    candidates: Vec<Candidate>,
+    /// Once enough texts are known: the logit that a further place has to exceed.
     floor: f32,
 }
 
+/// A place of the context with its logits.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     start: f32,
@@ -138,20 +188,26 @@ impl Candidate {
 }
 
 impl Search {
-    fn new(top_k: usize, max_answer_len: usize) -> Self {
+    fn new(options: &AnswerOptions) -> Self {
         Self {
-            top_k,
-            max_answer_len,
+            top_k: options.top_k,
+            max_answer_len: options.max_answer_len,
+            merged: options.merge_equal_texts,
             starts: ExpSum::new(),
             ends: ExpSum::new(),
             null: None,
-            spans: Vec::new(),
+            candidates: Vec::new(),
             floor: f32::NEG_INFINITY,
         }
     }
 
+    /// Texts to keep, or places if each is an answer of its own.
+    fn kept(&self) -> usize {
+        if self.merged { self.top_k.max(MIN_TEXTS) } else { self.top_k }
+    }
+
     /// `logits`: a start and an end logit for each token of the window.
-    fn add(&mut self, window: &Window, logits: &[f32]) {
+    fn add(&mut self, context: &str, window: &Window, logits: &[f32]) {
         let positions = window.positions();
         let start = |p: usize| logits[2 * p];
         let end = |p: usize| logits[2 * p + 1];
@@ -164,61 +220,96 @@ impl Search {
             self.null = Some(null);
         }
         let spans = window.encoding().spans();
+        let mut limit = self.candidates.len().saturating_add(self.kept().saturating_mul(8));
         for first in positions.clone() {
             for last in first..positions.end.min(first.saturating_add(self.max_answer_len)) {
                 let span = Span::new(spans[first].start, spans[last].end.max(spans[first].start));
                 let candidate = Candidate { start: start(first), end: end(last), span };
                 if candidate.logit() > self.floor {
-                    self.spans.push(candidate);
+                    self.candidates.push(candidate);
                 }
             }
-            if self.spans.len() > self.top_k.saturating_mul(8) {
-                self.keep_best();
+            if self.candidates.len() > limit {
+                self.keep_best(context);
+                limit = self.candidates.len().saturating_add(self.kept().saturating_mul(8));
             }
         }
-        self.keep_best();
+        self.keep_best(context);
     }
 
-    /// Sorts by logit, earlier places first among equals, and keeps `top_k` different places.
-    fn keep_best(&mut self) {
-        self.spans.sort_by(best_first(Candidate::logit, |_, _| std::cmp::Ordering::Equal));
-        let most = self.top_k.min(self.spans.len());
-        let (mut kept, mut places) = (Vec::with_capacity(most), HashSet::with_capacity(most));
-        for candidate in &self.spans {
-            if kept.len() == self.top_k {
+    /// Sorts by logit, earlier places first among equals, and keeps different places of the best texts.
+    fn keep_best(&mut self, context: &str) {
+        let groups = self.groups(context);
+        if groups.len() == self.kept() {
+            let worst = groups.last().and_then(|places| places.first());
+            self.floor = worst.map_or(f32::NEG_INFINITY, Candidate::logit);
+        }
+        self.candidates = groups.into_iter().flatten().collect();
+    }
+
+    /// The places of each of the best texts, best first, and the texts by their best place.
+    fn groups(&mut self, context: &str) -> Vec<Vec<Candidate>> {
+        self.candidates.sort_by(best_first(Candidate::logit, |_, _| std::cmp::Ordering::Equal));
+        let most = self.kept();
+        let mut groups: Vec<Vec<Candidate>> = Vec::new();
+        let (mut places, mut texts) = (HashSet::new(), HashMap::new());
+        for candidate in &self.candidates {
+            if !self.merged && groups.len() == most {
                 break;
             }
-            if places.insert(candidate.span) {
-                kept.push(*candidate);
+            if !places.insert(candidate.span) {
+                continue;
+            }
+            let index = match self.merged {
+                true => *texts.entry(key(context, candidate.span)).or_insert(groups.len()),
+                false => groups.len(),
+            };
+            match groups.get_mut(index) {
+                Some(group) if group.len() < MAX_PLACES => group.push(*candidate),
+                Some(_) => {}
+                None if index < most => groups.push(vec![*candidate]),
+                // A text beyond the best ones; its entry must not stand for the next new text.
+                None => {
+                    texts.remove(&key(context, candidate.span));
+                }
             }
         }
-        if kept.len() == self.top_k {
-            self.floor = kept.last().map_or(f32::NEG_INFINITY, Candidate::logit);
-        }
-        self.spans = kept;
+        groups
     }
 
     /// The best places without "the context does not say", with their logits.
-    fn ranking(&mut self, context: &str) -> Ranking {
+    fn ranking(&mut self, context: &str, null: Null) -> Ranking {
         let null_logit = self.null.map_or(f32::NEG_INFINITY, |(start, end)| start + end);
-        let ranked = |(score, c): (f32, Candidate)| RankedAnswer {
-            answer: answer(context, score, c.span),
-            start_logit: c.start,
-            end_logit: c.end,
+        let found = self.finish(context, null);
+        let ranked = |places: &Vec<(f64, Candidate)>| {
+            let (_, best) = places.first()?;
+            let answer = answer(context, places);
+            Some(RankedAnswer { answer, start_logit: best.start, end_logit: best.end })
         };
-        Ranking { answers: self.finish(false).into_iter().map(ranked).collect(), null_logit }
+        Ranking { answers: found.iter().filter_map(ranked).collect(), null_logit }
     }
 
-    fn finish(&mut self, null_allowed: bool) -> Vec<(f32, Candidate)> {
-        if let (true, Some((start, end))) = (null_allowed, self.null) {
+    /// The places of the best `top_k` answers with their scores.
+    fn finish(&mut self, context: &str, null: Null) -> Vec<Vec<(f64, Candidate)>> {
+        let mut groups = self.groups(context);
+        if let (Null::Competes | Null::Answer, Some((start, end))) = (null, self.null) {
             self.starts.add(start);
             self.ends.add(end);
-            self.spans.push(Candidate { start, end, span: Span::default() });
-            self.keep_best();
+            if null == Null::Answer {
+                groups.push(vec![Candidate { start, end, span: Span::default() }]);
+            }
         }
         let (max, sum) = (self.starts.max + self.ends.max, self.starts.sum * self.ends.sum);
-        let score = |c: &Candidate| (exp(f64::from(c.logit()) - max) / sum) as f32;
-        self.spans.iter().map(|c| (score(c), *c)).collect()
+        let scored = |c: Candidate| (exp(f64::from(c.logit()) - max) / sum, c);
+        let mut answers: Vec<Vec<(f64, Candidate)>> =
+            groups.into_iter().map(|group| group.into_iter().map(scored).collect()).collect();
+        let total = |places: &Vec<(f64, Candidate)>| places.iter().map(|(score, _)| score).sum::<f64>();
+        let best =
+            |places: &Vec<(f64, Candidate)>| places.first().map_or(f32::NEG_INFINITY, |(_, c)| c.logit());
+        // Scores of 0 still have logits to tell them apart.
+        answers.sort_by(|a, b| total(b).total_cmp(&total(a)).then_with(|| best(b).total_cmp(&best(a))));
+        answers.truncate(self.top_k);
+        answers
     }
 }
 

@@ -29,7 +29,7 @@ pub use model::{Model, ModelOptions, check_head};
 pub use multiple_choice::score_choices;
 pub use pass::{Pass, PassRows, Sequence};
 pub use question_answering::{
-    Answer, AnswerOptions, PreparedContext, QuestionAnswering, RankedAnswer, Ranking,
+    Answer, AnswerOptions, AnswerPlace, PreparedContext, QuestionAnswering, RankedAnswer, Ranking,
 };
 pub use scores::FunctionToApply;
 pub use text_classification::{

@@ -36,6 +36,16 @@ pub struct AnswerOptions {
     /// Whether "the context does not say" may be an answer: an empty one at 0..0 (models trained on SQuAD
     /// 2.0). Default: `false`.
     pub handle_impossible_answer: bool,
+    /// Whether places of the context with the same text are one answer: their scores are summed, and
+    /// [`Answer::others`] lists the places but the best. Texts are the same if they differ in upper and lower
+    /// case, and in white space, at most. Without it a fact that the context repeats splits its score among
+    /// its places. Default: `true`.
+    pub merge_equal_texts: bool,
+    /// Whether the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`. Without
+    /// it, scores are shares among the places of the context: in a context of one token that token has score
+    /// 1, however little it answers the question. With it, the model's "no answer" competes for the score
+    /// without being an answer itself. Default: `false`, unless `handle_impossible_answer` is set.
+    pub null_competes: bool,
 }
 
 impl Default for AnswerOptions {
@@ -47,6 +57,8 @@ impl Default for AnswerOptions {
             max_question_len: 64,
             max_answer_len: 30,
             handle_impossible_answer: false,
+            merge_equal_texts: true,
+            null_competes: false,
         }
     }
 }
@@ -72,7 +84,9 @@ impl AnswerOptions {
 #[non_exhaustive]
 pub struct Answer {
     /// Probability of its first token times probability of its last one, each normalised over all windows of
-    /// the context, so scores compare within a context of any length.
+    /// the context, so scores compare within a context of any length. An answer that stands in several places
+    /// has the sum of their scores. The score is a share among the context's places, not a probability that
+    /// the answer is right: the only token of a context has score 1; see [`AnswerOptions::null_competes`].
     pub score: f32,
     /// First byte in the context.
     pub start: usize,
@@ -80,6 +94,21 @@ pub struct Answer {
     pub end: usize,
     /// `context[start..end]`; empty if the context does not say.
     pub answer: String,
+    /// The other places with the same text, best first; see [`AnswerOptions::merge_equal_texts`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<AnswerPlace>,
+}
+
+/// One more place of an answer in the context.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct AnswerPlace {
+    /// This place's part of the answer's score.
+    pub score: f32,
+    /// First byte in the context.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
 }
 
 /// A context that was tokenised once, for any number of questions; see [`QuestionAnswering::prepare`]. Clones
@@ -187,7 +216,7 @@ impl QuestionAnswering {
         best.into_iter().next().ok_or_else(|| ErrorKind::EmptyText { what: "context" }.into())
     }
 
-    /// The best `top_k` answers, best first, no two of them the same place.
+    /// The best `top_k` answers, best first, no two of them the same place nor, by default, the same text.
     ///
     /// # Errors
     /// As [`QuestionAnswering::answer`].
@@ -290,7 +319,8 @@ impl QuestionAnswering {
     }
 
     /// What n-best and null-odds files are made from: for each pair the best `top_k` places with their
-    /// logits, and how likely it is that the context does not say. Pairs share forward passes, so many at
+    /// logits, and how likely it is that the context does not say. Every place is an answer of its own, as in
+    /// the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward passes, so many at
     /// once are faster.
     ///
     /// ```
@@ -351,7 +381,7 @@ impl QuestionAnswering {
         context: &PreparedContext,
         options: &AnswerOptions,
     ) -> Result<RankJob> {
-        self.prepare_answer(question, context, options).map(RankJob)
+        Ok(RankJob(self.prepare_answer(question, context, options)?.by_place()))
     }
 }
 
