@@ -184,7 +184,7 @@ fn a_backend_from_outside_runs_in_engines_and_pipelines() {
     let logits = engine.forward(&batch(&[&[101, 7592, 102], &[101, 102]])).unwrap();
     assert_eq!(logits.values(), [0.0, 0.5, 1.0, 0.5, 2.0, 0.5, 3.0, 0.5, 4.0, 0.5]);
 
-    let plain = EmbedOptions::with(|o| o.normalize = false);
+    let plain = EmbedOptions::with(|o| o.normalize = Some(false));
     let embedder = Embedder::open_with("qa", options(), plain).unwrap();
     let embedding = embedder.embed("hello there").unwrap().embedding;
     assert!(embedding[1..].iter().all(|&x| x == 0.5), "{embedding:?}");

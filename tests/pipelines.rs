@@ -105,7 +105,7 @@ fn scores_of_texts_and_pairs() {
 fn embeddings_are_hidden_states() {
     for (folder, case) in cases("embedding") {
         for (key, pooling) in [("mean", Pooling::Mean), ("cls", Pooling::Cls)] {
-            let options = EmbedOptions::with(|o| (o.pooling, o.normalize) = (pooling, false));
+            let options = EmbedOptions::with(|o| (o.pooling, o.normalize) = (Some(pooling), Some(false)));
             let embedder = Embedder::open(&folder).unwrap();
             let found = embedder.embed_with(text(&case, "text"), &options).unwrap().embedding;
             let expected = case[key].as_array().unwrap();

@@ -14,16 +14,25 @@ use crate::text::{Encoding, Tokenizer, WindowOptions};
 
 const TASK: &str = "embedding";
 
-/// How the hidden states of a text's tokens become one vector.
+/// How the hidden states of a text's tokens, special tokens included, become one vector. Names and formulas are
+/// those of sentence-transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Pooling {
-    /// Their mean, special tokens included (as sentence-transformers does).
+    /// Their mean.
     #[default]
     Mean,
     /// The first token's.
     Cls,
+    /// The largest value of each column.
+    Max,
+    /// Their sum, divided by the square root of their number.
+    MeanSqrtLen,
+    /// Their mean, weighted by the token's place, which counts from 1.
+    WeightedMean,
+    /// The last token's, which is `[SEP]`.
+    LastToken,
 }
 
 impl std::str::FromStr for Pooling {
@@ -33,35 +42,46 @@ impl std::str::FromStr for Pooling {
         match name {
             "mean" => Ok(Self::Mean),
             "cls" => Ok(Self::Cls),
-            other => Err(Error::option("pooling", "`mean` or `cls`", format!("`{other}`"))),
+            "max" => Ok(Self::Max),
+            "mean_sqrt_len" | "mean_sqrt_len_tokens" => Ok(Self::MeanSqrtLen),
+            "weighted_mean" | "weightedmean" => Ok(Self::WeightedMean),
+            "last_token" | "lasttoken" => Ok(Self::LastToken),
+            other => {
+                let expected = "`mean`, `cls`, `max`, `mean_sqrt_len`, `weighted_mean` or `last_token`";
+                Err(Error::option("pooling", expected, format!("`{other}`")))
+            }
         }
     }
 }
 
-/// How vectors are made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How vectors are made. What is not set is as the model's folder says in the files of sentence-transformers
+/// (`modules.json` and those that it names), and else as the default of each field says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EmbedOptions {
     /// How hidden states become one vector. Default: their mean.
-    pub pooling: Pooling,
+    pub pooling: Option<Pooling>,
     /// Whether vectors have length 1, so that their dot product is the cosine. Default: `true`.
-    pub normalize: bool,
+    pub normalize: Option<bool>,
     /// Longest sequence in tokens. Default: the model's limit.
     pub max_seq_len: Option<usize>,
 }
 
-impl Default for EmbedOptions {
-    fn default() -> Self {
-        Self { pooling: Pooling::Mean, normalize: true, max_seq_len: None }
-    }
-}
-
 impl EmbedOptions {
     fn windows(&self, model: &Model) -> Result<WindowOptions> {
-        let windows = model.windows(self.max_seq_len, usize::MAX, None)?;
+        let default = model.sentence().and_then(|settings| settings.max_seq_len).unwrap_or(usize::MAX);
+        let windows = model.windows(self.max_seq_len, default, None)?;
         windows.room(Encoding::SPECIAL_SINGLE)?;
         Ok(windows)
+    }
+
+    fn poolings(&self, model: &Model) -> Vec<Pooling> {
+        match (self.pooling, model.sentence()) {
+            (Some(pooling), _) => vec![pooling],
+            (None, Some(settings)) => settings.poolings.clone(),
+            (None, None) => vec![Pooling::default()],
+        }
     }
 }
 
@@ -69,7 +89,7 @@ impl EmbedOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Embedding {
-    /// `hidden_size` numbers.
+    /// `hidden_size` numbers, or a multiple of it if the model's folder asks for several kinds of [`Pooling`].
     pub embedding: Vec<f32>,
     /// Whether the end of the text was not read, because it did not fit the model.
     pub truncated: bool,
@@ -143,6 +163,14 @@ impl Embedder {
         &self.model
     }
 
+    /// Whether the model was trained to give similar texts similar vectors, which a folder of
+    /// sentence-transformers says by its `modules.json`. The hidden states of other models, such as one for
+    /// question answering, are vectors too, but those of unrelated texts may be closer to each other than those
+    /// of paraphrases.
+    pub fn is_trained_for_embeddings(&self) -> bool {
+        self.model.sentence().is_some()
+    }
+
     /// The options of calls that bring none.
     pub fn options(&self) -> &EmbedOptions {
         &self.options
@@ -203,14 +231,25 @@ impl Embedder {
     /// As [`Embedder::embed_with`].
     pub fn prepare_embed(&self, text: &str, options: &EmbedOptions) -> Result<EmbedJob> {
         let windows = options.windows(&self.model)?;
-        let tokens = self.model.tokenize(text, "text")?;
+        let tokens = match self.model.sentence() {
+            Some(settings) if settings.lower_case || !settings.prompt.is_empty() => {
+                // A prompt alone does not make a text.
+                self.model.tokenize(text, "text")?;
+                let text = format!("{}{text}", settings.prompt);
+                let text = if settings.lower_case { text.to_lowercase() } else { text };
+                self.model.tokenize(&text, "text")?
+            }
+            _ => self.model.tokenize(text, "text")?,
+        };
         let (encoding, truncated) = tokens.encode_truncated(None, windows.max_seq_len)?;
         Ok(EmbedJob {
             encoding,
             truncated,
             width: self.model.config().hidden_size,
-            pooling: options.pooling,
-            normalize: options.normalize,
+            poolings: options.poolings(&self.model),
+            normalize: options
+                .normalize
+                .unwrap_or_else(|| self.model.sentence().is_none_or(|settings| settings.normalize)),
             vector: Vec::new(),
             arrivals: Arrivals::new(1),
         })
@@ -223,7 +262,7 @@ pub struct EmbedJob {
     encoding: Encoding,
     truncated: bool,
     width: usize,
-    pooling: Pooling,
+    poolings: Vec<Pooling>,
     normalize: bool,
     vector: Vec<f32>,
     arrivals: Arrivals,
@@ -257,19 +296,44 @@ impl Job for EmbedJob {
 
 impl EmbedJob {
     fn pool(&self, rows: &[f32], width: usize) -> Vec<f32> {
-        let mut vector = rows[..width].to_vec();
-        if self.pooling == Pooling::Mean {
-            for row in rows.chunks_exact(width).skip(1) {
-                vector.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-            }
-            let tokens = (rows.len() / width) as f32;
-            vector.iter_mut().for_each(|sum| *sum /= tokens);
-        }
+        let mut vector: Vec<f32> =
+            self.poolings.iter().flat_map(|&pooling| pooled(pooling, rows, width)).collect();
         if self.normalize {
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             // Below this a direction is rounding noise; sentence-transformers uses the same floor.
             vector.iter_mut().for_each(|x| *x /= length.max(1e-12));
         }
         vector
+    }
+}
+
+/// One vector from the rows of a text, of which there is one at least.
+fn pooled(pooling: Pooling, rows: &[f32], width: usize) -> Vec<f32> {
+    let tokens = rows.len() / width;
+    // Adds up the rows, each times its weight.
+    let sum = |weight: fn(usize) -> f32| {
+        let mut sum = vec![0.0f32; width];
+        for (i, row) in rows.chunks_exact(width).enumerate() {
+            sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight(i) * x);
+        }
+        sum
+    };
+    let divided = |mut sum: Vec<f32>, by: f32| {
+        sum.iter_mut().for_each(|x| *x /= by);
+        sum
+    };
+    match pooling {
+        Pooling::Cls => rows[..width].to_vec(),
+        Pooling::LastToken => rows[rows.len() - width..].to_vec(),
+        Pooling::Mean => divided(sum(|_| 1.0), tokens as f32),
+        Pooling::MeanSqrtLen => divided(sum(|_| 1.0), (tokens as f32).sqrt()),
+        Pooling::WeightedMean => divided(sum(|i| (i + 1) as f32), (tokens * (tokens + 1) / 2) as f32),
+        Pooling::Max => {
+            let mut max = rows[..width].to_vec();
+            for row in rows.chunks_exact(width) {
+                max.iter_mut().zip(row).for_each(|(max, &x)| *max = max.max(x));
+            }
+            max
+        }
     }
 }

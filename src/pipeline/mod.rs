@@ -17,6 +17,7 @@ mod pass;
 mod question_answering;
 mod runner;
 mod scores;
+mod sentence;
 mod text_classification;
 mod token_classification;
 
@@ -32,6 +33,7 @@ pub use question_answering::{
     Answer, AnswerOptions, AnswerPlace, PreparedContext, QuestionAnswering, RankedAnswer, Ranking,
 };
 pub use scores::FunctionToApply;
+pub use sentence::sentence_files;
 pub use text_classification::{
     Classification, ClassifyJob, ClassifyOptions, LabelScore, LongText, TextClassification,
 };

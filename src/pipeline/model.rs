@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::sentence::SentenceSettings;
 use crate::config::{Family, Head, ModelConfig};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +81,8 @@ pub struct Model {
     head: Head,
     /// Longest sequence that both the model and its tokenizer allow.
     max_len: usize,
+    /// What the model's folder says about its embeddings.
+    sentence: Option<Arc<SentenceSettings>>,
 }
 
 impl Model {
@@ -122,7 +125,15 @@ impl Model {
         });
         let engine = engine?;
         let tokenizer = loaded?.special_tokens_in_text(options.special_tokens_in_text);
-        Self::from_parts(tokenizer, engine, head)
+        let read = |name: &str| Ok(files.read(name)?.map(|bytes| bytes.into_owned()));
+        let sentence = match (SentenceSettings::read(&read), head) {
+            (Ok(settings), _) => settings,
+            (Err(error), Head::None) => return Err(error),
+            // The task has no use for vectors.
+            (Err(_), _) => None,
+        };
+        let model = Self::from_parts(tokenizer, engine, head)?;
+        Ok(Self { sentence: sentence.map(Arc::new), ..model })
     }
 
     /// Puts a tokenizer and an engine together. `head` is the one that the engine was loaded with.
@@ -138,7 +149,7 @@ impl Model {
         tokenizer.check_vocab_size(engine.config().vocab_size)?;
         let longest = engine.config().max_position_embeddings;
         let max_len = tokenizer.model_max_length().map_or(longest, |limit| limit.min(longest));
-        Ok(Self { tokenizer, engine, head, max_len })
+        Ok(Self { tokenizer, engine, head, max_len, sentence: None })
     }
 
     /// The same tokenizer and head with another engine, such as one whose weights were quantised.
@@ -146,7 +157,8 @@ impl Model {
     /// # Errors
     /// As [`Model::from_parts`].
     pub fn with_engine(&self, engine: impl Into<Arc<Engine>>) -> Result<Self> {
-        Self::from_parts(Arc::clone(&self.tokenizer), engine, self.head)
+        let model = Self::from_parts(Arc::clone(&self.tokenizer), engine, self.head)?;
+        Ok(Self { sentence: self.sentence.clone(), ..model })
     }
 
     /// The same model without its head, which gives hidden states; see [`Engine::encoder`]. It shares
@@ -157,7 +169,11 @@ impl Model {
     pub fn encoder(&self) -> Result<Self> {
         match self.head {
             Head::None => Ok(self.clone()),
-            _ => Self::from_parts(Arc::clone(&self.tokenizer), self.engine.encoder()?, Head::None),
+            _ => {
+                let engine = self.engine.encoder()?;
+                let model = Self::from_parts(Arc::clone(&self.tokenizer), engine, Head::None)?;
+                Ok(Self { sentence: self.sentence.clone(), ..model })
+            }
         }
     }
 
@@ -184,6 +200,11 @@ impl Model {
     /// Longest sequence in tokens that both the model and its tokenizer allow.
     pub fn max_len(&self) -> usize {
         self.max_len
+    }
+
+    /// What the model's folder says about its embeddings.
+    pub(super) fn sentence(&self) -> Option<&SentenceSettings> {
+        self.sentence.as_deref()
     }
 
     /// Checks that a pipeline can run on this model as it was loaded.

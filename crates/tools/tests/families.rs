@@ -9,9 +9,9 @@ use mobilebert::{
     TextClassification,
 };
 use mobilebert_tools::convert::{self, ConvertOptions};
-use mobilebert_tools::writer;
 use mobilebert_tools::gate::{self, GateOptions};
 use mobilebert_tools::task::Task;
+use mobilebert_tools::writer;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints").join(name)

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use mobilebert::quant::Bits;
 use mobilebert::{Error, ErrorKind, ModelFiles, QuestionAnswering};
-use mobilebert_tools::writer::{self, Int8Options};
 use mobilebert_tools::task::{Task, TaskOptions};
 use mobilebert_tools::train::{self, FinetuneOptions, FinetuneReport};
+use mobilebert_tools::writer::{self, Int8Options};
 
 use hard::{copy, edit};
 

@@ -213,7 +213,7 @@ fn fill_mask_ranks_targets_only() {
 fn any_model_embeds() {
     for name in ["mobilebert-f32", "bert-f32", "mobilebert-mlm-f32"] {
         for pooling in [Pooling::Mean, Pooling::Cls] {
-            let options = EmbedOptions::with(|o| o.pooling = pooling);
+            let options = EmbedOptions::with(|o| o.pooling = Some(pooling));
             let embedder = Embedder::open_with(source(name), ModelOptions::new(), options).unwrap();
             let embedding = embedder.embed("a b c").unwrap();
             assert_eq!(embedding.embedding.len(), embedder.engine().config().hidden_size);

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use mobilebert::quant::{Bits, Scales};
 use mobilebert::{Batch, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Precision};
 use mobilebert_tools::compare::{Answered, first_to_flip, item_by_item};
-use mobilebert_tools::writer::{Int8Options, TensorError, to_int8_with};
 use mobilebert_tools::gate::{self, GateOptions, GateReport};
 use mobilebert_tools::task::{Task, TaskOptions};
+use mobilebert_tools::writer::{Int8Options, TensorError, to_int8_with};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use mobilebert::quant::Scales;
 use mobilebert::{AnswerOptions, Batch, Engine, EngineOptions, Precision, QuestionAnswering, TextIndex};
 use mobilebert_tools::compare::node_by_node;
-use mobilebert_tools::writer::{Int8Options, to_int8_with};
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Task, TaskOptions};
+use mobilebert_tools::writer::{Int8Options, to_int8_with};
 use serde_json::Value;
 
 /// Sums in another order change a score by at most 2e-6 (measured on these questions).

@@ -224,9 +224,10 @@ pub(crate) struct Embed {
     pub(crate) texts: Texts,
     #[command(flatten)]
     pub(crate) at_once: AtOnce,
-    /// How tokens become one vector: mean or cls
-    #[arg(long, value_name = "RULE", default_value = "mean")]
-    pub(crate) pooling: Pooling,
+    /// How tokens become one vector: mean, cls, max, mean_sqrt_len, weighted_mean or last_token. Default: as the
+    /// model's folder says, else mean
+    #[arg(long, value_name = "RULE")]
+    pub(crate) pooling: Option<Pooling>,
     /// Leave vectors as long as they are, instead of length 1
     #[arg(long)]
     pub(crate) no_normalize: bool,

@@ -26,11 +26,18 @@ struct Line<'a> {
 pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
     let options = EmbedOptions::with(|o| {
-        (o.pooling, o.normalize) = (args.pooling, !args.no_normalize);
+        (o.pooling, o.normalize) = (args.pooling, args.no_normalize.then_some(false));
         o.max_seq_len = args.max_seq_len;
     });
     let model = global.model(DEFAULT_MODEL);
     let task = Embed { pipeline: Embedder::open_with(model, global.engine(), options)? };
+    if !task.pipeline.is_trained_for_embeddings() {
+        eprintln!(
+            "mobilebert: warning: `{model}` was not trained for embeddings, so the similarity of its vectors says \
+             little about that of the texts; use a model of sentence-transformers (--model with its folder or hub \
+             id), which has a modules.json"
+        );
+    }
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }
 

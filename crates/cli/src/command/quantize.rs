@@ -5,9 +5,9 @@ use std::path::Path;
 use mobilebert::ModelFiles;
 use mobilebert::quant::Bits;
 use mobilebert_tools::compare::Measured;
-use mobilebert_tools::writer::{self, Int8Options, Int8Report};
 use mobilebert_tools::gate::{self, GateOptions, GateReport};
 use mobilebert_tools::task::Task;
+use mobilebert_tools::writer::{self, Int8Options, Int8Report};
 use serde::Serialize;
 
 use super::progress;

@@ -25,6 +25,7 @@ use std::path::Path;
 use crate::writer::{self, Partial, Progress, content_hash};
 use mobilebert::Result;
 use mobilebert::format::Bytes;
+use mobilebert::pipeline::sentence_files;
 
 pub use options::ConvertOptions;
 pub use source::SourceFormat;
@@ -81,11 +82,18 @@ pub fn convert(
     let source = found.open(options, &mut notes)?;
 
     let partial = Partial::create(destination)?;
+    if let Some(note) = partial.removed_note() {
+        notes.push(note);
+    }
     let written = writer::write_weights(&source, &partial.folder.join("model.safetensors"), progress)?;
     partial.write("config.json", writer::config_json(&source.config, &source.original)?.as_bytes())?;
     for (name, bytes) in &tokenizer {
         partial.write(name, bytes)?;
     }
+    for (name, bytes) in sentence_files(&|name| found.read(name))? {
+        partial.write(&name, &bytes)?;
+    }
+    writer::check_logits(&partial.folder)?;
     let verification = match options.verify {
         true => Some(verify::verify(&source, found.read(verify::EXPECTED)?.as_deref(), &partial.folder)?),
         false => None,

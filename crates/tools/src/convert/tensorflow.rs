@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::writer::RawModel;
 use super::stored::{Stored, StoredWeights, View};
+use crate::writer::RawModel;
 use mobilebert::format::Checkpoint;
 use mobilebert::graph::Parameter;
 use mobilebert::model::{self, names};

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-use crate::writer::RawModel;
 use crate::BackendKind;
+use crate::writer::{RawModel, sample};
 use mobilebert::backend::Observer;
 use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::{Node, ParameterId};
@@ -93,7 +93,7 @@ pub(super) fn verify(source: &RawModel, expected: Option<&[u8]>, written: &Path)
     let recorded = expected.and_then(|bytes| Recorded::from_json(bytes).ok());
     let batch = match &recorded {
         Some(recorded) => Batch::single(&recorded.ids, &recorded.types)?,
-        None => sample(source)?,
+        None => sample(&source.config)?,
     };
     let run = |engine: &Engine| -> Result<(Vec<f32>, Values)> {
         let layers = Layers::default();
@@ -151,19 +151,6 @@ fn largest_difference(values: &[f32], others: Option<&Vec<f32>>) -> f32 {
         }
         _ => f32::INFINITY,
     }
-}
-
-/// A sequence of tokens from all over the vocabulary, in two segments where the model has them.
-fn sample(source: &RawModel) -> Result<Batch> {
-    const LENGTH: usize = 24;
-    /// Coprime to any vocabulary's size that is not a multiple of it.
-    const STEP: usize = 7919;
-    let config = &source.config;
-    let length = LENGTH.min(config.max_position_embeddings);
-    let ids: Vec<u32> = (0..length).map(|i| (i * STEP % config.vocab_size) as u32).collect();
-    let types: Vec<u32> =
-        (0..length).map(|i| u32::from(config.type_vocab_size > 1 && i >= length / 2)).collect();
-    Batch::single(&ids, &types)
 }
 
 /// The content of [`EXPECTED`].

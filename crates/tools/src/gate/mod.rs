@@ -12,8 +12,8 @@ mod sensitivity;
 use std::path::Path;
 
 use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
-use crate::writer::{self, Int8Options, Int8Report, Partial};
 use crate::task::{Dataset, Evaluator, Task, TaskOptions};
+use crate::writer::{self, Int8Options, Int8Report, Partial};
 use mobilebert::backend::Precision;
 use mobilebert::format::sha256;
 use mobilebert::quant::{Bits, Scales};

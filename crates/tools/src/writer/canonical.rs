@@ -6,7 +6,7 @@ use mobilebert::format::{Tensor, WeightSource, sha256};
 use mobilebert::graph::{Graph, ParameterId};
 use mobilebert::model;
 use mobilebert::quant::Bits;
-use mobilebert::{ModelConfig, QuantizationConfig, Result};
+use mobilebert::{Error, ModelConfig, QuantizationConfig, Result, TensorProblem};
 
 /// The name under which a parameter is written: the first of [`model::names::candidates`].
 pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
@@ -63,6 +63,20 @@ pub fn content_hash(config: &ModelConfig, graph: &Graph, weights: &dyn WeightSou
         }
     }
     Ok(hash.finish())
+}
+
+/// Refuses a tensor that holds a NaN or an infinity.
+///
+/// # Errors
+/// [`mobilebert::ErrorKind::Tensor`] with the tensor's name.
+pub(super) fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            let problem = TensorProblem::NotFinite { index, value: values[index] };
+            Err(Error::tensor("the source", name, problem))
+        }
+    }
 }
 
 pub(super) fn scale_name(name: &str) -> String {

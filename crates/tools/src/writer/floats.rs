@@ -15,6 +15,7 @@ use {
     super::Partial,
     mobilebert::format::WeightSource,
     mobilebert::graph::Graph,
+    mobilebert::pipeline::sentence_files,
     mobilebert::text::TOKENIZER_FILES,
     mobilebert::{ModelConfig, ModelFiles},
 };
@@ -40,6 +41,9 @@ pub(crate) fn write_f32(
         if let Some(bytes) = files.read(name)? {
             partial.write(name, &bytes)?;
         }
+    }
+    for (name, bytes) in sentence_files(&|name| Ok(files.read(name)?.map(|bytes| bytes.into_owned())))? {
+        partial.write(&name, &bytes)?;
     }
     Ok(())
 }
@@ -89,6 +93,10 @@ pub(crate) fn write_weights(model: &RawModel, path: &Path, progress: Progress<'_
     let mut done = 0;
     for (part, (name, dtype, shape)) in parts.iter().zip(&names) {
         let tensor = weights.tensor(part.parameter())?;
+        match &tensor {
+            Tensor::F32(values) => canonical::check_finite(name, values)?,
+            Tensor::Int8 { scales, .. } => canonical::check_finite(name, scales)?,
+        }
         let bytes = match (part, &tensor) {
             (Part::Float(_), Tensor::F32(values)) => canonical::le_bytes(values),
             (Part::Scales(_), Tensor::Int8 { scales, .. }) => canonical::le_bytes(scales),

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::canonical;
 use super::output::{Partial, Planned, TensorFile};
 use super::quantized::{Cost, Quantized};
-use mobilebert::format::{Checkpoint, WeightSource, sha256};
+use mobilebert::format::{Checkpoint, Tensor, WeightSource, sha256};
 use mobilebert::graph::{Graph, Node, ParameterId};
 use mobilebert::model::Weights;
+use mobilebert::pipeline::sentence_files;
 use mobilebert::quant::{Bits, Deviation, Scales};
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{ErrorKind, ModelConfig, ModelFiles, Result};
@@ -108,6 +109,7 @@ pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Optio
     super::output::check_destination(destination, None, false)?;
     let partial = Partial::create(destination)?;
     let report = write_int8(source, &partial, options)?;
+    super::check_logits(&partial.folder)?;
     partial.rename(destination)?;
     Ok(report)
 }
@@ -147,7 +149,13 @@ pub(crate) fn write_int8(
             _ => Some(options.bits),
         };
         let columns = parameter.shape.last().copied().unwrap_or(1);
-        let (found, cost) = Quantized::new(weights.tensor(id)?, columns, bits, options.scales);
+        let name = canonical::name(&config, &parameter.name);
+        let tensor = weights.tensor(id)?;
+        match &tensor {
+            Tensor::F32(values) => canonical::check_finite(&name, values)?,
+            Tensor::Int8 { scales, .. } => canonical::check_finite(&name, scales)?,
+        }
+        let (found, cost) = Quantized::new(tensor, columns, bits, options.scales);
         match found {
             Quantized::F32 => f32_tensors += 1,
             Quantized::Int8 { .. } => quantized_tensors += 1,
@@ -155,7 +163,6 @@ pub(crate) fn write_int8(
                 (quantized_tensors, int4_tensors) = (quantized_tensors + 1, int4_tensors + 1)
             }
         }
-        let name = canonical::name(&config, &parameter.name);
         let is_f32 = matches!(found, Quantized::F32);
         let stored = found.name();
         let found = found.into_parts(&name, &parameter.shape);
@@ -178,6 +185,9 @@ pub(crate) fn write_int8(
         if let Some(bytes) = source.read(name)? {
             partial.write(name, &bytes)?;
         }
+    }
+    for (name, bytes) in sentence_files(&|name| Ok(source.read(name)?.map(|bytes| bytes.into_owned())))? {
+        partial.write(&name, &bytes)?;
     }
     Ok(Int8Report { quantized_tensors, int4_tensors, f32_tensors, bytes, tensors })
 }

@@ -6,6 +6,7 @@ mod canonical;
 mod floats;
 mod int8;
 mod output;
+mod probe;
 mod quantized;
 mod raw_model;
 
@@ -18,6 +19,7 @@ pub(crate) use floats::write_f32;
 pub(crate) use floats::write_weights;
 pub(crate) use int8::write_int8;
 pub(crate) use output::{Partial, check_destination};
+pub(crate) use probe::{check_logits, sample};
 pub(crate) use raw_model::RawModel;
 
 /// Called while tensors are written, with the bytes written so far and those of all tensors.

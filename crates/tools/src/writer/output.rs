@@ -7,26 +7,51 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{Error, ErrorKind, Result};
 
 /// A folder under construction beside its destination; gone again unless it is renamed.
 pub(crate) struct Partial {
     pub(crate) folder: PathBuf,
+    /// Held while the folder is under construction. The system lets go of it when the process ends, however it
+    /// ends, which is how others tell a folder that was left behind from one that is being written.
+    lock: Option<File>,
+    /// Folders of ended processes that were removed.
+    removed: Vec<PathBuf>,
     finished: bool,
 }
+
+/// The file that a process locks in its folder under construction.
+const LOCK: &str = ".lock";
+
+/// The ending of folders under construction.
+const PARTIAL: &str = "partial";
 
 impl Partial {
     /// Makes a folder that did not exist, so that what is removed on failure is nobody else's.
     pub(crate) fn create(destination: &Path) -> Result<Self> {
         let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-        let folder = unused(destination, "partial", |folder| fs::create_dir(folder))?;
-        Ok(Self { folder, finished: false })
+        let removed = remove_abandoned(destination, parent);
+        let folder = unused(destination, PARTIAL, |folder| fs::create_dir(folder))?;
+        // A file system without locks only loses the cleaning up.
+        let lock = File::create(folder.join(LOCK)).ok().filter(|file| file.try_lock().is_ok());
+        Ok(Self { folder, lock, removed, finished: false })
     }
 
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+        }
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
+    }
+
+    /// Names the folders of ended processes that were removed, if any were.
+    pub(crate) fn removed_note(&self) -> Option<String> {
+        let names: Vec<String> = self.removed.iter().map(|path| path.display().to_string()).collect();
+        (!names.is_empty())
+            .then(|| format!("removed what runs that did not end had left behind: {}", names.join(", ")))
     }
 
     /// Where it is, as models are opened.
@@ -39,6 +64,14 @@ impl Partial {
 
     /// Puts the folder in its place; one that stands there is replaced, and comes back if that fails.
     pub(crate) fn rename(mut self, destination: &Path) -> Result<()> {
+        // Closed first: Windows renames no folder with an open file.
+        drop(self.lock.take());
+        match fs::remove_file(self.folder.join(LOCK)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(self.folder.join(LOCK), e));
+            }
+            _ => {}
+        }
         let old = match destination.symlink_metadata() {
             Ok(_) => Some(unused(destination, "replaced", |path| fs::rename(destination, path))?),
             Err(_) => None,
@@ -61,10 +94,33 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.finished {
+            drop(self.lock.take());
             // Nothing more can be done about a folder that cannot be removed; the first error is the one to report.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Removes folders under construction of the same destination whose process has ended, and names them. What
+/// cannot be removed stays; the run does not need it to be gone.
+fn remove_abandoned(destination: &Path, parent: &Path) -> Vec<PathBuf> {
+    let name = destination.file_name().unwrap_or_default().display().to_string();
+    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
+    let is_ours = |path: &PathBuf| {
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let middle = file_name
+            .strip_prefix(&format!(".{name}."))
+            .and_then(|rest| rest.strip_suffix(&format!(".{PARTIAL}")))
+            .and_then(|middle| middle.split_once('-'));
+        middle.is_some_and(|(process, attempt)| {
+            process.parse::<u32>().is_ok() && attempt.parse::<u32>().is_ok()
+        }) && path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+    };
+    let abandoned = entries.flatten().map(|entry| entry.path()).filter(is_ours).filter(|path| {
+        // Without the file it cannot be told whether somebody is about to lock it.
+        File::open(path.join(LOCK)).is_ok_and(|file| file.try_lock().is_ok())
+    });
+    abandoned.filter(|path| fs::remove_dir_all(path).is_ok()).collect()
 }
 
 /// Does `make` with a name beside `destination` that nothing has yet.
@@ -111,7 +167,63 @@ pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force
     if !empty && !destination.join("config.json").is_file() {
         return refuse("is not a model folder, so it is not replaced; choose another destination");
     }
-    Ok(())
+    let mut others = Vec::new();
+    for entry in fs::read_dir(destination).map_err(|e| Error::io(destination, e))? {
+        let entry = entry.map_err(|e| Error::io(destination, e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_folder = entry.file_type().map_err(|e| Error::io(entry.path(), e))?.is_dir();
+        if !belongs_to_model(&name, is_folder) {
+            others.push(name);
+        }
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    others.sort();
+    let more = others.len().saturating_sub(MOST_LISTED);
+    others.truncate(MOST_LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    refuse(&format!(
+        "holds what is no part of a model and would be lost ({}{more}); move it, or choose another destination",
+        others.join(", ")
+    ))
+}
+
+/// Names that an error lists.
+const MOST_LISTED: usize = 10;
+
+/// Whether a name in a model folder is one that this package, `transformers` or sentence-transformers writes.
+fn belongs_to_model(name: &str, is_folder: bool) -> bool {
+    const FILES: [&str; 15] = [
+        "README.md",
+        "LICENSE",
+        "LICENSE.txt",
+        ".gitattributes",
+        "config.json",
+        "generation_config.json",
+        "expected.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "quantization.json",
+        "quantization.md",
+        "quantization.svg",
+        "tokenizer.model",
+        "training_args.bin",
+    ];
+    if is_folder {
+        return ["1_Pooling", "2_Normalize"].contains(&name);
+    }
+    let is_weights = ["model", "pytorch_model"].iter().any(|stem| {
+        name.strip_prefix(stem).is_some_and(|rest| {
+            let rest = rest.strip_suffix(".index.json").unwrap_or(rest);
+            let shard = rest.strip_suffix(".safetensors").or_else(|| rest.strip_suffix(".bin"));
+            shard.is_some_and(|shard| {
+                shard.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | 'o' | 'f'))
+            })
+        })
+    });
+    is_weights || FILES.contains(&name) || TOKENIZER_FILES.contains(&name)
 }
 
 /// One tensor of a file to be written.

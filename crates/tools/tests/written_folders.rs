@@ -1,0 +1,141 @@
+//! What a written folder may replace, what it may hold, and what killed runs leave behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mobilebert::{Embedder, ErrorKind, ModelFiles, TensorProblem};
+use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport};
+use mobilebert_tools::writer;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints/bert-f32")
+}
+
+fn convert(source: &Path, destination: &Path) -> mobilebert::Result<ConvertReport> {
+    let options = ConvertOptions::new().force(true);
+    convert::convert(source.to_str().unwrap(), destination, &options, &|_, _| {})
+}
+
+/// A copy of the golden model in which one element of a tensor is another number.
+fn with_element(folder: &Path, tensor: &str, index: usize, value: f32) {
+    for entry in fs::read_dir(golden()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+    let file = folder.join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let entry = header.as_object().unwrap().iter().find(|(name, _)| name.ends_with(tensor)).unwrap().1;
+    let at = 8 + length + entry["data_offsets"][0].as_u64().unwrap() as usize + 4 * index;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_name() {
+    const TENSOR: &str = "encoder.layer.0.output.dense.weight";
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source");
+        fs::create_dir(&source).unwrap();
+        with_element(&source, TENSOR, 5, value);
+        let destination = folder.path().join("model");
+        let converted = convert(&source, &destination).map(drop);
+        let quantised = writer::to_int8(&ModelFiles::Folder(source), &destination).map(drop);
+        for result in [converted, quantised] {
+            let error = result.unwrap_err();
+            assert!(error.to_string().contains(TENSOR), "{error}");
+            let ErrorKind::Tensors { problems, .. } = error.kind() else { panic!("{error:?}") };
+            assert!(matches!(problems[0].1, TensorProblem::NotFinite { index: 5, .. }), "{error:?}");
+        }
+        assert!(!destination.exists());
+    }
+}
+
+#[test]
+fn finite_weights_that_overflow_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    with_element(&source, "classifier.bias", 0, 3e38);
+    with_element(&source, "classifier.weight", 0, 3.4e38);
+    let destination = folder.path().join("model");
+    let error = convert(&source, &destination).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotFinite { .. }), "{error:?}");
+    assert!(!destination.exists());
+}
+
+#[test]
+fn files_that_are_no_part_of_a_model_are_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let destination = folder.path().join("model");
+    convert(&golden(), &destination).unwrap();
+    fs::write(destination.join("README.md"), "a card").unwrap();
+    convert(&golden(), &destination).unwrap();
+    assert!(!destination.join("README.md").exists(), "replaced as a whole");
+    for (name, is_folder) in [("notes.txt", false), ("thesis", true), ("model-backup.safetensors", false)] {
+        let path = destination.join(name);
+        if is_folder {
+            fs::create_dir(&path).unwrap()
+        } else {
+            fs::write(&path, "mine").unwrap()
+        }
+        let error = convert(&golden(), &destination).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Input { .. }), "{error:?}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(path.exists());
+        if is_folder { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
+    }
+}
+
+#[test]
+fn what_ended_processes_left_behind_is_removed_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("model.safetensors"), "half of it").unwrap();
+        (fs::File::create(path.join(".lock")).unwrap(), path)
+    };
+    let (abandoned, abandoned_path) = make(".model.4000000-0.partial");
+    drop(abandoned);
+    let (running, running_path) = make(".model.4000001-0.partial");
+    running.lock().unwrap();
+    let (other, other_path) = make(".another.4000000-0.partial");
+    drop(other);
+    let report = convert(&golden(), &folder.path().join("model")).unwrap();
+    assert!(!abandoned_path.exists());
+    assert!(running_path.join("model.safetensors").exists(), "another process is writing it");
+    assert!(other_path.exists(), "it belongs to another destination");
+    let note = report.notes.iter().find(|note| note.contains("4000000-0")).expect("named");
+    assert!(!note.contains("4000001"), "{note}");
+    let left: Vec<_> =
+        fs::read_dir(folder.path().join("model")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name != ".lock"), "{left:?}");
+}
+
+/// How vectors are made is part of a model, in whatever form its weights are.
+#[test]
+fn copies_keep_the_files_of_sentence_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir_all(source.join("1_Pooling")).unwrap();
+    for entry in fs::read_dir(golden()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
+    }
+    let modules = r#"[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+    fs::write(source.join("modules.json"), modules).unwrap();
+    let pooling = r#"{"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false}"#;
+    fs::write(source.join("1_Pooling/config.json"), pooling).unwrap();
+    let expected = Embedder::open(&source).unwrap().embed("the king").unwrap();
+    let (converted, int8) = (folder.path().join("converted"), folder.path().join("int8"));
+    convert(&source, &converted).unwrap();
+    assert_eq!(Embedder::open(&converted).unwrap().embed("the king").unwrap(), expected);
+    writer::to_int8(&ModelFiles::Folder(source), &int8).unwrap();
+    let embedder = Embedder::open(&int8).unwrap();
+    assert!(embedder.is_trained_for_embeddings());
+    assert_eq!(embedder.embed("the king").unwrap().embedding.len(), expected.embedding.len());
+}
