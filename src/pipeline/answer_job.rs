@@ -10,8 +10,8 @@ use super::scores::best_first;
 use crate::error::Result;
 use crate::text::{Span, TokenizedText, Window, WindowOptions, Windows};
 
-/// Texts that a search keeps at least, so that the sum of an answer's places does not depend on `top_k`. A place
-/// that is worse than those of so many texts adds next to nothing.
+/// Texts that a search keeps at least, so that the sum of an answer's places does not depend on `top_k`. A
+/// place that is worse than those of so many texts adds next to nothing.
 const MIN_TEXTS: usize = 64;
 
 /// Places of one text that are kept and counted. It bounds the memory for a context that repeats one text.
@@ -166,7 +166,8 @@ struct Search {
     merged: bool,
     starts: ExpSum,
     ends: ExpSum,
-    /// Start and end logit of `[CLS]` in the window where their sum is least: where "no answer" is least likely.
+    /// Start and end logit of `[CLS]` in the window where their sum is least: where "no answer" is least
+    /// likely.
     null: Option<(f32, f32)>,
     candidates: Vec<Candidate>,
     /// Once enough texts are known: the logit that a further place has to exceed.

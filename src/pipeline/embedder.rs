@@ -14,8 +14,8 @@ use crate::text::{Encoding, Tokenizer, WindowOptions};
 
 const TASK: &str = "embedding";
 
-/// How the hidden states of a text's tokens, special tokens included, become one vector. Names and formulas are
-/// those of sentence-transformers.
+/// How the hidden states of a text's tokens, special tokens included, become one vector. Names and formulas
+/// are those of sentence-transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -89,7 +89,8 @@ impl EmbedOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Embedding {
-    /// `hidden_size` numbers, or a multiple of it if the model's folder asks for several kinds of [`Pooling`].
+    /// `hidden_size` numbers, or a multiple of it if the model's folder asks for several kinds of
+    /// [`Pooling`].
     pub embedding: Vec<f32>,
     /// Whether the end of the text was not read, because it did not fit the model.
     pub truncated: bool,
@@ -165,8 +166,8 @@ impl Embedder {
 
     /// Whether the model was trained to give similar texts similar vectors, which a folder of
     /// sentence-transformers says by its `modules.json`. The hidden states of other models, such as one for
-    /// question answering, are vectors too, but those of unrelated texts may be closer to each other than those
-    /// of paraphrases.
+    /// question answering, are vectors too, but those of unrelated texts may be closer to each other than
+    /// those of paraphrases.
     pub fn is_trained_for_embeddings(&self) -> bool {
         self.model.sentence().is_some()
     }

@@ -1,13 +1,15 @@
 //! The exponential function behind every score, computed the same way on every machine.
 //!
-//! The system's `exp` differs in its last bit between C libraries, and so would scores. This one uses additions,
-//! multiplications and comparisons of f64 only, which IEEE 754 defines to the bit, and no fused multiply-add, which a
-//! target may lack.
+//! The system's `exp` differs in its last bit between C libraries, and so would scores. This one uses
+//! additions, multiplications and comparisons of f64 only, which IEEE 754 defines to the bit, and no fused
+//! multiply-add, which a target may lack.
 
-/// The upper 32 bits of ln 2, so that their product with a whole number below 2^21 is exact, and the rest of ln 2.
+/// The upper 32 bits of ln 2, so that their product with a whole number below 2^21 is exact, and the rest of
+/// ln 2.
 const LN_2: (f64, f64) = (f64::from_bits(0x3FE6_2E42_FEE0_0000), f64::from_bits(0x3DEA_39EF_3579_3C76));
 
-/// Adding 1.5 * 2^52 and taking it away again rounds to the nearest whole number, which is left in the sum's lowest bits.
+/// Adding 1.5 * 2^52 and taking it away again rounds to the nearest whole number, which is left in the sum's
+/// lowest bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
 /// `1 / n!` for n = 0 to 12.
@@ -27,15 +29,16 @@ const FACTORS: [f64; 13] = [
     1.0 / 479_001_600.0,
 ];
 
-/// Below this `exp` returns 0, and above the other one infinity. (The smallest positive f32 is `exp(-103.3)`.)
+/// Below this `exp` returns 0, and above the other one infinity. (The smallest positive f32 is
+/// `exp(-103.3)`.)
 const LIMITS: (f64, f64) = (-708.0, 709.79);
 
 /// `e^x` with the same bits on every machine.
 ///
-/// The argument is `x = k ln 2 + r` with a whole `k` and `|r| <= ln 2 / 2` (W. J. Cody and W. Waite, *Software Manual for
-/// the Elementary Functions*, 1980), and `e^r` is its Taylor polynomial of degree 12, which leaves out less than 2e-16 of the
-/// value. At four million places in -708..709 it was at most 4.5e-16 of the value away from glibc's `exp`, and rounded to f32
-/// both were the same number at all of them.
+/// The argument is `x = k ln 2 + r` with a whole `k` and `|r| <= ln 2 / 2` (W. J. Cody and W. Waite,
+/// *Software Manual for the Elementary Functions*, 1980), and `e^r` is its Taylor polynomial of degree 12,
+/// which leaves out less than 2e-16 of the value. At four million places in -708..709 it was at most 4.5e-16
+/// of the value away from glibc's `exp`, and rounded to f32 both were the same number at all of them.
 ///
 /// A NaN gives NaN. Results below `e^-708` are 0.
 pub(super) fn exp(x: f64) -> f64 {

@@ -41,10 +41,10 @@ pub struct AnswerOptions {
     /// case, and in white space, at most. Without it a fact that the context repeats splits its score among
     /// its places. Default: `true`.
     pub merge_equal_texts: bool,
-    /// Whether the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`. Without
-    /// it, scores are shares among the places of the context: in a context of one token that token has score
-    /// 1, however little it answers the question. With it, the model's "no answer" competes for the score
-    /// without being an answer itself. Default: `false`, unless `handle_impossible_answer` is set.
+    /// Whether the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`.
+    /// Without it, scores are shares among the places of the context: in a context of one token that token
+    /// has score 1, however little it answers the question. With it, the model's "no answer" competes for the
+    /// score without being an answer itself. Default: `false`, unless `handle_impossible_answer` is set.
     pub null_competes: bool,
 }
 
@@ -320,8 +320,8 @@ impl QuestionAnswering {
 
     /// What n-best and null-odds files are made from: for each pair the best `top_k` places with their
     /// logits, and how likely it is that the context does not say. Every place is an answer of its own, as in
-    /// the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward passes, so many at
-    /// once are faster.
+    /// the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward passes,
+    /// so many at once are faster.
     ///
     /// ```
     /// # fn main() -> mobilebert::Result<()> {

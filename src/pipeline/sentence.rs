@@ -176,13 +176,15 @@ impl SentenceSettings {
     }
 }
 
-/// The files that say how a model of sentence-transformers makes vectors, by their names in its folder. A copy of
-/// the model in another format needs them too. A folder that is none of sentence-transformers has no such file.
+/// The files that say how a model of sentence-transformers makes vectors, by their names in its folder. A
+/// copy of the model in another format needs them too. A folder that is none of sentence-transformers has no
+/// such file.
 ///
 /// `read` gives the content of a file by its name, as [`crate::ModelFiles::read`] does.
 ///
 /// # Errors
-/// Those of `read`, and [`ErrorKind::Json`] and [`ErrorKind::Format`] for modules that this library does not run.
+/// Those of `read`, and [`ErrorKind::Json`] and [`ErrorKind::Format`] for modules that this library does not
+/// run.
 pub fn sentence_files(read: &dyn Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Vec<(String, Vec<u8>)>> {
     if SentenceSettings::read(read)?.is_none() {
         return Ok(Vec::new());

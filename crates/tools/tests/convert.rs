@@ -82,14 +82,16 @@ fn every_form_of_a_masked_mobilebert_has_one_hash() {
     assert!(report.notes.iter().any(|note| note.contains("training")), "{:?}", report.notes);
 }
 
-/// The weights of int8 graphs, with and without zero points, are those of the original but for their rounding.
+/// The weights of int8 graphs, with and without zero points, are those of the original but for their
+/// rounding.
 #[test]
 fn int8_graphs_hold_the_rounded_weights() {
     /// Half a step of int8 is 1/254 of the range; unsigned types with a zero point have finer steps.
     const ROUNDING: f32 = 1.0 / 254.0;
     /// The zero points of this file were moved by 6, and what fell out of the range was cut off.
     const CUT: f32 = 6.0 / 127.0;
-    /// Of `weight * gamma / gamma`, where the product and gamma (0.9 to 1.1) are rounded: twice 1.1 / 0.9 of it.
+    /// Of `weight * gamma / gamma`, where the product and gamma (0.9 to 1.1) are rounded: twice 1.1 / 0.9 of
+    /// it.
     const QUOTIENT: f32 = 2.5 * ROUNDING;
     let original = golden("checkpoints/mobilebert-f32");
     // What TensorFlow's converter rounds are the products of norms and linears.
@@ -123,8 +125,8 @@ fn int8_graphs_hold_the_rounded_weights() {
     }
 }
 
-/// LiteRT's converter multiplies layer norms into the linears behind them: logits agree, weights as f32 divisions give
-/// them.
+/// LiteRT's converter multiplies layer norms into the linears behind them: logits agree, weights as f32
+/// divisions give them.
 #[test]
 fn folded_norms_are_unfolded() {
     let (target, report) = convert("convert/tflite-bert-classifier");
@@ -142,7 +144,8 @@ fn folded_norms_are_unfolded() {
     assert!(inexact > 0, "nothing was folded");
 }
 
-/// TensorFlow's converter multiplies NoNorms into the linears before and behind them, whatever form the rest of the graph has.
+/// TensorFlow's converter multiplies NoNorms into the linears before and behind them, whatever form the rest
+/// of the graph has.
 #[test]
 fn what_tensorflow_folds_computes_the_same() {
     const ROUNDING: f32 = 1e-6;
@@ -175,8 +178,8 @@ fn queries_that_were_scaled_are_not_keys() {
     }
 }
 
-/// Google's MobileBERT for int8 cuts activations off at 6: relu6(x) = relu(x) - relu(x - 6). A quarter of the first layer's are
-/// beyond 6 in this file.
+/// Google's MobileBERT for int8 cuts activations off at 6: relu6(x) = relu(x) - relu(x - 6). A quarter of the
+/// first layer's are beyond 6 in this file.
 #[test]
 fn relu6_becomes_two_relus() {
     /// TensorFlow's f32 with relu6 is 0.09 away from the recorded int8, with relu 0.26.

@@ -29,7 +29,8 @@ fn convert(folder: &Path) -> mobilebert::Result<ConvertReport> {
     convert::convert(source.to_str().expect("a path"), &folder.join("converted"), &options, &|_, _| {})
 }
 
-/// A model with files in an archive behind it, whose offsets count from the beginning of the file or of the archive.
+/// A model with files in an archive behind it, whose offsets count from the beginning of the file or of the
+/// archive.
 fn with_files(is_apart: bool, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut model = fs::read(golden(CLASSIFIER).join("model.tflite")).expect("a golden");
     let mut cursor = Cursor::new(if is_apart { Vec::new() } else { model.clone() });

@@ -1,4 +1,5 @@
-//! The files that TFLite Metadata keeps in a zip archive behind a model: its vocabulary, the names of its labels.
+//! The files that TFLite Metadata keeps in a zip archive behind a model: its vocabulary, the names of its
+//! labels.
 
 use std::path::Path;
 

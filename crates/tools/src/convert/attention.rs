@@ -2,8 +2,8 @@
 
 use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex};
 
-/// Values looked at between a softmax and the product of queries and keys: a few times what any exporter needs, few enough for
-/// graphs made of nothing else.
+/// Values looked at between a softmax and the product of queries and keys: a few times what any exporter
+/// needs, few enough for graphs made of nothing else.
 const STEPS: usize = 32;
 
 /// Inputs of the operators that add, multiply or choose.
@@ -65,7 +65,8 @@ fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     pair.iter().all(|&operand| flow.constant(operand).is_none()).then_some(pair)
 }
 
-/// A product that an exporter has written head by head: linears of the same part of both operands, put together again.
+/// A product that an exporter has written head by head: linears of the same part of both operands, put
+/// together again.
 fn unrolled(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     /// Heads of one text, or of a few.
     const PARTS: usize = 64;
@@ -167,7 +168,8 @@ fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
     false
 }
 
-/// Behind multiplications with one number; `None` for a number that is not a constant but the same for every text.
+/// Behind multiplications with one number; `None` for a number that is not a constant but the same for every
+/// text.
 fn behind_scale(flow: &Flow, value: ValueIndex) -> (ValueIndex, Option<f32>) {
     let (value, scale, _) = behind_scale_turning(flow, value);
     (value, scale)

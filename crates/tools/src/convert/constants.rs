@@ -96,7 +96,8 @@ impl Flow {
         }
     }
 
-    /// A small constant's numbers, as stored; not behind arithmetic, since scales of scales might stand in a circle.
+    /// A small constant's numbers, as stored; not behind arithmetic, since scales of scales might stand in a
+    /// circle.
     pub(super) fn numbers(&self, mut value: ValueIndex) -> Option<Vec<f64>> {
         for _ in 0..FAR {
             if let Origin::Constant(view) = &self.values[value].origin {
@@ -107,8 +108,8 @@ impl Flow {
         None
     }
 
-    /// Whether a value consists of zeros only, whatever its shape, as exporters write a tensor of zeros that the
-    /// model makes itself.
+    /// Whether a value consists of zeros only, whatever its shape, as exporters write a tensor of zeros that
+    /// the model makes itself.
     pub(super) fn is_zero(&self, mut value: ValueIndex) -> bool {
         for _ in 0..FAR {
             let Some(node) = self.node(value) else {

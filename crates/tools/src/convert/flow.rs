@@ -1,5 +1,5 @@
-//! A foreign graph as dataflow, with operators of all formats under one name, and the ways to walk it from a value to where
-//! it comes from.
+//! A foreign graph as dataflow, with operators of all formats under one name, and the ways to walk it from a
+//! value to where it comes from.
 
 use super::stored::View;
 use mobilebert::ErrorKind;

@@ -1,4 +1,5 @@
-//! The forms in which exporters write a lookup, a linear, a norm, an activation. An attention's are in `attention.rs`.
+//! The forms in which exporters write a lookup, a linear, a norm, an activation. An attention's are in
+//! `attention.rs`.
 
 use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex, WIDE};
 use super::stored::View;
@@ -26,8 +27,8 @@ impl Linear {
         self.weight.shape() == shape || self.is_half_of(flow, shape)
     }
 
-    /// Whether it reads activations cut off at 6, which our graph has as twice as many: those from 0 and, with the opposite
-    /// sign, those from 6.
+    /// Whether it reads activations cut off at 6, which our graph has as twice as many: those from 0 and,
+    /// with the opposite sign, those from 6.
     pub(super) fn is_half_of(&self, flow: &Flow, shape: &[usize]) -> bool {
         let found = self.weight.shape();
         matches!((shape, found.as_slice()), (&[rows, columns], &[r, c]) if r == rows && 2 * c == columns)
@@ -143,7 +144,8 @@ impl Flow {
             Activation::Tanh => one(Op::Tanh),
             Activation::Gelu => one(Op::Gelu).or_else(|| composed(false)),
             Activation::GeluNew => one(Op::GeluTanh).or_else(|| composed(true)),
-            // No exporter's graph of it has been seen, so the caller reports that the activation was not found.
+            // No exporter's graph of it has been seen, so the caller reports that the activation was not
+            // found.
             Activation::Silu => None,
         };
         input.map(|input| self.peel(input))
@@ -202,8 +204,8 @@ impl Flow {
         Some(LayerNorm { input, eps, affine: None })
     }
 
-    /// A layer norm as TensorFlow's `batch_normalization` writes it: `x * scale + (beta - mean * scale)` with `scale = gamma /
-    /// sqrt(variance + eps)`.
+    /// A layer norm as TensorFlow's `batch_normalization` writes it: `x * scale + (beta - mean * scale)` with
+    /// `scale = gamma / sqrt(variance + eps)`.
     pub(super) fn batch_normalized(&self, value: ValueIndex, width: usize) -> Option<LayerNorm> {
         let [a, b] = self.pair(value, &Op::Add)?.map(|term| self.peel(term));
         let (product, shift) = if self.is(a, &Op::Mul) { (a, b) } else { (b, a) };
@@ -235,8 +237,8 @@ impl Flow {
         })
     }
 
-    /// What a layer norm without gamma and beta reads, and its epsilon: `value` is arithmetic on one value and contains its
-    /// mean and a root.
+    /// What a layer norm without gamma and beta reads, and its epsilon: `value` is arithmetic on one value
+    /// and contains its mean and a root.
     pub(super) fn normalized(&self, value: ValueIndex) -> Option<(ValueIndex, f32)> {
         // Of the two means, the variance's is over squares.
         let is_square = |value: ValueIndex| {
@@ -261,8 +263,8 @@ impl Flow {
         Some((x, eps))
     }
 
-    /// The nodes of an element-wise formula (means included) whose other leaves are single numbers: down to `leaf`, which
-    /// has to be the only value it is about, or as far as the arithmetic goes.
+    /// The nodes of an element-wise formula (means included) whose other leaves are single numbers: down to
+    /// `leaf`, which has to be the only value it is about, or as far as the arithmetic goes.
     fn formula(&self, value: ValueIndex, leaf: Option<ValueIndex>) -> Option<Vec<usize>> {
         let mut nodes = Vec::new();
         let mut stack = vec![value];

@@ -1,4 +1,5 @@
-//! The configuration of a model that comes as a graph: what its operators and the shapes of its constants say.
+//! The configuration of a model that comes as a graph: what its operators and the shapes of its constants
+//! say.
 
 use std::collections::HashSet;
 
@@ -11,8 +12,8 @@ use mobilebert::Result;
 /// The activation that `config.json` calls so.
 pub(super) const RELU6: &str = "relu6";
 
-/// Everything that can be read off, as fields of `config.json`; where the structure leaves a choice, all possibilities in
-/// the order to try them.
+/// Everything that can be read off, as fields of `config.json`; where the structure leaves a choice, all
+/// possibilities in the order to try them.
 pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>> {
     let tables = tables(flow);
     let words = tables.iter().filter(|t| t.by_input).max_by_key(|t| t.rows);
@@ -120,7 +121,8 @@ fn tables(flow: &Flow) -> Vec<Table> {
         .collect()
 }
 
-/// The position table, and whether the graph has all of it: an exporter for a fixed length looks up what it needs.
+/// The position table, and whether the graph has all of it: an exporter for a fixed length looks up what it
+/// needs.
 fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize, bool)> {
     if let Some(table) = tables.iter().find(|t| !t.by_input && !t.by_zeros && t.rows != vocabulary) {
         return Some((table.rows, table.columns, true));

@@ -51,15 +51,17 @@ pub struct ConvertReport {
     pub verification: Option<Verification>,
 }
 
-/// Converts the model at `source` into a new folder in Hugging Face's layout. Besides all that [`mobilebert::ModelFiles::resolve`]
-/// finds, `source` may be a weight file, or a folder with one, of the formats of [`SourceFormat`], recognised by content.
+/// Converts the model at `source` into a new folder in Hugging Face's layout. Besides all that
+/// [`mobilebert::ModelFiles::resolve`] finds, `source` may be a weight file, or a folder with one, of the
+/// formats of [`SourceFormat`], recognised by content.
 ///
-/// Floats are written as f32, our own int8 weights as they are, those of 4 bits in int8. The destination appears only when it is complete. At most
-/// one tensor is in memory at a time, beside the mapped source.
+/// Floats are written as f32, our own int8 weights as they are, those of 4 bits in int8. The destination
+/// appears only when it is complete. At most one tensor is in memory at a time, beside the mapped source.
 ///
 /// # Errors
-/// Those of opening the source; [`mobilebert::ErrorKind::Conversion`] with the place, the module, what was expected, found, and
-/// what to try; [`mobilebert::ErrorKind::Input`] if the destination exists; [`mobilebert::ErrorKind::Verification`].
+/// Those of opening the source; [`mobilebert::ErrorKind::Conversion`] with the place, the module, what was
+/// expected, found, and what to try; [`mobilebert::ErrorKind::Input`] if the destination exists;
+/// [`mobilebert::ErrorKind::Verification`].
 ///
 /// ```no_run
 /// use mobilebert_tools::convert::{self, ConvertOptions};
@@ -113,8 +115,8 @@ pub fn convert(
     Ok(report)
 }
 
-/// The content hash of a model that is an ONNX or LiteRT graph in memory, with the configuration that the graph implies:
-/// what [`convert`] would print for the file. `label` names it in errors.
+/// The content hash of a model that is an ONNX or LiteRT graph in memory, with the configuration that the
+/// graph implies: what [`convert`] would print for the file. `label` names it in errors.
 ///
 /// # Errors
 /// As [`convert`].

@@ -67,7 +67,8 @@ impl Found {
         self.file.as_ref().map_or_else(|| self.files.label(), |file| file.display().to_string())
     }
 
-    /// The fields of the configuration: of the file that the options name, else of the first of `names` that is there.
+    /// The fields of the configuration: of the file that the options name, else of the first of `names` that
+    /// is there.
     fn config(&self, names: &[&str], options: &ConvertOptions) -> Result<Option<Map<String, Value>>> {
         let mut found = None;
         if let Some(path) = &options.config {

@@ -1,5 +1,5 @@
-//! Tensors of foreign files as the architecture wants them: transposed, cut out, dequantised. Nothing is copied before it
-//! is asked for, and then one tensor at a time.
+//! Tensors of foreign files as the architecture wants them: transposed, cut out, dequantised. Nothing is
+//! copied before it is asked for, and then one tensor at a time.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +14,8 @@ use mobilebert::{Error, ErrorKind, Result};
 pub(super) enum Stored {
     /// A tensor of the checkpoint.
     Tensor(View),
-    /// One number throughout: a norm that the exporter has multiplied into the linear before it leaves gamma 1, beta 0.
+    /// One number throughout: a norm that the exporter has multiplied into the linear before it leaves gamma
+    /// 1, beta 0.
     Fill(f32),
     /// A weight whose columns were multiplied with the gamma of the norm before it.
     Unfolded {
@@ -23,8 +24,8 @@ pub(super) enum Stored {
         /// The parameter, for errors.
         name: String,
     },
-    /// The bias of such a linear, to which the product of the weight and the norm's beta was added; without gamma, that is all
-    /// that was folded.
+    /// The bias of such a linear, to which the product of the weight and the norm's beta was added; without
+    /// gamma, that is all that was folded.
     UnfoldedBias { bias: Option<View>, weight: View, gamma: Option<View>, beta: View },
     /// Numbers that were divided by a factor.
     Scaled { of: Box<Stored>, factor: f32 },

@@ -1,4 +1,5 @@
-//! Checkpoints of google-research's BERT and MobileBERT: TensorFlow's variables to the architecture's parameters.
+//! Checkpoints of google-research's BERT and MobileBERT: TensorFlow's variables to the architecture's
+//! parameters.
 
 use std::collections::HashSet;
 
@@ -64,7 +65,8 @@ fn bind(checkpoint: &Checkpoint, parameter: &Parameter) -> Result<View> {
     Ok(view)
 }
 
-/// How many variables no parameter is stored as: those of the training and of other heads. Any other is an error.
+/// How many variables no parameter is stored as: those of the training and of other heads. Any other is an
+/// error.
 fn skipped(checkpoint: &Checkpoint, config: &ModelConfig, views: &[View]) -> Result<usize> {
     let claimed: HashSet<&str> = views.iter().map(|view| view.name.as_str()).collect();
     let mut skipped = 0;
@@ -134,7 +136,8 @@ const HEADS: [(&str, &str, bool); 8] = [
     ("cls.seq_relationship.bias", "cls/seq_relationship/output_bias", false),
 ];
 
-/// Parts that a checkpoint has beside those that its head reads, kept so that the model can be trained further.
+/// Parts that a checkpoint has beside those that its head reads, kept so that the model can be trained
+/// further.
 fn optional(config: &ModelConfig) -> Vec<Parameter> {
     let hidden = config.hidden_size;
     let pooler = [("pooler.dense.weight", vec![hidden, hidden]), ("pooler.dense.bias", vec![hidden])];
@@ -144,7 +147,8 @@ fn optional(config: &ModelConfig) -> Vec<Parameter> {
     pooler.into_iter().chain(next).map(parameter).collect()
 }
 
-/// Adds `model_type`, `architectures` and the number of labels, which `bert_config.json` leaves to the program.
+/// Adds `model_type`, `architectures` and the number of labels, which `bert_config.json` leaves to the
+/// program.
 fn with_class(mut config: Map<String, Value>, checkpoint: &Checkpoint) -> Map<String, Value> {
     let has = |variable: &str| checkpoint.entry(variable).is_some();
     let mobile = config.get("model_type").map_or_else(

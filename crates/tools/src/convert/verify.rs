@@ -17,12 +17,12 @@ use mobilebert::{Context as _, Engine, EngineOptions, Error, ErrorKind, ModelFil
 /// Beside a model: token ids and what the original computed from them, as `eval/reference` writes it.
 pub(super) const EXPECTED: &str = "expected.json";
 
-/// How far logits may be from those of the source's own framework, relative to the largest of them: f32 sums in another
-/// order differ by about 1e-6 of it a layer.
+/// How far logits may be from those of the source's own framework, relative to the largest of them: f32 sums
+/// in another order differ by about 1e-6 of it a layer.
 const EXACT: f32 = 1e-4;
 
-/// The same for sources that compute in int8, whose logits carry the rounding of every activation: a third of the range in
-/// the smallest models with static int8. A wrong weight moves logits by more than their range.
+/// The same for sources that compute in int8, whose logits carry the rounding of every activation: a third of
+/// the range in the smallest models with static int8. A wrong weight moves logits by more than their range.
 const APPROXIMATE: f32 = 0.5;
 
 /// A comparison of the written model with its source.
@@ -33,7 +33,8 @@ pub struct Verification {
     pub backend: &'static str,
     /// The embeddings, each layer and the logits.
     pub layers: Vec<VerifiedLayer>,
-    /// The largest difference between the written model's logits and those recorded beside the source, if there are any.
+    /// The largest difference between the written model's logits and those recorded beside the source, if
+    /// there are any.
     pub recorded: Option<f32>,
 }
 
@@ -43,9 +44,11 @@ pub struct Verification {
 pub struct VerifiedLayer {
     /// Module path: `embeddings`, `encoder.layer.3`, the head's.
     pub layer: String,
-    /// Largest absolute difference of the source, run by the reference, and the written model, run by the same.
+    /// Largest absolute difference of the source, run by the reference, and the written model, run by the
+    /// same.
     pub deviation: f32,
-    /// Largest absolute difference of the written model, run by the reference and by the native engine as users run it.
+    /// Largest absolute difference of the written model, run by the reference and by the native engine as
+    /// users run it.
     pub native: f32,
     /// Largest absolute value, to judge the others by.
     pub magnitude: f32,

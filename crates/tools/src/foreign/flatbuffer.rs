@@ -1,5 +1,5 @@
-//! FlatBuffers: tables whose fields are found through offsets. Every offset is checked against the buffer, so that a table
-//! can lie anywhere and overlap anything without harm.
+//! FlatBuffers: tables whose fields are found through offsets. Every offset is checked against the buffer, so
+//! that a table can lie anywhere and overlap anything without harm.
 
 use mobilebert::Result;
 use mobilebert::format::format_error;

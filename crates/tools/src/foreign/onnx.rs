@@ -8,7 +8,8 @@ use mobilebert::format::{Bytes, Checkpoint};
 use mobilebert::format::{ElementType, Entry, format_error};
 use mobilebert::{ErrorKind, Result};
 
-/// Nodes, inputs, attributes, tensors, dimensions: more than any model of this architecture has, few enough for memory.
+/// Nodes, inputs, attributes, tensors, dimensions: more than any model of this architecture has, few enough
+/// for memory.
 const MAX_ITEMS: usize = 1 << 21;
 
 /// Numbers that are stored one by one instead of as raw bytes: shapes and zero points.
@@ -74,8 +75,8 @@ pub(crate) fn is_onnx(head: &[u8]) -> bool {
     matches!(head, [0x08, 1..=32, 0x12, ..] | [0x08, 1..=32, 0x3a, ..] | [0x08, 1..=32, 0x42, ..])
 }
 
-/// Reads a model: its graph, and its constants by the names of the values. Weights that lie outside the file are looked
-/// for in `folder`.
+/// Reads a model: its graph, and its constants by the names of the values. Weights that lie outside the file
+/// are looked for in `folder`.
 pub(crate) fn read(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<(OnnxGraph, Checkpoint)> {
     let mut reader = Reader { label, items: 0, tensors: Vec::new() };
     let mut graph = OnnxGraph::default();

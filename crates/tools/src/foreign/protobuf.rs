@@ -1,4 +1,5 @@
-//! Protocol buffers on the wire: numbered fields, without a schema. Every length is checked against the bytes at hand.
+//! Protocol buffers on the wire: numbered fields, without a schema. Every length is checked against the bytes
+//! at hand.
 
 use mobilebert::Result;
 use mobilebert::format::format_error;

@@ -1,4 +1,5 @@
-//! Sorted string tables, LevelDB's immutable files: blocks of keys with shared prefixes, an index block, a footer.
+//! Sorted string tables, LevelDB's immutable files: blocks of keys with shared prefixes, an index block, a
+//! footer.
 
 use super::crc32c;
 use super::protobuf::Message;
@@ -35,8 +36,8 @@ pub(super) fn read<'a>(
     let index = handle(&mut handles)?;
     let mut blocks = 0;
     entries(block(label, file, index)?, |_, mut value| {
-        // Each entry of the index takes at least five bytes, and no block may be read twice, so that the work is
-        // bounded by the file's length.
+        // Each entry of the index takes at least five bytes, and no block may be read twice, so that the work
+        // is bounded by the file's length.
         let (start, length) = handle(&mut value)?;
         if start < blocks {
             let expected = format!("a block at byte {blocks} or behind it");

@@ -106,8 +106,8 @@ fn add(
     Ok(())
 }
 
-/// Reads an index and one data file from memory, for tests and fuzzing. The data file's name is `label` with `.data`
-/// behind it.
+/// Reads an index and one data file from memory, for tests and fuzzing. The data file's name is `label` with
+/// `.data` behind it.
 ///
 /// # Errors
 /// As [`open_tensorflow`].

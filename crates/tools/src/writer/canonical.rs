@@ -32,9 +32,10 @@ impl ContentHash {
     }
 }
 
-/// SHA-256 of the weights that a model computes with, whatever file format, order, number of files or float type they are
-/// stored in: of the lines `NAME DTYPE SHAPE SHA256\n`, sorted, where SHA256 is that of the tensor's little-endian bytes,
-/// DTYPE is `F32`, or `I8` for int8 tensors, whose scales are tensors of their own (`docs/conversion.md`).
+/// SHA-256 of the weights that a model computes with, whatever file format, order, number of files or float
+/// type they are stored in: of the lines `NAME DTYPE SHAPE SHA256\n`, sorted, where SHA256 is that of the
+/// tensor's little-endian bytes, DTYPE is `F32`, or `I8` for int8 tensors, whose scales are tensors of their
+/// own (`docs/conversion.md`).
 ///
 /// # Errors
 /// Those of reading the weights.
@@ -110,10 +111,11 @@ pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
-/// `config.json` with every field that the engine reads, and those of the original that say something about the text or
-/// the training.
+/// `config.json` with every field that the engine reads, and those of the original that say something about
+/// the text or the training.
 pub(crate) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -> Result<String> {
-    /// About the library that wrote the original, not about the model; and the number type, which is another now.
+    /// About the library that wrote the original, not about the model; and the number type, which is another
+    /// now.
     const DROPPED: [&str; 6] = [
         "_name_or_path",
         "transformers_version",

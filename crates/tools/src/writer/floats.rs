@@ -20,8 +20,8 @@ use {
     mobilebert::{ModelConfig, ModelFiles},
 };
 
-/// Writes other weights for the model of `files`, as f32, with its configuration and its tokenizer into a folder under
-/// construction.
+/// Writes other weights for the model of `files`, as f32, with its configuration and its tokenizer into a
+/// folder under construction.
 #[cfg(feature = "candle")]
 pub(crate) fn write_f32(
     files: &ModelFiles,

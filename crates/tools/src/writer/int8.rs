@@ -92,8 +92,8 @@ pub struct TensorError {
     pub deviation: Deviation,
 }
 
-/// Quantises the weights of a model folder and writes a new folder that every part of this crate opens like the
-/// original. The destination must not exist; it appears only when it is complete.
+/// Quantises the weights of a model folder and writes a new folder that every part of this crate opens like
+/// the original. The destination must not exist; it appears only when it is complete.
 ///
 /// # Errors
 /// Those of opening the source, and [`ErrorKind::Io`] or [`ErrorKind::Input`] for the destination.
@@ -114,8 +114,8 @@ pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Optio
     Ok(report)
 }
 
-/// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only what is quantised is
-/// in memory.
+/// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only what
+/// is quantised is in memory.
 pub(crate) fn write_int8(
     source: &ModelFiles,
     partial: &Partial,

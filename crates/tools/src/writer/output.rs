@@ -13,8 +13,8 @@ use mobilebert::{Error, ErrorKind, Result};
 /// A folder under construction beside its destination; gone again unless it is renamed.
 pub(crate) struct Partial {
     pub(crate) folder: PathBuf,
-    /// Held while the folder is under construction. The system lets go of it when the process ends, however it
-    /// ends, which is how others tell a folder that was left behind from one that is being written.
+    /// Held while the folder is under construction. The system lets go of it when the process ends, however
+    /// it ends, which is how others tell a folder that was left behind from one that is being written.
     lock: Option<File>,
     /// Folders of ended processes that were removed.
     removed: Vec<PathBuf>,
@@ -78,7 +78,8 @@ impl Partial {
         };
         if let Err(error) = fs::rename(&self.folder, destination) {
             if let Some(old) = &old {
-                // If this fails too, the model is whole under its other name; the first error is the one to report.
+                // If this fails too, the model is whole under its other name; the first error is the one to
+                // report.
                 let _ = fs::rename(old, destination);
             }
             return Err(Error::io(destination, error));
@@ -95,7 +96,8 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if !self.finished {
             drop(self.lock.take());
-            // Nothing more can be done about a folder that cannot be removed; the first error is the one to report.
+            // Nothing more can be done about a folder that cannot be removed; the first error is the one to
+            // report.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
@@ -143,7 +145,8 @@ fn unused(destination: &Path, ending: &str, make: impl Fn(&Path) -> std::io::Res
     }
 }
 
-/// Refuses a destination that exists, unless `force` allows to replace it and it is a model folder without the source.
+/// Refuses a destination that exists, unless `force` allows to replace it and it is a model folder without
+/// the source.
 pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force: bool) -> Result<()> {
     let refuse = |problem: &str| {
         let place = destination.display().to_string();

@@ -17,8 +17,8 @@ pub(crate) fn sample(config: &ModelConfig) -> Result<Batch> {
     Batch::single(&ids, &types)
 }
 
-/// Checks that the model in a folder computes finite numbers. Its weights can be finite and so large that their
-/// products are not.
+/// Checks that the model in a folder computes finite numbers. Its weights can be finite and so large that
+/// their products are not.
 ///
 /// # Errors
 /// [`mobilebert::ErrorKind::NotFinite`], and those of opening the model.

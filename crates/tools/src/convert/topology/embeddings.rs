@@ -1,4 +1,5 @@
-//! The embeddings of the architecture: the sum of words, positions and token types, and MobileBERT's trigram of words.
+//! The embeddings of the architecture: the sum of words, positions and token types, and MobileBERT's trigram
+//! of words.
 
 use super::Matcher;
 use crate::convert::flow::{Node, Op, ValueIndex};
@@ -7,8 +8,8 @@ use mobilebert::Result;
 use mobilebert::graph::{Norm, ParameterId, ValueId};
 
 impl Matcher<'_> {
-    /// Tells the terms of the sum apart: positions do not depend on the text, token types do, and the words are what is
-    /// left.
+    /// Tells the terms of the sum apart: positions do not depend on the text, token types do, and the words
+    /// are what is left.
     pub(super) fn embeddings(
         &mut self,
         index: usize,

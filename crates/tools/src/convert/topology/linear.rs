@@ -75,7 +75,8 @@ impl Matcher<'_> {
         }
     }
 
-    /// Whether their value could be ours, by what is right behind it. `bare`: a linear of ours without what follows it.
+    /// Whether their value could be ours, by what is right behind it. `bare`: a linear of ours without what
+    /// follows it.
     fn could_be(&self, ours: ValueId, theirs: ValueIndex, bare: bool) -> bool {
         let theirs = self.flow.peel(theirs);
         let node = &self.graph.nodes[ours.0];
@@ -119,8 +120,8 @@ impl Matcher<'_> {
         }
     }
 
-    /// Binds the input of a linear and says how its weight and bias are stored. The input may be a norm whose gamma and beta
-    /// the exporter has multiplied into the weights.
+    /// Binds the input of a linear and says how its weight and bias are stored. The input may be a norm whose
+    /// gamma and beta the exporter has multiplied into the weights.
     fn bind_linear(&mut self, input: ValueId, linear: Linear, weight: ParameterId) -> Result<[Stored; 2]> {
         let width = self.graph.width(input);
         if let Some(bound) = self.bound[input.0].filter(|&bound| bound != linear.input)
@@ -173,8 +174,8 @@ impl Matcher<'_> {
         Ok(self.flow.peel(input))
     }
 
-    /// Passes a NoNorm that is not there, or only by half: it was folded into the linear before it, or into all that read
-    /// it, since whoever reads the norm itself has bound it by now.
+    /// Passes a NoNorm that is not there, or only by half: it was folded into the linear before it, or into
+    /// all that read it, since whoever reads the norm itself has bound it by now.
     fn folded_norm(&mut self, value: ValueIndex, norm: Norm, width: usize) -> Result<ValueIndex> {
         let module = self.graph.parameter(norm.weight).name.trim_end_matches(".weight");
         let is_linear =

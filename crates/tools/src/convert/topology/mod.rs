@@ -1,6 +1,6 @@
-//! Finds the parameters of an architecture in a foreign graph by its structure. Both graphs are walked from the output to
-//! the inputs; each node of ours has to be met by the operators that compute it, and each value of ours stands for one
-//! value of theirs. Names play no part.
+//! Finds the parameters of an architecture in a foreign graph by its structure. Both graphs are walked from
+//! the output to the inputs; each node of ours has to be met by the operators that compute it, and each value
+//! of ours stands for one value of theirs. Names play no part.
 
 mod embeddings;
 mod linear;
@@ -11,7 +11,8 @@ use super::stored::{Stored, View};
 use mobilebert::graph::{self, Graph, ParameterId, Rows, ValueId};
 use mobilebert::{Error, Result, TensorProblem};
 
-/// Relative difference at which two constants of a formula (epsilon, 1/sqrt(head size)) are the same: int8 graphs round them.
+/// Relative difference at which two constants of a formula (epsilon, 1/sqrt(head size)) are the same: int8
+/// graphs round them.
 const SAME: f32 = 0.02;
 
 /// A score that leaves nothing of an f32 probability: exp(-100) is 4e-44.
@@ -56,7 +57,8 @@ struct Matcher<'a> {
     /// Their value of each of ours.
     bound: Vec<Option<ValueIndex>>,
     stored: Vec<Option<Stored>>,
-    /// What the linear of our value is to be multiplied with: queries that the exporter has scaled in place of scores.
+    /// What the linear of our value is to be multiplied with: queries that the exporter has scaled in place
+    /// of scores.
     query_factors: Vec<Option<f32>>,
     notes: Vec<String>,
 }
