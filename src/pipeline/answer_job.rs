@@ -151,7 +151,7 @@ fn answer(context: &str, places: &[(f64, Candidate)]) -> Answer {
     }
 }
 
-/// What texts are compared by: white space and case do not count.
+/// Returns the form in which texts are compared: white space and case do not count.
 fn key(context: &str, span: Span) -> String {
     let words: Vec<String> = context[span.range()].split_whitespace().map(str::to_lowercase).collect();
     words.join(" ")
@@ -162,7 +162,7 @@ fn key(context: &str, span: Span) -> String {
 struct Search {
     top_k: usize,
     max_answer_len: usize,
-    /// Whether places with equal texts are one answer.
+    /// Says whether places with equal texts are one answer.
     merged: bool,
     starts: ExpSum,
     ends: ExpSum,

@@ -23,7 +23,7 @@ pub struct PassProgress {
     pub tokens: usize,
 }
 
-/// What is called after each pass; `Break` stops the run before the next one.
+/// A function that is called after each pass; `Break` stops the run before the next one.
 pub type OnPass<'a> = &'a mut dyn FnMut(PassProgress) -> ControlFlow<()>;
 
 /// When a run stops early, and who watches it. The default lets it run to its end.
@@ -55,12 +55,12 @@ pub struct RunControl<'a> {
     pub deadline: Option<Instant>,
     /// No pass begins once this is `true`. Any thread may set it, and so may a signal handler.
     pub cancel: Option<Arc<AtomicBool>>,
-    /// What is called after each pass.
+    /// The function that is called after each pass.
     pub on_pass: Option<OnPass<'a>>,
 }
 
 impl RunControl<'_> {
-    /// Whether another pass may begin.
+    /// Tells whether another pass may begin.
     pub(super) fn check(&self, done: usize) -> Result<()> {
         if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
             return Err(ErrorKind::Cancelled { done }.into());

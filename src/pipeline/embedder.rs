@@ -62,7 +62,7 @@ impl std::str::FromStr for Pooling {
 pub struct EmbedOptions {
     /// How hidden states become one vector. Default: their mean.
     pub pooling: Option<Pooling>,
-    /// Whether vectors have length 1, so that their dot product is the cosine. Default: `true`.
+    /// Says whether vectors have length 1, so that their dot product is the cosine. Default: `true`.
     pub normalize: Option<bool>,
     /// Longest sequence in tokens. Default: the model's limit.
     pub max_seq_len: Option<usize>,
@@ -92,7 +92,7 @@ pub struct Embedding {
     /// `hidden_size` numbers, or a multiple of it if the model's folder asks for several kinds of
     /// [`Pooling`].
     pub embedding: Vec<f32>,
-    /// Whether the end of the text was not read, because it did not fit the model.
+    /// Says whether the end of the text was not read, because it did not fit the model.
     pub truncated: bool,
 }
 
@@ -164,7 +164,7 @@ impl Embedder {
         &self.model
     }
 
-    /// Whether the model was trained to give similar texts similar vectors, which a folder of
+    /// Tells whether the model was trained to give similar texts similar vectors, which a folder of
     /// sentence-transformers says by its `modules.json`. The hidden states of other models, such as one for
     /// question answering, are vectors too, but those of unrelated texts may be closer to each other than
     /// those of paraphrases.

@@ -143,7 +143,7 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Whether the result is there to be taken, which this call does.
+    /// Tells whether the result is there to be taken, which this call does.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.check_finite()?;
         if self.next < self.count {

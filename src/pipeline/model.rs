@@ -202,7 +202,7 @@ impl Model {
         self.max_len
     }
 
-    /// What the model's folder says about its embeddings.
+    /// Returns what the model's folder says about its embeddings.
     pub(super) fn sentence(&self) -> Option<&SentenceSettings> {
         self.sentence.as_deref()
     }
@@ -246,8 +246,8 @@ impl Model {
     }
 }
 
-/// Whether a model has the head that a task needs; [`Head::None`] goes with every model. `task` names the
-/// task in errors.
+/// Tells whether a model has the head that a task needs; [`Head::None`] goes with every model. `task` names
+/// the task in errors.
 ///
 /// # Errors
 /// [`ErrorKind::WrongTask`].
@@ -264,7 +264,7 @@ pub fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Resul
     .into())
 }
 
-/// What a model with this head is for, as users call it.
+/// Returns what a model with this head is for, as users call it.
 fn task_of(head: Head) -> &'static str {
     match head {
         Head::None => "embeddings only",

@@ -33,15 +33,15 @@ pub struct AnswerOptions {
     pub max_question_len: usize,
     /// Longest answer in tokens. Default: 30.
     pub max_answer_len: usize,
-    /// Whether "the context does not say" may be an answer: an empty one at 0..0 (models trained on SQuAD
-    /// 2.0). Default: `false`.
+    /// Says whether "the context does not say" may be an answer: an empty one at 0..0 (models trained on
+    /// SQuAD 2.0). Default: `false`.
     pub handle_impossible_answer: bool,
-    /// Whether places of the context with the same text are one answer: their scores are summed, and
+    /// Says whether places of the context with the same text are one answer: their scores are summed, and
     /// [`Answer::others`] lists the places but the best. Texts are the same if they differ in upper and lower
     /// case, and in white space, at most. Without it a fact that the context repeats splits its score among
     /// its places. Default: `true`.
     pub merge_equal_texts: bool,
-    /// Whether the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`.
+    /// Says whether the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`.
     /// Without it, scores are shares among the places of the context: in a context of one token that token
     /// has score 1, however little it answers the question. With it, the model's "no answer" competes for the
     /// score without being an answer itself. Default: `false`, unless `handle_impossible_answer` is set.
@@ -318,10 +318,10 @@ impl QuestionAnswering {
         self.model.run_all(prepare_all(pairs, UNIT, prepare)?, UNIT)
     }
 
-    /// What n-best and null-odds files are made from: for each pair the best `top_k` places with their
-    /// logits, and how likely it is that the context does not say. Every place is an answer of its own, as in
-    /// the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward passes,
-    /// so many at once are faster.
+    /// Returns what n-best and null-odds files are made from: for each pair the best `top_k` places with
+    /// their logits, and how likely it is that the context does not say. Every place is an answer of its own,
+    /// as in the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward
+    /// passes, so many at once are faster.
     ///
     /// ```
     /// # fn main() -> mobilebert::Result<()> {

@@ -129,7 +129,7 @@ struct Run<'r, 'c, J: Job, D> {
     /// For each sequence of the pass the index of its job, and its own index in the job.
     owners: Vec<(usize, usize)>,
     progress: PassProgress,
-    /// Whether the one who watches has asked to stop.
+    /// Says whether the one who watches has asked to stop.
     stopped: bool,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct SentenceSettings {
     pub(super) poolings: Vec<Pooling>,
     pub(super) normalize: bool,
     pub(super) max_seq_len: Option<usize>,
-    /// Whether texts are lower-cased before the tokenizer sees them.
+    /// Says whether texts are lower-cased before the tokenizer sees them.
     pub(super) lower_case: bool,
     /// What every text begins with.
     pub(super) prompt: String,

@@ -107,7 +107,7 @@ impl ClassifyOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LabelScore {
-    /// From the model's `id2label`.
+    /// The label's name in the model's `id2label`.
     pub label: String,
     /// As [`FunctionToApply`] says.
     pub score: f32,
@@ -119,7 +119,7 @@ pub struct LabelScore {
 pub struct Classification {
     /// Best first; empty if none reached the threshold.
     pub labels: Vec<LabelScore>,
-    /// Whether the end of the text was not read, because it did not fit the model.
+    /// Says whether the end of the text was not read, because it did not fit the model.
     pub truncated: bool,
 }
 

@@ -97,7 +97,7 @@ impl TagOptions {
 pub struct Entity {
     /// The label: without its `B-` or `I-` if tokens were joined.
     pub label: String,
-    /// Whether it stands for joined tokens, or for one token ([`AggregationStrategy::None`]).
+    /// Says whether it stands for joined tokens, or for one token ([`AggregationStrategy::None`]).
     pub grouped: bool,
     /// Mean score of the parts.
     pub score: f32,
@@ -351,7 +351,8 @@ impl TagJob {
     }
 }
 
-/// Whether a tag begins an entity, and its label: `B-PER` is (true, PER), `I-PER` and `PER` are (false, PER).
+/// Tells whether a tag begins an entity, and its label: `B-PER` is (true, PER), `I-PER` and `PER` are (false,
+/// PER).
 fn split_tag(tag: &str) -> (bool, &str) {
     match tag.split_once('-') {
         Some(("B", label)) => (true, label),

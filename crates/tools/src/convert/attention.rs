@@ -18,7 +18,7 @@ pub(super) struct Attention {
     pub(super) scale: Option<f32>,
     /// What is added to the scores of padding, if it is one number.
     pub(super) padding: Option<f32>,
-    /// Whether scores are cut off.
+    /// Says whether scores are cut off.
     pub(super) is_clipped: bool,
 }
 
@@ -90,7 +90,7 @@ fn unrolled(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     whole
 }
 
-/// What a value is part number `index` of.
+/// Returns what a value is part number `index` of.
 fn part_of(flow: &Flow, value: ValueIndex, index: usize) -> Option<ValueIndex> {
     let value = flow.peel(value);
     let Origin::Node(node, port) = flow.values[value].origin else { return None };
@@ -109,7 +109,7 @@ fn part_of(flow: &Flow, value: ValueIndex, index: usize) -> Option<ValueIndex> {
 /// The product of queries and keys, and what was done to it.
 struct Scores {
     product: [ValueIndex; 2],
-    /// Whether rows and columns were exchanged.
+    /// Says whether rows and columns were exchanged.
     is_turned: bool,
     scale: Option<f32>,
     padding: Option<f32>,
@@ -149,7 +149,7 @@ fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
     Some(found)
 }
 
-/// Whether a value is arithmetic on nothing but inputs of the model and single numbers or ones.
+/// Tells whether a value is arithmetic on nothing but inputs of the model and single numbers or ones.
 fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
     let (mut stack, mut of_text) = (vec![value], false);
     for _ in 0..FAR {
@@ -168,8 +168,8 @@ fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
     false
 }
 
-/// Behind multiplications with one number; `None` for a number that is not a constant but the same for every
-/// text.
+/// Goes behind multiplications with one number. The factor is `None` for a number that is not a constant but
+/// the same for every text.
 fn behind_scale(flow: &Flow, value: ValueIndex) -> (ValueIndex, Option<f32>) {
     let (value, scale, _) = behind_scale_turning(flow, value);
     (value, scale)

@@ -1,4 +1,4 @@
-//! What a graph holds as constants, also where an exporter left arithmetic that it could have done itself.
+//! Finds the constants of a graph, also where an exporter left arithmetic that it could have done itself.
 
 use super::flow::{FAR, Flow, Op, Origin, ValueIndex};
 use super::stored::{Affine, View};
@@ -108,8 +108,8 @@ impl Flow {
         None
     }
 
-    /// Whether a value consists of zeros only, whatever its shape, as exporters write a tensor of zeros that
-    /// the model makes itself.
+    /// Tells whether a value consists of zeros only, whatever its shape, as exporters write a tensor of zeros
+    /// that the model makes itself.
     pub(super) fn is_zero(&self, mut value: ValueIndex) -> bool {
         for _ in 0..FAR {
             let Some(node) = self.node(value) else {
@@ -135,7 +135,7 @@ impl Flow {
         false
     }
 
-    /// Whether a constant holds integers.
+    /// Tells whether a constant holds integers.
     pub(super) fn is_integer(&self, view: &View) -> bool {
         let dtype = self.checkpoint.entry(&view.name).and_then(|entry| entry.dtype.clone().ok());
         matches!(dtype, Some(ElementType::I8 | ElementType::U8 | ElementType::I32))

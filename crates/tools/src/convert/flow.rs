@@ -47,11 +47,12 @@ pub(super) struct Node {
     pub(super) offset: usize,
 }
 
-/// What a node computes. What the reader has no use for is not kept: shapes, permutations, axes of a softmax.
+/// What a node computes. Shapes, permutations and the axis of a softmax are not kept: the reader has no use
+/// for them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Op {
     MatMul,
-    /// Of int8 activations and weights: inputs, then their zero points.
+    /// The product of int8 activations and weights. Its inputs are the two, then their zero points.
     MatMulInteger,
     /// `x * W^T + b`, or `x * W + b` if the weight is transposed.
     Linear {
@@ -67,28 +68,28 @@ pub(super) enum Op {
     Erf,
     Tanh,
     Relu,
-    /// Cut off at 0 and at 6.
+    /// The input, cut off at 0 and at 6.
     Relu6,
     Gelu,
     GeluTanh,
     Mean,
     SquaredDifference,
     Softmax,
-    /// Of queries, keys and values, with a scale or with 1/sqrt(head size).
+    /// Attention of queries, keys and values, whose scores are scaled by `scale` or by 1/sqrt(head size).
     Attention {
         scale: Option<f32>,
     },
     LayerNorm {
         eps: f32,
     },
-    /// Rows of the first input.
+    /// Looks up rows of the first input.
     Gather {
         axis: i64,
     },
-    /// Of indices: rows of zeros with a one.
+    /// Turns each index into a row of zeros with a one at its place.
     OneHot,
     Concat,
-    /// Side by side along a new dimension.
+    /// Puts values side by side along a new dimension.
     Pack,
     Pad,
     Slice,
@@ -96,14 +97,14 @@ pub(super) enum Op {
     Where,
     /// The larger or the smaller of two.
     Clip,
-    /// Of a value, not of what is in it.
+    /// The shape of a value, which does not depend on its numbers.
     Shape,
     /// The same numbers in another shape or type.
     View,
     Transpose,
-    /// To integers: the same numbers, rounded.
+    /// Rounds numbers to integers.
     Quantize,
-    /// From integers: scale and zero point are inputs.
+    /// Turns integers into numbers. Scale and zero point are inputs.
     Dequantize {
         axis: i64,
     },
@@ -118,7 +119,7 @@ impl Node {
 }
 
 impl Flow {
-    /// What produces a value.
+    /// Returns what produces a value.
     pub(super) fn node(&self, value: ValueIndex) -> Option<&Node> {
         match self.values[value].origin {
             Origin::Node(node, _) => self.nodes.get(node),
@@ -160,7 +161,7 @@ impl Flow {
         (value, turned)
     }
 
-    /// Whether a transposition puts the last dimension before the one that was before it.
+    /// Tells whether a transposition puts the last dimension before the one that was before it.
     fn exchanges(&self, node: &Node) -> bool {
         let order = node.input(1).and_then(|order| self.numbers(order)).unwrap_or_default();
         let rank = order.len() as f64;
@@ -189,7 +190,7 @@ impl Flow {
         }
     }
 
-    /// Whether a value is the same for every text: made of constants and of shapes.
+    /// Tells whether a value is the same for every text: made of constants and of shapes.
     pub(super) fn is_static(&self, value: ValueIndex) -> bool {
         let mut stack = vec![value];
         let mut steps = 0;
@@ -215,7 +216,7 @@ impl Flow {
         true
     }
 
-    /// Whether a value is an input of the model, perhaps in another shape or type.
+    /// Tells whether a value is an input of the model, perhaps in another shape or type.
     pub(super) fn is_input(&self, value: ValueIndex) -> bool {
         matches!(self.values[self.peel(value)].origin, Origin::Input)
     }
@@ -274,7 +275,8 @@ impl Flow {
     }
 }
 
-/// What to try where a graph differs. How attention is written down is up to the exporter; nothing else is.
+/// Returns what to try where a graph differs. How attention is written down is up to the exporter; nothing
+/// else is.
 fn hint_at(module: &str) -> &'static str {
     if module.contains("attention.self") {
         "check the configuration (--config FILE), or export the model again from Hugging Face's implementation with \

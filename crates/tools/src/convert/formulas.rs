@@ -22,13 +22,13 @@ pub(super) struct LayerNorm {
 }
 
 impl Linear {
-    /// Whether it computes with a weight of this shape.
+    /// Tells whether it computes with a weight of this shape.
     pub(super) fn fits(&self, flow: &Flow, shape: &[usize]) -> bool {
         self.weight.shape() == shape || self.is_half_of(flow, shape)
     }
 
-    /// Whether it reads activations cut off at 6, which our graph has as twice as many: those from 0 and,
-    /// with the opposite sign, those from 6.
+    /// Tells whether it reads activations cut off at 6, which our graph has as twice as many: those from 0
+    /// and, with the opposite sign, those from 6.
     pub(super) fn is_half_of(&self, flow: &Flow, shape: &[usize]) -> bool {
         let found = self.weight.shape();
         matches!((shape, found.as_slice()), (&[rows, columns], &[r, c]) if r == rows && 2 * c == columns)
@@ -118,7 +118,7 @@ impl Flow {
 
     /// `float(x_int8 * w_int8) * (x_scale * w_scale)`, as ONNX Runtime's dynamic quantiser writes a linear.
     fn integer_product(&self, value: ValueIndex) -> Option<Linear> {
-        /// Of a weight `[in, out]`: one scale for each output.
+        /// A weight `[in, out]` has one scale for each output.
         const COLUMNS: i64 = 1;
         let [a, b] = self.pair(value, &Op::Mul)?;
         let (product, scales) = [(a, b), (b, a)]
@@ -133,7 +133,7 @@ impl Flow {
         Some(Linear { input: self.peel(node.input(0)?), weight: weight.transpose(), bias: None })
     }
 
-    /// What an activation reads.
+    /// Returns what an activation reads.
     pub(super) fn activation(&self, value: ValueIndex, activation: Activation) -> Option<ValueIndex> {
         let value = self.peel(value);
         let one = |op: Op| self.node(value).filter(|node| node.op == op)?.input(0);
@@ -151,7 +151,7 @@ impl Flow {
         input.map(|input| self.peel(input))
     }
 
-    /// What a decomposed GELU reads, and whether it is the tanh form.
+    /// Returns what a decomposed GELU reads, and whether it is the tanh form.
     pub(super) fn gelu(&self, value: ValueIndex) -> Option<(ValueIndex, bool)> {
         let [a, b] = self.pair(value, &Op::Mul)?;
         // The formula's own input is an operand of a product somewhere at its top.
@@ -237,8 +237,8 @@ impl Flow {
         })
     }
 
-    /// What a layer norm without gamma and beta reads, and its epsilon: `value` is arithmetic on one value
-    /// and contains its mean and a root.
+    /// Returns what a layer norm without gamma and beta reads, and its epsilon: `value` is arithmetic on one
+    /// value and contains its mean and a root.
     pub(super) fn normalized(&self, value: ValueIndex) -> Option<(ValueIndex, f32)> {
         // Of the two means, the variance's is over squares.
         let is_square = |value: ValueIndex| {

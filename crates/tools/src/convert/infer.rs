@@ -96,9 +96,10 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
 struct Table {
     rows: usize,
     columns: usize,
-    /// Whether by an input of the model, and not by constants.
+    /// Says whether an input of the model, and not a constant, chooses the rows.
     by_input: bool,
-    /// Whether row 0 is looked up for every token: the token types of a model that was exported without them.
+    /// Says whether row 0 is looked up for every token: the token types of a model that was exported without
+    /// them.
     by_zeros: bool,
 }
 
@@ -194,7 +195,7 @@ fn is_trigram(flow: &Flow, node: &Node) -> bool {
     inputs.len() == 3 && flow.gather(inputs[1]).is_some()
 }
 
-/// Of the first layer norm of the encoder.
+/// Finds the epsilon of the first layer norm of the encoder.
 fn layer_norm_eps(flow: &Flow, hidden: usize) -> Option<f32> {
     (0..flow.values.len()).find_map(|value| match flow.node(value)? {
         Node { op: Op::LayerNorm { eps }, .. } => Some(*eps),
@@ -244,12 +245,12 @@ fn read_by_linears(flow: &Flow) -> HashSet<ValueIndex> {
     linears.filter_map(|node| node.input(0)).map(|v| flow.peel(v)).collect()
 }
 
-/// What stands on the encoder.
+/// The head that stands on the encoder.
 struct Head {
     /// Hugging Face's suffix.
     class: &'static str,
     labels: usize,
-    /// Whether a pooler with a tanh is below it.
+    /// Says whether a pooler with a tanh is below it.
     tanh: bool,
 }
 

@@ -1,6 +1,6 @@
 //! FOREIGN -> OURS: reads models of other frameworks and hands them to [`crate::writer`].
 //!
-//! Whatever the source, the same weights become the same tensors: see [`content_hash`].
+//! The same weights, from whatever source, become the same tensors: see [`content_hash`].
 
 mod attached;
 mod attention;

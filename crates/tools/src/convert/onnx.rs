@@ -77,7 +77,7 @@ impl Names {
     }
 }
 
-/// Whether a node quantises to integers of which the smallest stands for zero.
+/// Tells whether a node quantises to integers of which the smallest stands for zero.
 fn clips_below_zero(checkpoint: &Checkpoint, node: &OnnxNode) -> bool {
     let Some(zero) = node.inputs.get(2).filter(|_| node.op == "QuantizeLinear") else { return false };
     let dtype = checkpoint.entry(zero).and_then(|entry| entry.dtype.clone().ok());
@@ -90,7 +90,7 @@ fn clips_below_zero(checkpoint: &Checkpoint, node: &OnnxNode) -> bool {
 }
 
 fn op(node: &OnnxNode) -> Op {
-    /// Of LayerNormalization, where the node says nothing.
+    /// The epsilon of LayerNormalization where the node gives none.
     const DEFAULT_EPS: f32 = 1e-5;
     let other = || Op::Other(node.op.clone());
     let is_own = matches!(node.domain.as_str(), "" | "ai.onnx");

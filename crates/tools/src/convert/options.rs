@@ -13,7 +13,7 @@ pub struct ConvertOptions {
 }
 
 impl ConvertOptions {
-    /// Neither verified, nor over an existing folder.
+    /// The defaults: the conversion is not verified, and an existing folder is an error.
     pub fn new() -> Self {
         Self::default()
     }

@@ -174,7 +174,7 @@ pub(super) fn tokenizer_files(
     Ok(files)
 }
 
-/// Whether a vocabulary has words in capitals. `[CLS]`, `[unused1]` and the like are no words.
+/// Tells whether a vocabulary has words in capitals. `[CLS]`, `[unused1]` and the like are no words.
 fn is_cased(vocabulary: &[u8]) -> bool {
     /// A few might be oddities of an uncased vocabulary.
     const SOME: usize = 100;

@@ -66,7 +66,7 @@ pub(super) struct View {
     pub(super) affine: Option<Affine>,
     /// Rows of the stored matrix that are meant.
     pub(super) rows: Option<Range<usize>>,
-    /// Whether the parameter is the transpose of what is stored.
+    /// Says whether the parameter is the transpose of what is stored.
     pub(super) transposed: bool,
 }
 
@@ -139,7 +139,7 @@ impl Affine {
         stored.iter().enumerate().map(real).collect()
     }
 
-    /// Whether there is one scale and zero point, or one for each index along the axis.
+    /// Tells whether there is one scale and zero point, or one for each index along the axis.
     pub(super) fn fits(&self, shape: &[usize]) -> bool {
         let along = shape.get(self.axis).copied().unwrap_or(1);
         let fits = |n: usize| n == 1 || n == along;

@@ -1,4 +1,4 @@
-//! Whether a written model computes what its source computes, layer by layer.
+//! Checks layer by layer that a written model computes what its source computes.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -43,8 +43,8 @@ pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     !tail.iter().fold(crc, |crc, &byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)])
 }
 
-/// Whether `sum` is the stored form of the bytes' checksum: rotated and shifted, since data may itself hold
-/// checksums. Fuzzing takes any, to get behind it.
+/// Tells whether `sum` is the stored form of the bytes' checksum: rotated and shifted, since data may itself
+/// hold checksums. Fuzzing takes any, to get behind it.
 pub(super) fn verify(bytes: &[u8], sum: u32) -> bool {
     cfg!(fuzzing) || sum == crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

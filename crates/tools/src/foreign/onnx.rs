@@ -70,7 +70,8 @@ impl OnnxNode {
     }
 }
 
-/// Whether a file begins like a model: the version of the format, then the name of the program that wrote it.
+/// Tells whether a file begins like a model: the version of the format, then the name of the program that
+/// wrote it.
 pub(crate) fn is_onnx(head: &[u8]) -> bool {
     matches!(head, [0x08, 1..=32, 0x12, ..] | [0x08, 1..=32, 0x3a, ..] | [0x08, 1..=32, 0x42, ..])
 }

@@ -12,7 +12,7 @@ pub(super) const MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57u64.to_le_bytes();
 /// Two block handles padded to 40 bytes, and the magic.
 const FOOTER: usize = 48;
 
-/// Behind each block: how it is compressed, and the checksum of both.
+/// The bytes behind each block: how it is compressed, and the checksum of both.
 const TRAILER: usize = 5;
 
 /// Keys are variable names.

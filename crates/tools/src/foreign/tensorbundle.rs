@@ -35,7 +35,7 @@ struct Variable {
     sliced: bool,
 }
 
-/// Whether a file is the index of a checkpoint.
+/// Tells whether a file is the index of a checkpoint.
 pub(crate) fn is_index(file: &[u8]) -> bool {
     file.ends_with(&sstable::MAGIC)
 }

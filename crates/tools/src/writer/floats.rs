@@ -113,7 +113,7 @@ pub(crate) fn write_weights(model: &RawModel, path: &Path, progress: Progress<'_
     Ok(Written { tensors: names.len(), bytes: file.finish()?, hash: hash.finish() })
 }
 
-/// What of which parameter a written tensor is.
+/// A written tensor: which part of which parameter it is.
 #[derive(Clone, Copy)]
 enum Part {
     Float(usize),

@@ -195,7 +195,8 @@ pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force
 /// Names that an error lists.
 const MOST_LISTED: usize = 10;
 
-/// Whether a name in a model folder is one that this package, `transformers` or sentence-transformers writes.
+/// Tells whether a name in a model folder is one that this package, `transformers` or sentence-transformers
+/// writes.
 fn belongs_to_model(name: &str, is_folder: bool) -> bool {
     const FILES: [&str; 15] = [
         "README.md",

@@ -62,7 +62,7 @@ impl Quantized {
         (found, Cost::default())
     }
 
-    /// What it is called.
+    /// Returns the name of the precision.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Quantized::F32 => "f32",
@@ -104,7 +104,7 @@ impl Quantized {
     }
 }
 
-/// Of the stored numbers from the floats.
+/// How far the stored numbers are from the floats.
 fn deviation(floats: &[f32], values: &[i8], scales: &[f32], columns: usize) -> Deviation {
     let mut deviation = Deviation::default();
     let mut stored = vec![0.0; columns];

@@ -16,6 +16,6 @@ pub(crate) struct RawModel {
     pub(crate) weights: Box<dyn WeightSource>,
     /// Tensors that the graph does not read but that belong to the model: an unused pooler, another head.
     pub(crate) extra: Vec<Parameter>,
-    /// Whether the source holds numbers that were rounded, or folded into others, when it was exported.
+    /// Says whether the source holds numbers that were rounded, or folded into others, when it was exported.
     pub(crate) approximate: bool,
 }

@@ -75,8 +75,8 @@ impl Matcher<'_> {
         }
     }
 
-    /// Whether their value could be ours, by what is right behind it. `bare`: a linear of ours without what
-    /// follows it.
+    /// Tells whether their value could be ours, by what is right behind it. `bare`: a linear of ours without
+    /// what follows it.
     fn could_be(&self, ours: ValueId, theirs: ValueIndex, bare: bool) -> bool {
         let theirs = self.flow.peel(theirs);
         let node = &self.graph.nodes[ours.0];

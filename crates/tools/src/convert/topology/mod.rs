@@ -177,7 +177,7 @@ impl<'a> Matcher<'a> {
         self.bind(v, found.value)
     }
 
-    /// What the first token's row is taken from.
+    /// Returns what the first token's row is taken from.
     fn first_row(&self, module: &str, value: ValueIndex) -> Result<ValueIndex> {
         /// Exporters slice one dimension at a time.
         const DIMENSIONS: usize = 4;
