@@ -176,14 +176,32 @@ impl ModelFiles {
     /// that path; a hub id such as `org/name` or `org/name@revision`, from the local Hugging Face cache or,
     /// with the feature `hub`, the network. A path is the folder at that path.
     ///
-    /// A built-in name means the same model wherever a program runs: a folder `qa` in the working directory
-    /// is `./qa`.
+    /// A built-in name means the same model wherever a program runs. Where a model folder of that name is in the
+    /// working directory, the name alone is an error: the folder is `./qa`, and the built-in model is `built-in:qa`,
+    /// or `models/qa` in a checkout.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownModel`] says what was tried and how to place files by hand.
     pub fn resolve(source: impl Into<Source>) -> Result<Self> {
         match source.into() {
-            Source::Name(name) if BUILT_IN.contains(&name.as_str()) => built_in(&name),
+            Source::Name(name) if name.strip_prefix("built-in:").is_some_and(|n| BUILT_IN.contains(&n)) => {
+                built_in(&name["built-in:".len()..])
+            }
+            Source::Name(name) if BUILT_IN.contains(&name.as_str()) => {
+                if !Path::new(&name).join("config.json").exists() {
+                    return built_in(&name);
+                }
+                Err(ErrorKind::UnknownModel {
+                    reason: "it is both a built-in model and a model folder in the working directory"
+                        .to_owned(),
+                    hint: format!(
+                        "pass `./{name}` for the folder, and `built-in:{name}` or the path of the checkout's \
+                         `models/{name}` for the built-in model"
+                    ),
+                    source_name: name,
+                }
+                .into())
+            }
             Source::Name(name) if Path::new(&name).is_dir() => Ok(ModelFiles::Folder(name.into())),
             Source::Name(name) if Path::new(&name).is_file() => Err(is_a_file(Path::new(&name))),
             Source::Name(name) => crate::hub::resolve(&name).map(ModelFiles::Folder),

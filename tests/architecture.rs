@@ -64,7 +64,7 @@ const COMMAND: Package = Package {
     rooms: &[
         ("args", &[]),
         ("failure", &["args"]),
-        ("table", &["failure", "input"]),
+        ("table", &["args", "failure", "input"]),
         ("input", &["args", "failure", "table"]),
         ("output", &["args", "failure", "input", "table"]),
         ("batch", &["args", "failure", "input", "output"]),

@@ -97,6 +97,10 @@ fn with_flags(message: &str) -> String {
     message.split('`').enumerate().map(part).collect()
 }
 
+/// How to build the command with the feature `candle`.
+pub(super) const WITH_CANDLE: &str = "`cargo run --release --features candle -- ...` in a checkout, or `cargo install \
+                                      --path crates/cli --features candle`";
+
 /// The error in the words of the command line, and those of its sources that add something.
 pub(super) fn describe(error: &Error) -> String {
     let message = match error.kind() {
@@ -105,6 +109,9 @@ pub(super) fn describe(error: &Error) -> String {
             format!("{places}{} is {found}; expected {}", flag(option), with_flags(expected))
         }
         ErrorKind::TooLong { .. } => with_flags(&error.to_string()),
+        ErrorKind::NotBuilt { what, feature: "candle" } => {
+            format!("{what} is not part of this build; the feature `candle` brings it: {WITH_CANDLE}")
+        }
         _ => error.to_string(),
     };
     error.with_causes(message)

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::args::{AtOnce, Texts};
+use mobilebert_tools::dataset::{foreign_encoding, wrong_encoding};
+use serde_json::{Map, Value};
+
+use super::args::{AtOnce, Batch, TableFormat, Texts};
 use super::failure::Failure;
-use super::table::{self, Column};
+use super::table::{self, Column, Layout};
 
 /// What error messages call standard input.
 const STDIN: &str = "stdin";
@@ -29,6 +31,8 @@ pub(super) struct Record {
     pub(super) end: u64,
     /// The cells of its row, as they are in the file, for output tables that repeat them.
     pub(super) cells: Vec<Vec<u8>>,
+    /// The whole object that it is in a file of JSON lines.
+    pub(super) object: Option<Map<String, Value>>,
     /// The texts that the command asked for, or what is wrong with them.
     pub(super) fields: Result<Vec<String>, String>,
 }
@@ -59,7 +63,8 @@ impl Records {
     /// The texts of one record.
     pub(super) fn single(fields: Vec<String>) -> Self {
         let cells = fields.iter().map(|field| field.clone().into_bytes()).collect();
-        let record = Record { index: 0, place: String::new(), end: 0, cells, fields: Ok(fields) };
+        let record =
+            Record { index: 0, place: String::new(), end: 0, cells, object: None, fields: Ok(fields) };
         Self::new(Source::Single(Some(record)))
     }
 
@@ -79,7 +84,7 @@ impl Records {
         if let Some(path) = &texts.input {
             let mut columns = vec![Column { wanted: texts.text_column.as_deref(), ..TEXT }];
             columns.extend(pair_column.map(|name| Column { wanted: Some(name), ..PAIR }));
-            return Self::file(path, &columns, !texts.batch.no_header);
+            return Self::file(path, &columns, &texts.batch);
         }
         let pair = pair.map(str::to_owned);
         let mut records = match texts.text.as_deref() {
@@ -98,14 +103,32 @@ impl Records {
 
     /// So many of them in a batch, if the user has chosen.
     pub(super) fn at_once(self, chosen: &AtOnce) -> Self {
-        Self { batch: chosen.batch_size.map(NonZeroUsize::get).or(self.batch), ..self }
+        Self { batch: chosen.batch_size.or(self.batch), ..self }
     }
 
-    /// The rows of a batch file.
-    pub(super) fn file(path: &Path, columns: &[Column<'_>], has_header: bool) -> Result<Self, Failure> {
+    /// The rows of a batch file, or of standard input if it is `-`.
+    pub(super) fn file(path: &Path, columns: &[Column<'_>], batch: &Batch) -> Result<Self, Failure> {
+        let layout =
+            Layout { format: batch.format, delimiter: batch.delimiter, has_header: !batch.no_header };
+        if path.as_os_str() == DASH {
+            let Some(format) = layout.format else {
+                let problem =
+                    "standard input has no extension: pass --format tsv, csv, jsonl or txt with --input -";
+                return Err(Failure::Usage(problem.to_owned()));
+            };
+            let reader = BufReader::new(io::stdin());
+            let (header, rows) = table::read(STDIN.to_owned(), format, reader, columns, layout)?;
+            let batch = if stdin_is_file() { None } else { Some(1) };
+            return Ok(Self { header, batch, ..Self::spawn(rows) });
+        }
+        if path.is_dir() {
+            return Err(Failure::Usage(format!("--input {} is a folder; pass a file in it", path.display())));
+        }
+        let format = layout.format.map_or_else(|| TableFormat::of(path), Ok)?;
         let file = open(path)?;
         let metadata = file.metadata().map_err(|e| cannot_read(&path.display().to_string(), &e))?;
-        let (header, rows) = table::read(path, BufReader::new(file), columns, has_header)?;
+        let (header, rows) =
+            table::read(path.display().to_string(), format, BufReader::new(file), columns, layout)?;
         let length = metadata.is_file().then_some(metadata.len());
         Ok(Self { header, length, is_file: true, ..Self::spawn(rows) })
     }
@@ -209,7 +232,8 @@ impl<R: BufRead> Lines<R> {
             let (place, end) = (line.place.clone(), line.end);
             let cells = [Some(line.bytes.clone()), pair.clone().map(String::into_bytes)];
             let fields = line.text().map(|text| [Some(text), pair.clone()].into_iter().flatten().collect());
-            Ok(Record { index, place, end, cells: cells.into_iter().flatten().collect(), fields })
+            let cells = cells.into_iter().flatten().collect();
+            Ok(Record { index, place, end, cells, object: None, fields })
         })
     }
 }
@@ -219,6 +243,18 @@ impl<R: BufRead> Iterator for Lines<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut bytes = Vec::new();
+        if self.number == 0
+            && let Ok(start) = self.reader.fill_buf()
+            && start.first().is_some_and(|&b| b >= 0xfe)
+            && let Some(encoding) = foreign_encoding(start)
+        {
+            // The lines of such a file end elsewhere, so none of them can be read.
+            return Some(Err(Failure::Input(format!(
+                "{}, line 1: {}",
+                self.place,
+                wrong_encoding(encoding)
+            ))));
+        }
         match self.reader.read_until(b'\n', &mut bytes) {
             Ok(0) => return None,
             Ok(read) => self.end += read as u64,
@@ -255,6 +291,9 @@ pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
         false => open(path)?.read_to_end(&mut bytes),
     };
     read.map_err(|e| cannot_read(&place, &e))?;
+    if let Some(encoding) = foreign_encoding(&bytes) {
+        return Err(Failure::Input(format!("{place}, line 1: {}", wrong_encoding(encoding))));
+    }
     String::from_utf8(bytes).map_err(|e| {
         let bad = e.utf8_error().valid_up_to();
         let before = &e.as_bytes()[..bad];

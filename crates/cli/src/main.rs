@@ -9,7 +9,10 @@ mod output;
 mod table;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use failure::Failure;
 
 fn main() -> ExitCode {
     run(std::env::args_os())
@@ -20,8 +23,11 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match args::Args::parse_from_os(arguments) {
         Ok(args) => args,
         Err(error) => {
-            // If nobody reads the help text there is nobody to tell.
-            let _ = error.print();
+            // The text of `--help` and `--version` is the command's result; complaints go to standard error.
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            if let (Err(source), false) = (printed, error.use_stderr()) {
+                return Failure::Output { place: "stdout".to_owned(), source }.report();
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
         }
     };

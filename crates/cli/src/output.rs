@@ -6,12 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::args::Global;
+use super::args::{Global, TableFormat};
 use super::failure::Failure;
 use super::input::Record;
-use super::table::TableFormat;
 
 type Writer = BufWriter<Box<dyn Write>>;
 
@@ -28,7 +27,7 @@ pub(super) enum Format {
 
 enum Sink {
     Human(Writer),
-    Json(Writer),
+    Json { writer: Writer, keeps_input: bool },
     Table { table: Box<csv::Writer<Writer>>, cell: Cell },
 }
 
@@ -48,16 +47,21 @@ fn tsv_cell(cell: &[u8]) -> Cow<'_, [u8]> {
 pub(super) struct Output {
     sink: Sink,
     place: String,
-    /// Number of columns of the input and of the results.
-    widths: (usize, usize),
+    /// Names of the input's columns.
+    header: Vec<String>,
+    /// Number of columns of the results.
+    results: usize,
 }
 
 impl Output {
     /// Standard output.
     pub(super) fn stdout(global: &Global) -> Self {
         let writer: Writer = BufWriter::new(Box::new(io::stdout().lock()));
-        let sink = if global.json { Sink::Json(writer) } else { Sink::Human(writer) };
-        Self { sink, place: "stdout".to_owned(), widths: (0, 0) }
+        let sink = match global.json {
+            true => Sink::Json { writer, keeps_input: false },
+            false => Sink::Human(writer),
+        };
+        Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0 }
     }
 
     /// The file of `--output`, or standard output without one. A table has the columns of `header`, then `results` and
@@ -85,12 +89,15 @@ impl Output {
         };
         let file = File::create(path).map_err(|source| Failure::Output { place: place.clone(), source })?;
         let writer: Writer = BufWriter::new(Box::new(file));
-        let Some(builder) = builder else {
-            return Ok(Self { sink: Sink::Json(writer), place, widths: (0, 0) });
+        let is_table = builder.is_some();
+        let sink = match builder {
+            None => Sink::Json { writer, keeps_input: true },
+            Some(builder) => Sink::Table { table: Box::new(builder.from_writer(writer)), cell },
         };
-        let table = Box::new(builder.from_writer(writer));
-        let widths = (header.len(), results.len());
-        let mut output = Self { sink: Sink::Table { table, cell }, place, widths };
+        let mut output = Self { sink, place, header: header.to_vec(), results: results.len() };
+        if !is_table {
+            return Ok(output);
+        }
         let names = header.iter().map(String::as_str).chain(results.iter().copied()).chain(["error"]);
         output.write_row(names.map(str::as_bytes))?;
         Ok(output)
@@ -100,7 +107,7 @@ impl Output {
     pub(super) fn format(&self) -> Format {
         match self.sink {
             Sink::Human(_) => Format::Human,
-            Sink::Json(_) => Format::Json,
+            Sink::Json { .. } => Format::Json,
             Sink::Table { .. } => Format::Table,
         }
     }
@@ -109,6 +116,47 @@ impl Output {
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         self.write(|w| {
             serde_json::to_writer(&mut *w, value)?;
+            w.write_all(b"\n")
+        })
+    }
+
+    /// Writes the result of a record as a line of JSON. A file has the input's fields in front of it; a result that is
+    /// no object is then the field `name`.
+    pub(super) fn result(
+        &mut self,
+        record: &Record,
+        name: &str,
+        value: &impl Serialize,
+    ) -> Result<(), Failure> {
+        if !matches!(self.sink, Sink::Json { keeps_input: true, .. }) {
+            return self.json(value);
+        }
+        let place = self.place.clone();
+        let failed = |e: serde_json::Error| Failure::Output { place: place.clone(), source: e.into() };
+        let mut result = serde_json::to_string(value).map_err(&failed)?;
+        if !result.starts_with('{') {
+            result = format!("{{{}:{result}}}", Value::from(name));
+        }
+        let taken: Map<String, Value> = serde_json::from_str(&result).map_err(&failed)?;
+        let mut fields = match &record.object {
+            Some(object) => object.clone(),
+            None => {
+                let text = |cell: &Vec<u8>| Value::from(String::from_utf8_lossy(cell).into_owned());
+                self.header.iter().cloned().zip(record.cells.iter().map(text)).collect()
+            }
+        };
+        fields = fields.into_iter().map(|(name, value)| (free_name(name, &taken), value)).collect();
+        let mut line = serde_json::to_string(&fields).map_err(&failed)?;
+        if !fields.is_empty() && result != "{}" {
+            // The numbers of the result stay as short as they were written.
+            line.truncate(line.len() - 1);
+            line.push(',');
+            line.push_str(&result[1..]);
+        } else if fields.is_empty() {
+            line = result;
+        }
+        self.write(|w| {
+            w.write_all(line.as_bytes())?;
             w.write_all(b"\n")
         })
     }
@@ -124,7 +172,7 @@ impl Output {
     /// Writes a row of a table: the input's cells, and as many results as the header has.
     pub(super) fn row(&mut self, record: &Record, results: &[String]) -> Result<(), Failure> {
         let results = results.iter().map(String::as_bytes).chain([&b""[..]]);
-        let width = self.widths.0;
+        let width = self.header.len();
         self.write_row(repeated(record, width).chain(results))
     }
 
@@ -132,10 +180,10 @@ impl Output {
     pub(super) fn error(&mut self, record: &Record, problem: &str, code: &str) -> Result<(), Failure> {
         let message = format!("{}: {problem}", record.place);
         match self.format() {
-            Format::Human => self.line(format_args!("error: {message}")),
-            Format::Json => self.json(&json!({ "error": message, "code": code })),
+            Format::Human => self.line(format_args!("error: {}", plain(&message))),
+            Format::Json => self.result(record, "error", &json!({ "error": message, "code": code })),
             Format::Table => {
-                let (width, results) = self.widths;
+                let (width, results) = (self.header.len(), self.results);
                 let results = std::iter::repeat_n(&b""[..], results).chain([message.as_bytes()]);
                 self.write_row(repeated(record, width).chain(results))
             }
@@ -145,7 +193,7 @@ impl Output {
     /// Hands everything written so far to the reader.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let flushed = match &mut self.sink {
-            Sink::Human(writer) | Sink::Json(writer) => writer.flush(),
+            Sink::Human(writer) | Sink::Json { writer, .. } => writer.flush(),
             Sink::Table { table, .. } => table.flush(),
         };
         flushed.map_err(|source| Failure::Output { place: self.place.clone(), source })
@@ -153,7 +201,7 @@ impl Output {
 
     fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<(), Failure> {
         let written = match &mut self.sink {
-            Sink::Human(writer) | Sink::Json(writer) => write(writer),
+            Sink::Human(writer) | Sink::Json { writer, .. } => write(writer),
             Sink::Table { .. } => Ok(()),
         };
         written.map_err(|source| Failure::Output { place: self.place.clone(), source })
@@ -164,6 +212,30 @@ impl Output {
         let written = table.write_record(cells.map(*cell));
         written.map_err(|e| Failure::Output { place: self.place.clone(), source: e.into() })
     }
+}
+
+/// A name for an input's field beside the result's.
+fn free_name(name: String, taken: &Map<String, Value>) -> String {
+    let mut free = name;
+    while taken.contains_key(&free) {
+        free.insert_str(0, "input_");
+    }
+    free
+}
+
+/// A text in a line for people: control characters, which may end the line, are written as in Rust.
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c.is_control() {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// The cells of the input's row, brought to the header's width.

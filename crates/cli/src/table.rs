@@ -3,10 +3,12 @@
 use std::io::BufRead;
 use std::path::Path;
 
+use mobilebert_tools::dataset::{Delimited, DelimitedError, DelimitedRow, foreign_encoding, wrong_encoding};
 use serde_json::{Map, Value};
 
+use super::args::TableFormat;
 use super::failure::Failure;
-use super::input::{Line, Lines, Record, cannot_read, not_utf8, skip_mark};
+use super::input::{Lines, Record, cannot_read, not_utf8, skip_mark};
 
 /// A column that a command reads.
 #[derive(Debug, Clone, Copy)]
@@ -19,17 +21,22 @@ pub(super) struct Column<'a> {
     pub(super) wanted: Option<&'a str>,
 }
 
-/// How a table is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TableFormat {
-    Tsv,
-    Csv,
-    JsonLines,
-    Lines,
+/// How a batch file is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    /// Instead of the format that the extension names.
+    pub(super) format: Option<TableFormat>,
+    /// What separates the cells of CSV, if the user says so.
+    pub(super) delimiter: Option<u8>,
+    /// Whether the first line names the columns.
+    pub(super) has_header: bool,
 }
 
+/// Separators that CSV files have instead of commas.
+const OTHER_DELIMITERS: [u8; 3] = [b';', b'\t', b'|'];
+
 impl TableFormat {
-    /// By the extension of the file.
+    /// The format that the extension of a file names.
     pub(super) fn of(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
@@ -37,8 +44,13 @@ impl TableFormat {
             Some("csv") => Ok(TableFormat::Csv),
             Some("jsonl" | "ndjson") => Ok(TableFormat::JsonLines),
             Some("txt") => Ok(TableFormat::Lines),
+            Some("gz" | "bz2" | "xz" | "zst" | "zip") => {
+                let problem = "is compressed; unpack it into a pipe, as in `gzip -dc FILE | mobilebert ... --input - \
+                               --format csv`";
+                Err(Failure::Usage(format!("{}: {problem}", path.display())))
+            }
             _ => {
-                let expected = "expected the extension .tsv, .csv, .jsonl or .txt";
+                let expected = "expected the extension .tsv, .csv, .jsonl or .txt; --format tells of an input what it is";
                 Err(Failure::Usage(format!("{}: {expected}", path.display())))
             }
         }
@@ -48,23 +60,30 @@ impl TableFormat {
 /// The records of a batch file.
 pub(super) type Rows = Box<dyn Iterator<Item = Result<Record, Failure>> + Send>;
 
-/// The names of the columns, and the rows.
+/// Reads the names of the columns, and then the rows. `place` is what messages call the file.
 pub(super) fn read(
-    path: &Path,
+    place: String,
+    format: TableFormat,
     mut reader: impl BufRead + Send + 'static,
     columns: &[Column<'_>],
-    has_header: bool,
+    layout: Layout,
 ) -> Result<(Vec<String>, Rows), Failure> {
-    let place = path.display().to_string();
-    match TableFormat::of(path)? {
+    if layout.delimiter.is_some() && format != TableFormat::Csv {
+        return Err(Failure::Usage("--delimiter goes with CSV; see --format".to_owned()));
+    }
+    let start = reader.fill_buf().map_err(|e| cannot_read(&place, &e))?;
+    if let Some(encoding) = foreign_encoding(start) {
+        return Err(Failure::Input(format!("{place}, line 1: {}", wrong_encoding(encoding))));
+    }
+    match format {
         TableFormat::Tsv => {
             let mut lines = Lines::new(reader, place.clone());
             lines.skip_mark().map_err(|e| cannot_read(&place, &e))?;
-            read_tsv(&place, lines, columns, has_header)
+            read_tsv(&place, lines, columns, layout.has_header)
         }
         TableFormat::Csv => {
             let skipped = skip_mark(&mut reader).map_err(|e| cannot_read(&place, &e))?;
-            read_csv(place, reader, skipped, columns, has_header)
+            read_csv(place, reader, skipped, columns, layout)
         }
         TableFormat::JsonLines => {
             let mut lines = Lines::new(reader, place.clone());
@@ -74,9 +93,10 @@ pub(super) fn read(
             let rows = lines.enumerate().map(move |(index, line)| {
                 let line = line?;
                 let (place, end) = (line.place.clone(), line.end);
-                let fields = object_fields(line, &names);
+                let object = line.text().and_then(|text| object(&text));
+                let fields = object.as_ref().map_err(Clone::clone).and_then(|o| object_fields(o, &names));
                 let cells = fields.iter().flatten().map(|field| field.clone().into_bytes()).collect();
-                Ok(Record { index, place, end, cells, fields })
+                Ok(Record { index, place, end, cells, object: object.ok(), fields })
             });
             Ok((header, Box::new(rows)))
         }
@@ -84,7 +104,14 @@ pub(super) fn read(
             let rows = Lines::new(reader, place).enumerate().map(|(index, line)| {
                 let line = line?;
                 let (place, end, cells) = (line.place.clone(), line.end, vec![line.bytes.clone()]);
-                Ok(Record { index, place, end, cells, fields: line.text().map(|text| vec![text]) })
+                Ok(Record {
+                    index,
+                    place,
+                    end,
+                    cells,
+                    object: None,
+                    fields: line.text().map(|text| vec![text]),
+                })
             });
             Ok((vec![columns[0].name.to_owned()], Box::new(rows)))
         }
@@ -116,51 +143,88 @@ fn read_tsv(
         let line = line?;
         let cells = cut(&line.bytes);
         let fields = cell_fields(&cells, &picked, width);
-        Ok(Record { index, place: line.place, end: line.end, cells, fields })
+        Ok(Record { index, place: line.place, end: line.end, cells, object: None, fields })
     });
     Ok((header, Box::new(rows)))
 }
 
 fn read_csv(
     place: String,
-    reader: impl BufRead + Send + 'static,
+    mut reader: impl BufRead + Send + 'static,
     skipped: u64,
     columns: &[Column<'_>],
-    has_header: bool,
+    layout: Layout,
 ) -> Result<(Vec<String>, Rows), Failure> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(reader);
+    let delimiter = match layout.delimiter {
+        Some(delimiter) => delimiter,
+        None => {
+            let start = reader.fill_buf().map_err(|e| cannot_read(&place, &e))?;
+            let line = start.split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
+            find_delimiter(&place, line, columns, layout.has_header)?
+        }
+    };
+    let mut rows = Delimited::new(reader, delimiter);
     let mut next = {
         let place = place.clone();
         move || {
-            let mut row = csv::ByteRecord::new();
-            match reader.read_byte_record(&mut row) {
-                Ok(false) => None,
-                Ok(true) => {
-                    let line = row.position().map_or(0, csv::Position::line);
-                    Some(Ok((line, skipped + reader.position().byte(), row)))
-                }
-                Err(e) => Some(Err(Failure::Input(format!("{place}: {e}")))),
-            }
+            let row = rows.next()?;
+            Some(row.map_err(|e| match e {
+                DelimitedError::Io(error) => cannot_read(&place, &error),
+                quote => Failure::Input(format!("{place}, {quote}")),
+            }))
         }
     };
     let Some(first) = next().transpose()? else { return Ok((Vec::new(), Box::new(std::iter::empty()))) };
-    let header = header(first.2.iter().map(<[u8]>::to_vec).collect(), has_header);
-    let picked = pick(&place, columns, &header, has_header)?;
+    let header = header(first.cells.clone(), layout.has_header);
+    let picked = pick(&place, columns, &header, layout.has_header)?;
     let width = header.len();
-    let first = (!has_header).then_some(Ok(first));
+    let first = (!layout.has_header).then_some(Ok(first));
     let rows = first.into_iter().chain(std::iter::from_fn(next)).enumerate().map(move |(index, row)| {
-        let (line, end, row) = row?;
-        let cells: Vec<Vec<u8>> = row.iter().map(<[u8]>::to_vec).collect();
+        let DelimitedRow { line, end, cells } = row?;
         let fields = cell_fields(&cells, &picked, width);
-        Ok(Record { index, place: format!("{place}, line {line}"), end, cells, fields })
+        let place = format!("{place}, line {line}");
+        Ok(Record { index, place, end: skipped + end, cells, object: None, fields })
     });
     Ok((header, Box::new(rows)))
+}
+
+/// What separates the cells, by the first line: a comma, or another mark if that is the only one that gives the columns
+/// that are looked for. A line that may be cut in two ways is an error.
+fn find_delimiter(place: &str, line: &[u8], columns: &[Column<'_>], has_header: bool) -> Result<u8, Failure> {
+    let cells = |mark: u8| match Delimited::new(line, mark).next() {
+        Some(Ok(row)) => header(row.cells, true),
+        _ => Vec::new(),
+    };
+    let gives_columns = |mark: u8| {
+        let header = cells(mark);
+        has_header && columns.iter().all(|c| header.iter().any(|name| name == c.wanted.unwrap_or(c.name)))
+    };
+    if gives_columns(b',') {
+        return Ok(b',');
+    }
+    let others: Vec<u8> = OTHER_DELIMITERS.into_iter().filter(|&mark| cells(mark).len() > 1).collect();
+    match others.iter().filter(|&&mark| gives_columns(mark)).collect::<Vec<_>>().as_slice() {
+        &[&mark] => return Ok(mark),
+        _ if cells(b',').len() > 1 => return Ok(b','),
+        _ => {}
+    }
+    match others.first() {
+        None => Ok(b','),
+        Some(&mark) => {
+            let (name, count) =
+                (if mark == b'\t' { "tab".into() } else { char::from(mark).to_string() }, cells(mark).len());
+            Err(Failure::Input(format!(
+                "{place}, line 1: it is one column if cells end at `,` and {count} if they end at `{name}`; say which with \
+                 --delimiter ',' or --delimiter '{name}'"
+            )))
+        }
+    }
 }
 
 /// Names of the columns: what the first row says, or their numbers.
 fn header(first: Vec<Vec<u8>>, has_header: bool) -> Vec<String> {
     let name = |(i, cell): (usize, Vec<u8>)| match has_header {
-        true => String::from_utf8_lossy(&cell).into_owned(),
+        true => String::from_utf8_lossy(&cell).trim().to_owned(),
         false => (i + 1).to_string(),
     };
     first.into_iter().enumerate().map(name).collect()
@@ -173,20 +237,35 @@ fn pick(
     header: &[String],
     has_header: bool,
 ) -> Result<Vec<usize>, Failure> {
+    if let Some(cell) = header.iter().find(|cell| cell.trim_end().contains('\r') && !cell.contains('\n')) {
+        let found = cell.split('\r').next().unwrap_or_default();
+        return Err(Failure::Input(format!(
+            "{place}, line 1: behind `{found}` comes a \\r without \\n; expected lines that end in \\n or \\r\\n"
+        )));
+    }
     let find = |(i, column): (usize, &Column<'_>)| {
-        let named = |name: &str| header.iter().position(|h| h == name);
+        let named = |name: &str| {
+            let mut found = header.iter().enumerate().filter(|(_, h)| *h == name).map(|(i, _)| i);
+            match (found.next(), found.next()) {
+                (Some(_), Some(_)) => Err(Failure::Input(format!(
+                    "{place}, line 1: there are two columns `{name}`; choose one by its number"
+                ))),
+                (first, _) => Ok(first),
+            }
+        };
         let numbered = |n: &str| n.parse().ok().filter(|n| (1..=header.len()).contains(n)).map(|n| n - 1);
         let found = match column.wanted {
-            Some(wanted) => named(wanted).or_else(|| numbered(wanted)),
+            Some(wanted) => named(wanted)?.or_else(|| numbered(wanted)),
             None if !has_header => Some(i).filter(|&i| i < header.len()),
-            None if columns.len() == 1 && header.len() == 1 => Some(0),
-            None => named(column.name),
+            None => named(column.name)?,
         };
         found.ok_or_else(|| {
             let wanted = column.wanted.unwrap_or(column.name);
-            let hint =
+            let choose =
                 if column.flag.is_empty() { String::new() } else { format!("; choose with {}", column.flag) };
-            Failure::Input(format!("{place}: no column `{wanted}`; it has {}{hint}", header.join(", ")))
+            let data = if has_header { "; pass --no-header if the first line is data" } else { "" };
+            let found = header.join(", ");
+            Failure::Input(format!("{place}, line 1: no column `{wanted}`; it has {found}{choose}{data}"))
         })
     };
     columns.iter().enumerate().map(find).collect()
@@ -206,13 +285,15 @@ fn cell_fields(cells: &[Vec<u8>], picked: &[usize], width: usize) -> Result<Vec<
     picked.iter().map(field).collect()
 }
 
-fn object_fields(line: Line, names: &[String]) -> Result<Vec<String>, String> {
-    let text = line.text()?;
+/// Reads a line of JSON.
+fn object(text: &str) -> Result<Map<String, Value>, String> {
     if text.trim_ascii().is_empty() {
         return Err("is empty; expected a JSON object".to_owned());
     }
-    let object: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|e| format!("expected a JSON object: {e}"))?;
+    serde_json::from_str(text).map_err(|e| format!("expected a JSON object: {e}"))
+}
+
+fn object_fields(object: &Map<String, Value>, names: &[String]) -> Result<Vec<String>, String> {
     let field = |name: &String| match object.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(other) => Err(format!("field `{name}` is {other}; expected a string")),

@@ -166,20 +166,36 @@ fn numbers_beyond_the_tables() {
     assert_eq!(engine.forward(&Batch::new()).unwrap().rows(), 0);
 }
 
-/// A built-in name is the same model in every working directory; a path is a folder.
+/// A built-in name is the same model in every working directory, or an error that names both models.
 #[test]
-fn built_in_names_win_over_folders() {
+fn a_model_folder_with_a_built_in_name_is_ambiguous() {
     let working = tempfile::tempdir().unwrap();
-    fs::create_dir(working.path().join("qa")).unwrap();
-    let inspect = |model: &str| {
+    let inspect = |args: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mobilebert"));
-        command.args(["inspect", "--model", model]).current_dir(working.path()).output().unwrap()
+        let output = command.arg("inspect").args(args).current_dir(working.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let built_in = inspect("qa");
-    assert!(built_in.status.success(), "{}", String::from_utf8_lossy(&built_in.stderr));
-    let empty = inspect("./qa");
-    assert!(!empty.status.success());
-    assert!(String::from_utf8_lossy(&empty.stderr).contains("config.json"));
+    fs::create_dir(working.path().join("qa")).unwrap();
+    assert_eq!(inspect(&["--model", "qa"]).0, Some(0), "a folder without a model is none");
+    fs::write(working.path().join("qa/config.json"), "{}").unwrap();
+    let (code, message) = inspect(&["--model", "qa"]);
+    assert_eq!(code, Some(1), "{message}");
+    for way in ["`./qa`", "`models/qa`", "`built-in:qa`"] {
+        assert!(message.contains(way), "{way} is not in: {message}");
+    }
+    assert_eq!(inspect(&["--model", "built-in:qa"]).0, Some(0));
+    assert_eq!(inspect(&[]).0, Some(0), "the default is the built-in model");
+    let (code, message) = inspect(&["--model", "./qa"]);
+    assert!(code == Some(1) && message.contains("qa"), "{message}");
+    assert!(!message.contains("both"), "{message}");
+}
+
+#[test]
+fn a_file_of_a_model_names_its_folder() {
+    let (folder, unknown): (_, fn(&ErrorKind) -> bool) =
+        (golden("mobilebert-f32"), |k| matches!(k, ErrorKind::UnknownModel { .. }));
+    let file = format!("{folder}/model.safetensors");
+    assert_error(QuestionAnswering::open(file.as_str()), unknown, &["its folder", &format!("`{folder}`")]);
 }
 
 #[test]

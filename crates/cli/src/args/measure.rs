@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::up_to;
+
 pub(super) const EXAMPLE_BENCH: &str = "\
 Example:
   $ mobilebert bench --model synthetic:mobilebert --precision int8 \\
@@ -28,17 +30,20 @@ Example:
   $ mobilebert kernels
   $ MOBILEBERT_KERNELS=avx2 mobilebert bench --precision int8";
 
+/// The most timed passes: each leaves a record.
+const MAX_RUNS: usize = 1_000_000;
+
 /// `mobilebert bench`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// Tokens of each sequence
+    /// Tokens of each sequence, up to the model's limit
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) seq_len: usize,
-    /// Sequences in a pass
+    /// Sequences in a pass, of 65,536 tokens together at most
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) batch: usize,
     /// Timed passes at least
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = up_to(0, MAX_RUNS))]
     pub(crate) num_runs: usize,
     /// Passes before the timed ones
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -60,7 +65,7 @@ pub(crate) struct Profile {
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) seq_len: usize,
     /// Recorded passes
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = up_to(0, MAX_RUNS))]
     pub(crate) num_runs: usize,
     /// Passes before the recorded ones
     #[arg(long, value_name = "N", default_value_t = 5)]

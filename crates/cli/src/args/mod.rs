@@ -7,7 +7,8 @@ mod texts;
 
 use std::ffi::OsString;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, RangedU64ValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use mobilebert::Precision;
@@ -15,7 +16,7 @@ use mobilebert_tools::BackendKind;
 
 pub(crate) use measure::{Bench, Profile, ProfileCommand};
 pub(crate) use models::{Compare, Convert, Finetune, Infer, Quantize, Sqnr};
-pub(crate) use texts::{Answer, AtOnce, Batch, Classify, Embed, FillMask, Tag, Texts, Tokenize};
+pub(crate) use texts::{Answer, AtOnce, Batch, Classify, Embed, FillMask, TableFormat, Tag, Texts, Tokenize};
 
 const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
 
@@ -37,16 +38,22 @@ Text:
   line end. Nothing else is changed: NUL bytes, spaces and a byte order mark
   are text. Offsets count from 0 and refer to the line without its end, or
   to the whole file for --context-file. Text must be UTF-8.
-  Put `--` in front of a text that begins with a hyphen.
+  Put `--` in front of a word that begins with a hyphen: it may be a flag.
 
-Batch files (--input), by extension:
+Batch files (--input), by extension or --format:
   .tsv    the first line names the columns; quotation marks are text
-  .csv    the same, quoted as in RFC 4180; blank lines are skipped
+  .csv    the same, quoted as in RFC 4180; blank lines are skipped; the
+          cells end at commas, or see --delimiter
   .jsonl  one object a line; columns are its fields
   .txt    one text a line
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
-  --output writes .tsv without quotation marks too: a tab or a line end in a
-  cell becomes a space.
+  --output keeps the input's columns in front of the results. In .jsonl an
+  input field with the name of a result has `input_` in front of its name.
+  In .tsv, which has no quotation marks, a tab or a line end in a cell
+  becomes a space.
+
+Plain output writes line ends and other control characters in a text as \n,
+\t and the like. --json has them as they are.
 
 Environment:
   Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
@@ -74,7 +81,11 @@ pub(crate) struct Args {
 impl Args {
     /// Parses the arguments; the first one is the program's name.
     pub(crate) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        // Each turn moves one text behind `--`, so there are at most as many turns as arguments.
+        while let Err(error) = Self::command().try_get_matches_from(&arguments)
+            && move_text_behind_dashes(&mut arguments, &error)
+        {}
         // What is wrong with the arguments is for the second pass to say, which knows the variables too.
         let written = Self::command().ignore_errors(true).try_get_matches_from(&arguments).ok();
         let command = with_environment(Self::command(), written.as_ref());
@@ -82,6 +93,38 @@ impl Args {
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
+}
+
+/// Moves a text that begins with a hyphen, and so was taken for flags, to the end of the arguments, behind `--`. A flag
+/// has no blanks in front of its `=` and begins with a letter.
+fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -> bool {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return false;
+    }
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return false };
+    let dashes = arguments.iter().position(|argument| argument == "--");
+    let is_text = |argument: &OsString| {
+        let Some(text) = argument.to_str().filter(|text| text.starts_with(unknown.as_str())) else {
+            return false;
+        };
+        let Some(rest) = text.strip_prefix('-') else { return false };
+        let name = rest.split('=').next().unwrap_or_default();
+        name.contains(char::is_whitespace) || rest.starts_with(|c: char| c != '-' && !c.is_ascii_alphabetic())
+    };
+    let Some(place) = arguments[..dashes.unwrap_or(arguments.len())].iter().position(is_text) else {
+        return false;
+    };
+    let text = arguments.remove(place);
+    if dashes.is_none() {
+        arguments.push("--".into());
+    }
+    arguments.push(text);
+    true
+}
+
+/// Reads a number that is from `least` to `most`.
+fn up_to(least: usize, most: usize) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least as u64..=most as u64)
 }
 
 /// Whether a command has the flag, given without its hyphens.
@@ -135,8 +178,21 @@ fn with_exit_codes(command: clap::Command) -> clap::Command {
     command.after_help(help.unwrap_or_else(|| EXIT_CODES.to_owned()))
 }
 
-/// Flags that every command takes.
+const EXAMPLE_COMPLETIONS: &str = "\
+Example:
+  $ mobilebert completions bash > \\
+      ~/.local/share/bash-completion/completions/mobilebert";
+
+/// `mobilebert completions`
 #[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// The shell to write for
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag and
@@ -146,7 +202,7 @@ pub(crate) struct Global {
     /// Who computes
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) backend: Option<BackendKind>,
-    /// Number of threads. Default: one for each processor
+    /// Number of threads, up to 4 for each processor, and 16 in any case. Default: one for each processor
     #[arg(long, global = true, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Arithmetic of the native backend: int8, bf16 or f32. Default: int8 if the weights are int8, else f32
@@ -208,6 +264,9 @@ pub(crate) enum Command {
     /// Show what int8 costs each layer: its error against f32
     #[command(after_help = models::EXAMPLE_SQNR)]
     Sqnr(Sqnr),
+    /// Write a script that completes commands and flags in a shell
+    #[command(after_help = EXAMPLE_COMPLETIONS)]
+    Completions(Completions),
     /// List the kernels, which of them this processor has, and which is picked
     #[command(after_help = measure::EXAMPLE_KERNELS)]
     Kernels,

@@ -1,18 +1,20 @@
 //! Flags of the commands that read texts.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mobilebert::{AggregationStrategy, FunctionToApply, LongText, OffsetUnit, Pooling};
 
+use super::up_to;
+
 pub(super) const EXAMPLE_ANSWER: &str = "\
 Example:
   $ mobilebert answer --question \"Who built it?\" \\
       --context \"It was built by Ada.\" --json
-  {\"score\":0.98,\"start\":16,\"end\":19,\"answer\":\"Ada\"}
+  {\"question_index\":0,\"score\":0.98,\"start\":16,\"end\":19,
+   \"answer\":\"Ada\"}
 
-With several questions each JSON line also has \"question_index\", from 0.";
+\"question_index\" counts the questions from 0.";
 
 pub(super) const EXAMPLE_CLASSIFY: &str = "\
 Example:
@@ -48,16 +50,27 @@ Example:
 
 The command writes it on one line.";
 
+/// How a table is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TableFormat {
+    Tsv,
+    Csv,
+    #[value(name = "jsonl")]
+    JsonLines,
+    #[value(name = "txt")]
+    Lines,
+}
+
 /// Where texts come from and results go.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Texts {
     /// The text, or `-` for one text a line from standard input
     #[arg(value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
     pub(crate) text: Option<String>,
-    /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line
+    /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line; `-` for standard input, with --format
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
-    /// Column of --input that holds the text: its name, or its number from 1. Default: `text`, or the only column
+    /// Column of --input that holds the text: its name, or its number from 1. Default: `text`
     #[arg(long, value_name = "NAME|N")]
     pub(crate) text_column: Option<String>,
     #[command(flatten)]
@@ -67,9 +80,10 @@ pub(crate) struct Texts {
 /// For the commands whose model reads several texts at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AtOnce {
-    /// Texts that the model reads at once: more is faster, and answers come later. Default: 32 for files, 1 for a pipe
-    #[arg(long, value_name = "N")]
-    pub(crate) batch_size: Option<NonZeroUsize>,
+    /// Texts that the model reads at once, up to 1024: more is faster, and answers come later. Default: 32 for files,
+    /// 1 for a pipe
+    #[arg(long, value_name = "N", value_parser = up_to(1, MAX_BATCH))]
+    pub(crate) batch_size: Option<usize>,
 }
 
 /// Flags for batch files of any command.
@@ -78,9 +92,32 @@ pub(crate) struct Batch {
     /// The first line of --input (.tsv, .csv) is data; columns go by number
     #[arg(long)]
     pub(crate) no_header: bool,
-    /// Write results to this file: .jsonl; answer and classify also write .tsv and .csv
+    /// Format of --input, instead of the one that its extension names
+    #[arg(long, value_name = "FORMAT", requires = "input")]
+    pub(crate) format: Option<TableFormat>,
+    /// What separates the cells of a .csv file: one character, or `tab`. Default: a comma, or `;`, `|` or a tab if
+    /// only that one gives the columns
+    #[arg(long, value_name = "CHAR", value_parser = delimiter, requires = "input")]
+    pub(crate) delimiter: Option<u8>,
+    /// Write the input's columns and the results to this file: .jsonl; answer and classify also write .tsv and .csv
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// The most texts in a batch: what a model holds of a batch at once grows with it.
+const MAX_BATCH: usize = 1024;
+/// The most labels or words in a result; no vocabulary is much larger.
+const MAX_RANKED: usize = 1_000_000;
+/// The most answers to a question: candidates of each window of a context are kept until the last one.
+const MAX_ANSWERS: usize = 1000;
+
+/// Reads a separator of cells.
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        &[byte] if byte.is_ascii_punctuation() && byte != b'"' || byte == b'\t' => Ok(byte),
+        _ => Err("expected `,`, `;`, `|`, `tab` or another punctuation mark, but `\"`".to_owned()),
+    }
 }
 
 /// Reads the unit of offsets; the names are plurals.
@@ -108,7 +145,7 @@ pub(crate) struct Answer {
     /// File that holds the context; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "context")]
     pub(crate) context_file: Option<PathBuf>,
-    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl
+    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl; `-` for standard input, with --format
     #[arg(
         long,
         value_name = "FILE",
@@ -117,8 +154,8 @@ pub(crate) struct Answer {
     pub(crate) input: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) batch: Batch,
-    /// Number of answers to each question at most
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Number of answers to each question at most, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_ANSWERS))]
     pub(crate) top_k: usize,
     /// Tokens that neighbouring windows of a long context share. Default: 128, or half of --max-seq-len if that is less
     #[arg(long, value_name = "N")]
@@ -160,7 +197,7 @@ pub(crate) struct Classify {
     #[arg(long, value_name = "NAME|N", requires = "input")]
     pub(crate) pair_column: Option<String>,
     /// Number of labels at most, best first
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_RANKED))]
     pub(crate) top_k: usize,
     /// Leave out labels that score less
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
@@ -210,7 +247,7 @@ pub(crate) struct FillMask {
     #[command(flatten)]
     pub(crate) texts: Texts,
     /// Number of words for each mask
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = up_to(0, MAX_RANKED))]
     pub(crate) top_k: usize,
     /// Rank only these words, separated by commas
     #[arg(long, value_name = "A,B", value_delimiter = ',')]

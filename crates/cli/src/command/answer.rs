@@ -11,7 +11,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records, read_text};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 use crate::table::Column;
 
 /// The argument that stands for standard input.
@@ -38,8 +38,7 @@ struct Shared<'c> {
 /// One line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    question_index: Option<usize>,
+    question_index: usize,
     score: f32,
     start: usize,
     end: usize,
@@ -90,7 +89,7 @@ fn context(args: &args::Answer) -> Result<Option<String>, Failure> {
 /// The questions, or the rows of a batch file.
 fn records(args: &args::Answer) -> Result<Records, Failure> {
     if let Some(path) = &args.input {
-        return Records::file(path, &COLUMNS, !args.batch.no_header);
+        return Records::file(path, &COLUMNS, &args.batch);
     }
     let mut records = match (args.question.as_slice(), &args.questions_file) {
         ([], None) => return Err(Failure::Usage("pass --question, --questions-file or --input".to_owned())),
@@ -113,7 +112,7 @@ fn records(args: &args::Answer) -> Result<Records, Failure> {
 fn record((index, question): (usize, &String)) -> Record {
     let place = format!("question {}", index + 1);
     let cells = vec![question.clone().into_bytes()];
-    Record { index, place, end: 0, cells, fields: Ok(vec![question.clone()]) }
+    Record { index, place, end: 0, cells, object: None, fields: Ok(vec![question.clone()]) }
 }
 
 impl Task for Answering<'_> {
@@ -140,20 +139,21 @@ impl Task for Answering<'_> {
         let context = self.shared.as_ref().map_or_else(own, |shared| shared.text);
         self.unit.convert(context, answers.iter_mut().flat_map(|a| [&mut a.start, &mut a.end]))?;
         if self.several && output.format() == Format::Human {
-            output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
+            output.line(format_args!("{}. {}", record.index + 1, plain(&fields[0])))?;
         }
         for found in &answers {
             let line = Line {
-                question_index: self.several.then_some(record.index),
+                question_index: record.index,
                 score: found.score,
                 start: found.start,
                 end: found.end,
                 answer: &found.answer,
             };
             match output.format() {
-                Format::Json => output.json(&line)?,
+                Format::Json => output.result(record, "answer", &line)?,
                 Format::Human => {
-                    let answer = if line.answer.is_empty() { "(no answer)" } else { line.answer };
+                    let answer =
+                        if line.answer.is_empty() { "(no answer)".into() } else { plain(line.answer) };
                     output.line(format_args!("{answer}\t{:.4}\t{}..{}", line.score, line.start, line.end))?;
                 }
                 Format::Table => {

@@ -54,7 +54,7 @@ pub(super) fn run(args: &args::Bench, global: &Global) -> Result<(), Failure> {
     let start = Instant::now();
     let engine = Engine::open(model, global.engine())?;
     let load = start.elapsed();
-    let batch = batch(args.seq_len, args.batch)?;
+    let batch = batch(&engine, args.seq_len, args.batch)?;
     let pass = || -> Result<Duration> {
         let start = Instant::now();
         engine.forward(&batch)?;
@@ -141,8 +141,23 @@ fn human(r: &Report, output: &mut Output) -> Result<(), Failure> {
     ))
 }
 
-/// `sequences` sequences of `length` different, ordinary tokens.
-pub(super) fn batch(length: usize, sequences: usize) -> Result<Batch> {
+/// The most tokens in a pass. What a pass needs of memory grows with them.
+const MAX_TOKENS: usize = 65_536;
+
+/// `sequences` sequences of `length` different, ordinary tokens. Both numbers are checked before any memory is taken.
+pub(super) fn batch(engine: &Engine, length: usize, sequences: usize) -> Result<Batch, Failure> {
+    let limit = engine.config().max_position_embeddings;
+    if !(1..=limit).contains(&length) {
+        let problem = format!("--seq-len is {length}; expected 1 to {limit}, the model's limit");
+        return Err(Failure::Usage(problem));
+    }
+    let most = MAX_TOKENS / length;
+    if !(1..=most).contains(&sequences) {
+        let problem = format!(
+            "--batch is {sequences}; expected 1 to {most}, at most {MAX_TOKENS} tokens in a pass of sequences of {length}"
+        );
+        return Err(Failure::Usage(problem));
+    }
     // Words of the usual vocabularies begin behind 1,000 reserved and single-character entries.
     const FIRST_WORD: u32 = 1996;
     let mut batch = Batch::new();

@@ -1,14 +1,15 @@
 //! `mobilebert classify`
 
-use mobilebert::{Classification, ClassifyOptions, LabelScore, Result, TextClassification};
+use mobilebert::{Classification, ClassifyOptions, LabelScore, LongText, Result, TextClassification};
 use serde::Serialize;
 
+use super::head::head;
 use super::run_task;
 use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 
 struct Classifying {
     pipeline: TextClassification,
@@ -48,6 +49,19 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &results, global)
 }
 
+impl Classifying {
+    /// What there is to tokenise of a text.
+    fn read<'t>(&self, text: &'t str) -> Result<&'t str> {
+        match self.pipeline.options().long_text {
+            LongText::Truncate => {
+                let limit = self.pipeline.engine().config().max_position_embeddings;
+                head(self.pipeline.tokenizer(), text, limit)
+            }
+            _ => Ok(text),
+        }
+    }
+}
+
 impl Task for Classifying {
     type Outcome = Classification;
 
@@ -55,18 +69,18 @@ impl Task for Classifying {
 
     fn run(&self, fields: &[String]) -> Result<Classification> {
         match fields {
-            [text, pair] => self.pipeline.classify_pair(text, pair),
-            _ => self.pipeline.classify(fields.first().map(String::as_str).unwrap_or_default()),
+            [text, pair] => self.pipeline.classify_pair(self.read(text)?, self.read(pair)?),
+            _ => self.pipeline.classify(self.read(fields.first().map(String::as_str).unwrap_or_default())?),
         }
     }
 
     fn run_batch(&self, batch: &[&[String]]) -> Result<Vec<Classification>> {
         if batch.iter().all(|fields| fields.len() == 2) {
-            let pairs: Vec<(&str, &str)> = batch.iter().map(|f| (f[0].as_str(), f[1].as_str())).collect();
-            return self.pipeline.classify_pair_batch(&pairs);
+            let pairs = batch.iter().map(|f| Ok((self.read(&f[0])?, self.read(&f[1])?)));
+            return self.pipeline.classify_pair_batch(&pairs.collect::<Result<Vec<_>>>()?);
         }
-        let texts: Vec<&str> = batch.iter().map(|fields| fields[0].as_str()).collect();
-        self.pipeline.classify_batch(&texts)
+        let texts: Result<Vec<&str>> = batch.iter().map(|fields| self.read(&fields[0])).collect();
+        self.pipeline.classify_batch(&texts?)
     }
 
     fn write(
@@ -78,12 +92,16 @@ impl Task for Classifying {
     ) -> Result<(), Failure> {
         let best = found.best();
         match output.format() {
-            Format::Json => output.json(&Line {
-                label: best.map(|best| best.label.as_str()),
-                score: best.map(|best| best.score),
-                labels: self.list.then_some(&found.labels),
-                truncated: found.truncated,
-            }),
+            Format::Json => output.result(
+                record,
+                "labels",
+                &Line {
+                    label: best.map(|best| best.label.as_str()),
+                    score: best.map(|best| best.score),
+                    labels: self.list.then_some(&found.labels),
+                    truncated: found.truncated,
+                },
+            ),
             Format::Human => {
                 let label = |best: &LabelScore| format!("{}\t{:.4}", best.label, best.score);
                 let mut line = match found.labels.is_empty() {
@@ -94,7 +112,7 @@ impl Task for Classifying {
                     line.push_str("\t(truncated)");
                 }
                 match self.several {
-                    true => output.line(format_args!("{line}\t{}", fields[0])),
+                    true => output.line(format_args!("{line}\t{}", plain(&fields[0]))),
                     false => output.line(format_args!("{line}")),
                 }
             }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::progress;
 use crate::args::{self, Global};
 use crate::failure::Failure;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 
 /// One line of JSON.
 #[derive(Serialize)]
@@ -67,8 +67,11 @@ fn human(args: &args::Compare, found: &ItemComparison, output: &mut Output) -> R
             .map_or(String::new(), |module| format!("  flipped by {}", module.trim_end_matches('.')));
         let right = if d.references.is_empty() { "nothing".to_owned() } else { d.references.join(" | ") };
         output.line(format_args!(
-            "\n{}{flipped}\n  A      {}\n  B      {}\n  right  {right}",
-            d.id, d.a, d.b
+            "\n{}{flipped}\n  A      {}\n  B      {}\n  right  {}",
+            d.id,
+            plain(&d.a),
+            plain(&d.b),
+            plain(&right)
         ))?;
     }
     Ok(())

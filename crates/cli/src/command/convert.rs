@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport, Verification, VerifiedLayer};
 
 use crate::args::{self, Global};
-use crate::failure::Failure;
+use crate::failure::{Failure, WITH_CANDLE};
 use crate::output::{Format, Output};
 
 pub(super) fn run(args: &args::Convert, global: &Global) -> Result<(), Failure> {
@@ -24,7 +24,13 @@ pub(super) fn run(args: &args::Convert, global: &Global) -> Result<(), Failure> 
     };
     let report = convert::convert(&args.source, &args.destination, &options, &progress);
     bar.finish_and_clear();
-    let report = report?;
+    let mut report = report?;
+    if report.verification.is_some() && !cfg!(feature = "candle") {
+        report.notes.push(format!(
+            "verified by the native engine itself; the feature `candle` brings the independent reference: \
+             {WITH_CANDLE}"
+        ));
+    }
     let mut output = Output::stdout(global);
     match output.format() {
         Format::Json => output.json(&report)?,

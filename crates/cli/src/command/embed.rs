@@ -4,6 +4,7 @@ use mobilebert::{EmbedOptions, Embedder, Embedding, Result};
 use serde::Serialize;
 
 use super::classify::is_false;
+use super::head::head;
 use super::{DEFAULT_MODEL, run_task};
 use crate::args::{self, Global};
 use crate::batch::Task;
@@ -41,29 +42,37 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }
 
+impl Embed {
+    /// What there is to tokenise of a text.
+    fn read<'t>(&self, text: &'t str) -> Result<&'t str> {
+        let limit = self.pipeline.engine().config().max_position_embeddings;
+        head(self.pipeline.tokenizer(), text, limit)
+    }
+}
+
 impl Task for Embed {
     type Outcome = Embedding;
 
     const BATCH: usize = 32;
 
     fn run(&self, fields: &[String]) -> Result<Embedding> {
-        self.pipeline.embed(fields.first().map(String::as_str).unwrap_or_default())
+        self.pipeline.embed(self.read(fields.first().map(String::as_str).unwrap_or_default())?)
     }
 
     fn run_batch(&self, batch: &[&[String]]) -> Result<Vec<Embedding>> {
-        let texts: Vec<&str> = batch.iter().map(|fields| fields[0].as_str()).collect();
-        self.pipeline.embed_batch(&texts)
+        let texts: Result<Vec<&str>> = batch.iter().map(|fields| self.read(&fields[0])).collect();
+        self.pipeline.embed_batch(&texts?)
     }
 
     fn write(
         &self,
         output: &mut Output,
-        _: &Record,
+        record: &Record,
         _: &[String],
         Embedding { embedding, truncated, .. }: Embedding,
     ) -> Result<(), Failure> {
         match output.format() {
-            Format::Json => output.json(&Line { embedding: &embedding, truncated }),
+            Format::Json => output.result(record, "embedding", &Line { embedding: &embedding, truncated }),
             Format::Human | Format::Table => {
                 let mut numbers: Vec<String> = embedding.iter().map(f32::to_string).collect();
                 if truncated {

@@ -7,7 +7,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 
 struct Filling {
     pipeline: FillMask,
@@ -42,15 +42,16 @@ impl Task for Filling {
     ) -> Result<(), Failure> {
         if output.format() == Format::Json {
             return match masks.as_slice() {
-                [mask] => output.json(mask),
-                masks => output.json(&masks),
+                [mask] => output.result(record, "words", mask),
+                masks => output.result(record, "words", &masks),
             };
         }
         if self.several {
-            output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
+            output.line(format_args!("{}. {}", record.index + 1, plain(&fields[0])))?;
         }
         for (number, mask) in masks.iter().enumerate() {
             for Fill { token_str, score, sequence, .. } in mask {
+                let sequence = plain(sequence);
                 match masks.len() {
                     1 => output.line(format_args!("{token_str}\t{score:.4}\t{sequence}"))?,
                     _ => output

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use mobilebert::format::{ElementType, sha256};
-use mobilebert::model::Weights;
+use mobilebert::graph::Parameter;
+use mobilebert::model::{self, Weights};
 use mobilebert::{ModelConfig, ModelFiles, QuantizationConfig, Result};
 use mobilebert_tools::writer::content_hash;
 use serde::Serialize;
@@ -22,11 +23,13 @@ struct Description {
     class: String,
     config: Map<String, Value>,
     labels: Vec<String>,
-    tokenizer: Tokens,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<Tokens>,
     /// Weights, without scales and buffers.
     parameters: usize,
     /// The same for the same weights in any file format.
-    content_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_sha256: Option<String>,
     totals: BTreeMap<String, Total>,
     files: Vec<WeightFile>,
     tensors: Vec<TensorLine>,
@@ -61,7 +64,11 @@ struct TensorLine {
 }
 
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
-    let description = describe(&ModelFiles::resolve(global.model(DEFAULT_MODEL))?)?;
+    let model = global.model(DEFAULT_MODEL);
+    let description = match model.strip_prefix("synthetic:") {
+        Some(name) => describe_synthetic(model, &model::synthetic::config(name)?),
+        None => describe(&ModelFiles::resolve(model)?)?,
+    };
     let mut output = Output::stdout(global);
     match output.format() {
         Format::Json => output.json(&description)?,
@@ -102,20 +109,46 @@ fn describe(files: &ModelFiles) -> Result<Description> {
     let shapes = head.parameters.iter().map(|parameter| &parameter.shape).chain(unused);
     Ok(Description {
         parameters: shapes.map(|shape| shape.iter().fold(1usize, |n, &d| n.saturating_mul(d))).sum(),
-        content_sha256: content_hash(&config, &head, &bound)?,
+        content_sha256: Some(content_hash(&config, &head, &bound)?),
         model: files.label(),
         architecture: config.prefix(),
         class: config.class_name(),
         config: summary(&config),
         labels: config.labels.clone(),
-        tokenizer: Tokens {
+        tokenizer: Some(Tokens {
             vocab_size: tokenizer.vocab_size(),
             model_max_length: tokenizer.model_max_length(),
-        },
+        }),
         totals,
         files: weights.collect(),
         tensors,
     })
+}
+
+/// A model whose weights are a formula: it has no files and no tokenizer.
+fn describe_synthetic(name: &str, config: &ModelConfig) -> Description {
+    let head = model::build(config, config.head);
+    let size = |shape: &[usize]| shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+    let line = |parameter: &Parameter| {
+        let (name, shape) = (parameter.name.clone(), parameter.shape.clone());
+        TensorLine { name, dtype: "F32".to_owned(), bytes: 4 * size(&shape), shape }
+    };
+    let tensors: Vec<TensorLine> = head.parameters.iter().map(line).collect();
+    let parameters = head.parameters.iter().map(|parameter| size(&parameter.shape)).sum();
+    let total = Total { tensors: tensors.len(), elements: parameters, bytes: 4 * parameters };
+    Description {
+        model: format!("{name}, weights from a formula"),
+        architecture: config.prefix(),
+        class: config.class_name(),
+        config: summary(config),
+        labels: config.labels.clone(),
+        tokenizer: None,
+        parameters,
+        content_sha256: None,
+        totals: BTreeMap::from([("F32".to_owned(), total)]),
+        files: Vec::new(),
+        tensors,
+    }
 }
 
 /// The resolved configuration, under the names of `config.json`.
@@ -167,9 +200,14 @@ fn show(model: &Description, output: &mut Output) -> Result<(), Failure> {
     if !model.labels.is_empty() {
         output.line(format_args!("labels        {}", model.labels.join(", ")))?;
     }
-    output.line(format_args!("tokenizer     {} tokens", model.tokenizer.vocab_size))?;
+    match &model.tokenizer {
+        Some(tokenizer) => output.line(format_args!("tokenizer     {} tokens", tokenizer.vocab_size))?,
+        None => output.line(format_args!("tokenizer     none"))?,
+    }
     output.line(format_args!("parameters    {}", model.parameters))?;
-    output.line(format_args!("content       sha256 {}", model.content_sha256))?;
+    if let Some(hash) = &model.content_sha256 {
+        output.line(format_args!("content       sha256 {hash}"))?;
+    }
     for (dtype, total) in &model.totals {
         let Total { tensors, elements, bytes } = total;
         output.line(format_args!("{dtype:<13} {tensors} tensors, {elements} elements, {bytes} bytes"))?;

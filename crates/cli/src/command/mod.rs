@@ -4,10 +4,12 @@ mod answer;
 mod bench;
 mod classify;
 mod compare;
+mod completions;
 mod convert;
 mod embed;
 mod fill_mask;
 mod finetune;
+mod head;
 mod infer;
 mod inspect;
 mod kernels;
@@ -19,6 +21,7 @@ mod tag;
 mod tokenize;
 mod watch;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use mobilebert::{EngineOptions, ModelFiles};
@@ -32,6 +35,7 @@ use super::output::Output;
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let global = &args.global;
+    global.check()?;
     match &args.command {
         Command::Answer(args) => answer::run(args, global),
         Command::Classify(args) => classify::run(args, global),
@@ -48,6 +52,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args, global),
         Command::Profile(args) => profile::run(args, global),
         Command::Sqnr(args) => sqnr::run(args, global),
+        Command::Completions(args) => completions::run(args, global),
         Command::Kernels => kernels::run(global),
     }
 }
@@ -55,9 +60,31 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// The model of commands that have no default of their own.
 const DEFAULT_MODEL: &str = "qa";
 
+/// Threads for each processor: more of them only wait for each other.
+const THREADS_EACH: usize = 4;
+/// The threads that every machine may be asked for, so that a script for a larger one runs.
+const THREADS_ANYWHERE: usize = 16;
+
 impl Global {
-    fn model<'a>(&'a self, default: &'a str) -> &'a str {
-        self.model.as_deref().unwrap_or(default)
+    /// Checks the numbers that memory is taken for.
+    fn check(&self) -> Result<(), Failure> {
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let most = THREADS_ANYWHERE.max(THREADS_EACH.saturating_mul(processors));
+        match self.threads {
+            Some(threads) if threads > most => Err(Failure::Usage(format!(
+                "--threads is {threads}; expected 1 to {most} on this machine, which has {processors} processors"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The model of `--model`, or the command's own. The latter is no name that a folder could have, too.
+    fn model<'a>(&'a self, default: &'static str) -> &'a str {
+        self.model.as_deref().unwrap_or(match default {
+            "qa" => "built-in:qa",
+            "sentiment" => "built-in:sentiment",
+            other => other,
+        })
     }
 
     /// The model of a command whose task no built-in model was trained for.

@@ -31,7 +31,7 @@ fn measure(args: &args::Profile, global: &Global) -> Result<(), Failure> {
         );
         return Err(Failure::Usage(message));
     }
-    let batch = batch(args.seq_len, 1)?;
+    let batch = batch(&engine, args.seq_len, 1)?;
     let profiler = Profiler::new();
     for _ in 0..args.warmup_runs {
         engine.forward_profiled(&batch, &profiler)?;

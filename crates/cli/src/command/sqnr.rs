@@ -40,9 +40,9 @@ struct Report<'r> {
 pub(super) fn run(args: &args::Sqnr, global: &Global) -> Result<(), Failure> {
     let model = global.model(DEFAULT_MODEL);
     let reference = args.reference.as_deref().unwrap_or(model);
-    let batches = batches(model, args)?;
     let options = global.engine().precision(Precision::F32);
     let expected = Engine::open(reference, options)?;
+    let batches = batches(model, &expected, args)?;
     let options = global.engine().precision(global.precision.unwrap_or(Precision::Int8));
     let found = Engine::open(model, options.keep_f32(args.keep_f32.iter().cloned()))?;
     let comparison = node_by_node(&expected, &found, &batches)?;
@@ -65,12 +65,12 @@ pub(super) fn run(args: &args::Sqnr, global: &Global) -> Result<(), Failure> {
 }
 
 /// One sequence a batch, so that what is kept of the reference is small.
-fn batches(model: &str, args: &args::Sqnr) -> Result<Vec<Batch>, Failure> {
+fn batches(model: &str, engine: &Engine, args: &args::Sqnr) -> Result<Vec<Batch>, Failure> {
     if model.starts_with("synthetic:") {
         if !args.texts.is_empty() {
             return Err(Failure::Usage(format!("{model} has no tokenizer; leave TEXT out")));
         }
-        return Ok(vec![bench::batch(args.seq_len, 1)?]);
+        return Ok(vec![bench::batch(engine, args.seq_len, 1)?]);
     }
     let tokenizer = ModelFiles::resolve(model)?.tokenizer()?;
     let batch = |text: &str| {

@@ -7,7 +7,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 
 struct Tagging {
     pipeline: TokenClassification,
@@ -46,12 +46,13 @@ impl Task for Tagging {
     ) -> Result<(), Failure> {
         self.offsets.convert(&fields[0], entities.iter_mut().flat_map(|e| [&mut e.start, &mut e.end]))?;
         if output.format() == Format::Json {
-            return output.json(&entities);
+            return output.result(record, "entities", &entities);
         }
         if self.several {
-            output.line(format_args!("{}. {}", record.index + 1, fields[0]))?;
+            output.line(format_args!("{}. {}", record.index + 1, plain(&fields[0])))?;
         }
         for Entity { label, score, word, start, end, .. } in &entities {
+            let word = plain(word);
             output.line(format_args!("{word}\t{label}\t{score:.4}\t{start}..{end}"))?;
         }
         Ok(())

@@ -50,7 +50,7 @@ impl Task for Tokenizing {
     fn write(
         &self,
         output: &mut Output,
-        _: &Record,
+        record: &Record,
         fields: &[String],
         encoding: Encoding,
     ) -> Result<(), Failure> {
@@ -66,12 +66,16 @@ impl Task for Tokenizing {
             self.offsets.convert(field, of_text.flat_map(|(_, (start, end))| [start, end]))?;
         }
         match output.format() {
-            Format::Json => output.json(&Line {
-                ids: encoding.ids(),
-                tokens: &encoding,
-                offsets: &offsets,
-                type_ids: (fields.len() > 1).then(|| encoding.type_ids()),
-            }),
+            Format::Json => output.result(
+                record,
+                "tokens",
+                &Line {
+                    ids: encoding.ids(),
+                    tokens: &encoding,
+                    offsets: &offsets,
+                    type_ids: (fields.len() > 1).then(|| encoding.type_ids()),
+                },
+            ),
             Format::Human | Format::Table => {
                 let tokens: Vec<&str> = encoding.tokens().collect();
                 output.line(format_args!("{}", tokens.join(" ")))

@@ -7,7 +7,8 @@ use crate::support::{QUESTION, keys, piped, run, write};
 #[test]
 fn answer_gives_byte_offsets() {
     let answer = run(&[&QUESTION[..], &["--context", "It was built by Ada.", "--json"]].concat()).line();
-    assert_eq!(keys(&answer), ["score", "start", "end", "answer"]);
+    assert_eq!(keys(&answer), ["question_index", "score", "start", "end", "answer"]);
+    assert_eq!(answer["question_index"], 0, "one question has the fields that several have");
     assert_eq!(
         (&answer["start"], &answer["end"], &answer["answer"]),
         (&json!(16), &json!(19), &json!("Ada"))

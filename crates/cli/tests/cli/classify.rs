@@ -133,8 +133,11 @@ fn columns_go_by_name_or_number() {
     assert_eq!(classify(&["--no-header"]).lines().len(), 2);
     assert_eq!(classify(&["--text-column", "joy"]).lines().len(), 1);
     assert_eq!(classify(&["--text-column", "1", "--pair-column", "3"]).lines().len(), 1);
-    classify(&["--text-column", "4"])
-        .failed(1, "no column `4`; it has a, joy, to watch; choose with --text-column");
+    classify(&["--text-column", "4"]).failed(
+        1,
+        "line 1: no column `4`; it has a, joy, to watch; choose with --text-column; pass --no-header if the first line \
+         is data",
+    );
     classify(&[]).failed(1, "no column `text`");
     let other = write(folder.path(), "in.parquet", "");
     run(&["classify", "--input", &other]).failed(2, "expected the extension .tsv, .csv, .jsonl or .txt");

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing helper is a failing test")]
 
 mod answer;
+mod batch_files;
 mod classify;
 mod finetune;
 mod interrupt;
+mod limits;
 mod models;
 mod pipes;
 mod support;

@@ -4,6 +4,7 @@
 //! Files are UTF-8. A byte order mark is skipped and lines may end in `\r\n`.
 
 mod conll;
+mod delimited;
 mod glue;
 mod labelled;
 mod source;
@@ -11,6 +12,7 @@ mod squad;
 mod table;
 
 pub use conll::{Sentence, Tagged};
+pub use delimited::{Delimited, DelimitedError, DelimitedRow, foreign_encoding, wrong_encoding};
 pub use glue::GlueTask;
 pub use labelled::{Example, Gold, Labelled, TableOptions};
 pub use squad::{GoldAnswer, Question, Squad};

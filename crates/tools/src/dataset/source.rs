@@ -5,6 +5,8 @@ use std::path::Path;
 
 use mobilebert::{Error, ErrorKind, Result};
 
+use super::delimited::{foreign_encoding, wrong_encoding};
+
 /// A file that was read as UTF-8, without its byte order mark.
 pub(super) struct Source {
     pub(super) name: String,
@@ -17,6 +19,9 @@ impl Source {
     }
 
     pub(super) fn from_bytes(name: String, bytes: Vec<u8>) -> Result<Self> {
+        if let Some(encoding) = foreign_encoding(&bytes) {
+            return Err(error(&name, 1, wrong_encoding(encoding)));
+        }
         let mut text = String::from_utf8(bytes).map_err(|e| {
             let (bytes, at) = (e.as_bytes(), e.utf8_error().valid_up_to());
             let line = 1 + bytes[..at].iter().filter(|&&b| b == b'\n').count();

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::delimited::{Delimited, DelimitedError};
 use super::source::Source;
 use mobilebert::{ErrorKind, Result};
 
@@ -65,7 +66,7 @@ impl Table {
         let names: Vec<&str> = first.iter().map(String::as_str).collect();
         let (header, data) = match headerless(&names) {
             Some(columns) => (columns.iter().map(|&name| name.to_owned()).collect(), Some((line, first))),
-            None => (first, None),
+            None => (first.iter().map(|name| name.trim().to_owned()).collect::<Vec<_>>(), None),
         };
         let width = header.len();
         let rows = data.into_iter().chain(rows).map(|(line, cells)| {
@@ -115,7 +116,18 @@ impl Table {
     pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
         self.find(names).ok_or_else(|| {
             let wanted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
-            self.source.error(1, format!("no column {wanted}; it has {}", self.header.join(", ")))
+            self.source
+                .error(1, format!("no column {wanted}; it has {}{}", self.header.join(", "), self.hint()))
+        })
+    }
+
+    /// What a header of one column may mean.
+    fn hint(&self) -> String {
+        let [name] = self.header.as_slice() else { return String::new() };
+        let other =
+            [(';', "`;`"), (',', "`,`"), ('\t', "tabs")].into_iter().find(|(mark, _)| name.contains(*mark));
+        other.map_or(String::new(), |(_, mark)| {
+            format!("; it seems to be cut at {mark}: .csv is cut at `,` and .tsv at tabs")
         })
     }
 
@@ -139,12 +151,14 @@ fn tsv_rows(source: &Source) -> Vec<(usize, Vec<String>)> {
 }
 
 fn csv_rows(source: &Source) -> Result<Vec<(usize, Vec<String>)>> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source.text.as_bytes());
-    let rows = reader.records().map(|record| {
-        let record = record.map_err(|e| source.error(1, e.to_string()))?;
-        let line = record.position().map_or(0, csv::Position::line) as usize;
-        Ok((line, record.iter().map(str::to_owned).collect()))
+    let rows = Delimited::new(source.text.as_bytes(), b',').map(|row| match row {
+        Ok(row) => {
+            let text =
+                |cell: Vec<u8>| String::from_utf8(cell).map_err(|e| source.error(row.line, e.to_string()));
+            Ok((row.line, row.cells.into_iter().map(text).collect::<Result<_>>()?))
+        }
+        Err(DelimitedError::Quote { line, problem }) => Err(source.error(line, problem)),
+        Err(error @ DelimitedError::Io(_)) => Err(source.error(1, error.to_string())),
     });
     rows.collect()
 }
