@@ -176,9 +176,9 @@ impl ModelFiles {
     /// that path; a hub id such as `org/name` or `org/name@revision`, from the local Hugging Face cache or,
     /// with the feature `hub`, the network. A path is the folder at that path.
     ///
-    /// A built-in name means the same model wherever a program runs. Where a model folder of that name is in the
-    /// working directory, the name alone is an error: the folder is `./qa`, and the built-in model is `built-in:qa`,
-    /// or `models/qa` in a checkout.
+    /// A built-in name means the same model wherever a program runs. Where a model folder of that name is in
+    /// the working directory, the name alone is an error: the folder is `./qa`, and the built-in model is
+    /// `built-in:qa`, or `models/qa` in a checkout.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownModel`] says what was tried and how to place files by hand.

@@ -1,4 +1,5 @@
-//! Records through a model, in batches, in order; a failure of one costs the others nothing.
+//! Runs records through a model in batches and writes the results in order. A record that fails does not stop
+//! the others.
 
 use std::io::{IsTerminal as _, stderr, stdout};
 use std::time::Duration;
@@ -16,7 +17,8 @@ pub(super) trait Task {
     /// What the model says about one record.
     type Outcome;
 
-    /// Records in one call of [`Task::run_batch`], if the user does not choose; 1 if several at once are no faster.
+    /// How many records [`Task::run_batch`] gets unless the user chooses. It is 1 if several at once are no
+    /// faster.
     const BATCH: usize = 1;
 
     /// Runs the model on the texts of one record.
@@ -27,7 +29,7 @@ pub(super) trait Task {
         batch.iter().map(|fields| self.run(fields)).collect()
     }
 
-    /// Writes the outcome. `fields` are those of the record.
+    /// Writes the outcome for a record; `fields` are the texts that it was run on.
     fn write(
         &self,
         output: &mut Output,
@@ -37,7 +39,8 @@ pub(super) trait Task {
     ) -> Result<(), Failure>;
 }
 
-/// The code of a record that could not be read, the same as that of the library's `ErrorKind::Input`.
+/// The error code of a record that could not be read. It is the same as that of the library's
+/// `ErrorKind::Input`.
 const UNREADABLE: &str = "input";
 
 /// Runs the task on each record.
@@ -82,7 +85,8 @@ pub(super) fn run<T: Task>(
     if failed > 0 { Err(Failure::Records { failed, total }) } else { Ok(()) }
 }
 
-/// One result for each record that could be read.
+/// Runs the records that could be read, and returns one result for each. If the batch fails, each runs alone,
+/// so that the error is that of one record.
 fn run_batch<T: Task>(task: &T, batch: &[Record]) -> Vec<Result<T::Outcome, Error>> {
     let readable: Vec<&[String]> = batch.iter().filter_map(|r| r.fields.as_deref().ok()).collect();
     if readable.len() > 1
@@ -93,7 +97,7 @@ fn run_batch<T: Task>(task: &T, batch: &[Record]) -> Vec<Result<T::Outcome, Erro
     readable.into_iter().map(|fields| task.run(fields)).collect()
 }
 
-/// A bar on stderr while a batch file is worked on and somebody looks.
+/// A progress bar on standard error, shown while a batch file is read and standard error is a terminal.
 struct Progress {
     bar: ProgressBar,
 }

@@ -1,4 +1,4 @@
-//! Why a command ended early, and the exit code that says so.
+//! The reasons why a command ends early, and the exit code of each.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -16,22 +16,21 @@ pub(super) const USAGE: u8 = 2;
 /// Exit code: a model does not hold its gate.
 const GATE: u8 = 3;
 
-/// Exit code: the user pressed Ctrl-C. What shells give for a program that the signal ended: 128 and its
-/// number, 2.
+/// Exit code: the user pressed Ctrl-C. Shells report 128 plus the number of the signal, which is 2.
 pub(super) const INTERRUPTED: u8 = 130;
 
 /// Why a command could not do all of its work.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The library said no.
+    /// The library returned an error.
     Model(Error),
     /// Flags that do not go together, found after parsing.
     Usage(String),
     /// A file cannot be read as what it should be.
     Input(String),
-    /// Standard output or an output file.
+    /// Standard output or an output file cannot be written.
     Output { place: String, source: io::Error },
-    /// Each of these was reported in the output, in its place.
+    /// Some inputs failed. Each failure was written to the output in the place of its result.
     Records { failed: usize, total: usize },
 }
 
@@ -42,7 +41,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Tells the user, and gives the exit code.
+    /// Writes the message to standard error and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         if let Failure::Output { source, .. } = self
             && source.kind() == io::ErrorKind::BrokenPipe
@@ -71,7 +70,7 @@ impl Failure {
     }
 }
 
-/// A flag's value that no model, or not this one, can work with.
+/// Whether the error is about the value of a flag, which is wrong usage.
 fn is_usage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Option { .. })
 }
@@ -91,7 +90,7 @@ fn flag(option: &str) -> String {
     }
 }
 
-/// A message of the library with the options that it names as flags.
+/// Replaces the option names in a message of the library by the flags that set them.
 fn with_flags(message: &str) -> String {
     let part = |(i, part): (usize, &str)| if i % 2 == 1 { flag(part) } else { part.to_owned() };
     message.split('`').enumerate().map(part).collect()
@@ -101,7 +100,7 @@ fn with_flags(message: &str) -> String {
 pub(super) const WITH_CANDLE: &str = "`cargo run --release --features candle -- ...` in a checkout, or `cargo install \
                                       --path crates/cli --features candle`";
 
-/// The error in the words of the command line, and those of its sources that add something.
+/// The error in the words of the command line, followed by those of its causes that add something.
 pub(super) fn describe(error: &Error) -> String {
     let message = match error.kind() {
         ErrorKind::Option { option, expected, found } => {

@@ -1,4 +1,4 @@
-//! What a command works on: one text, lines of standard input, or the rows of a batch file.
+//! The input of a command: one text, the lines of standard input, or the rows of a batch file.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -27,17 +27,17 @@ pub(super) struct Record {
     pub(super) index: usize,
     /// File and line, for messages.
     pub(super) place: String,
-    /// Bytes of the file up to its end.
+    /// The number of bytes of the file up to the end of the record.
     pub(super) end: u64,
     /// The cells of its row, as they are in the file, for output tables that repeat them.
     pub(super) cells: Vec<Vec<u8>>,
-    /// The whole object that it is in a file of JSON lines.
+    /// The whole object, if the record is a line of JSON.
     pub(super) object: Option<Map<String, Value>>,
     /// The texts that the command asked for, or what is wrong with them.
     pub(super) fields: Result<Vec<String>, String>,
 }
 
-/// Records, in order, read on a thread of their own.
+/// The records of an input, in order. A thread of its own reads them ahead of the model.
 pub(super) struct Records {
     source: Source,
     /// Names of [`Record::cells`].
@@ -48,7 +48,7 @@ pub(super) struct Records {
     pub(super) is_file: bool,
     /// Records to run at once, if not the command's usual number.
     pub(super) batch: Option<usize>,
-    /// Why reading ended, to be told behind the records before it.
+    /// The error that ended reading. It is reported after the records in front of it.
     failure: Option<Failure>,
 }
 
@@ -73,7 +73,8 @@ impl Records {
         Self::new(Source::List(records.into_iter()))
     }
 
-    /// What [`Texts`] asks for. `pair`: a second text for each one; `pair_column`: where a batch file has it.
+    /// The texts that the flags name. `pair` is the second text of each record; `pair_column` is the column
+    /// of a batch file that has it.
     pub(super) fn of_texts(
         texts: &Texts,
         pair: Option<&str>,
@@ -101,7 +102,7 @@ impl Records {
         Ok(records)
     }
 
-    /// So many of them in a batch, if the user has chosen.
+    /// Sets the size of a batch to the one that the user has chosen, if any.
     pub(super) fn at_once(self, chosen: &AtOnce) -> Self {
         Self { batch: chosen.batch_size.or(self.batch), ..self }
     }
@@ -165,7 +166,7 @@ impl Records {
         matches!(self.source, Source::Single(_))
     }
 
-    /// The next records, `most` of them at most; none at the end.
+    /// The next records, at most `most` of them, and an empty list at the end.
     pub(super) fn next_batch(&mut self, most: usize) -> Result<Vec<Record>, Failure> {
         let stream = match &mut self.source {
             Source::Single(record) => return Ok(record.take().into_iter().collect()),
@@ -191,7 +192,8 @@ impl Records {
     }
 }
 
-/// Lines of text. `\n` ends a line, and so does the end of the file; one `\r` in front of `\n` belongs to the line end.
+/// Lines of text. `\n` ends a line, and so does the end of the file; one `\r` in front of `\n` belongs to the
+/// line end.
 pub(super) struct Lines<R> {
     reader: R,
     place: String,
@@ -272,7 +274,7 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-/// Skips a UTF-8 byte order mark, and says how many bytes that were.
+/// Skips a UTF-8 byte order mark, and returns the number of bytes skipped.
 pub(super) fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     if !reader.fill_buf()?.starts_with(MARK) {
@@ -336,7 +338,7 @@ pub(super) fn cannot_read(place: &str, error: &io::Error) -> Failure {
     Failure::Input(format!("{place}: {error}"))
 }
 
-/// `byte` counts from 0 in the line.
+/// Says where a line stops being UTF-8. `byte` counts from 0 in the line.
 pub(super) fn not_utf8(line: &[u8], byte: usize) -> String {
     let found = line.get(byte).map_or("the end".to_owned(), |b| format!("0x{b:02x}"));
     format!("byte {byte}: expected UTF-8; found {found}")

@@ -1,4 +1,5 @@
-//! The `mobilebert` command: arguments in, pipelines run, lines out. Only this package and `mobilebert-eval` print.
+//! The `mobilebert` command: arguments in, pipelines run, lines out. Only this package and `mobilebert-eval`
+//! print.
 
 mod args;
 mod batch;

@@ -1,4 +1,4 @@
-//! Where results go: standard output or a file, for people, as JSON lines or as a table.
+//! Writes results to standard output or to a file: as plain lines, as JSON lines or as a table.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,7 +14,7 @@ use super::input::Record;
 
 type Writer = BufWriter<Box<dyn Write>>;
 
-/// How results look.
+/// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// For people.
@@ -31,7 +31,7 @@ enum Sink {
     Table { table: Box<csv::Writer<Writer>>, cell: Cell },
 }
 
-/// What becomes of a cell before it is written.
+/// The change that a cell needs before it is written.
 type Cell = fn(&[u8]) -> Cow<'_, [u8]>;
 
 /// TSV has no quotation marks, so the bytes that end a cell or a line cannot be in one: each becomes a space.
@@ -64,8 +64,8 @@ impl Output {
         Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0 }
     }
 
-    /// The file of `--output`, or standard output without one. A table has the columns of `header`, then `results` and
-    /// `error`; without `results` tables are refused.
+    /// The file of `--output`, or standard output without one. A table has the columns of `header`, then
+    /// `results` and `error`; without `results` tables are refused.
     pub(super) fn open(
         path: Option<&Path>,
         global: &Global,
@@ -103,7 +103,7 @@ impl Output {
         Ok(output)
     }
 
-    /// How results are to look.
+    /// The format of the results.
     pub(super) fn format(&self) -> Format {
         match self.sink {
             Sink::Human(_) => Format::Human,
@@ -120,8 +120,8 @@ impl Output {
         })
     }
 
-    /// Writes the result of a record as a line of JSON. A file has the input's fields in front of it; a result that is
-    /// no object is then the field `name`.
+    /// Writes the result of a record as a line of JSON. A file has the input's fields in front of it; a
+    /// result that is no object is then the field `name`.
     pub(super) fn result(
         &mut self,
         record: &Record,
@@ -176,7 +176,7 @@ impl Output {
         self.write_row(repeated(record, width).chain(results))
     }
 
-    /// Writes the failure of one record in the place of its result. JSON has the library's `code` for it, too.
+    /// Writes the failure of a record in the place of its result. In JSON it has the library's `code`, too.
     pub(super) fn error(&mut self, record: &Record, problem: &str, code: &str) -> Result<(), Failure> {
         let message = format!("{}: {problem}", record.place);
         match self.format() {
@@ -190,7 +190,7 @@ impl Output {
         }
     }
 
-    /// Hands everything written so far to the reader.
+    /// Flushes everything that was written so far.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let flushed = match &mut self.sink {
             Sink::Human(writer) | Sink::Json { writer, .. } => writer.flush(),
@@ -238,7 +238,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The cells of the input's row, brought to the header's width.
+/// The cells of the input's row, cut or filled with empty cells to the width of the header.
 fn repeated(record: &Record, width: usize) -> impl Iterator<Item = &[u8]> {
     record.cells.iter().map(Vec::as_slice).chain(std::iter::repeat(&b""[..])).take(width)
 }

@@ -188,8 +188,8 @@ fn read_csv(
     Ok((header, Box::new(rows)))
 }
 
-/// What separates the cells, by the first line: a comma, or another mark if that is the only one that gives the columns
-/// that are looked for. A line that may be cut in two ways is an error.
+/// What separates the cells, by the first line: a comma, or another mark if that is the only one that gives
+/// the columns that are looked for. A line that may be cut in two ways is an error.
 fn find_delimiter(place: &str, line: &[u8], columns: &[Column<'_>], has_header: bool) -> Result<u8, Failure> {
     let cells = |mark: u8| match Delimited::new(line, mark).next() {
         Some(Ok(row)) => header(row.cells, true),

@@ -231,3 +231,30 @@ fn conll_files() {
         assert_eq!(message(Tagged::read(&path), &path), expected);
     }
 }
+
+#[test]
+fn tables_that_a_lenient_reader_would_misread() {
+    let folder = Folder::new();
+    let utf16: Vec<u8> = "text,label\na,b\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let read = |content: &[u8]| {
+        let path = folder.file("d.csv", content);
+        message(TableOptions::new().read(&path), &path)
+    };
+    for (content, expected) in [
+        (
+            &b"text,label\na,b\n\"c,d\ne,f\n"[..],
+            "d.csv, line 3: the quotation mark that opens here is never closed",
+        ),
+        (
+            b"text,label\n\"a,b\n\"c\",d\n",
+            "d.csv, line 2: the quotation mark that opens here is closed in line 3",
+        ),
+        (b"text;label\na;b\n", "no column `text`; it has text;label; it seems to be cut at `;`"),
+        (&utf16, "d.csv, line 1: the text is UTF-16 (little-endian); expected UTF-8"),
+    ] {
+        let found = read(content);
+        assert!(found.contains(expected), "{found}");
+    }
+    let path = folder.file("t.csv", " text , label\na,b\n");
+    assert_eq!(TableOptions::new().read(&path).unwrap().examples[0].text, "a", "headers are trimmed");
+}

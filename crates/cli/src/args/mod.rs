@@ -1,5 +1,5 @@
-//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins, also over the variables
-//! of flags that it conflicts with.
+//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins, also over the
+//! variables of flags that it conflicts with.
 
 mod measure;
 mod models;
@@ -86,7 +86,8 @@ impl Args {
         while let Err(error) = Self::command().try_get_matches_from(&arguments)
             && move_text_behind_dashes(&mut arguments, &error)
         {}
-        // What is wrong with the arguments is for the second pass to say, which knows the variables too.
+        // This pass only finds out which flags are written; the second one knows the variables too and
+        // reports errors.
         let written = Self::command().ignore_errors(true).try_get_matches_from(&arguments).ok();
         let command = with_environment(Self::command(), written.as_ref());
         let mut command = command.mut_subcommands(with_exit_codes);
@@ -95,8 +96,8 @@ impl Args {
     }
 }
 
-/// Moves a text that begins with a hyphen, and so was taken for flags, to the end of the arguments, behind `--`. A flag
-/// has no blanks in front of its `=` and begins with a letter.
+/// Moves a text that begins with a hyphen, and so was taken for flags, to the end of the arguments, behind
+/// `--`. A flag has no blanks in front of its `=` and begins with a letter.
 fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -> bool {
     if error.kind() != ErrorKind::UnknownArgument {
         return false;
@@ -136,8 +137,8 @@ pub(crate) fn is_flag(long: &str) -> bool {
     has(&Args::command(), long)
 }
 
-/// Gives each flag of the command and of its subcommands the environment variable that its name suggests, but for flags
-/// that conflict with what is `written` on the command line.
+/// Gives each flag of the command and of its subcommands the environment variable of its name. A flag that
+/// conflicts with one that is `written` on the command line gets none.
 fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
     let is_written = |arg: &Arg| {
         written.is_some_and(|matches| {
@@ -195,11 +196,11 @@ pub(crate) struct Completions {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag and
-    /// fill-mask, else qa
+    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag
+    /// and fill-mask, else qa
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(crate) model: Option<String>,
-    /// Who computes
+    /// Backend that computes: native, or candle in a build with the feature `candle`
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) backend: Option<BackendKind>,
     /// Number of threads, up to 4 for each processor, and 16 in any case. Default: one for each processor

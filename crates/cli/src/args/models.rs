@@ -142,7 +142,8 @@ pub(crate) struct Quantize {
     /// Folder to write; it must not exist
     #[arg(value_name = "DEST")]
     pub(crate) destination: PathBuf,
-    /// Score the model in f32 and quantised on this task, and write DEST only if the gate holds: squad, ner, classify or a task of GLUE
+    /// Score the model in f32 and quantised on this task, and write DEST only if the gate holds: squad, ner,
+    /// classify or a task of GLUE
     #[arg(long, value_name = "NAME", requires = "data")]
     pub(crate) task: Option<Task>,
     /// Examples of --task
@@ -160,7 +161,8 @@ pub(crate) struct Quantize {
     /// Bits of a stored weight: 8 or 4. The arithmetic is in int8 with both
     #[arg(long, value_name = "N", default_value = "8")]
     pub(crate) bits: Bits,
-    /// Scales of int8 weights: max (nothing is clipped) or error (of 49 for each row, the one with the least squared error)
+    /// Scales of int8 weights: max (nothing is clipped) or error (each row has the one of 49 candidates whose
+    /// squared error is least)
     #[arg(long, value_name = "RULE", default_value = "max")]
     pub(crate) scales: Scales,
 }

@@ -80,8 +80,8 @@ pub(crate) struct Texts {
 /// For the commands whose model reads several texts at once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AtOnce {
-    /// Texts that the model reads at once, up to 1024: more is faster, and answers come later. Default: 32 for files,
-    /// 1 for a pipe
+    /// Texts that the model reads at once, up to 1024: more is faster, and answers come later. Default: 32
+    /// for files, 1 for a pipe
     #[arg(long, value_name = "N", value_parser = up_to(1, MAX_BATCH))]
     pub(crate) batch_size: Option<usize>,
 }
@@ -95,11 +95,12 @@ pub(crate) struct Batch {
     /// Format of --input, instead of the one that its extension names
     #[arg(long, value_name = "FORMAT", requires = "input")]
     pub(crate) format: Option<TableFormat>,
-    /// What separates the cells of a .csv file: one character, or `tab`. Default: a comma, or `;`, `|` or a tab if
-    /// only that one gives the columns
+    /// What separates the cells of a .csv file: one character, or `tab`. Default: a comma, or `;`, `|` or a
+    /// tab if only that one gives the columns
     #[arg(long, value_name = "CHAR", value_parser = delimiter, requires = "input")]
     pub(crate) delimiter: Option<u8>,
-    /// Write the input's columns and the results to this file: .jsonl; answer and classify also write .tsv and .csv
+    /// Write the input's columns and the results to this file: .jsonl; answer and classify also write .tsv
+    /// and .csv
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -145,7 +146,8 @@ pub(crate) struct Answer {
     /// File that holds the context; `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "context")]
     pub(crate) context_file: Option<PathBuf>,
-    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl; `-` for standard input, with --format
+    /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl; `-` for standard input, with
+    /// --format
     #[arg(
         long,
         value_name = "FILE",
@@ -157,7 +159,8 @@ pub(crate) struct Answer {
     /// Number of answers to each question at most, up to 1000
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_ANSWERS))]
     pub(crate) top_k: usize,
-    /// Tokens that neighbouring windows of a long context share. Default: 128, or half of --max-seq-len if that is less
+    /// Tokens that neighbouring windows of a long context share. Default: 128, or half of --max-seq-len if
+    /// that is less
     #[arg(long, value_name = "N")]
     pub(crate) doc_stride: Option<usize>,
     /// Longest sequence in tokens: question and window. Default: 384 or the model's limit
@@ -211,7 +214,8 @@ pub(crate) struct Classify {
     /// Longest sequence in tokens: text, or both texts of a pair, or a window. Default: the model's limit
     #[arg(long, value_name = "N")]
     pub(crate) max_seq_len: Option<usize>,
-    /// Tokens that neighbouring windows of --long-text share. Default: 128, or half of --max-seq-len if that is less
+    /// Tokens that neighbouring windows of --long-text share. Default: 128, or half of --max-seq-len if that
+    /// is less
     #[arg(long, value_name = "N")]
     pub(crate) doc_stride: Option<usize>,
     /// Report only these labels, separated by commas

@@ -13,7 +13,8 @@ use crate::output::{Format, Output};
 
 const DEFAULT_MODEL: &str = "synthetic:mobilebert";
 
-/// Quartiles further apart than this, relative to the median, say that the machine did other things meanwhile.
+/// The largest distance of the quartiles, relative to the median, at which the median is quoted. A larger one
+/// shows that the machine did other work meanwhile.
 const MAX_SPREAD: f64 = 0.10;
 
 /// What was measured, and of what.
@@ -72,7 +73,7 @@ pub(super) fn run(args: &args::Bench, global: &Global) -> Result<(), Failure> {
             break;
         }
     }
-    // Before the hash, which reads the whole file.
+    // The peak is read before the hash, which reads the whole file into memory.
     let peak_rss_mb = machine::peak_rss_mb();
     let Some(summary) = summarize(&samples) else {
         return Err(Failure::Usage("--num-runs 0 measures nothing".to_owned()));
@@ -144,7 +145,8 @@ fn human(r: &Report, output: &mut Output) -> Result<(), Failure> {
 /// The most tokens in a pass. What a pass needs of memory grows with them.
 const MAX_TOKENS: usize = 65_536;
 
-/// `sequences` sequences of `length` different, ordinary tokens. Both numbers are checked before any memory is taken.
+/// `sequences` sequences of `length` different, ordinary tokens. Both numbers are checked before any memory
+/// is taken.
 pub(super) fn batch(engine: &Engine, length: usize, sequences: usize) -> Result<Batch, Failure> {
     let limit = engine.config().max_position_embeddings;
     if !(1..=limit).contains(&length) {

@@ -64,7 +64,7 @@ pub(super) fn run(args: &args::Sqnr, global: &Global) -> Result<(), Failure> {
     output.flush()
 }
 
-/// One sequence a batch, so that what is kept of the reference is small.
+/// The batches to run. Each has one sequence, so that the values kept of the reference are few.
 fn batches(model: &str, engine: &Engine, args: &args::Sqnr) -> Result<Vec<Batch>, Failure> {
     if model.starts_with("synthetic:") {
         if !args.texts.is_empty() {

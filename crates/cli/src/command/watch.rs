@@ -14,7 +14,7 @@ use super::progress;
 use crate::args::Global;
 use crate::failure::INTERRUPTED;
 
-/// Shorter searches are over before anybody could read how far they are.
+/// The least number of windows for which progress is shown. Shorter searches end before it could be read.
 const LEAST_WINDOWS: usize = 16;
 
 /// Stops a run when the user presses Ctrl-C, and shows how far it is.

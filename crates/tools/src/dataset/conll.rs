@@ -26,8 +26,8 @@ pub struct Tagged {
 }
 
 impl Tagged {
-    /// Reads words from the first column and tags from the last one. Columns are separated by tabs, or by blanks in a
-    /// line without tabs; lines that begin with `-DOCSTART-` are skipped.
+    /// Reads words from the first column and tags from the last one. Columns are separated by tabs, or by
+    /// blanks in a line without tabs; lines that begin with `-DOCSTART-` are skipped.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -40,8 +40,8 @@ impl Tagged {
     /// ```
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for a line without a tag or with one that is not BIO or
-    /// IOBES.
+    /// [`mobilebert::ErrorKind::Io`] if the file cannot be read, and [`mobilebert::ErrorKind::Input`] for a
+    /// line without a tag, or with one that is not BIO or IOBES.
     pub fn read(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let mut sentences: Vec<Sentence> = Vec::new();

@@ -1,5 +1,5 @@
-//! CSV as in RFC 4180, read row by row. A quotation mark that the standard does not allow is an error, because a
-//! lenient reader would take all the rows behind it for one cell.
+//! CSV as in RFC 4180, read row by row. A quotation mark that the standard does not allow is an error,
+//! because a lenient reader would take all the rows behind it for one cell.
 
 use std::fmt;
 use std::io::{self, BufRead};
@@ -7,7 +7,8 @@ use std::io::{self, BufRead};
 /// The longest cell between quotation marks. A mark that is not closed makes the rest of the file one cell.
 const MAX_QUOTED: usize = 64 << 20;
 
-/// Reads the rows of a CSV file. Blank lines are skipped. A `\n` ends a row, with or without `\r` in front of it.
+/// Reads the rows of a CSV file. Blank lines are skipped. A `\n` ends a row, with or without `\r` in front of
+/// it.
 ///
 /// ```
 /// use mobilebert_tools::dataset::Delimited;
@@ -118,8 +119,8 @@ impl<R: BufRead> Delimited<R> {
         }
     }
 
-    /// Reads a cell from behind its opening mark, and where the next cell begins. `bytes` is the line, and becomes the
-    /// last line of the cell.
+    /// Reads a cell from behind its opening mark, and where the next cell begins. `bytes` is the line, and
+    /// becomes the last line of the cell.
     fn quoted(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -194,7 +195,8 @@ fn content(line: &[u8]) -> &[u8] {
 
 /// The name of the encoding that a file's first bytes show, if it is not one that UTF-8 can be mistaken for.
 ///
-/// A byte order mark decides. Without one, text in UTF-16 is known by every second byte of its beginning being zero.
+/// A byte order mark decides. Without one, text in UTF-16 is known by every second byte of its beginning
+/// being zero.
 pub fn foreign_encoding(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xfe, 0, 0, ..] => Some("UTF-32"),

@@ -89,7 +89,8 @@ impl GlueTask {
         }
     }
 
-    /// Reads a TSV (or .csv, .jsonl) file. Test files, which have no labels, give examples without [`Example::gold`].
+    /// Reads a TSV (or .csv, .jsonl) file. Test files, which have no labels, give examples without
+    /// [`Example::gold`].
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -104,8 +105,8 @@ impl GlueTask {
     /// ```
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for a column that is missing, a row of another width, an
-    /// unknown label, an empty text or an index that occurs twice.
+    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for a column that is missing, a row of
+    /// another width, an unknown label, an empty text or an index that occurs twice.
     pub fn read(self, path: &Path) -> Result<Labelled> {
         let form = self.form();
         let table = Table::open(path, |first| {

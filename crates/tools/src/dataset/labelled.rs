@@ -1,11 +1,11 @@
-//! Texts, or pairs of texts, and what they are labelled with.
+//! Texts or pairs of texts with their labels.
 
 use std::path::Path;
 
 use super::table::Table;
 use mobilebert::{Error, Result};
 
-/// What a text should be given.
+/// The reference label of a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Gold {
     /// Index into [`Labelled::classes`].
@@ -30,7 +30,7 @@ pub struct Example {
 /// A file of labelled texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
-    /// Its name, for messages.
+    /// The name of the file, for messages.
     pub file: String,
     /// The names that each class goes by, in models and in data; empty where the task is regression.
     pub classes: Vec<Vec<String>>,
@@ -90,7 +90,8 @@ impl TableOptions {
     /// ```
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for a column, field or row that is missing or malformed.
+    /// [`mobilebert::ErrorKind::Io`] if the file cannot be read, and [`mobilebert::ErrorKind::Input`] for a
+    /// column, field or row that is missing or malformed.
     pub fn read(&self, path: &Path) -> Result<Labelled> {
         let table = Table::open(path, |_| None)?;
         let (text, label) = (table.column(&[&self.text])?, table.column(&[&self.label])?);
@@ -114,12 +115,12 @@ impl TableOptions {
 }
 
 impl Labelled {
-    /// What is wrong with one of its rows.
+    /// An error about one of its rows.
     pub fn error(&self, example: &Example, problem: impl Into<String>) -> Error {
         super::source::error(&self.file, example.line, problem.into())
     }
 
-    /// Classes of all rows; `None` if one has none.
+    /// The classes of all rows, or `None` if a row has none.
     pub fn gold_classes(&self) -> Option<Vec<usize>> {
         let class = |example: &Example| match example.gold {
             Some(Gold::Class(class)) => Some(class),
@@ -128,7 +129,7 @@ impl Labelled {
         self.examples.iter().map(class).collect()
     }
 
-    /// Numbers of all rows; `None` if one has none.
+    /// The numbers of all rows, or `None` if a row has none.
     pub fn gold_values(&self) -> Option<Vec<f64>> {
         let value = |example: &Example| match example.gold {
             Some(Gold::Value(value)) => Some(value),

@@ -1,5 +1,7 @@
-//! DATA FILES -> EXAMPLES: SQuAD, GLUE, CoNLL and tables with a label column. Whatever cannot be used is an
-//! [`ErrorKind::Input`](mobilebert::ErrorKind::Input) that names file, line and reason; nothing is skipped in silence.
+//! DATA FILES -> EXAMPLES: readers of SQuAD, GLUE, CoNLL and tables with a label column. A row that cannot be
+//! used is an
+//! [`ErrorKind::Input`](mobilebert::ErrorKind::Input) that names file, line and reason; no row is skipped
+//! silently.
 //!
 //! Files are UTF-8. A byte order mark is skipped and lines may end in `\r\n`.
 

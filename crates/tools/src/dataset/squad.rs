@@ -83,9 +83,9 @@ impl Squad {
     /// Reads a file in the official format.
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for malformed JSON, a missing field, an id that occurs
-    /// twice, an empty question or context, an answer that is not where it says in the context, and a question of
-    /// v1.1 without answers.
+    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for malformed JSON, a missing field,
+    /// an id that occurs twice, an empty question or context, an answer that is not where it says in the
+    /// context, and a question of v1.1 without answers.
     pub fn read(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let file: File = serde_json::from_str(&source.text).map_err(|e| {

@@ -47,7 +47,8 @@ impl Format {
 
 impl Table {
     /// Reads a table by its extension. In TSV quotation marks are text; CSV is quoted as in RFC 4180.
-    /// `headerless` says, for the cells of the first row, whether they are data, and then what the columns are.
+    /// `headerless` says, for the cells of the first row, whether they are data, and then what the columns
+    /// are.
     pub(super) fn open(
         path: &Path,
         headerless: impl Fn(&[&str]) -> Option<&'static [&'static str]>,
@@ -112,7 +113,7 @@ impl Table {
         names.iter().find_map(|name| self.header.iter().position(|column| column == name))
     }
 
-    /// As [`Table::find`], or an error that lists what there is.
+    /// The column that [`Table::find`] finds, or an error that lists the columns.
     pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
         self.find(names).ok_or_else(|| {
             let wanted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
@@ -121,7 +122,7 @@ impl Table {
         })
     }
 
-    /// What a header of one column may mean.
+    /// A hint for a header of one column, which may be cut at another mark.
     fn hint(&self) -> String {
         let [name] = self.header.as_slice() else { return String::new() };
         let other =
@@ -131,7 +132,7 @@ impl Table {
         })
     }
 
-    /// A cell that has to hold something.
+    /// The text of a cell, or an error if it is missing or blank.
     pub(super) fn cell<'r>(&self, row: &'r Row, column: usize) -> Result<&'r str> {
         let name = &self.header[column];
         match row.cells[column].as_deref() {
@@ -144,7 +145,7 @@ impl Table {
     }
 }
 
-/// Blank lines are no rows.
+/// Cuts lines at tabs. Blank lines are not rows.
 fn tsv_rows(source: &Source) -> Vec<(usize, Vec<String>)> {
     let cut = |line: &str| line.split('\t').map(str::to_owned).collect();
     source.lines().filter(|(_, line)| !line.is_empty()).map(|(number, line)| (number, cut(line))).collect()
