@@ -1,30 +1,33 @@
 //! A compact BERT engine, MobileBERT first: text to answers, labels, words and vectors, without a framework.
 //!
 //! ```
+//! use mobilebert::{ErrorKind, QuestionAnswering};
+//!
 //! # fn main() -> mobilebert::Result<()> {
-//! let qa = mobilebert::QuestionAnswering::open("qa")?;
+//! let qa = match QuestionAnswering::open("qa") {
+//!     // The models are in the repository, not in the registry's package. The message says how to get them.
+//!     Err(error) if matches!(error.kind(), ErrorKind::UnknownModel { .. }) => return Ok(println!("{error}")),
+//!     opened => opened?,
+//! };
 //! let answer = qa.answer("Who built it?", "It was built by Ada.")?;
 //! assert_eq!((answer.answer.as_str(), answer.start, answer.end), ("Ada", 16, 19));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The crate in the order that data flows:
+//! The modules follow the data from text to answers:
 //!
-//! 1. [`text`]: a [`Tokenizer`] turns text into an [`Encoding`], whose tokens know the bytes they came from;
-//!    long texts
-//!    become [`Window`]s; a [`Batch`] collects sequences without padding.
-//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data;
-//!    [`format`](mod@format) and
-//!    [`model::Weights`] find its weights in a checkpoint.
-//! 3. [`backend`]: runs graphs. An [`Engine`] is configuration, weights and backend together: batches in,
-//!    logits out.
+//! 1. [`text`]: a [`Tokenizer`] turns text into an [`Encoding`], whose tokens know the bytes they came from.
+//!    Long texts become [`Window`]s. A [`Batch`] collects sequences without padding.
+//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data. [`format`](mod@format)
+//!    and [`model::Weights`] find its weights in a checkpoint.
+//! 3. [`backend`] runs graphs. An [`Engine`] holds configuration, weights and backend: batches go in, logits
+//!    come out.
 //! 4. [`pipeline`]: [`QuestionAnswering`], [`TextClassification`], [`TokenClassification`], [`FillMask`] and
-//!    [`Embedder`] compose all of it. Most programs need nothing else. Pipelines may share one loaded [`Model`], and
-//!    what they do can be scheduled from outside as a [`Job`], and watched and stopped by a [`RunControl`].
-//! 5. [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] scores as the official scripts do, and [`task`]
-//!    runs a
-//!    pipeline over a dataset: how good a model is.
+//!    [`Embedder`] compose all of it. Most programs need nothing else. Pipelines may share one loaded [`Model`].
+//!    A program may schedule their work itself as [`Job`]s, and watch and stop it by a [`RunControl`].
+//!
+//! Converters, datasets, metrics and training are in the package `mobilebert-tools`.
 //!
 //! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`), a hub id or the
 //! program's own memory; see [`Source`]. Every function that can fail returns an [`Error`] that says what,

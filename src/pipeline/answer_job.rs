@@ -17,7 +17,7 @@ const MIN_TEXTS: usize = 64;
 /// Places of one text that are kept and counted. It bounds the memory for a context that repeats one text.
 const MAX_PLACES: usize = 256;
 
-/// The search for the answers to one question; see [`QuestionAnswering::prepare_answer`]. It keeps the best
+/// The search for the answers to one question; see [`super::QuestionAnswering::prepare_answer`]. It keeps the best
 /// places of a bounded number of texts and two sums, however long the context is.
 #[derive(Debug)]
 pub struct AnswerJob {
@@ -107,7 +107,7 @@ impl Job for AnswerJob {
     }
 }
 
-/// The search for the places of one question with their logits; see [`QuestionAnswering::prepare_rank`].
+/// The search for the places of one question with their logits; see [`super::QuestionAnswering::prepare_rank`].
 #[derive(Debug)]
 pub struct RankJob(pub(super) AnswerJob);
 
