@@ -154,17 +154,17 @@ def make_sst2(models: Path, weights: Path, dev: Path, out: Path) -> None:
         return round((logits.argmax(1) == truth).double().mean().item(), 6)
 
     sentiment = classify(models / "sentiment", sentences)
-    minilm = classify(weights / "sst2-minilm-l6", sentences)
+    checkpoint = classify(weights / "sentiment-mobilebert-24l", sentences)
     report = {
         "sentiment": {
             "accuracy": accuracy(sentiment),
             "labels": sentiment.argmax(1).tolist(),
             "logits": [[round(value, 5) for value in row] for row in sentiment.tolist()],
         },
-        "sst2-minilm-l6": {"accuracy": accuracy(minilm)},
+        "sentiment-mobilebert-24l": {"accuracy": accuracy(checkpoint)},
     }
     (out / "sst2.json").write_text(json.dumps(report) + "\n")
-    print(f"sst2.json: {len(rows)} lines, accuracy {accuracy(sentiment)} and {accuracy(minilm)}")
+    print(f"sst2.json: {len(rows)} lines, accuracy {accuracy(sentiment)} and {accuracy(checkpoint)}")
 
 
 def main() -> None:
@@ -178,7 +178,8 @@ def main() -> None:
     out = arguments.out / "answers"
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    make_qa(arguments.weights / "squad-minilm-l6", arguments.squad, out / "qa.jsonl")
+    make_qa(arguments.weights / "squad-minilm-l6", arguments.squad, out / "qa-minilm.jsonl")
+    make_qa(arguments.weights / "qa-mobilebert-24l", arguments.squad, out / "qa.jsonl")
     make_qa(arguments.models / "qa", arguments.squad, out / "qa-int8.jsonl")
     make_sst2(arguments.models, arguments.weights, arguments.sst2, out)
 
