@@ -104,7 +104,7 @@ fn shards(index: &Path) -> Option<BTreeSet<String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let index: Index = json::parse(CONFIG, &files::read_small(&index).ok()??).ok()?;
+    let index: Index = json::parse(CONFIG, &files::read_small(index).ok()??).ok()?;
     let plain =
         |name: &String| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();

@@ -440,7 +440,6 @@ mod config {
             ("layer_norm_eps", json!("1e-12")),
             ("layer_norm_eps", json!(1e300)),
             ("architectures", json!("MobileBertModel")),
-            ("architectures", json!([])),
             ("architectures", json!([1])),
             ("architectures", json!(["T5Model"])),
             ("architectures", json!(["BertForQuestionAnswering"])),

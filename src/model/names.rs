@@ -44,6 +44,13 @@ pub fn candidates(config: &ModelConfig, parameter: &str) -> Vec<String> {
     names
 }
 
+/// Returns the name under which a parameter is written: the one of its family, with the model's prefix for parts of the
+/// encoder. It is among the [`candidates`], though not always the first, because readers prefer some aliases.
+pub fn canonical(config: &ModelConfig, parameter: &str) -> String {
+    let name = config.family.tensor_name(parameter);
+    if is_encoder(parameter) { format!("{}.{name}", config.prefix()) } else { name.into_owned() }
+}
+
 /// Returns true if a tensor that no parameter claims is nevertheless a known part of the architecture:
 /// another head, an unused pooler, buffers, or weights that the original creates for options that never read
 /// them.

@@ -1,5 +1,6 @@
 //! What a user may get wrong, and the error that helps.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -128,8 +129,10 @@ fn limits_without_limit() {
     let context = "anna works in paris and the king wrote a book at a good time of day";
     let all = qa(|o| (o.top_k, o.max_answer_len) = (usize::MAX, 2));
     let answers = all.answers("who?", context).unwrap();
-    let words = context.split(' ').count();
-    assert_eq!(answers.len(), words + words - 1, "every word and every two words, each once");
+    let words: Vec<&str> = context.split(' ').collect();
+    let pairs = words.windows(2).map(|pair| pair.join(" "));
+    let texts: HashSet<String> = words.iter().map(|&word| word.to_owned()).chain(pairs).collect();
+    assert_eq!(answers.len(), texts.len(), "every word and every two words, each text once");
     assert!(answers.is_sorted_by(|a, b| a.score >= b.score));
     let ten = qa(|o| (o.top_k, o.max_answer_len) = (10, 2));
     assert_eq!(ten.answers("who?", context).unwrap(), answers[..10]);
@@ -186,7 +189,7 @@ fn a_model_folder_with_a_built_in_name_is_ambiguous() {
     assert_eq!(inspect(&["--model", "built-in:qa"]).0, Some(0));
     assert_eq!(inspect(&[]).0, Some(0), "the default is the built-in model");
     let (code, message) = inspect(&["--model", "./qa"]);
-    assert!(code == Some(1) && message.contains("qa"), "{message}");
+    assert!(code == Some(1) && message.contains("config.json"), "{message}");
     assert!(!message.contains("both"), "{message}");
 }
 
@@ -195,7 +198,7 @@ fn a_file_of_a_model_names_its_folder() {
     let (folder, unknown): (_, fn(&ErrorKind) -> bool) =
         (golden("mobilebert-f32"), |k| matches!(k, ErrorKind::UnknownModel { .. }));
     let file = format!("{folder}/model.safetensors");
-    assert_error(QuestionAnswering::open(file.as_str()), unknown, &["its folder", &format!("`{folder}`")]);
+    assert_error(QuestionAnswering::open(file.as_str()), unknown, &["the folder that holds it", &folder]);
 }
 
 #[test]

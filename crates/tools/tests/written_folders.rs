@@ -61,9 +61,12 @@ fn finite_weights_that_overflow_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
     fs::create_dir(&source).unwrap();
-    // Every score of the first head is infinite, so its softmax is not a number.
-    with_element(&source, "encoder.layer.0.attention.self.query.bias", 0, 3e38);
-    with_element(&source, "encoder.layer.0.attention.self.key.bias", 0, 3e38);
+    // Two labels weigh the same number alike and have biases at opposite ends, so one of their sums overflows,
+    // whichever sign the number has.
+    for (row, bias) in [(0, 3.3e38), (1, -3.3e38)] {
+        with_element(&source, "classifier.weight", row * 16, 3.4e38);
+        with_element(&source, "classifier.bias", row, bias);
+    }
     let destination = folder.path().join("model");
     let error = convert(&source, &destination).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotFinite { .. }), "{error:?}");

@@ -212,7 +212,7 @@ pub(crate) struct Global {
     /// Write JSON, one value a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Show no progress bar
+    /// Show no progress bar and no advice
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
 }

@@ -32,7 +32,7 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     });
     let model = global.model(DEFAULT_MODEL);
     let task = Embed { pipeline: Embedder::open_with(model, global.engine(), options)? };
-    if !task.pipeline.is_trained_for_embeddings() {
+    if !global.quiet && !task.pipeline.is_trained_for_embeddings() {
         eprintln!(
             "mobilebert: warning: `{model}` was not trained for embeddings, so the similarity of its vectors says \
              little about that of the texts; use a model of sentence-transformers (--model with its folder or hub \

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{command, finished, piped, run, tiny};
+use crate::support::{command, finished, piped, run};
 
 #[test]
 fn sizes_are_checked_before_memory_is_taken() {
@@ -53,7 +53,7 @@ fn texts_may_begin_with_a_hyphen() {
     let text = run(&["classify", "-5 stars, dull", "--json"]).line();
     assert_eq!(text["label"], "negative");
     for text in ["- a joy", "--- a joy to watch", "-1", "-:)"] {
-        assert_eq!(run(&["classify", text, "--top-k", "2", "--json"]).line()["labels"][1].is_object(), true);
+        assert!(run(&["classify", text, "--top-k", "2", "--json"]).line()["labels"][1].is_object());
     }
     let dashes = run(&["classify", "--json", "--", "-great"]);
     assert_eq!(dashes.line()["label"], "positive");

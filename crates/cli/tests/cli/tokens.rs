@@ -44,13 +44,15 @@ fn fill_mask_lists_words_for_each_mask() {
 #[test]
 fn embed_gives_vectors_of_length_one() {
     let model = tiny("mobilebert-f32");
-    let embedding = run(&["embed", "--model", &model, "paris", "--json"]).line();
+    let embedding = run(&["embed", "--model", &model, "paris", "--json", "--quiet"]).line();
     assert_eq!(keys(&embedding), ["embedding"]);
+    let loud = run(&["embed", "--model", &model, "paris"]);
+    assert!(loud.code == 0 && loud.stderr.contains("was not trained for embeddings"), "{}", loud.stderr);
     let vector: Vec<f64> =
         embedding["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
     assert_eq!(vector.len(), 16);
     assert!((vector.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5);
-    let long = run(&["embed", "--model", &model, &"paris ".repeat(50), "--json"]).line();
+    let long = run(&["embed", "--model", &model, &"paris ".repeat(50), "--json", "--quiet"]).line();
     assert_eq!(long["truncated"], true);
 }
 
@@ -90,7 +92,8 @@ fn the_longest_sequence_can_be_chosen() {
     let windows = classify(&["--long-text", "windows-mean", "--doc-stride", "1"]).line();
     assert_eq!(keys(&windows), ["label", "score"]);
     let model = tiny("mobilebert-f32");
-    let embedding = run(&["embed", "--model", &model, "anna works in paris", "--max-seq-len", "4", "--json"]);
+    let embedding =
+        run(&["embed", "--model", &model, "anna works in paris", "--max-seq-len", "4", "--json", "--quiet"]);
     assert_eq!(embedding.line()["truncated"], true);
     run(&["embed", "--model", &model, "x", "--max-seq-len", "9999"]).failed(2, "--max-seq-len is 9999");
 }

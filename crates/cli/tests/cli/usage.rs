@@ -116,7 +116,7 @@ fn wrong_usage_is_exit_code_2() {
     run(&["classify", "x", "--top-k", "0"]).failed(2, "--top-k is 0; expected at least 1");
     run(&["classify", "x", "--threads", "0"]).failed(2, "--threads is 0");
     run(&["classify", "x", "--backend", "abacus"]).failed(2, "`abacus`");
-    run(&["embed", "x", "--pooling", "max"]).failed(2, "`mean` or `cls`");
+    run(&["embed", "x", "--pooling", "median"]).failed(2, "`mean`, `cls`, `max`");
     run(&["answer", "--question", "Who?"]).failed(2, "pass --context, --context-file or --input");
     run(&["answer", "--context", "x"]).failed(2, "pass --question, --questions-file or --input");
     run(&["answer", "--context", "-", "--questions-file", "-"]).failed(2, "cannot be both");

@@ -8,10 +8,9 @@ use mobilebert::model;
 use mobilebert::quant::Bits;
 use mobilebert::{Error, ModelConfig, QuantizationConfig, Result, TensorProblem};
 
-/// The name under which a parameter is written: the first of [`model::names::candidates`].
+/// The name under which a parameter is written.
 pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
-    let first = model::names::candidates(config, parameter).into_iter().next();
-    first.unwrap_or_else(|| parameter.to_owned())
+    model::names::canonical(config, parameter)
 }
 
 /// Collects the tensors of a model in any order; the hash is that of the sorted list.
