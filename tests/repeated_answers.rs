@@ -58,7 +58,7 @@ fn the_best_answer_does_not_depend_on_top_k() {
 
 #[test]
 fn the_shared_case_has_one_answer_in_both_places() {
-    let case = Path::new("/work/shared/cases/qa_repeated_fact.jsonl");
+    let case = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/cases/qa_repeated_fact.jsonl"));
     if !case.is_file() {
         eprintln!("SKIPPED: {} is absent", case.display());
         return;

@@ -46,7 +46,7 @@ fn models_exported_without_token_types_are_converted() {
 
 #[test]
 fn the_shared_case_is_converted() {
-    let case = Path::new("/work/shared/cases/onnx_bert_two_inputs");
+    let case = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/cases/onnx_bert_two_inputs"));
     if !case.is_dir() {
         eprintln!("SKIPPED: {} is absent", case.display());
         return;
