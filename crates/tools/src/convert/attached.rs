@@ -1,5 +1,5 @@
-//! The files that TFLite Metadata keeps in a zip archive behind a model: its vocabulary, the names of its
-//! labels.
+//! Reads the files that TFLite Metadata keeps in a zip archive behind a model: the vocabulary and the names
+//! of the labels.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use mobilebert::{ErrorKind, Result};
 pub(super) const VOCABULARY: &str = "vocab.txt";
 pub(super) const LABELS: &str = "labels.txt";
 
-/// The vocabulary, if there is one.
+/// Returns the vocabulary, if there is one.
 pub(super) fn vocabulary(file: &Path) -> Result<Option<Vec<u8>>> {
     let packed = |found| {
         let hint = "unpack the file as a zip archive and pass --vocab FILE";
@@ -25,7 +25,7 @@ pub(super) fn vocabulary(file: &Path) -> Result<Option<Vec<u8>>> {
     member(&Bytes::map(file)?, VOCABULARY).map_err(|found| packed(found).into())
 }
 
-/// The names of the labels, one a line, if there are any. Ones that cannot be read are worth a note.
+/// Returns the names of the labels, one a line, if there are any. Names that cannot be read only add a note.
 pub(super) fn labels(file: &Path, notes: &mut Vec<String>) -> Result<Option<Vec<String>>> {
     let text = match member(&Bytes::map(file)?, LABELS) {
         Ok(Some(bytes)) => String::from_utf8(bytes).map_err(|_| "bytes that are not UTF-8".to_owned()),
@@ -41,7 +41,7 @@ pub(super) fn labels(file: &Path, notes: &mut Vec<String>) -> Result<Option<Vec<
     }
 }
 
-/// The bytes of a member, or what stands in the way.
+/// Returns the bytes of a member of the archive, or why they cannot be read.
 fn member(file: &[u8], name: &str) -> Result<Option<Vec<u8>>, String> {
     let members = zip::appended("the archive", file).map_err(|error| error.to_string())?;
     match members.as_ref().and_then(|members| members.get(name)) {

@@ -1,31 +1,31 @@
-//! The forms in which exporters write `softmax(query * key^T / sqrt(head size) + mask) * value`.
+//! Recognises the forms in which exporters write `softmax(query * key^T / sqrt(head size) + mask) * value`.
 
 use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex};
 
-/// Values looked at between a softmax and the product of queries and keys: a few times what any exporter
-/// needs, few enough for graphs made of nothing else.
+/// The most values that are looked at between a softmax and the product of queries and keys. That is a few
+/// times what any exporter needs, and it bounds the work on graphs made of such operators only.
 const STEPS: usize = 32;
 
-/// Inputs of the operators that add, multiply or choose.
+/// The number of inputs that are followed of operators that add, multiply or choose.
 const OPERANDS: usize = 3;
 
-/// What an attention reads.
+/// The values that an attention reads, and how it treats its scores.
 pub(super) struct Attention {
     pub(super) query: ValueIndex,
     pub(super) key: ValueIndex,
     pub(super) value: ValueIndex,
-    /// What scores are multiplied with; `None` if it is computed, or the operator's own 1/sqrt(head size).
+    /// The factor of the scores; `None` if it is computed, or is the operator's own 1/sqrt(head size).
     pub(super) scale: Option<f32>,
-    /// What is added to the scores of padding, if it is one number.
+    /// The number that is added to the scores of padding, if it is a single one.
     pub(super) padding: Option<f32>,
-    /// Says whether scores are cut off.
+    /// True if the scores are cut off at the ends of a range.
     pub(super) is_clipped: bool,
 }
 
-/// What was expected instead, and where.
+/// The value where an attention differs from every known form, and what was expected there.
 pub(super) type Missing = (ValueIndex, &'static str);
 
-/// The attention that computes a value.
+/// Reads the attention that computes a value.
 pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing> {
     if let Some(Node { op: Op::Attention { scale }, inputs, .. }) = flow.node(value) {
         let [Some(query), Some(key), Some(values), ..] = *inputs.as_slice() else {
@@ -36,7 +36,7 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
     }
     let [weights, values] = product(flow, value).ok_or((value, "softmax(query * key^T) * value"))?;
     let mut softmax = flow.peel(weights);
-    // A guard against rows without any token: where(is_nan(x), 0, x).
+    // Some exporters guard against rows without any token: where(is_nan(x), 0, x).
     if let Some(Node { op: Op::Where, inputs, .. }) = flow.node(softmax) {
         let guarded = inputs.iter().skip(1).flatten().find(|&&v| flow.is(flow.peel(v), &Op::Softmax));
         softmax = guarded.map_or(softmax, |&v| flow.peel(v));
@@ -50,7 +50,7 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
         .ok_or((input, "the scores query * key^T / sqrt(head size), masked"))?;
     let [mut query, mut key] = found.product;
     if found.is_turned {
-        // The product of keys and queries, one row for each key.
+        // The graph multiplies keys by queries, with one row for each key.
         std::mem::swap(&mut query, &mut key);
     }
     let ((query, by_query), (key, by_key)) = (behind_scale(flow, query), behind_scale(flow, key));
@@ -59,16 +59,16 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
     Ok(Attention { query, key, value: flow.peel(values), scale, padding, is_clipped })
 }
 
-/// The operands of a product of two values that are computed.
+/// Returns the operands of a product of two values that are both computed.
 fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     let pair = flow.pair(value, &Op::MatMul).or_else(|| unrolled(flow, value))?;
     pair.iter().all(|&operand| flow.constant(operand).is_none()).then_some(pair)
 }
 
-/// A product that an exporter has written head by head: linears of the same part of both operands, put
-/// together again.
+/// Returns the operands of a product that an exporter has written head by head, as linears of the same part
+/// of both operands that are put together again.
 fn unrolled(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
-    /// Heads of one text, or of a few.
+    /// The most heads of one text, or of a few texts.
     const PARTS: usize = 64;
     let node = flow.node(flow.peel(value)).filter(|node| matches!(node.op, Op::Pack | Op::Concat))?;
     if node.inputs.len() > PARTS {
@@ -90,7 +90,7 @@ fn unrolled(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     whole
 }
 
-/// Returns what a value is part number `index` of.
+/// Returns the value that `value` is part number `index` of.
 fn part_of(flow: &Flow, value: ValueIndex, index: usize) -> Option<ValueIndex> {
     let value = flow.peel(value);
     let Origin::Node(node, port) = flow.values[value].origin else { return None };
@@ -109,14 +109,14 @@ fn part_of(flow: &Flow, value: ValueIndex, index: usize) -> Option<ValueIndex> {
 /// The product of queries and keys, and what was done to it.
 struct Scores {
     product: [ValueIndex; 2],
-    /// Says whether rows and columns were exchanged.
+    /// True if rows and columns were exchanged.
     is_turned: bool,
     scale: Option<f32>,
     padding: Option<f32>,
     is_clipped: bool,
 }
 
-/// The product behind a mask and a scale, and the scale where it is a constant.
+/// Finds the product behind a mask and a scale, and the scale if it is a constant.
 fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
     *steps = steps.checked_sub(1)?;
     let (value, scale, is_turned) = behind_scale_turning(flow, value);
@@ -130,7 +130,7 @@ fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
             let other = inputs().enumerate().find(|&(j, _)| j != i).map(|(_, other)| other);
             Some((scores(flow, input, steps)?, other))
         })?,
-        // Scores of padding become zero before something is added to them.
+        // The graph sets scores of padding to zero before it adds something to them.
         Op::Mul => {
             let [a, b] = flow.pair(value, &Op::Mul)?;
             let (masked, _) = [(a, b), (b, a)].into_iter().find(|&(_, mask)| is_mask(flow, mask))?;
@@ -149,7 +149,7 @@ fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
     Some(found)
 }
 
-/// Tells whether a value is arithmetic on nothing but inputs of the model and single numbers or ones.
+/// Returns true if a value is computed from inputs of the model and constants by simple arithmetic only.
 fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
     let (mut stack, mut of_text) = (vec![value], false);
     for _ in 0..FAR {
@@ -168,14 +168,14 @@ fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
     false
 }
 
-/// Goes behind multiplications with one number. The factor is `None` for a number that is not a constant but
-/// the same for every text.
+/// Skips multiplications by one number and returns the value behind them with their common factor. The factor
+/// is `None` if it is not constant, although the same for every text.
 fn behind_scale(flow: &Flow, value: ValueIndex) -> (ValueIndex, Option<f32>) {
     let (value, scale, _) = behind_scale_turning(flow, value);
     (value, scale)
 }
 
-/// The same, and whether rows and columns are exchanged on the way.
+/// Does the same as [`behind_scale`], and tells whether rows and columns are exchanged on the way.
 fn behind_scale_turning(flow: &Flow, mut value: ValueIndex) -> (ValueIndex, Option<f32>, bool) {
     const FACTORS: usize = 4;
     let mut scale = Some(1.0);

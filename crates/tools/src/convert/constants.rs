@@ -1,4 +1,5 @@
-//! Finds the constants of a graph, also where an exporter left arithmetic that it could have done itself.
+//! Finds the constants of a graph, including those behind arithmetic that the exporter could have done
+//! itself.
 
 use super::flow::{FAR, Flow, Op, Origin, ValueIndex};
 use super::stored::{Affine, View};
@@ -6,7 +7,7 @@ use crate::foreign::onnx::fill_name;
 use mobilebert::format::ElementType;
 
 impl Flow {
-    /// A constant, also behind operators that an exporter might have computed itself.
+    /// Returns a constant, also if it stands behind operators that an exporter might have computed itself.
     pub(super) fn constant(&self, value: ValueIndex) -> Option<View> {
         self.constant_within(value, FAR)
     }
@@ -36,7 +37,7 @@ impl Flow {
         }
     }
 
-    /// Scales and zero points of a tensor of the given shape.
+    /// Returns the scales and zero points of a tensor of the given shape.
     pub(super) fn affine(
         &self,
         scale: ValueIndex,
@@ -54,7 +55,7 @@ impl Flow {
         affine.fits(shape).then_some(affine)
     }
 
-    /// A constant of `width` numbers, one for each column.
+    /// Returns a constant of `width` numbers, one for each column.
     pub(super) fn vector(&self, value: ValueIndex, width: usize) -> Option<View> {
         let mut view = self.constant(value)?;
         let elements = view.shape.iter().product::<usize>();
@@ -72,7 +73,7 @@ impl Flow {
         Some(view)
     }
 
-    /// A constant matrix, without dimensions of size 1 in front.
+    /// Returns a constant matrix, without dimensions of size 1 in front.
     pub(super) fn matrix(&self, value: ValueIndex) -> Option<View> {
         let mut view = self.constant(value)?;
         while view.shape.len() > 2 && view.shape[0] == 1 {
@@ -84,7 +85,7 @@ impl Flow {
         (view.shape.len() == 2).then_some(view)
     }
 
-    /// A constant of one number.
+    /// Returns a constant of one number.
     pub(super) fn scalar(&self, value: ValueIndex) -> Option<f32> {
         let view = self.constant(value)?;
         if view.shape.iter().product::<usize>() != 1 {
@@ -96,8 +97,8 @@ impl Flow {
         }
     }
 
-    /// A small constant's numbers, as stored; not behind arithmetic, since scales of scales might stand in a
-    /// circle.
+    /// Returns the numbers of a small constant as they are stored. It does not look behind arithmetic, since
+    /// scales of scales might form a circle.
     pub(super) fn numbers(&self, mut value: ValueIndex) -> Option<Vec<f64>> {
         for _ in 0..FAR {
             if let Origin::Constant(view) = &self.values[value].origin {
@@ -108,8 +109,8 @@ impl Flow {
         None
     }
 
-    /// Tells whether a value consists of zeros only, whatever its shape, as exporters write a tensor of zeros
-    /// that the model makes itself.
+    /// Returns true if a value consists of zeros only, whatever its shape. Exporters write a tensor of zeros
+    /// that the model makes itself in several ways.
     pub(super) fn is_zero(&self, mut value: ValueIndex) -> bool {
         for _ in 0..FAR {
             let Some(node) = self.node(value) else {
@@ -135,7 +136,7 @@ impl Flow {
         false
     }
 
-    /// Tells whether a constant holds integers.
+    /// Returns true if a constant holds integers.
     pub(super) fn is_integer(&self, view: &View) -> bool {
         let dtype = self.checkpoint.entry(&view.name).and_then(|entry| entry.dtype.clone().ok());
         matches!(dtype, Some(ElementType::I8 | ElementType::U8 | ElementType::I32))

@@ -1,17 +1,17 @@
-//! A foreign graph as dataflow, with operators of all formats under one name, and the ways to walk it from a
-//! value to where it comes from.
+//! The dataflow of a foreign graph. The operators of all formats have common names here, and values can be
+//! traced back to where they come from.
 
 use super::stored::View;
 use mobilebert::ErrorKind;
 use mobilebert::format::Checkpoint;
 
-/// Index into [`Flow::values`].
+/// An index into [`Flow::values`].
 pub(super) type ValueIndex = usize;
 
-/// How far to look along operators that only reshape, and through the arithmetic of one formula.
+/// The number of steps to look along operators that only reshape, and through the arithmetic of one formula.
 pub(super) const FAR: usize = 32;
 
-/// More inputs than any operator of a formula has.
+/// A number of inputs that no operator of a formula exceeds.
 pub(super) const WIDE: usize = 16;
 
 /// A graph and its constants.
@@ -28,31 +28,31 @@ pub(super) struct Value {
     pub(super) origin: Origin,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone)]
 pub(super) enum Origin {
     Input,
     Constant(View),
-    /// Output `.1` of a node.
+    /// Output `.1` of node `.0`.
     Node(usize, usize),
-    /// Nothing in the file produces it.
+    /// The file has nothing that produces the value.
     Nowhere,
 }
 
 pub(super) struct Node {
     pub(super) op: Op,
     pub(super) inputs: Vec<Option<ValueIndex>>,
-    /// Its name and place in the file.
+    /// The name of the node in the file.
     pub(super) name: String,
     pub(super) offset: usize,
 }
 
-/// What a node computes. Shapes, permutations and the axis of a softmax are not kept: the reader has no use
-/// for them.
+/// The operation of a node. Shapes, permutations and the axis of a softmax are not kept because the reader
+/// has no use for them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Op {
     MatMul,
-    /// The product of int8 activations and weights. Its inputs are the two, then their zero points.
+    /// The product of int8 activations and weights. Its inputs are these two, then their zero points.
     MatMulInteger,
     /// `x * W^T + b`, or `x * W + b` if the weight is transposed.
     Linear {
@@ -75,36 +75,36 @@ pub(super) enum Op {
     Mean,
     SquaredDifference,
     Softmax,
-    /// Attention of queries, keys and values, whose scores are scaled by `scale` or by 1/sqrt(head size).
+    /// The attention of queries, keys and values, whose scores are scaled by `scale` or by 1/sqrt(head size).
     Attention {
         scale: Option<f32>,
     },
     LayerNorm {
         eps: f32,
     },
-    /// Looks up rows of the first input.
+    /// The lookup of rows of the first input.
     Gather {
         axis: i64,
     },
-    /// Turns each index into a row of zeros with a one at its place.
+    /// A row for each index, with a one at its place and zeros elsewhere.
     OneHot,
     Concat,
-    /// Puts values side by side along a new dimension.
+    /// The values side by side along a new dimension.
     Pack,
     Pad,
     Slice,
     Split,
     Where,
-    /// The larger or the smaller of two.
+    /// The larger or the smaller of two values.
     Clip,
     /// The shape of a value, which does not depend on its numbers.
     Shape,
     /// The same numbers in another shape or type.
     View,
     Transpose,
-    /// Rounds numbers to integers.
+    /// The numbers, rounded to integers.
     Quantize,
-    /// Turns integers into numbers. Scale and zero point are inputs.
+    /// The numbers that integers stand for. Scale and zero point are inputs.
     Dequantize {
         axis: i64,
     },
@@ -112,14 +112,14 @@ pub(super) enum Op {
 }
 
 impl Node {
-    /// An input, unless the node has none there.
+    /// Returns an input, unless the node has none at this index.
     pub(super) fn input(&self, index: usize) -> Option<ValueIndex> {
         self.inputs.get(index).copied().flatten()
     }
 }
 
 impl Flow {
-    /// Returns what produces a value.
+    /// Returns the node that produces a value.
     pub(super) fn node(&self, value: ValueIndex) -> Option<&Node> {
         match self.values[value].origin {
             Origin::Node(node, _) => self.nodes.get(node),
@@ -131,18 +131,18 @@ impl Flow {
         self.node(value).is_some_and(|node| node.op == *op)
     }
 
-    /// The operands of a node of two.
+    /// Returns the two operands of a node.
     pub(super) fn pair(&self, value: ValueIndex, op: &Op) -> Option<[ValueIndex; 2]> {
         let node = self.node(value).filter(|node| node.op == *op)?;
         Some([node.input(0)?, node.input(1)?])
     }
 
-    /// The value behind operators that only reshape, transpose, cast or quantise it.
+    /// Returns the value behind operators that only reshape, transpose, cast or quantise it.
     pub(super) fn peel(&self, value: ValueIndex) -> ValueIndex {
         self.peel_turning(value).0
     }
 
-    /// The same, and whether rows and columns are exchanged on the way.
+    /// Does the same as [`Flow::peel`], and tells whether rows and columns are exchanged on the way.
     pub(super) fn peel_turning(&self, mut value: ValueIndex) -> (ValueIndex, bool) {
         let mut turned = false;
         for _ in 0..FAR {
@@ -150,7 +150,7 @@ impl Flow {
             let Some(input) = node.input(0) else { break };
             let looked_up = matches!(self.node(input), Some(Node { op: Op::Gather { .. }, .. }));
             match node.op {
-                // The scale of an int8 table that rows were looked up in.
+                // This is the scale of an int8 table that rows were looked up in.
                 Op::Dequantize { .. } if looked_up => break,
                 Op::View | Op::Quantize | Op::Dequantize { .. } => {}
                 Op::Transpose => turned ^= self.exchanges(node),
@@ -161,14 +161,14 @@ impl Flow {
         (value, turned)
     }
 
-    /// Tells whether a transposition puts the last dimension before the one that was before it.
+    /// Returns true if a transposition exchanges the last two dimensions.
     fn exchanges(&self, node: &Node) -> bool {
         let order = node.input(1).and_then(|order| self.numbers(order)).unwrap_or_default();
         let rank = order.len() as f64;
         matches!(order.as_slice(), [.., a, b] if (*a, *b) == (rank - 1.0, rank - 2.0))
     }
 
-    /// As [`Flow::peel`], and behind operators that keep a part of it.
+    /// Does the same as [`Flow::peel`], and also looks behind operators that keep a part of the value.
     pub(super) fn peel_parts(&self, mut value: ValueIndex) -> ValueIndex {
         for _ in 0..FAR {
             value = self.peel(value);
@@ -179,7 +179,7 @@ impl Flow {
         value
     }
 
-    /// The logits behind an output, which may be one of their parts or their softmax.
+    /// Returns the logits behind an output, which may be a part of them or their softmax.
     pub(super) fn logits(&self, output: ValueIndex) -> ValueIndex {
         let value = self.peel_parts(output);
         match self.node(value) {
@@ -190,7 +190,7 @@ impl Flow {
         }
     }
 
-    /// Tells whether a value is the same for every text: made of constants and of shapes.
+    /// Returns true if a value is the same for every text, because it is made of constants and of shapes.
     pub(super) fn is_static(&self, value: ValueIndex) -> bool {
         let mut stack = vec![value];
         let mut steps = 0;
@@ -216,12 +216,12 @@ impl Flow {
         true
     }
 
-    /// Tells whether a value is an input of the model, perhaps in another shape or type.
+    /// Returns true if a value is an input of the model, perhaps in another shape or type.
     pub(super) fn is_input(&self, value: ValueIndex) -> bool {
         matches!(self.values[self.peel(value)].origin, Origin::Input)
     }
 
-    /// An error at a value: what the module asks for there and what the file has.
+    /// Returns an error at a value, with what the module needs there and what the file has.
     pub(super) fn mismatch(&self, module: &str, value: ValueIndex, expected: &str) -> mobilebert::Error {
         let found = match (self.node(value), &self.values[value].origin) {
             (Some(Node { op: Op::Other(op), .. }), _) => format!("the operator {op}"),
@@ -233,7 +233,8 @@ impl Flow {
         self.mismatch_of(module, value, expected, &found)
     }
 
-    /// The same, for something found that says more than the operator.
+    /// Does the same as [`Flow::mismatch`] with a description of what was found that says more than the
+    /// operator.
     pub(super) fn mismatch_of(
         &self,
         module: &str,
@@ -248,7 +249,7 @@ impl Flow {
         self.error(place, module, expected, found, hint_at(module))
     }
 
-    /// An error about the whole graph: what the module needs is not in it.
+    /// Returns an error about the whole graph, which lacks what the module needs.
     pub(super) fn missing(&self, module: &str, expected: &str) -> mobilebert::Error {
         let hint = "place the model's config.json beside the file, or pass --config FILE; if the graph is of another \
                     architecture, it cannot be converted";
@@ -275,8 +276,8 @@ impl Flow {
     }
 }
 
-/// Returns what to try where a graph differs. How attention is written down is up to the exporter; nothing
-/// else is.
+/// Returns a hint for a module where the graph differs. Exporters may write attention in different ways, so
+/// only there another exporter can help.
 fn hint_at(module: &str) -> &'static str {
     if module.contains("attention.self") {
         "check the configuration (--config FILE), or export the model again from Hugging Face's implementation with \

@@ -1,19 +1,19 @@
-//! The forms in which exporters write a lookup, a linear, a norm, an activation. An attention's are in
-//! `attention.rs`.
+//! Recognises the forms in which exporters write a lookup, a linear, a norm and an activation. The forms of
+//! an attention are in `attention.rs`.
 
 use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex, WIDE};
 use super::stored::View;
 use mobilebert::graph::Activation;
 
-/// `x * W^T + b`.
+/// A linear, `x * W^T + b`.
 pub(super) struct Linear {
     pub(super) input: ValueIndex,
-    /// `[out, in]`
+    /// The weight, of shape `[out, in]`.
     pub(super) weight: View,
     pub(super) bias: Option<View>,
 }
 
-/// `(x - mean) / sqrt(variance + eps) * gamma + beta`.
+/// A layer norm, `(x - mean) / sqrt(variance + eps) * gamma + beta`.
 pub(super) struct LayerNorm {
     pub(super) input: ValueIndex,
     pub(super) eps: f32,
@@ -22,13 +22,14 @@ pub(super) struct LayerNorm {
 }
 
 impl Linear {
-    /// Tells whether it computes with a weight of this shape.
+    /// Returns true if the linear can be computed with a weight of this shape.
     pub(super) fn fits(&self, flow: &Flow, shape: &[usize]) -> bool {
         self.weight.shape() == shape || self.is_half_of(flow, shape)
     }
 
-    /// Tells whether it reads activations cut off at 6, which our graph has as twice as many: those from 0
-    /// and, with the opposite sign, those from 6.
+    /// Returns true if the linear reads activations cut off at 6 and has half the columns of this shape. The
+    /// architecture has twice as many activations for them: those from 0 and, with the opposite sign, those
+    /// from 6.
     pub(super) fn is_half_of(&self, flow: &Flow, shape: &[usize]) -> bool {
         let found = self.weight.shape();
         matches!((shape, found.as_slice()), (&[rows, columns], &[r, c]) if r == rows && 2 * c == columns)
@@ -37,9 +38,9 @@ impl Linear {
 }
 
 impl Flow {
-    /// The table and the indices of a lookup; int8 tables may be dequantised behind it.
+    /// Returns the table and the indices of a lookup. An int8 table may be dequantised behind the lookup.
     pub(super) fn gather(&self, mut value: ValueIndex) -> Option<(View, ValueIndex)> {
-        /// Operators between a table's rows and what reads them.
+        /// The most operators between the rows of a table and what reads them.
         const FAR: usize = 8;
         let mut scales = None;
         for _ in 0..FAR {
@@ -67,7 +68,8 @@ impl Flow {
         None
     }
 
-    /// A lookup written as the product of rows that hold a single one with a table, and where the one is.
+    /// Recognises a lookup that is written as the product of one-hot rows and a table. Returns the table and
+    /// the indices of the ones.
     fn one_hot_product(&self, value: ValueIndex) -> Option<(View, ValueIndex)> {
         let linear = self.product(value).filter(|linear| linear.bias.is_none())?;
         let ones = self.node(linear.input).filter(|node| node.op == Op::OneHot)?;
@@ -84,7 +86,7 @@ impl Flow {
         is_lookup.then_some((table, ones.input(0)?))
     }
 
-    /// A product with a constant, and perhaps a constant added.
+    /// Recognises a product with a constant, to which a constant may be added.
     pub(super) fn linear(&self, value: ValueIndex) -> Option<Linear> {
         let value = self.peel(value);
         if let Some(linear) = self.product(value) {
@@ -116,9 +118,10 @@ impl Flow {
         Some(Linear { input: self.peel(x), weight, bias })
     }
 
-    /// `float(x_int8 * w_int8) * (x_scale * w_scale)`, as ONNX Runtime's dynamic quantiser writes a linear.
+    /// Recognises `float(x_int8 * w_int8) * (x_scale * w_scale)`, as ONNX Runtime's dynamic quantiser writes
+    /// a linear.
     fn integer_product(&self, value: ValueIndex) -> Option<Linear> {
-        /// A weight `[in, out]` has one scale for each output.
+        /// The axis of the scales: a weight `[in, out]` has one for each output.
         const COLUMNS: i64 = 1;
         let [a, b] = self.pair(value, &Op::Mul)?;
         let (product, scales) = [(a, b), (b, a)]
@@ -133,7 +136,7 @@ impl Flow {
         Some(Linear { input: self.peel(node.input(0)?), weight: weight.transpose(), bias: None })
     }
 
-    /// Returns what an activation reads.
+    /// Returns the value that an activation reads.
     pub(super) fn activation(&self, value: ValueIndex, activation: Activation) -> Option<ValueIndex> {
         let value = self.peel(value);
         let one = |op: Op| self.node(value).filter(|node| node.op == op)?.input(0);
@@ -151,7 +154,7 @@ impl Flow {
         input.map(|input| self.peel(input))
     }
 
-    /// Returns what a decomposed GELU reads, and whether it is the tanh form.
+    /// Returns the value that a decomposed GELU reads, and whether it is the tanh form.
     pub(super) fn gelu(&self, value: ValueIndex) -> Option<(ValueIndex, bool)> {
         let [a, b] = self.pair(value, &Op::Mul)?;
         // The formula's own input is an operand of a product somewhere at its top.
@@ -169,14 +172,14 @@ impl Flow {
         })
     }
 
-    /// `x * gamma + beta` over columns, which is also MobileBERT's NoNorm.
+    /// Recognises `x * gamma + beta` over columns, which is also MobileBERT's NoNorm.
     pub(super) fn scaled(&self, value: ValueIndex, width: usize) -> Option<(ValueIndex, [View; 2])> {
         let (product, beta) = self.with_vector(value, &Op::Add, width)?;
         let (x, gamma) = self.with_vector(self.peel(product), &Op::Mul, width)?;
         Some((self.peel(x), [gamma, beta]))
     }
 
-    /// The operands of a node of which one is a constant vector.
+    /// Returns the operands of a node of which one is a constant vector.
     pub(super) fn with_vector(&self, value: ValueIndex, op: &Op, width: usize) -> Option<(ValueIndex, View)> {
         let [a, b] = self.pair(value, op)?;
         match (self.vector(a, width), self.vector(b, width)) {
@@ -186,7 +189,7 @@ impl Flow {
         }
     }
 
-    /// A layer norm over `width` columns, as one operator or as its arithmetic.
+    /// Recognises a layer norm over `width` columns, written as one operator or as its arithmetic.
     pub(super) fn layer_norm(&self, value: ValueIndex, width: usize) -> Option<LayerNorm> {
         if let Some(node @ Node { op: Op::LayerNorm { eps }, .. }) = self.node(value) {
             let affine = [self.vector(node.input(1)?, width)?, self.vector(node.input(2)?, width)?];
@@ -204,8 +207,8 @@ impl Flow {
         Some(LayerNorm { input, eps, affine: None })
     }
 
-    /// A layer norm as TensorFlow's `batch_normalization` writes it: `x * scale + (beta - mean * scale)` with
-    /// `scale = gamma / sqrt(variance + eps)`.
+    /// Recognises a layer norm as TensorFlow's `batch_normalization` writes it: `x * scale + (beta - mean *
+    /// scale)` with `scale = gamma / sqrt(variance + eps)`.
     pub(super) fn batch_normalized(&self, value: ValueIndex, width: usize) -> Option<LayerNorm> {
         let [a, b] = self.pair(value, &Op::Add)?.map(|term| self.peel(term));
         let (product, shift) = if self.is(a, &Op::Mul) { (a, b) } else { (b, a) };
@@ -237,10 +240,10 @@ impl Flow {
         })
     }
 
-    /// Returns what a layer norm without gamma and beta reads, and its epsilon: `value` is arithmetic on one
-    /// value and contains its mean and a root.
+    /// Returns the value that a layer norm without gamma and beta reads, and its epsilon. `value` has to be
+    /// arithmetic on one value, with a mean of it and a root.
     pub(super) fn normalized(&self, value: ValueIndex) -> Option<(ValueIndex, f32)> {
-        // Of the two means, the variance's is over squares.
+        // There are two means, and the one of the variance is taken over squares.
         let is_square = |value: ValueIndex| {
             self.node(value).is_some_and(|node| match node.op {
                 Op::SquaredDifference | Op::Pow => true,
@@ -263,8 +266,9 @@ impl Flow {
         Some((x, eps))
     }
 
-    /// The nodes of an element-wise formula (means included) whose other leaves are single numbers: down to
-    /// `leaf`, which has to be the only value it is about, or as far as the arithmetic goes.
+    /// Returns the nodes of an element-wise formula, in which means are allowed and all other leaves are
+    /// single numbers. With a `leaf`, the formula may depend on that value only; without one, it is followed
+    /// as far as the arithmetic goes.
     fn formula(&self, value: ValueIndex, leaf: Option<ValueIndex>) -> Option<Vec<usize>> {
         let mut nodes = Vec::new();
         let mut stack = vec![value];

@@ -1,4 +1,4 @@
-//! Models that come as a graph of operators: ONNX and LiteRT.
+//! Reads models that come as a graph of operators: ONNX and LiteRT.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use mobilebert::format::Bytes;
 use mobilebert::model;
 use mobilebert::{ModelConfig, Result};
 
-/// Several times what a quantised BERT-large has.
+/// The most operators of a graph: several times as many as a quantised BERT-large has.
 const MAX_NODES: usize = 1 << 16;
 
 pub(super) fn onnx(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<Flow> {
@@ -27,7 +27,8 @@ pub(super) fn tflite(label: &str, bytes: Bytes) -> Result<Flow> {
     Ok(super::tflite::flow(label, graph, checkpoint))
 }
 
-/// The model in a graph: with the given configuration, or with the one that its operators and shapes imply.
+/// Reads the model in a graph with the given configuration, or with the one that its operators and shapes
+/// imply.
 pub(super) fn open(
     flow: Flow,
     config: Option<Map<String, Value>>,
@@ -91,7 +92,7 @@ pub(super) fn open(
     Err(first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT")))
 }
 
-/// Gives the labels of a classifier their names, if there are as many.
+/// Gives the labels of a classifier their names, if there are as many names as labels.
 fn name_labels(config: &mut Map<String, Value>, labels: &[String]) -> bool {
     let is_classifier =
         config["architectures"][0].as_str().is_some_and(|class| class.ends_with("Classification"));
@@ -105,7 +106,7 @@ fn name_labels(config: &mut Map<String, Value>, labels: &[String]) -> bool {
     true
 }
 
-/// The configuration as the reader finds relu6: as relu of twice as many.
+/// Returns the configuration without relu6, which the reader turns into twice as many activations with relu.
 fn without_relu6(mut config: Map<String, Value>) -> Map<String, Value> {
     if config.get("hidden_act").is_some_and(|name| name == infer::RELU6)
         && let Some(size) = config.get("intermediate_size").and_then(Value::as_u64)

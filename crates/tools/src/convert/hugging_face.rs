@@ -1,4 +1,4 @@
-//! Weights under Hugging Face's names.
+//! Reads weights that have Hugging Face's names.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use mobilebert::graph::{Parameter, ParameterId};
 use mobilebert::model::{self, Weights};
 use mobilebert::{ModelConfig, Result};
 
-/// A zip archive, or a pickle (protocol 2 or later).
+/// Returns true for the beginning of a zip archive or of a pickle (protocol 2 or later).
 pub(super) fn is_pytorch(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04") || matches!(head, [0x80, 2..=5, ..])
 }
 
-/// One weight file, without the rest of its folder.
+/// Opens one weight file, without the rest of its folder.
 pub(super) fn weight_file(path: &Path) -> Result<Checkpoint> {
     let label = path.display().to_string();
     let bytes = Bytes::map(path)?;
@@ -28,10 +28,10 @@ pub(super) fn weight_file(path: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Weights with Hugging Face's names.
+/// Weights that have Hugging Face's names.
 struct Named {
     weights: Weights,
-    /// Name in the checkpoint of each extra parameter.
+    /// The name in the checkpoint of each extra parameter.
     extra: Vec<String>,
     parameters: usize,
 }
@@ -45,7 +45,7 @@ impl WeightSource for Named {
     }
 }
 
-/// The model in a checkpoint. `original`: the fields of its `config.json`.
+/// Reads the model in a checkpoint. `original` holds the fields of its `config.json`.
 pub(super) fn open(
     checkpoint: Checkpoint,
     original: Map<String, Value>,
@@ -90,7 +90,7 @@ pub(super) fn open(
     Ok(RawModel { config, original, graph, weights, extra, approximate: false })
 }
 
-/// A checkpoint's name as the graph's parameters are called.
+/// Turns a checkpoint's name into the name of the graph's parameter.
 fn bare(config: &ModelConfig, name: &str) -> String {
     let name = model::names::without_prefix(config, name);
     name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

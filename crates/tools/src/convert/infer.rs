@@ -1,5 +1,5 @@
-//! The configuration of a model that comes as a graph: what its operators and the shapes of its constants
-//! say.
+//! Infers the configuration of a model that comes as a graph from its operators and the shapes of its
+//! constants.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use super::attention;
 use super::flow::{Flow, Node, Op, Origin, ValueIndex};
 use mobilebert::Result;
 
-/// The activation that `config.json` calls so.
+/// The name of the activation in `config.json`.
 pub(super) const RELU6: &str = "relu6";
 
-/// Everything that can be read off, as fields of `config.json`; where the structure leaves a choice, all
-/// possibilities in the order to try them.
+/// Returns everything that can be inferred, as fields of `config.json`. Where the structure leaves a choice,
+/// it returns all possibilities in the order to try them.
 pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec<Map<String, Value>>> {
     let tables = tables(flow);
     let words = tables.iter().filter(|t| t.by_input).max_by_key(|t| t.rows);
@@ -41,7 +41,7 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
         activations.first().ok_or_else(|| flow.missing("the feed-forward network", "an activation"))?;
     let intermediate = width_of(flow, first_value)
         .ok_or_else(|| flow.missing("intermediate.dense", "a linear before the activation"))?;
-    // A masked-LM head has one more.
+    // A masked-LM head has one more activation.
     let stacked = (activations.len() / layers).max(1);
     let head = head(flow, words.rows);
 
@@ -51,7 +51,7 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": attention / head_size.max(1),
-        // Ours are those from 0 and those from 6.
+        // The architecture has the activations from 0 and those from 6.
         "intermediate_size": if activation == RELU6 { 2 * intermediate } else { intermediate },
         "hidden_act": if activation == RELU6 { "relu" } else { activation },
         "max_position_embeddings": positions,
@@ -70,7 +70,7 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
         config["intra_bottleneck_size"] = if bottleneck { attention } else { hidden }.into();
         config["num_feedforward_networks"] = stacked.into();
         config["classifier_activation"] = head.tanh.into();
-        // The masked-LM head has a layer norm whatever the encoder has.
+        // The masked-LM head has a layer norm, whichever norm the encoder has.
         let norms = flow
             .nodes
             .iter()
@@ -96,10 +96,10 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
 struct Table {
     rows: usize,
     columns: usize,
-    /// Says whether an input of the model, and not a constant, chooses the rows.
+    /// True if an input of the model, and not a constant, chooses the rows.
     by_input: bool,
-    /// Says whether row 0 is looked up for every token: the token types of a model that was exported without
-    /// them.
+    /// True if row 0 is looked up for every token, as for the token types of a model that was exported
+    /// without them.
     by_zeros: bool,
 }
 
@@ -122,8 +122,8 @@ fn tables(flow: &Flow) -> Vec<Table> {
         .collect()
 }
 
-/// The position table, and whether the graph has all of it: an exporter for a fixed length looks up what it
-/// needs.
+/// Returns the shape of the position table, and whether the graph has all of it. An exporter for a fixed
+/// length may keep only the rows that it needs.
 fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize, usize, bool)> {
     if let Some(table) = tables.iter().find(|t| !t.by_input && !t.by_zeros && t.rows != vocabulary) {
         return Some((table.rows, table.columns, true));
@@ -135,7 +135,7 @@ fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize,
     })
 }
 
-/// Number of attentions, width of the first one, and of one of its heads.
+/// Returns the number of attentions, the width of the first one and that of one of its heads.
 fn attentions(flow: &Flow) -> Option<(usize, usize, usize)> {
     let products = (0..flow.values.len()).filter(|&value| {
         let is_product = |op: &Op| matches!(op, Op::MatMul | Op::Attention { .. } | Op::Pack | Op::Concat);
@@ -145,14 +145,15 @@ fn attentions(flow: &Flow) -> Option<(usize, usize, usize)> {
     let first = found.next()?;
     let count = 1 + found.count();
     let width = width_of(flow, first.value)?;
-    // A scale of 1 is none: it was folded into the queries.
+    // A scale of 1 says nothing about the size, since the real one was folded into the queries.
     let scale = first.scale.filter(|&scale| scale != 1.0);
     let by_scale = scale.map(|scale| (1.0 / (scale * scale)).round() as usize);
     let size = by_scale.or_else(|| head_size(flow, first.value));
     size.filter(|&size| size > 0 && width.is_multiple_of(size)).map(|size| (count, width, size))
 }
 
-/// The last number of the shape that splits a value's columns into heads, behind reshapes and transpositions.
+/// Returns the last number of the shape that splits a value's columns into heads. It may stand behind
+/// reshapes and transpositions.
 fn head_size(flow: &Flow, value: ValueIndex) -> Option<usize> {
     flow.nodes.iter().filter(|node| node.op == Op::View).find_map(|node| {
         let [input, shape] = [0, 1].map(|i| node.input(i));
@@ -161,7 +162,8 @@ fn head_size(flow: &Flow, value: ValueIndex) -> Option<usize> {
         }
         let shape = shape?;
         let last = match flow.node(shape) {
-            // Computed from the numbers of texts and tokens, with the others behind them.
+            // The shape is computed from the numbers of texts and tokens, and the other two numbers follow
+            // them.
             Some(Node { op: Op::Concat, inputs, .. }) if inputs.len() == 4 => {
                 flow.scalar((*inputs.last()?)?)?
             }
@@ -171,7 +173,7 @@ fn head_size(flow: &Flow, value: ValueIndex) -> Option<usize> {
     })
 }
 
-/// Columns of the linear that a value comes from.
+/// Returns the number of columns of the linear that a value comes from.
 fn width_of(flow: &Flow, value: ValueIndex) -> Option<usize> {
     const FAR: usize = 8;
     let mut value = flow.peel(value);
@@ -207,7 +209,8 @@ fn layer_norm_eps(flow: &Flow, hidden: usize) -> Option<f32> {
     })
 }
 
-/// Activations of feed-forward networks, in order: node, what they read, name in `config.json`.
+/// Returns the activations of the feed-forward networks in order: the node, the value that it reads and the
+/// name in `config.json`.
 fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
     let read = read_by_linears(flow);
     let mut found = Vec::new();
@@ -221,7 +224,7 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
             Op::Gelu => (input, "gelu"),
             Op::GeluTanh => (input, "gelu_new"),
             Op::Mul => match flow.gelu(value) {
-                // The last product of the formula is the one that a linear reads.
+                // A linear reads only the last product of the formula.
                 Some((input, tanh)) if read.contains(&value) => {
                     (Some(input), if tanh { "gelu_new" } else { "gelu" })
                 }
@@ -237,7 +240,7 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
     found
 }
 
-/// Values that a linear or a norm reads.
+/// Returns the values that a linear or a norm reads.
 fn read_by_linears(flow: &Flow) -> HashSet<ValueIndex> {
     let linears = flow.nodes.iter().filter(|node| {
         matches!(node.op, Op::MatMul | Op::MatMulInteger | Op::Linear { .. } | Op::LayerNorm { .. })
@@ -247,10 +250,10 @@ fn read_by_linears(flow: &Flow) -> HashSet<ValueIndex> {
 
 /// The head that stands on the encoder.
 struct Head {
-    /// Hugging Face's suffix.
+    /// The suffix of Hugging Face's class.
     class: &'static str,
     labels: usize,
-    /// Says whether a pooler with a tanh is below it.
+    /// True if a pooler with a tanh is below the head.
     tanh: bool,
 }
 
@@ -258,7 +261,7 @@ fn head(flow: &Flow, vocabulary: usize) -> Head {
     let none = Head { class: "Model", labels: 2, tanh: true };
     let Some(&first) = flow.outputs.first() else { return none };
     let logits = flow.logits(first);
-    // Linears end in a product or in the sum with a bias; everything else is a norm.
+    // A linear ends in a product or in the sum with a bias. Everything else is a norm.
     let Some(node) = flow.node(logits) else { return none };
     let product = match node.op {
         Op::Add => {

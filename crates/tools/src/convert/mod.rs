@@ -31,23 +31,23 @@ pub use options::ConvertOptions;
 pub use source::SourceFormat;
 pub use verify::{Verification, VerifiedLayer};
 
-/// What a conversion read and wrote.
+/// The result of a conversion.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct ConvertReport {
-    /// What the source was recognised as.
+    /// The format that the source was recognised as.
     pub format: SourceFormat,
-    /// Hugging Face's class of the model.
+    /// The class of the model in Hugging Face's naming.
     pub class: String,
-    /// Tensors written.
+    /// The number of tensors written.
     pub tensors: usize,
-    /// Size of the written `model.safetensors`.
+    /// The size of the written `model.safetensors`.
     pub bytes: u64,
-    /// See [`content_hash`].
+    /// The hash of the weights; see [`content_hash`].
     pub content_sha256: String,
-    /// What the reader should know: what was left out, inferred or found folded.
+    /// Remarks for the reader, such as what was left out, inferred or found folded.
     pub notes: Vec<String>,
-    /// The comparison, if it was asked for.
+    /// The comparison with the source, if it was asked for.
     pub verification: Option<Verification>,
 }
 
@@ -55,13 +55,14 @@ pub struct ConvertReport {
 /// [`mobilebert::ModelFiles::resolve`] finds, `source` may be a weight file, or a folder with one, of the
 /// formats of [`SourceFormat`], recognised by content.
 ///
-/// Floats are written as f32, our own int8 weights as they are, those of 4 bits in int8. The destination
-/// appears only when it is complete. At most one tensor is in memory at a time, beside the mapped source.
+/// Floats are written as f32, our own int8 weights as they are, and weights of 4 bits in int8. The
+/// destination appears only when it is complete. At most one tensor is in memory at a time, beside the mapped
+/// source.
 ///
 /// # Errors
 /// Those of opening the source; [`mobilebert::ErrorKind::Conversion`] with the place, the module, what was
-/// expected, found, and what to try; [`mobilebert::ErrorKind::Input`] if the destination exists;
-/// [`mobilebert::ErrorKind::Verification`].
+/// expected and found, and what to try; [`mobilebert::ErrorKind::Input`] if the destination exists; and
+/// [`mobilebert::ErrorKind::Verification`] if the written model differs from its source.
 ///
 /// ```no_run
 /// use mobilebert_tools::convert::{self, ConvertOptions};
@@ -109,17 +110,17 @@ pub fn convert(
         notes,
         verification,
     };
-    // Maps of the source are closed first: it may be the folder that is replaced.
+    // The maps of the source are closed first, because it may be the folder that is replaced.
     drop(source);
     partial.rename(destination)?;
     Ok(report)
 }
 
-/// The content hash of a model that is an ONNX or LiteRT graph in memory, with the configuration that the
-/// graph implies: what [`convert`] would print for the file. `label` names it in errors.
+/// Returns the content hash of a model that is an ONNX or LiteRT graph in memory, with the configuration that
+/// the graph implies. This is what [`convert`] would print for the file. `label` names it in errors.
 ///
 /// # Errors
-/// As [`convert`].
+/// Those of [`convert`] for an unreadable or unsuitable graph.
 pub fn graph_content_hash(label: &str, bytes: Vec<u8>) -> Result<String> {
     let bytes = Bytes::Owned(bytes);
     let flow = match crate::foreign::tflite::is_tflite(&bytes) {

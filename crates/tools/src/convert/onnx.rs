@@ -1,4 +1,4 @@
-//! ONNX's operators under the names of [`Flow`].
+//! Translates ONNX's operators to those of [`Flow`].
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ pub(super) fn flow(file: &str, graph: OnnxGraph, checkpoint: Checkpoint) -> Flow
             && let Origin::Node(producer, _) = names.values[input].origin
             && matches!(nodes.get(producer), Some(Node { op: Op::Add | Op::Linear { .. }, .. }))
         {
-            // ONNX Runtime's quantiser drops a relu in front of a type that cannot hold what is below zero.
+            // ONNX Runtime's quantiser drops a relu in front of a type that cannot hold negative numbers.
             let output = node.outputs.first().map_or("", String::as_str);
             let (name, offset) = (format!("{output} (relu)"), node.offset);
             nodes.push(Node { op: Op::Relu, inputs: vec![Some(input)], name: name.clone(), offset });
@@ -52,7 +52,7 @@ pub(super) fn flow(file: &str, graph: OnnxGraph, checkpoint: Checkpoint) -> Flow
     Flow { file: file.to_owned(), checkpoint, values: names.values, nodes, outputs }
 }
 
-/// Values by name.
+/// The values by their names.
 #[derive(Default)]
 struct Names {
     values: Vec<Value>,
@@ -60,7 +60,7 @@ struct Names {
 }
 
 impl Names {
-    /// The value of a name; one that is new comes from nowhere yet.
+    /// Returns the value of a name. A new one comes from nowhere yet.
     fn index(&mut self, name: &str) -> ValueIndex {
         if let Some(&index) = self.indices.get(name) {
             return index;
@@ -77,7 +77,7 @@ impl Names {
     }
 }
 
-/// Tells whether a node quantises to integers of which the smallest stands for zero.
+/// Returns true if a node quantises to integers of which the smallest stands for zero.
 fn clips_below_zero(checkpoint: &Checkpoint, node: &OnnxNode) -> bool {
     let Some(zero) = node.inputs.get(2).filter(|_| node.op == "QuantizeLinear") else { return false };
     let dtype = checkpoint.entry(zero).and_then(|entry| entry.dtype.clone().ok());
@@ -90,7 +90,7 @@ fn clips_below_zero(checkpoint: &Checkpoint, node: &OnnxNode) -> bool {
 }
 
 fn op(node: &OnnxNode) -> Op {
-    /// The epsilon of LayerNormalization where the node gives none.
+    /// The epsilon of a LayerNormalization that gives none.
     const DEFAULT_EPS: f32 = 1e-5;
     let other = || Op::Other(node.op.clone());
     let is_own = matches!(node.domain.as_str(), "" | "ai.onnx");

@@ -1,8 +1,8 @@
-//! How a conversion is done.
+//! The options of a conversion.
 
 use std::path::PathBuf;
 
-/// How to convert.
+/// Options of a conversion.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ConvertOptions {
@@ -13,7 +13,7 @@ pub struct ConvertOptions {
 }
 
 impl ConvertOptions {
-    /// The defaults: the conversion is not verified, and an existing folder is an error.
+    /// Makes the default options: the conversion is not verified, and an existing folder is an error.
     pub fn new() -> Self {
         Self::default()
     }

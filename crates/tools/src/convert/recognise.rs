@@ -1,4 +1,4 @@
-//! Which kind of model stands at a path, told by its content.
+//! Recognises by its content which kind of model stands at a path.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -11,13 +11,13 @@ use crate::foreign::onnx::is_onnx;
 use crate::foreign::tflite::is_tflite;
 use mobilebert::{BUILT_IN, Error, ErrorKind, ModelFiles, Result};
 
-/// Recognises what stands at `source` by its content.
+/// Recognises by its content what stands at `source`.
 pub(super) fn find(source: &str) -> Result<Found> {
     let path = Path::new(source);
     if path.is_file() {
         return file(path);
     }
-    // A checkpoint's name as TensorFlow's programs take it, or one of its data files.
+    // This may be a checkpoint's name as TensorFlow's programs take it, or one of its data files.
     let prefix = source.rsplit_once(".data-").map_or(source, |(prefix, _)| prefix);
     let index = PathBuf::from(format!("{prefix}.index"));
     if index.is_file() {
@@ -101,7 +101,7 @@ fn file(path: &Path) -> Result<Found> {
     }
 }
 
-/// The format of a file by its first and last bytes, or what it is instead.
+/// Returns the format of a file, judged by its first and last bytes, or a name for what it is instead.
 fn recognise(path: &Path) -> Result<Result<SourceFormat, &'static str>> {
     const ENDS: usize = 64;
     let io = |e| Error::io(path, e);

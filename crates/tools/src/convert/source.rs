@@ -1,4 +1,4 @@
-//! A model where it was found: its configuration, its vocabulary, and the weights in whichever format.
+//! A model as it was found: its configuration, its vocabulary and its weights in any of the formats.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use mobilebert::format::Bytes;
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{Error, ErrorKind, ModelFiles, Result};
 
-/// Where a model comes from.
+/// The format that a model comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SourceFormat {
     /// A folder in Hugging Face's layout, or one of its weight files.
     HuggingFace,
-    /// A checkpoint of TensorFlow.
+    /// A TensorFlow checkpoint.
     TensorFlow,
     /// An ONNX graph.
     Onnx,
-    /// A graph of LiteRT, formerly TensorFlow Lite.
+    /// A LiteRT graph (formerly TensorFlow Lite).
     LiteRt,
 }
 
 impl SourceFormat {
-    /// As people write it.
+    /// Returns the name as people write it.
     pub fn name(self) -> &'static str {
         match self {
             SourceFormat::HuggingFace => "Hugging Face",
@@ -42,14 +42,14 @@ impl SourceFormat {
 /// A model that was recognised but not yet opened.
 pub(super) struct Found {
     pub(super) format: SourceFormat,
-    /// The model, or what stands beside its weight file.
+    /// The model, or the files beside its weight file.
     pub(super) files: ModelFiles,
-    /// The weight file, unless the folder's own are meant.
+    /// The weight file; `None` if it is the one of the folder.
     pub(super) file: Option<PathBuf>,
 }
 
 impl Found {
-    /// Where it is on the disk, if it is there.
+    /// Returns the path of the model, if it is on the disk.
     pub(super) fn path(&self) -> Option<&Path> {
         match (&self.file, &self.files) {
             (Some(file), _) => Some(file),
@@ -58,7 +58,7 @@ impl Found {
         }
     }
 
-    /// A file beside the weights: `config.json`, the vocabulary.
+    /// Reads a file beside the weights, such as `config.json` or the vocabulary.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.files.read(name)?.map(|bytes| bytes.into_owned()))
     }
@@ -67,8 +67,8 @@ impl Found {
         self.file.as_ref().map_or_else(|| self.files.label(), |file| file.display().to_string())
     }
 
-    /// The fields of the configuration: of the file that the options name, else of the first of `names` that
-    /// is there.
+    /// Reads the fields of the configuration from the file that the options name, or else from the first of
+    /// `names` that is there.
     fn config(&self, names: &[&str], options: &ConvertOptions) -> Result<Option<Map<String, Value>>> {
         let mut found = None;
         if let Some(path) = &options.config {
@@ -86,7 +86,7 @@ impl Found {
         Ok(Some(map))
     }
 
-    /// The model.
+    /// Opens the model.
     pub(super) fn open(&self, options: &ConvertOptions, notes: &mut Vec<String>) -> Result<RawModel> {
         let config = |names: &[&str]| self.config(names, options);
         let required = |names: &[&str]| config(names)?.ok_or_else(|| self.missing(names[0]));
@@ -129,7 +129,7 @@ impl Found {
     }
 }
 
-/// The tokenizer's files: those beside the weights, with the vocabulary that the options name.
+/// Collects the tokenizer's files beside the weights, with the vocabulary that the options name.
 pub(super) fn tokenizer_files(
     found: &Found,
     options: &ConvertOptions,
@@ -140,7 +140,7 @@ pub(super) fn tokenizer_files(
     for name in TOKENIZER_FILES {
         let bytes = match &options.vocab {
             Some(path) if name == vocabulary_file => Some(fs::read(path).map_err(|e| Error::io(path, e))?),
-            // It would win over the vocabulary that was asked for.
+            // This file would win over the vocabulary that was asked for.
             Some(_) if name == fast => None,
             _ => found.read(name)?,
         };
@@ -174,9 +174,9 @@ pub(super) fn tokenizer_files(
     Ok(files)
 }
 
-/// Tells whether a vocabulary has words in capitals. `[CLS]`, `[unused1]` and the like are no words.
+/// Returns true if a vocabulary has words in capitals. `[CLS]`, `[unused1]` and the like are not words.
 fn is_cased(vocabulary: &[u8]) -> bool {
-    /// A few might be oddities of an uncased vocabulary.
+    /// Fewer words than this might be oddities of an uncased vocabulary.
     const SOME: usize = 100;
     let lines = vocabulary.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(b"["));
     let capitals = lines.clone().filter(|line| line.iter().any(u8::is_ascii_uppercase)).count();

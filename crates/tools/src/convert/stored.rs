@@ -1,5 +1,5 @@
-//! Tensors of foreign files as the architecture wants them: transposed, cut out, dequantised. Nothing is
-//! copied before it is asked for, and then one tensor at a time.
+//! Tensors of foreign files in the form that the architecture needs: transposed, cut out or dequantised.
+//! Nothing is copied before it is asked for, and then one tensor at a time.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,35 +8,35 @@ use mobilebert::format::{Checkpoint, Tensor, WeightSource};
 use mobilebert::graph::{Parameter, ParameterId};
 use mobilebert::{Error, ErrorKind, Result};
 
-/// How a parameter is found in a file.
+/// The way to get a parameter from a file.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "a few hundred of them, each read once")]
 pub(super) enum Stored {
     /// A tensor of the checkpoint.
     Tensor(View),
-    /// One number throughout: a norm that the exporter has multiplied into the linear before it leaves gamma
-    /// 1, beta 0.
+    /// The same number throughout. A norm that the exporter has multiplied into the linear before it leaves
+    /// gamma 1 and beta 0.
     Fill(f32),
-    /// A weight whose columns were multiplied with the gamma of the norm before it.
+    /// A weight whose columns were multiplied by the gamma of the norm before it.
     Unfolded {
         weight: View,
         gamma: View,
-        /// The parameter, for errors.
+        /// The name of the parameter, for errors.
         name: String,
     },
-    /// The bias of such a linear, to which the product of the weight and the norm's beta was added; without
-    /// gamma, that is all that was folded.
+    /// The bias that belongs to such a weight. The product of the weight and the norm's beta was added to it;
+    /// without gamma, nothing else was folded.
     UnfoldedBias { bias: Option<View>, weight: View, gamma: Option<View>, beta: View },
-    /// Numbers that were divided by a factor.
+    /// Numbers that have to be multiplied by a factor, because the exporter divided them by it.
     Scaled { of: Box<Stored>, factor: f32 },
-    /// The numbers, then the same ones less a number.
+    /// The numbers, followed by the same numbers less `less`.
     Twice { of: Box<Stored>, less: f32 },
-    /// Rows of so many numbers, each followed by its negative.
+    /// Rows of `columns` numbers, each followed by its negative.
     Mirrored { of: Box<Stored>, columns: usize },
 }
 
 impl Stored {
-    /// The tensors that it is made of.
+    /// Returns the tensors that the parameter is made of.
     pub(super) fn views(&self) -> impl Iterator<Item = &View> {
         let mut stored = self;
         while let Stored::Scaled { of, .. } | Stored::Twice { of, .. } | Stored::Mirrored { of, .. } = stored
@@ -55,22 +55,22 @@ impl Stored {
     }
 }
 
-/// A stored matrix or vector, read in another way.
+/// A stored matrix or vector, possibly cut, transposed or dequantised when it is read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct View {
-    /// Name in the checkpoint.
+    /// The name in the checkpoint.
     pub(super) name: String,
-    /// As stored, without dimensions of size 1 in front.
+    /// The shape as stored, without dimensions of size 1 in front.
     pub(super) shape: Vec<usize>,
-    /// `real = (stored - zero) * scale`.
+    /// The quantisation, `real = (stored - zero) * scale`.
     pub(super) affine: Option<Affine>,
-    /// Rows of the stored matrix that are meant.
+    /// The rows of the stored matrix to read; `None` for all of them.
     pub(super) rows: Option<Range<usize>>,
-    /// Says whether the parameter is the transpose of what is stored.
+    /// True if the parameter is the transpose of what is stored.
     pub(super) transposed: bool,
 }
 
-/// Scales and zero points: one, or one for each index along `axis` of what is stored.
+/// Scales and zero points: one of each, or one for each index along `axis` of the stored tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Affine {
     pub(super) scales: Vec<f32>,
@@ -79,13 +79,13 @@ pub(super) struct Affine {
 }
 
 impl View {
-    /// The tensor as it is.
+    /// Makes a view of the tensor as it is.
     pub(super) fn new(name: impl Into<String>, shape: &[usize]) -> Self {
         let shape = shape.to_vec();
         Self { name: name.into(), shape, affine: None, rows: None, transposed: false }
     }
 
-    /// Shape as the parameter sees it.
+    /// Returns the shape as the parameter has it.
     pub(super) fn shape(&self) -> Vec<usize> {
         let mut shape = self.shape.clone();
         if let (Some(rows), Some(first)) = (&self.rows, shape.first_mut()) {
@@ -102,7 +102,7 @@ impl View {
         self
     }
 
-    /// The numbers, row-major.
+    /// Reads the numbers in row-major order.
     pub(super) fn read<'c>(&self, checkpoint: &'c Checkpoint) -> Result<Cow<'c, [f32]>> {
         let mut values = match &self.affine {
             None => checkpoint.f32(&self.name)?,
@@ -127,7 +127,8 @@ impl View {
 }
 
 impl Affine {
-    /// The int32 differences are exact, so that each result has one rounding.
+    /// Returns the numbers that integers stand for. The int32 differences are exact, so that each result is
+    /// rounded only once.
     fn dequantize(&self, stored: &[i32], shape: &[usize]) -> Vec<f32> {
         let inner = shape.iter().skip(self.axis + 1).product::<usize>().max(1);
         let along = shape.get(self.axis).copied().unwrap_or(1).max(1);
@@ -139,7 +140,7 @@ impl Affine {
         stored.iter().enumerate().map(real).collect()
     }
 
-    /// Tells whether there is one scale and zero point, or one for each index along the axis.
+    /// Returns true if there is one scale and zero point, or one for each index along the axis.
     pub(super) fn fits(&self, shape: &[usize]) -> bool {
         let along = shape.get(self.axis).copied().unwrap_or(1);
         let fits = |n: usize| n == 1 || n == along;
@@ -149,7 +150,8 @@ impl Affine {
     }
 }
 
-/// Blocks of columns stay in the cache while a row of the result is written.
+/// Transposes a matrix. It works in blocks of columns, which stay in the cache while a row of the result is
+/// written.
 fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
     const BLOCK: usize = 16;
     let rows = values.len() / columns.max(1);
@@ -164,10 +166,10 @@ fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
     result
 }
 
-/// The parameters of a graph in foreign files.
+/// The parameters of a graph that lie in foreign files.
 pub(super) struct StoredWeights {
     pub(super) checkpoint: Checkpoint,
-    /// One for each parameter.
+    /// The place of each parameter.
     pub(super) stored: Vec<Stored>,
     pub(super) parameters: Vec<Parameter>,
 }
@@ -180,7 +182,7 @@ impl WeightSource for StoredWeights {
 }
 
 impl StoredWeights {
-    /// The numbers of a parameter, or of a part of one.
+    /// Returns the numbers of a parameter, or of a part of one.
     fn values(&self, stored: &Stored, length: usize, name: &str) -> Result<Cow<'_, [f32]>> {
         Ok(match stored {
             Stored::Tensor(view) => view.read(&self.checkpoint)?,
@@ -218,7 +220,7 @@ impl StoredWeights {
         })
     }
 
-    /// A weight with its columns divided by gamma.
+    /// Returns a weight with its columns divided by gamma.
     fn unfolded(&self, weight: &View, gamma: &View, name: &str) -> Result<Vec<f32>> {
         let mut values = weight.read(&self.checkpoint)?.into_owned();
         let gamma = gamma.read(&self.checkpoint)?;

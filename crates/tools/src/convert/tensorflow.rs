@@ -1,5 +1,5 @@
-//! Checkpoints of google-research's BERT and MobileBERT: TensorFlow's variables to the architecture's
-//! parameters.
+//! Reads checkpoints of google-research's BERT and MobileBERT, and maps TensorFlow's variables to the
+//! architecture's parameters.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use mobilebert::graph::Parameter;
 use mobilebert::model::{self, names};
 use mobilebert::{Error, ModelConfig, Result, TensorProblem};
 
-/// Variables that training adds and no model reads.
+/// The last parts of the names of variables that training adds and no model reads.
 const OF_TRAINING: [&str; 6] = ["adam_m", "adam_v", "Adam", "Adam_1", "Momentum", "ExponentialMovingAverage"];
 
-/// The model in a checkpoint. `config`: the fields of its `bert_config.json`.
+/// Reads the model in a checkpoint. `config` holds the fields of its `bert_config.json`.
 pub(super) fn open(
     checkpoint: Checkpoint,
     config: Map<String, Value>,
@@ -42,7 +42,7 @@ pub(super) fn open(
     Ok(RawModel { config, original, graph, weights: Box::new(weights), extra, approximate: false })
 }
 
-/// The variable that a parameter is stored as, in its shape.
+/// Finds the variable that a parameter is stored as, and checks its shape.
 fn bind(checkpoint: &Checkpoint, parameter: &Parameter) -> Result<View> {
     let candidates = variables(&parameter.name);
     let there = candidates.iter().find_map(|found| Some((found, checkpoint.entry(&found.0)?)));
@@ -65,8 +65,8 @@ fn bind(checkpoint: &Checkpoint, parameter: &Parameter) -> Result<View> {
     Ok(view)
 }
 
-/// How many variables no parameter is stored as: those of the training and of other heads. Any other is an
-/// error.
+/// Returns the number of variables that belong to no parameter but to the training or to other heads. Any
+/// other variable is an error.
 fn skipped(checkpoint: &Checkpoint, config: &ModelConfig, views: &[View]) -> Result<usize> {
     let claimed: HashSet<&str> = views.iter().map(|view| view.name.as_str()).collect();
     let mut skipped = 0;
@@ -84,7 +84,8 @@ fn skipped(checkpoint: &Checkpoint, config: &ModelConfig, views: &[View]) -> Res
     Ok(skipped)
 }
 
-/// Variables that a parameter may be stored as, most usual first, and whether as the transpose.
+/// Returns the variables that a parameter may be stored as, the most usual first, and whether each is
+/// transposed.
 fn variables(parameter: &str) -> Vec<(String, bool)> {
     if let Some(&(_, variable, transposed)) = HEADS.iter().find(|(name, ..)| *name == parameter) {
         return vec![(variable.to_owned(), transposed)];
@@ -108,7 +109,8 @@ fn variables(parameter: &str) -> Vec<(String, bool)> {
     }
 }
 
-/// The parameter that an encoder's variable would be, to tell a known extra from a stranger.
+/// Returns the parameter that a variable of an encoder would be, to tell a known extra from an unknown
+/// variable.
 fn parameter_name(variable: &str) -> Option<String> {
     if let Some((name, ..)) = HEADS.iter().find(|(_, name, _)| *name == variable) {
         return Some((*name).to_owned());
@@ -124,7 +126,7 @@ fn parameter_name(variable: &str) -> Option<String> {
     Some(format!("{module}.{kind}"))
 }
 
-/// Heads: parameter, variable, whether it is transposed.
+/// The heads: parameter, variable, and whether it is transposed.
 const HEADS: [(&str, &str, bool); 8] = [
     ("qa_outputs.weight", "cls/squad/output_weights", false),
     ("qa_outputs.bias", "cls/squad/output_bias", false),
@@ -136,8 +138,8 @@ const HEADS: [(&str, &str, bool); 8] = [
     ("cls.seq_relationship.bias", "cls/seq_relationship/output_bias", false),
 ];
 
-/// Parts that a checkpoint has beside those that its head reads, kept so that the model can be trained
-/// further.
+/// Returns the parts that a checkpoint has beside those that its head reads. They are kept so that the model
+/// can be trained further.
 fn optional(config: &ModelConfig) -> Vec<Parameter> {
     let hidden = config.hidden_size;
     let pooler = [("pooler.dense.weight", vec![hidden, hidden]), ("pooler.dense.bias", vec![hidden])];

@@ -1,17 +1,17 @@
-//! LiteRT's operators under the names of [`Flow`].
+//! Translates LiteRT's operators to those of [`Flow`].
 
 use super::flow::{Flow, Node, Op, Origin, Value};
 use super::stored::{Affine, View};
 use crate::foreign::tflite::{TfliteGraph, TfliteOperator, TfliteTensor};
 use mobilebert::format::Checkpoint;
 
-/// Its operands stand the other way round: indices, then the table.
+/// The code of EMBEDDING_LOOKUP, whose operands are the indices and then the table.
 const EMBEDDING_LOOKUP: i32 = 7;
 
-/// The axis comes before what is split.
+/// The code of SPLIT, whose axis comes before the tensor.
 const SPLIT: i32 = 49;
 
-/// One operand, which is multiplied with itself.
+/// The code of SQUARE, whose only operand is multiplied by itself.
 const SQUARE: i32 = 92;
 
 pub(super) fn flow(file: &str, graph: TfliteGraph, checkpoint: Checkpoint) -> Flow {
@@ -66,7 +66,8 @@ fn origin(tensor: &TfliteTensor) -> Origin {
     Origin::Constant(view)
 }
 
-/// The operator, and the activation that is fused behind it. Numbers are those of `BuiltinOperator`.
+/// Returns the operator, and the activation that is fused behind it. The numbers are those of
+/// `BuiltinOperator`.
 fn op(operator: &TfliteOperator) -> (Op, Option<Op>) {
     let first = operator.options[0];
     let op = match operator.code {
@@ -98,7 +99,7 @@ fn op(operator: &TfliteOperator) -> (Op, Option<Op>) {
         85 => Op::OneHot,
         99 => Op::SquaredDifference,
         114 => Op::Quantize,
-        // Only the second operand may be transposed: which one is the query does not depend on it.
+        // Only the second operand may be transposed, which does not change which one is the query.
         126 if first == 0 => Op::MatMul,
         150 => {
             if first == 0 {

@@ -14,47 +14,49 @@ use mobilebert::graph::{Node, ParameterId};
 use mobilebert::text::Batch;
 use mobilebert::{Context as _, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Result};
 
-/// Beside a model: token ids and what the original computed from them, as `eval/reference` writes it.
+/// The name of a file beside a model with token ids and the results that the original computed from them, as
+/// `eval/reference` writes it.
 pub(super) const EXPECTED: &str = "expected.json";
 
-/// How far logits may be from those of the source's own framework, relative to the largest of them: f32 sums
-/// in another order differ by about 1e-6 of it a layer.
+/// The largest difference of logits from those of the source's own framework, relative to the largest logit.
+/// f32 sums in another order differ by about 1e-6 of it a layer.
 const EXACT: f32 = 1e-4;
 
-/// The same for sources that compute in int8, whose logits carry the rounding of every activation: a third of
-/// the range in the smallest models with static int8. A wrong weight moves logits by more than their range.
+/// The same limit for sources that compute in int8, whose logits carry the rounding of every activation: a
+/// third of the range in the smallest models with static int8. A wrong weight moves logits by more than their
+/// range.
 const APPROXIMATE: f32 = 0.5;
 
 /// A comparison of the written model with its source.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Verification {
-    /// Who ran both: `candle`, or `native` in a build without it.
+    /// The backend that ran both: `candle`, or `native` in a build without it.
     pub backend: &'static str,
-    /// The embeddings, each layer and the logits.
+    /// The deviations of the embeddings, of each layer and of the logits.
     pub layers: Vec<VerifiedLayer>,
     /// The largest difference between the written model's logits and those recorded beside the source, if
     /// there are any.
     pub recorded: Option<f32>,
 }
 
-/// How far one part of the model is from the source.
+/// The deviation of one part of the model from the source.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct VerifiedLayer {
-    /// Module path: `embeddings`, `encoder.layer.3`, the head's.
+    /// The module path: `embeddings`, `encoder.layer.3` or that of the head.
     pub layer: String,
-    /// Largest absolute difference of the source, run by the reference, and the written model, run by the
-    /// same.
+    /// The largest absolute difference between the source and the written model, both run by the reference
+    /// backend.
     pub deviation: f32,
-    /// Largest absolute difference of the written model, run by the reference and by the native engine as
-    /// users run it.
+    /// The largest absolute difference between the written model run by the reference backend and by the
+    /// native engine, as users run it.
     pub native: f32,
-    /// Largest absolute value, to judge the others by.
+    /// The largest absolute value, to judge the others by.
     pub magnitude: f32,
 }
 
-/// Weights behind a reference, since an engine takes them for the time of loading only.
+/// Weights behind a reference, since an engine takes them only for the time of loading.
 struct Borrowed<'w>(&'w dyn WeightSource);
 
 impl WeightSource for Borrowed<'_> {
@@ -66,7 +68,7 @@ impl WeightSource for Borrowed<'_> {
 /// The last value of each layer, by the layer's place in the model and its name.
 type Values = BTreeMap<(usize, String), Vec<f32>>;
 
-/// Keeps the last value of each layer.
+/// An observer that keeps the last value of each layer.
 #[derive(Default)]
 struct Layers(Mutex<Values>);
 
@@ -79,7 +81,7 @@ impl Observer for Layers {
     }
 }
 
-/// The layer that a node belongs to, with its place in the model.
+/// Returns the layer that a node belongs to, with its place in the model.
 fn layer(node: &str) -> (usize, String) {
     let number: Option<usize> =
         node.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -103,7 +105,7 @@ pub(super) fn verify(source: &RawModel, expected: Option<&[u8]>, written: &Path)
         let output = engine.forward_observed(&batch, &layers)?;
         Ok((output.values().to_vec(), layers.0.into_inner().unwrap_or_default()))
     };
-    // One model in memory at a time.
+    // Only one model is in memory at a time.
     let (_, of_source) = {
         let weights = Borrowed(&*source.weights);
         let engine = Engine::from_weights(source.config.clone(), source.graph.clone(), &weights, options())?;
@@ -146,7 +148,7 @@ pub(super) fn verify(source: &RawModel, expected: Option<&[u8]>, written: &Path)
     Ok(Verification { backend, layers, recorded })
 }
 
-/// Infinite if there is nothing of the same length to compare with.
+/// Returns the largest difference, or infinity if there is nothing of the same length to compare with.
 fn largest_difference(values: &[f32], others: Option<&Vec<f32>>) -> f32 {
     match others {
         Some(others) if others.len() == values.len() => {
@@ -178,7 +180,7 @@ impl Recorded {
     }
 }
 
-/// The numbers of an array of any nesting.
+/// Appends the numbers of an array of any nesting.
 fn flatten(value: &Value, into: &mut Vec<f64>) {
     match value {
         Value::Array(list) => list.iter().for_each(|value| flatten(value, into)),

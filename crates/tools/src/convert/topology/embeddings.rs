@@ -1,5 +1,5 @@
-//! The embeddings of the architecture: the sum of words, positions and token types, and MobileBERT's trigram
-//! of words.
+//! Matches the embeddings of the architecture: the sum of words, positions and token types, and MobileBERT's
+//! trigram of words.
 
 use super::Matcher;
 use crate::convert::flow::{Node, Op, ValueIndex};
@@ -8,8 +8,8 @@ use mobilebert::Result;
 use mobilebert::graph::{Norm, ParameterId, ValueId};
 
 impl Matcher<'_> {
-    /// Tells the terms of the sum apart: positions do not depend on the text, token types do, and the words
-    /// are what is left.
+    /// Tells the terms of the sum apart. Positions do not depend on the text, token types do, and the
+    /// remaining term is the words.
     pub(super) fn embeddings(
         &mut self,
         index: usize,
@@ -30,7 +30,7 @@ impl Matcher<'_> {
                     let of_text = !self.flow.is_static(indices);
                     (Some(table), Some(of_text), !of_text && self.flow.is_zero(indices))
                 }
-                // Looked up by the exporter: all positions, or the one token type.
+                // The exporter did the lookup, of all positions or of the one token type.
                 None => (self.flow.matrix(term), None, false),
             };
             let constant = table.is_some() && of_text.is_none();
@@ -92,7 +92,7 @@ impl Matcher<'_> {
         self.bind(input, words)
     }
 
-    /// The terms of a sum, at most as many as embeddings have.
+    /// Returns the terms of a sum, at most as many as embeddings have.
     fn terms(&self, value: ValueIndex) -> Vec<ValueIndex> {
         const MOST: usize = 8;
         let (mut terms, mut stack) = (Vec::new(), vec![value]);
@@ -141,9 +141,9 @@ impl Matcher<'_> {
         }
     }
 
-    /// The words behind a padded shift, and whether it begins behind the first one.
+    /// Returns the words behind a padded shift, and whether the shift begins behind the first one.
     fn neighbour(&self, mut value: ValueIndex) -> (ValueIndex, Option<bool>) {
-        /// Operators of a shift.
+        /// The most operators of a shift.
         const FAR: usize = 12;
         let mut shifted = None;
         for _ in 0..FAR {
@@ -151,12 +151,12 @@ impl Matcher<'_> {
             let Some(node) = self.flow.node(value) else { break };
             let next = match node.op {
                 Op::Pad | Op::Slice => node.input(0),
-                // Zeros put beside it.
+                // Zeros are put beside the words.
                 Op::Concat => node.inputs.iter().flatten().copied().find(|&v| !self.flow.is_static(v)),
                 _ => None,
             };
             let Some(next) = next else { break };
-            // Slices of the whole say nothing.
+            // A slice of the whole says nothing about the shift.
             if node.op == Op::Slice && shifted != Some(true) {
                 let starts = node.input(1).and_then(|starts| self.flow.numbers(starts));
                 shifted = starts.map(|starts| starts.iter().any(|&start| start != 0.0));

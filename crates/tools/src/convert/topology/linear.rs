@@ -1,4 +1,4 @@
-//! Linears of the architecture, with the activation, the residual and the norm that belong to them.
+//! Matches linears of the architecture, with the activation, the residual and the norm that belong to them.
 
 use super::{Matcher, same};
 use crate::convert::attention;
@@ -8,7 +8,7 @@ use crate::convert::stored::Stored;
 use mobilebert::Result;
 use mobilebert::graph::{self, Activation, Norm, NormKind, ParameterId, ValueId};
 
-/// Where relu6 cuts activations off.
+/// The value at which relu6 cuts activations off.
 const CUT: f32 = 6.0;
 
 impl Matcher<'_> {
@@ -60,7 +60,7 @@ impl Matcher<'_> {
         self.set(bias, b)
     }
 
-    /// The two terms of a sum in order: our linear, then its residual.
+    /// Returns the two terms of a sum in order: the one that matches the linear `ours`, then its residual.
     fn linear_first(&self, terms: [ValueIndex; 2], ours: ValueId, residual: ValueId) -> [ValueIndex; 2] {
         let [a, b] = terms.map(|term| self.flow.peel(term));
         let is_linear = |x| self.could_be(ours, x, true) && !self.could_be(residual, x, false);
@@ -69,14 +69,14 @@ impl Matcher<'_> {
             Some(bound) if bound == b => [a, b],
             _ if is_linear(a) => [a, b],
             _ if is_linear(b) => [b, a],
-            // None or both: the one that is a linear at all, for what follows to check.
+            // If none or both fit, the term that is a linear at all comes first, and what follows checks it.
             _ if self.flow.linear(a).is_some() => [a, b],
             _ => [b, a],
         }
     }
 
-    /// Tells whether their value could be ours, by what is right behind it. `bare`: a linear of ours without
-    /// what follows it.
+    /// Returns true if the foreign value `theirs` could be our value `ours`, judged by the operators directly
+    /// behind it. With `bare`, `ours` is a linear that is taken without its residual and its norm.
     fn could_be(&self, ours: ValueId, theirs: ValueIndex, bare: bool) -> bool {
         let theirs = self.flow.peel(theirs);
         let node = &self.graph.nodes[ours.0];
@@ -91,7 +91,7 @@ impl Matcher<'_> {
             graph::Op::Linear { input, weight, activation, residual, norm, .. } => {
                 if let Some(norm) = norm.filter(|_| !bare) {
                     let is_normed = is_normed(norm);
-                    // Without a residual it may be folded into the linear.
+                    // A norm without a residual may be folded into the linear.
                     if is_normed || residual.is_some() {
                         return is_normed;
                     }
@@ -107,7 +107,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// The linear that computes `value`, whose weight has to have a shape.
+    /// Returns the linear that computes `value`, and checks that its weight has the given shape.
     pub(super) fn linear_of(&self, module: &str, value: ValueIndex, shape: &[usize]) -> Result<Linear> {
         let expected = || format!("a linear with a constant weight of shape {shape:?} (or its transpose)");
         match self.flow.linear(value) {
@@ -120,8 +120,8 @@ impl Matcher<'_> {
         }
     }
 
-    /// Binds the input of a linear and says how its weight and bias are stored. The input may be a norm whose
-    /// gamma and beta the exporter has multiplied into the weights.
+    /// Binds the input of a linear and returns how its weight and bias are stored. The input may be a norm
+    /// whose gamma and beta the exporter has multiplied into the weights.
     fn bind_linear(&mut self, input: ValueId, linear: Linear, weight: ParameterId) -> Result<[Stored; 2]> {
         let width = self.graph.width(input);
         if let Some(bound) = self.bound[input.0].filter(|&bound| bound != linear.input)
@@ -145,7 +145,7 @@ impl Matcher<'_> {
         Ok([Stored::Tensor(linear.weight), linear.bias.map_or(Stored::Fill(0.0), Stored::Tensor)])
     }
 
-    /// Passes a norm and keeps its gamma and beta.
+    /// Steps behind a norm and keeps its gamma and beta.
     pub(super) fn norm(&mut self, value: ValueIndex, norm: Norm, width: usize) -> Result<ValueIndex> {
         let module = self.graph.parameter(norm.weight).name.trim_end_matches(".weight");
         let (input, affine) = match norm.kind {
@@ -174,8 +174,8 @@ impl Matcher<'_> {
         Ok(self.flow.peel(input))
     }
 
-    /// Passes a NoNorm that is not there, or only by half: it was folded into the linear before it, or into
-    /// all that read it, since whoever reads the norm itself has bound it by now.
+    /// Steps behind a NoNorm that is missing or has only its gamma. The rest of it was folded into the linear
+    /// before it, or into everything that reads it, because a reader of the norm itself has bound it by now.
     fn folded_norm(&mut self, value: ValueIndex, norm: Norm, width: usize) -> Result<ValueIndex> {
         let module = self.graph.parameter(norm.weight).name.trim_end_matches(".weight");
         let is_linear =
@@ -194,7 +194,7 @@ impl Matcher<'_> {
         Ok(input)
     }
 
-    /// One note for the same module of all layers.
+    /// Adds one note for the same module of all layers.
     fn note_folded(&mut self, module: &str) {
         let parts = module.split('.').map(|part| if part.parse::<u32>().is_ok() { "*" } else { part });
         let module = parts.collect::<Vec<_>>().join(".");

@@ -1,6 +1,6 @@
 //! Finds the parameters of an architecture in a foreign graph by its structure. Both graphs are walked from
-//! the output to the inputs; each node of ours has to be met by the operators that compute it, and each value
-//! of ours stands for one value of theirs. Names play no part.
+//! the outputs to the inputs. Each node of our graph has to be matched by foreign operators that compute it,
+//! and each of our values stands for one foreign value. Names play no part.
 
 mod embeddings;
 mod linear;
@@ -11,21 +11,21 @@ use super::stored::{Stored, View};
 use mobilebert::graph::{self, Graph, ParameterId, Rows, ValueId};
 use mobilebert::{Error, Result, TensorProblem};
 
-/// Relative difference at which two constants of a formula (epsilon, 1/sqrt(head size)) are the same: int8
-/// graphs round them.
+/// The relative difference up to which two constants of a formula (epsilon, 1/sqrt(head size)) count as the
+/// same, because int8 graphs round them.
 const SAME: f32 = 0.02;
 
-/// A score that leaves nothing of an f32 probability: exp(-100) is 4e-44.
+/// A score that leaves nothing of a probability in f32: exp(-100) is 4e-44.
 const NOTHING: f32 = -100.0;
 
-/// How the parameters of a graph lie in a file.
+/// The places of a graph's parameters in a file.
 pub(super) struct Matched {
     pub(super) stored: Vec<Stored>,
-    /// What was found otherwise than in the architecture: folded norms, missing inputs.
+    /// Remarks about what differs from the architecture, such as folded norms and missing inputs.
     pub(super) notes: Vec<String>,
 }
 
-/// Finds every parameter of `graph` in `flow`, whose first output is that of the graph.
+/// Finds every parameter of `graph` in `flow`, whose first output has to be that of `graph`.
 pub(super) fn find(flow: &Flow, graph: &Graph) -> Result<Matched> {
     let &output = flow.outputs.first().ok_or_else(|| flow.missing("the model", "an output"))?;
     let mut matcher = Matcher {
@@ -54,11 +54,11 @@ pub(super) fn find(flow: &Flow, graph: &Graph) -> Result<Matched> {
 struct Matcher<'a> {
     flow: &'a Flow,
     graph: &'a Graph,
-    /// Their value of each of ours.
+    /// The foreign value of each of our values.
     bound: Vec<Option<ValueIndex>>,
     stored: Vec<Option<Stored>>,
-    /// What the linear of our value is to be multiplied with: queries that the exporter has scaled in place
-    /// of scores.
+    /// The factor that the linear of each of our values is to be multiplied by, for queries that the exporter
+    /// has scaled in place of scores.
     query_factors: Vec<Option<f32>>,
     notes: Vec<String>,
 }
@@ -78,7 +78,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Says that our value is theirs.
+    /// Records that our value is the foreign one.
     fn bind(&mut self, ours: ValueId, theirs: ValueIndex) -> Result<()> {
         let theirs = self.flow.peel(theirs);
         match self.bound[ours.0] {
@@ -94,7 +94,7 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Says where a parameter is stored. One that is shared keeps its first place.
+    /// Records where a parameter is stored. One that is shared keeps its first place.
     fn set(&mut self, parameter: ParameterId, stored: Stored) -> Result<()> {
         let graph::Parameter { name, shape, .. } = self.graph.parameter(parameter);
         if let Stored::Tensor(view) = &stored
@@ -115,7 +115,7 @@ impl<'a> Matcher<'a> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let Some(value) = self.bound[index] else {
-            // Every value of ours but the last is read by a later node, which binds it.
+            // Every value of our graph but the last is read by a later node, which binds it.
             return self.fail(&node.name, self.flow.outputs[0], "a value that reads this module");
         };
         match node.op {
@@ -151,7 +151,7 @@ impl<'a> Matcher<'a> {
         };
         let expected = 1.0 / (head_size as f32).sqrt();
         if found.scale == Some(1.0) && head_size > 1 {
-            // softmax(q k^T) is our softmax((q / s) k^T s), whatever the exporter's reason.
+            // softmax(q k^T) is our softmax((q / s) k^T s), whatever reason the exporter had.
             self.query_factors[query.0] = Some(1.0 / expected);
             self.note(
                 "the exporter has folded the scale of attention scores into the queries' linears".to_owned(),
@@ -177,9 +177,9 @@ impl<'a> Matcher<'a> {
         self.bind(v, found.value)
     }
 
-    /// Returns what the first token's row is taken from.
+    /// Returns the value that the first token's row is taken from.
     fn first_row(&self, module: &str, value: ValueIndex) -> Result<ValueIndex> {
-        /// Exporters slice one dimension at a time.
+        /// The most slices on the way, since exporters slice one dimension at a time.
         const DIMENSIONS: usize = 4;
         let mut value = self.flow.peel(value);
         for dimension in 0..DIMENSIONS {
@@ -215,7 +215,8 @@ impl<'a> Matcher<'a> {
         self.set(bias, linear.bias.map_or(Stored::Fill(0.0), Stored::Tensor))?;
         let tied = self.graph.parameter(decoder).name.starts_with("embeddings.");
         match extra {
-            // Stored as [hidden, vocab]: the decoder's columns above those of `extra`.
+            // The weight is stored as [hidden, vocab], with the columns of the decoder above those of
+            // `extra`.
             Some(extra) if linear.weight.transposed && linear.weight.rows.is_none() => {
                 let above = View { rows: Some(0..embedding), ..linear.weight.clone() };
                 let below = View { rows: Some(embedding..hidden), transposed: false, ..linear.weight };
