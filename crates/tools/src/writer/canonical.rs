@@ -1,4 +1,4 @@
-//! The one form that every source is brought to: names, hash and `config.json`.
+//! The canonical form that every source is brought to: its names, its hash and its `config.json`.
 
 use serde_json::{Map, Value, json};
 
@@ -8,12 +8,12 @@ use mobilebert::model;
 use mobilebert::quant::Bits;
 use mobilebert::{Error, ModelConfig, QuantizationConfig, Result, TensorProblem};
 
-/// The name under which a parameter is written.
+/// Returns the name under which a parameter is written.
 pub(super) fn name(config: &ModelConfig, parameter: &str) -> String {
     model::names::canonical(config, parameter)
 }
 
-/// Collects the tensors of a model in any order; the hash is that of the sorted list.
+/// Collects the tensors of a model in any order. The hash is that of the sorted list.
 #[derive(Default)]
 pub(super) struct ContentHash {
     lines: Vec<String>,
@@ -31,10 +31,10 @@ impl ContentHash {
     }
 }
 
-/// SHA-256 of the weights that a model computes with, whatever file format, order, number of files or float
-/// type they are stored in: of the lines `NAME DTYPE SHAPE SHA256\n`, sorted, where SHA256 is that of the
-/// tensor's little-endian bytes, DTYPE is `F32`, or `I8` for int8 tensors, whose scales are tensors of their
-/// own (`docs/conversion.md`).
+/// Returns the SHA-256 of the weights that a model computes with. It does not depend on the file format, the
+/// order, the number of files or the float type that they are stored in. What is hashed are the sorted lines
+/// `NAME DTYPE SHAPE SHA256\n`, where SHA256 is that of the tensor's little-endian bytes and DTYPE is `F32`,
+/// or `I8` for int8 tensors, whose scales are tensors of their own (`docs/conversion.md`).
 ///
 /// # Errors
 /// Those of reading the weights.
@@ -83,7 +83,7 @@ pub(super) fn scale_name(name: &str) -> String {
     format!("{name}{}", QuantizationConfig::SCALE_SUFFIX)
 }
 
-/// `quantization_config` of a model with nothing left out of it.
+/// Returns the `quantization_config` of a model in which no module keeps another precision.
 pub(super) fn quantization(bits: Bits) -> Value {
     let mut value = json!({
         "quant_method": QuantizationConfig::METHOD,
@@ -101,7 +101,7 @@ pub(super) fn quantization(bits: Bits) -> Value {
     value
 }
 
-/// The bytes of a file, where every number is little-endian.
+/// Returns the bytes of numbers as they are in a file, which are always little-endian.
 pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         bytemuck::cast_slice(values).into()
@@ -110,11 +110,11 @@ pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
-/// `config.json` with every field that the engine reads, and those of the original that say something about
-/// the text or the training.
+/// Returns a `config.json` with every field that the engine reads, and with the original's fields about the
+/// text or the training.
 pub(crate) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -> Result<String> {
-    /// About the library that wrote the original, not about the model; and the number type, which is another
-    /// now.
+    /// Fields about the library that wrote the original, or that the conversion changes, such as the number
+    /// type.
     const DROPPED: [&str; 6] = [
         "_name_or_path",
         "transformers_version",
@@ -139,7 +139,7 @@ pub(crate) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -
                 value["keep_f32"] = keep_f32;
             }
         }
-        // Scales are written under this suffix, whatever they were called.
+        // Scales are written under this suffix, whatever the original called them.
         value["scale_suffix"] = QuantizationConfig::SCALE_SUFFIX.into();
         map.insert("quantization_config".to_owned(), value);
     }

@@ -1,4 +1,4 @@
-//! Writes the weights of a model in its floats, whatever they were read from.
+//! Writes the weights of a model as floats, whatever they were read from.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use {
     mobilebert::{ModelConfig, ModelFiles},
 };
 
-/// Writes other weights for the model of `files`, as f32, with its configuration and its tokenizer into a
+/// Writes other weights for the model of `files` as f32, with its configuration and its tokenizer, into a
 /// folder under construction.
 #[cfg(feature = "candle")]
 pub(crate) fn write_f32(
@@ -48,7 +48,7 @@ pub(crate) fn write_f32(
     Ok(())
 }
 
-/// What [`write_weights`] wrote.
+/// The result of [`write_weights`].
 pub(crate) struct Written {
     pub(crate) tensors: usize,
     pub(crate) bytes: u64,
@@ -113,7 +113,7 @@ pub(crate) fn write_weights(model: &RawModel, path: &Path, progress: Progress<'_
     Ok(Written { tensors: names.len(), bytes: file.finish()?, hash: hash.finish() })
 }
 
-/// A written tensor: which part of which parameter it is.
+/// A written tensor, which is a part of the parameter with this index.
 #[derive(Clone, Copy)]
 enum Part {
     Float(usize),

@@ -1,4 +1,4 @@
-//! Writes the int8 form of a model folder, or that in 4 bits: see `docs/model-format.md`.
+//! Writes a model folder in int8 or in 4 bits: see `docs/model-format.md`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use mobilebert::quant::{Bits, Deviation, Scales};
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{ErrorKind, ModelConfig, ModelFiles, Result};
 
-/// How weights become int8, and what they are stored as.
+/// Options that say how weights become int8, and what they are stored as.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Int8Options {
@@ -26,18 +26,18 @@ pub struct Int8Options {
 }
 
 impl Int8Options {
-    /// Everything that can be is in int8, without clipping.
+    /// Makes options that quantise everything that can be to int8, without clipping.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Bits of a stored weight. Those of 4 bits are expanded to int8 when they are loaded, exactly.
+    /// Sets the bits of a stored weight. Weights of 4 bits are expanded to int8 exactly when they are loaded.
     pub fn bits(mut self, bits: Bits) -> Self {
         self.bits = bits;
         self
     }
 
-    /// Leaves the modules whose path begins with one of these in int8, if the others are in 4 bits.
+    /// Leaves the modules whose path begins with one of these in int8 if the others are in 4 bits.
     pub fn keep_int8<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.keep_int8 = paths.into_iter().map(Into::into).collect();
         self
@@ -49,45 +49,45 @@ impl Int8Options {
         self
     }
 
-    /// Chooses how the scales of int8 are found. Those of 4 bits are always those of least error.
+    /// Chooses how the scales of int8 are found. The scales of 4 bits are always those of least error.
     pub fn scales(mut self, scales: Scales) -> Self {
         self.scales = scales;
         self
     }
 }
 
-/// What a conversion wrote.
+/// The result of a quantisation.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Int8Report {
-    /// Tensors now in int8 or in 4 bits.
+    /// The number of tensors now in int8 or in 4 bits.
     pub quantized_tensors: usize,
-    /// Those of them that are in 4 bits.
+    /// The number of those that are in 4 bits.
     pub int4_tensors: usize,
-    /// Tensors kept in f32: biases, norms, output layers, and those of modules that stay in f32.
+    /// The number of tensors kept in f32: biases, norms, output layers and those of modules that stay in f32.
     pub f32_tensors: usize,
-    /// Size of the written `model.safetensors`.
+    /// The size of the written `model.safetensors`.
     pub bytes: u64,
-    /// Each tensor that has rows and columns to quantise, quantised or kept.
+    /// The tensors that have rows and columns to quantise, whether quantised or kept.
     #[serde(skip)]
     pub tensors: Vec<TensorError>,
 }
 
-/// What a tensor is stored as, and how far that is from the source.
+/// The stored form of a tensor, and how far it is from the source.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct TensorError {
-    /// Its name in the checkpoint.
+    /// The name of the tensor in the checkpoint.
     pub name: String,
-    /// `int4`, `int8`, or `f32` if its module stays in f32.
+    /// The precision: `int4`, `int8`, or `f32` if its module stays in f32.
     pub stored: &'static str,
-    /// Rows and columns.
+    /// The numbers of rows and columns.
     pub shape: Vec<usize>,
-    /// Bytes of the values, their scales and multipliers.
+    /// The number of bytes of the values, their scales and multipliers.
     pub bytes: usize,
-    /// Rows whose largest values are clipped.
+    /// The number of rows whose largest values are clipped.
     pub clipped_rows: usize,
-    /// See [`Deviation`].
+    /// The difference from the source; see [`Deviation`].
     #[serde(skip)]
     pub deviation: Deviation,
 }
@@ -101,10 +101,10 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
     to_int8_with(source, destination, &Int8Options::new())
 }
 
-/// As [`to_int8`], with options.
+/// Quantises like [`to_int8`], with options.
 ///
 /// # Errors
-/// As [`to_int8`], and [`ErrorKind::Input`] if the source is to be in 4 bits and is already.
+/// Those of [`to_int8`], and [`ErrorKind::Input`] if 4 bits are asked for and the source has them already.
 pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Options) -> Result<Int8Report> {
     super::output::check_destination(destination, None, false)?;
     let partial = Partial::create(destination)?;
@@ -114,8 +114,8 @@ pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Optio
     Ok(report)
 }
 
-/// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only what
-/// is quantised is in memory.
+/// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only the
+/// quantised tensors are in memory.
 pub(crate) fn write_int8(
     source: &ModelFiles,
     partial: &Partial,
@@ -131,7 +131,7 @@ pub(crate) fn write_int8(
             let problem = "is in 4 bits already; quantise the model that it was made from".to_owned();
             return Err(ErrorKind::Input { place: source.label(), problem }.into());
         }
-        // A model that keeps modules in f32 already goes on keeping them.
+        // Modules that the source keeps in f32 stay in f32.
         options.keep_f32.splice(..0, quantization.keep_f32.iter().cloned());
     }
     options.keep_f32.dedup();
@@ -192,13 +192,13 @@ pub(crate) fn write_int8(
     Ok(Int8Report { quantized_tensors, int4_tensors, f32_tensors, bytes, tensors })
 }
 
-/// The parameters of the modules whose path begins with one of these.
+/// Returns the parameters of the modules whose path begins with one of these prefixes.
 fn parameters_of(graph: &Graph, prefixes: &[String]) -> Vec<ParameterId> {
     let is_meant = |node: &&Node| prefixes.iter().any(|prefix| node.name.starts_with(prefix.as_str()));
     graph.nodes.iter().filter(is_meant).flat_map(|node| node.op.parameters()).collect()
 }
 
-/// What a tensor of the file is written from.
+/// The origin of a tensor's data.
 enum Data {
     Floats(ParameterId),
     Bytes(Vec<u8>),
@@ -224,7 +224,7 @@ fn write_tensors(mut parts: Vec<(Planned, Data)>, weights: &Weights, path: PathB
     file.finish()
 }
 
-/// The digest of the weight files, end to end in the order of their names.
+/// Returns the digest of the weight files, one after the other in the order of their names.
 fn source_sha256(checkpoint: &Checkpoint) -> String {
     let mut files: Vec<_> = checkpoint.files().collect();
     files.sort_unstable_by_key(|(label, _)| *label);
@@ -235,7 +235,7 @@ fn with_quantization(config: &str, options: &Int8Options) -> Result<String> {
     let json_error = |source| ErrorKind::Json { file: "config.json".into(), source };
     let mut config: Value = serde_json::from_str(config).map_err(json_error)?;
     let mut quantization = canonical::quantization(options.bits);
-    // What is as in the plain form is not mentioned, so that plain folders stay the same, byte by byte.
+    // Fields that are as in the plain form are left out, so that plain folders stay the same, byte by byte.
     if options.scales != Scales::Max {
         quantization["scales"] = options.scales.name().into();
     }

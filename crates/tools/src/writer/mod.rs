@@ -1,6 +1,6 @@
-//! Writes our folders: models in Hugging Face's layout, in floats, in int8 and in 4 bits.
+//! Writes model folders in Hugging Face's layout, in floats, in int8 and in 4 bits.
 //!
-//! Whatever a model was read from, the same weights become the same tensors: see [`content_hash`].
+//! The same weights become the same tensors, whatever a model was read from: see [`content_hash`].
 
 mod canonical;
 mod floats;
@@ -22,5 +22,6 @@ pub(crate) use output::{Partial, check_destination};
 pub(crate) use probe::{check_logits, sample};
 pub(crate) use raw_model::RawModel;
 
-/// Called while tensors are written, with the bytes written so far and those of all tensors.
+/// A function that is called while tensors are written, with the bytes written so far and those of all
+/// tensors.
 pub type Progress<'p> = &'p dyn Fn(u64, u64);

@@ -1,4 +1,5 @@
-//! A model folder being written: beside its destination, tensor by tensor, in place only when it is complete.
+//! Writes a model folder tensor by tensor beside its destination, and puts it in place only when it is
+//! complete.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -10,13 +11,13 @@ use serde_json::{Map, Value, json};
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{Error, ErrorKind, Result};
 
-/// A folder under construction beside its destination; gone again unless it is renamed.
+/// A folder under construction beside its destination. It is removed on drop unless it was renamed.
 pub(crate) struct Partial {
     pub(crate) folder: PathBuf,
-    /// Held while the folder is under construction. The system lets go of it when the process ends, however
-    /// it ends, which is how others tell a folder that was left behind from one that is being written.
+    /// The lock held while the folder is under construction. The system releases it when the process ends for
+    /// any reason, so that others can tell a folder that was left behind from one that is being written.
     lock: Option<File>,
-    /// Folders of ended processes that were removed.
+    /// The folders of ended processes that were removed.
     removed: Vec<PathBuf>,
     finished: bool,
 }
@@ -28,7 +29,7 @@ const LOCK: &str = ".lock";
 const PARTIAL: &str = "partial";
 
 impl Partial {
-    /// Makes a folder that did not exist, so that what is removed on failure is nobody else's.
+    /// Makes a folder that did not exist, so that a failure removes nothing that belongs to anybody else.
     pub(crate) fn create(destination: &Path) -> Result<Self> {
         let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
@@ -47,14 +48,14 @@ impl Partial {
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
     }
 
-    /// Names the folders of ended processes that were removed, if any were.
+    /// Returns a note that names the folders of ended processes that were removed, if there are any.
     pub(crate) fn removed_note(&self) -> Option<String> {
         let names: Vec<String> = self.removed.iter().map(|path| path.display().to_string()).collect();
         (!names.is_empty())
             .then(|| format!("removed what runs that did not end had left behind: {}", names.join(", ")))
     }
 
-    /// Where it is, as models are opened.
+    /// Returns the path of the folder as models are opened by it.
     pub(crate) fn path(&self) -> Result<&str> {
         self.folder.to_str().ok_or_else(|| {
             let problem = "the name of the destination has to be Unicode".to_owned();
@@ -62,9 +63,9 @@ impl Partial {
         })
     }
 
-    /// Puts the folder in its place; one that stands there is replaced, and comes back if that fails.
+    /// Puts the folder in its place. A folder that stands there is replaced, and comes back if that fails.
     pub(crate) fn rename(mut self, destination: &Path) -> Result<()> {
-        // Closed first: Windows renames no folder with an open file.
+        // The file is closed first, because Windows renames no folder with an open file.
         drop(self.lock.take());
         match fs::remove_file(self.folder.join(LOCK)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -78,7 +79,7 @@ impl Partial {
         };
         if let Err(error) = fs::rename(&self.folder, destination) {
             if let Some(old) = &old {
-                // If this fails too, the model is whole under its other name; the first error is the one to
+                // If this fails too, the model is whole under its other name. The first error is the one to
                 // report.
                 let _ = fs::rename(old, destination);
             }
@@ -96,15 +97,15 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if !self.finished {
             drop(self.lock.take());
-            // Nothing more can be done about a folder that cannot be removed; the first error is the one to
+            // Nothing more can be done about a folder that cannot be removed. The first error is the one to
             // report.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-/// Removes folders under construction of the same destination whose process has ended, and names them. What
-/// cannot be removed stays; the run does not need it to be gone.
+/// Removes folders under construction of the same destination whose process has ended, and returns their
+/// paths. A folder that cannot be removed stays, because the run does not need it to be gone.
 fn remove_abandoned(destination: &Path, parent: &Path) -> Vec<PathBuf> {
     let name = destination.file_name().unwrap_or_default().display().to_string();
     let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
@@ -119,16 +120,16 @@ fn remove_abandoned(destination: &Path, parent: &Path) -> Vec<PathBuf> {
         }) && path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
     };
     let abandoned = entries.flatten().map(|entry| entry.path()).filter(is_ours).filter(|path| {
-        // Without the file it cannot be told whether somebody is about to lock it.
+        // Without the file, nobody can tell whether another process is about to lock it.
         File::open(path.join(LOCK)).is_ok_and(|file| file.try_lock().is_ok())
     });
     abandoned.filter(|path| fs::remove_dir_all(path).is_ok()).collect()
 }
 
-/// Does `make` with a name beside `destination` that nothing has yet.
+/// Calls `make` with a name beside `destination` that nothing has yet.
 fn unused(destination: &Path, ending: &str, make: impl Fn(&Path) -> std::io::Result<()>) -> Result<PathBuf> {
     let name = destination.file_name().unwrap_or_default().display().to_string();
-    // WebAssembly has no processes; what others have written is seen below.
+    // WebAssembly has no processes. Names that others have taken are noticed below.
     let process = if cfg!(target_family = "wasm") { 0 } else { std::process::id() };
     let mut attempt = 0;
     loop {
@@ -145,8 +146,8 @@ fn unused(destination: &Path, ending: &str, make: impl Fn(&Path) -> std::io::Res
     }
 }
 
-/// Refuses a destination that exists, unless `force` allows to replace it and it is a model folder without
-/// the source.
+/// Refuses a destination that exists, unless `force` allows it to be replaced and it is a model folder that
+/// does not hold the source.
 pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force: bool) -> Result<()> {
     let refuse = |problem: &str| {
         let place = destination.display().to_string();
@@ -192,11 +193,11 @@ pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force
     ))
 }
 
-/// Names that an error lists.
+/// The most names that an error lists.
 const MOST_LISTED: usize = 10;
 
-/// Tells whether a name in a model folder is one that this package, `transformers` or sentence-transformers
-/// writes.
+/// Returns true if this package, `transformers` or sentence-transformers writes files of this name into a
+/// model folder.
 fn belongs_to_model(name: &str, is_folder: bool) -> bool {
     const FILES: [&str; 15] = [
         "README.md",
@@ -233,10 +234,10 @@ fn belongs_to_model(name: &str, is_folder: bool) -> bool {
 /// One tensor of a file to be written.
 pub(super) struct Planned {
     pub(super) name: String,
-    /// As safetensors calls it.
+    /// The number type, as safetensors calls it.
     pub(super) dtype: &'static str,
     pub(super) shape: Vec<usize>,
-    /// Length of its data.
+    /// The length of its data.
     pub(super) bytes: usize,
 }
 
@@ -249,7 +250,7 @@ pub(super) struct TensorFile {
 }
 
 impl TensorFile {
-    /// Writes the header.
+    /// Makes the file and writes its header.
     pub(super) fn create(path: PathBuf, plan: Vec<Planned>, metadata: &Value) -> Result<Self> {
         let mut header = Map::new();
         header.insert("__metadata__".to_owned(), metadata.clone());
@@ -270,14 +271,14 @@ impl TensorFile {
         Ok(file)
     }
 
-    /// Appends the data of the next tensor, little-endian.
+    /// Appends the data of the next tensor as little-endian bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let planned = self.left.pop_front().map(|planned| planned.bytes);
         debug_assert_eq!(planned, Some(bytes.len()));
         self.raw(bytes)
     }
 
-    /// Ends the file and gives its length.
+    /// Ends the file and returns its length.
     pub(super) fn finish(mut self) -> Result<u64> {
         debug_assert!(self.left.is_empty());
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());

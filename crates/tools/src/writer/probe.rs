@@ -1,14 +1,14 @@
-//! Runs a written model once, so that no model leaves the writer whose results are not numbers.
+//! Runs a written model once, so that no model leaves the writer that computes NaN or infinity.
 
 use std::path::Path;
 
 use mobilebert::text::Batch;
 use mobilebert::{Context as _, Engine, EngineOptions, ModelConfig, ModelFiles, Result};
 
-/// A sequence of tokens from all over the vocabulary, in two segments where the model has them.
+/// Makes a sequence of tokens from all over the vocabulary, in two segments where the model has them.
 pub(crate) fn sample(config: &ModelConfig) -> Result<Batch> {
     const LENGTH: usize = 24;
-    /// Coprime to any vocabulary's size that is not a multiple of it.
+    /// A step that is coprime to every vocabulary size that is not a multiple of it.
     const STEP: usize = 7919;
     let length = LENGTH.min(config.max_position_embeddings);
     let ids: Vec<u32> = (0..length).map(|i| (i * STEP % config.vocab_size) as u32).collect();
@@ -17,8 +17,8 @@ pub(crate) fn sample(config: &ModelConfig) -> Result<Batch> {
     Batch::single(&ids, &types)
 }
 
-/// Checks that the model in a folder computes finite numbers. Its weights can be finite and so large that
-/// their products are not.
+/// Checks that the model in a folder computes finite numbers. Its weights can be finite and still be so large
+/// that their products are not.
 ///
 /// # Errors
 /// [`mobilebert::ErrorKind::NotFinite`], and those of opening the model.

@@ -1,4 +1,4 @@
-//! One tensor as it is stored in an int8 folder: in 8 bits, in 4, or as it was.
+//! A tensor as it is stored in an int8 folder: in 8 bits, in 4 bits, or unchanged.
 
 use super::canonical;
 use super::output::Planned;
@@ -6,13 +6,13 @@ use mobilebert::QuantizationConfig;
 use mobilebert::format::Tensor;
 use mobilebert::quant::{self, Bits, Deviation, GROUP, Int4, Scales};
 
-/// Half a step beyond the end still rounds to it.
+/// The largest quotient that still rounds into the range, half a step beyond its end.
 const MAX_INT8: f32 = 127.5;
 const MAX_INT4: f32 = 7.5;
 
 /// A tensor to be written.
 pub(super) enum Quantized {
-    /// Its floats, which are not copied.
+    /// The tensor's floats, which are not copied.
     F32,
     Int8 {
         values: Vec<i8>,
@@ -21,7 +21,7 @@ pub(super) enum Quantized {
     Int4(Int4),
 }
 
-/// What quantising a tensor did to it.
+/// The loss from quantising a tensor.
 #[derive(Default)]
 pub(super) struct Cost {
     pub(super) clipped_rows: usize,
@@ -29,7 +29,7 @@ pub(super) struct Cost {
 }
 
 impl Quantized {
-    /// Quantises to some bits; with `None`, the tensor stays what it is.
+    /// Quantises a tensor to `bits`; with `None`, it stays as it is.
     pub(super) fn new(
         tensor: Tensor<'_>,
         columns: usize,
@@ -71,7 +71,7 @@ impl Quantized {
         }
     }
 
-    /// The tensors of the file that it becomes, with their bytes; `None` for its floats.
+    /// Returns the tensors of the file that this one becomes, with their bytes; `None` stands for its floats.
     pub(super) fn into_parts(self, name: &str, shape: &[usize]) -> Vec<(Planned, Option<Vec<u8>>)> {
         let part = |name: String, dtype, shape: Vec<usize>, bytes: Vec<u8>| {
             (Planned { name, dtype, shape, bytes: bytes.len() }, Some(bytes))
@@ -104,7 +104,7 @@ impl Quantized {
     }
 }
 
-/// How far the stored numbers are from the floats.
+/// Returns how far the stored numbers are from the floats.
 fn deviation(floats: &[f32], values: &[i8], scales: &[f32], columns: usize) -> Deviation {
     let mut deviation = Deviation::default();
     let mut stored = vec![0.0; columns];
