@@ -1,10 +1,11 @@
 //! CRC-32C (Castagnoli), the checksum of TensorFlow's and LevelDB's files.
 
-/// Tables of eight bytes at a time: `TABLES[k][b]` is the remainder of byte `b` followed by `k` zero bytes.
+/// Tables to process eight bytes at a time: `TABLES[k][b]` is the remainder of byte `b` followed by `k` zero
+/// bytes.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
-    /// The polynomial, lowest power in the highest bit.
+    /// The polynomial, with the lowest power in the highest bit.
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut tables = [[0; 256]; 8];
     let mut byte = 0;
@@ -43,8 +44,8 @@ pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     !tail.iter().fold(crc, |crc, &byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)])
 }
 
-/// Tells whether `sum` is the stored form of the bytes' checksum: rotated and shifted, since data may itself
-/// hold checksums. Fuzzing takes any, to get behind it.
+/// Returns true if `sum` is the stored form of the bytes' checksum. It is rotated and shifted, since data may
+/// itself hold checksums. Fuzzing accepts any sum, to reach the code behind it.
 pub(super) fn verify(bytes: &[u8], sum: u32) -> bool {
     cfg!(fuzzing) || sum == crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -53,7 +54,7 @@ pub(super) fn verify(bytes: &[u8], sum: u32) -> bool {
 mod tests {
     use super::*;
 
-    /// RFC 3720, appendix B.4.
+    /// The sums are those of RFC 3720, appendix B.4.
     #[test]
     fn known_sums() {
         assert_eq!(crc32c(&[]), 0);

@@ -1,5 +1,5 @@
-//! FlatBuffers: tables whose fields are found through offsets. Every offset is checked against the buffer, so
-//! that a table can lie anywhere and overlap anything without harm.
+//! A reader of FlatBuffers, which are tables whose fields are found through offsets. Every offset is checked
+//! against the buffer, so that a table can lie anywhere and overlap anything without harm.
 
 use mobilebert::Result;
 use mobilebert::format::format_error;
@@ -11,17 +11,17 @@ pub(super) struct Buffer<'a> {
     pub(super) bytes: &'a [u8],
 }
 
-/// A table: the position that its fields are relative to, and its list of fields.
+/// A table, given by the position that its fields are relative to and by its list of fields.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Table<'a> {
     buffer: Buffer<'a>,
     pub(super) position: usize,
     vtable: usize,
-    /// Bytes of the list of fields.
+    /// The length of the list of fields in bytes.
     fields: usize,
 }
 
-/// A list of elements: where the first one is, and how many there are.
+/// A list of elements, given by the position of the first one and their number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vector<'a> {
     buffer: Buffer<'a>,
@@ -30,12 +30,12 @@ pub(super) struct Vector<'a> {
 }
 
 impl<'a> Buffer<'a> {
-    /// The table that the buffer is about.
+    /// Returns the root table of the buffer.
     pub(super) fn root(self) -> Result<Table<'a>> {
         self.table(0)
     }
 
-    /// `N` bytes.
+    /// Returns `N` bytes at a position.
     fn array<const N: usize>(self, at: usize) -> Result<[u8; N]> {
         let bytes = at.checked_add(N).and_then(|end| self.bytes.get(at..end));
         match bytes.and_then(|bytes| bytes.first_chunk()) {
@@ -53,7 +53,7 @@ impl<'a> Buffer<'a> {
         Ok(u32::from_le_bytes(self.array(at)?))
     }
 
-    /// Where the offset at a position leads.
+    /// Returns the position that an offset leads to.
     fn follow(self, at: usize) -> Result<usize> {
         let target = at.checked_add(self.u32(at)? as usize);
         match target.filter(|&target| target < self.bytes.len()) {
@@ -62,7 +62,7 @@ impl<'a> Buffer<'a> {
         }
     }
 
-    /// The table that the offset at a position leads to.
+    /// Returns the table that the offset at a position leads to.
     fn table(self, at: usize) -> Result<Table<'a>> {
         let position = self.follow(at)?;
         let back = i64::from(i32::from_le_bytes(self.array(position)?));
@@ -95,7 +95,7 @@ impl<'a> Buffer<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Where a field's value is, if the table has it.
+    /// Returns the position of a field's value, if the table has it.
     fn field(&self, index: usize) -> Result<Option<usize>> {
         let slot = 4 + 2 * index;
         if slot + 2 > self.fields {
@@ -122,7 +122,7 @@ impl<'a> Table<'a> {
         self.field(index)?.map(|at| self.buffer.table(at)).transpose()
     }
 
-    /// A list of elements of `size` bytes; empty if the table has none.
+    /// Returns a list of elements of `size` bytes, which is empty if the table has none.
     pub(super) fn vector(&self, index: usize, size: usize) -> Result<Vector<'a>> {
         match self.field(index)? {
             Some(at) => self.buffer.vector(at, size),
@@ -151,17 +151,17 @@ impl<'a> Table<'a> {
 }
 
 impl<'a> Vector<'a> {
-    /// As bytes; the list was read with elements of one byte.
+    /// Returns the bytes of a list that was read with elements of one byte.
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.elements(1)
     }
 
-    /// The bytes of elements of `size` bytes, as the list was read.
+    /// Returns the bytes of all elements, which have `size` bytes each, as when the list was read.
     fn elements(&self, size: usize) -> &'a [u8] {
         self.buffer.bytes.get(self.start..self.start + size * self.length).unwrap_or(&[])
     }
 
-    /// An element of a list of tables, which was read with elements of 4 bytes.
+    /// Returns an element of a list of tables, which was read with elements of 4 bytes.
     pub(super) fn table(&self, index: usize) -> Result<Table<'a>> {
         self.buffer.table(self.start + 4 * index)
     }

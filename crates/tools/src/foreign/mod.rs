@@ -1,5 +1,5 @@
-//! FOREIGN FILES: checkpoints of TensorFlow and graphs of ONNX and LiteRT, read where they lie. The formats
-//! that a model folder may hold are read by `mobilebert::format`.
+//! Readers of foreign files: checkpoints of TensorFlow, and graphs of ONNX and LiteRT. The formats that a
+//! model folder may hold are read by `mobilebert::format`.
 
 mod crc32c;
 mod flatbuffer;

@@ -1,4 +1,4 @@
-//! ONNX: a graph of operators with its constants, in protocol buffers (onnx/onnx.proto).
+//! A reader of ONNX, a graph of operators with its constants in protocol buffers (onnx/onnx.proto).
 
 use std::path::Path;
 
@@ -8,14 +8,14 @@ use mobilebert::format::{Bytes, Checkpoint};
 use mobilebert::format::{ElementType, Entry, format_error};
 use mobilebert::{ErrorKind, Result};
 
-/// Nodes, inputs, attributes, tensors, dimensions: more than any model of this architecture has, few enough
-/// for memory.
+/// The most nodes, inputs, attributes, tensors and dimensions. This is more than any model of this
+/// architecture has, and few enough for memory.
 const MAX_ITEMS: usize = 1 << 21;
 
-/// Numbers that are stored one by one instead of as raw bytes: shapes and zero points.
+/// The most numbers that are stored one by one instead of as raw bytes, such as shapes and zero points.
 const MAX_NUMBERS: usize = 1 << 20;
 
-/// Subgraphs and tensors inside attributes nest; ours need no subgraph at all.
+/// A graph without its subgraphs, which models of this architecture do not need.
 #[derive(Debug, Default)]
 pub(crate) struct OnnxGraph {
     pub(crate) nodes: Vec<OnnxNode>,
@@ -32,17 +32,17 @@ pub(crate) struct OnnxNode {
     pub(crate) inputs: Vec<String>,
     pub(crate) outputs: Vec<String>,
     pub(crate) attributes: Vec<(String, Attribute)>,
-    /// Where it lies in the file.
+    /// The offset of the operator in the file.
     pub(crate) offset: usize,
 }
 
-/// An attribute's value.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Attribute {
     Float(f32),
     Int(i64),
     Text(String),
-    /// The checkpoint has it under the name of the node's first output.
+    /// A tensor, which the checkpoint has under the name of the node's first output.
     Tensor,
     Other,
 }
@@ -70,14 +70,14 @@ impl OnnxNode {
     }
 }
 
-/// Tells whether a file begins like a model: the version of the format, then the name of the program that
-/// wrote it.
+/// Returns true if a file begins like a model, with the version of the format and then the name of the
+/// program that wrote it.
 pub(crate) fn is_onnx(head: &[u8]) -> bool {
     matches!(head, [0x08, 1..=32, 0x12, ..] | [0x08, 1..=32, 0x3a, ..] | [0x08, 1..=32, 0x42, ..])
 }
 
-/// Reads a model: its graph, and its constants by the names of the values. Weights that lie outside the file
-/// are looked for in `folder`.
+/// Reads the graph of a model, and its constants by the names of the values. Weights that lie outside the
+/// file are looked for in `folder`.
 pub(crate) fn read(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<(OnnxGraph, Checkpoint)> {
     let mut reader = Reader { label, items: 0, tensors: Vec::new() };
     let mut graph = OnnxGraph::default();
@@ -142,8 +142,8 @@ pub(crate) fn read(label: &str, bytes: Bytes, folder: Option<&Path>) -> Result<(
     Ok((graph, checkpoint))
 }
 
-/// The name under which the number that a `ConstantOfShape` repeats is kept; `output` is the node's output.
-/// A node without such a tensor repeats zero.
+/// Returns the name under which the number that a `ConstantOfShape` repeats is kept. `output` is the node's
+/// output. A node without such a tensor repeats zero.
 pub(crate) fn fill_name(output: &str) -> String {
     format!("{output} (fill)")
 }
@@ -154,7 +154,7 @@ struct Tensor {
     data: Data,
 }
 
-/// Where a tensor's bytes are.
+/// The place of a tensor's bytes.
 enum Data {
     Here,
     Decoded(Vec<u8>),
@@ -265,7 +265,7 @@ impl Reader<'_> {
         Ok((name, found))
     }
 
-    /// Keeps a constant. One in an attribute gets the `name` of the value that it becomes.
+    /// Keeps a constant. A constant in an attribute gets the `name` of the value that it becomes.
     fn tensor(&mut self, message: Message<'_>, name: Option<&str>) -> Result<()> {
         self.count(message.start)?;
         let mut numbers = Vec::new();
@@ -275,7 +275,7 @@ impl Reader<'_> {
             match field {
                 1 => message.numbers(value, &mut dims)?,
                 2 => data_type = message.number(value)?,
-                // Packed little-endian numbers are what raw bytes would be.
+                // Packed little-endian numbers are the same as raw bytes.
                 4 | 10 => match value {
                     Value::Bytes(bytes) => raw = Some(bytes),
                     Value::Fixed32(bits) => decoded.get_or_insert_with(Vec::new).extend(bits),
@@ -320,7 +320,8 @@ impl Reader<'_> {
     }
 }
 
-/// Numbers that stand one by one in the message, as raw data would hold them. Halves are there by their bits.
+/// Returns numbers that stand one by one in the message as raw data would hold them. Halves stand there by
+/// their bits.
 fn le_bytes(numbers: &[u64], dtype: Option<ElementType>) -> Vec<u8> {
     match dtype {
         Some(ElementType::I8 | ElementType::U8) => numbers.iter().map(|&n| n as u8).collect(),
@@ -333,7 +334,7 @@ fn le_bytes(numbers: &[u64], dtype: Option<ElementType>) -> Vec<u8> {
     }
 }
 
-/// Where a tensor lies in another file.
+/// The place of a tensor in another file.
 #[derive(Default)]
 struct External {
     used: bool,
@@ -365,7 +366,7 @@ impl External {
     }
 }
 
-/// The name in a ValueInfoProto.
+/// Reads the name in a ValueInfoProto.
 fn name(message: Message<'_>) -> Result<String> {
     let mut name = String::new();
     message.fields(|field, value| {
@@ -377,7 +378,7 @@ fn name(message: Message<'_>) -> Result<String> {
     Ok(name)
 }
 
-/// TensorProto.DataType.
+/// Returns the type of a number of TensorProto.DataType.
 fn dtype(number: u64) -> Result<ElementType, String> {
     match number {
         1 => Ok(ElementType::F32),

@@ -1,19 +1,19 @@
-//! Protocol buffers on the wire: numbered fields, without a schema. Every length is checked against the bytes
-//! at hand.
+//! A reader of protocol buffers on the wire, which are numbered fields, without a schema. Every length is
+//! checked against the bytes at hand.
 
 use mobilebert::Result;
 use mobilebert::format::format_error;
 
-/// A message: its bytes and where they lie in the file.
+/// A message with its bytes and their place in the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) label: &'a str,
     pub(super) bytes: &'a [u8],
-    /// Offset of `bytes` in the file.
+    /// The offset of `bytes` in the file.
     pub(super) start: usize,
 }
 
-/// One field's value.
+/// The value of a field.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value<'a> {
     Varint(u64),
@@ -57,7 +57,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// The next base-128 number, lowest group first.
+    /// Reads the next base-128 number, whose lowest group comes first.
     pub(super) fn varint(&mut self) -> Result<u64> {
         const GROUPS: usize = 10;
         let mut number = 0u64;
@@ -99,7 +99,7 @@ impl<'a> Message<'a> {
         self.start += bytes;
     }
 
-    /// The bytes as text.
+    /// Returns the bytes as text.
     pub(super) fn text(&self) -> Result<&'a str> {
         std::str::from_utf8(self.bytes).map_err(|e| {
             let at = self.start + e.valid_up_to();
@@ -107,7 +107,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// A value that has to be a number.
+    /// Returns a value that has to be a number.
     pub(super) fn number(&self, value: Value<'_>) -> Result<u64> {
         match value {
             Value::Varint(number) => Ok(number),
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// A value that has to be bytes, text or a message.
+    /// Returns a value that has to be bytes, text or a message.
     pub(super) fn message(&self, value: Value<'a>) -> Result<Message<'a>> {
         match value {
             Value::Bytes(message) => Ok(message),
@@ -123,7 +123,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Adds the numbers of a repeated field, packed or one by one.
+    /// Appends the numbers of a repeated field, which may be packed or stand one by one.
     pub(super) fn numbers(&self, value: Value<'a>, into: &mut Vec<u64>) -> Result<()> {
         match value {
             Value::Varint(number) => into.push(number),

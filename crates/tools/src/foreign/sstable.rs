@@ -1,5 +1,5 @@
-//! Sorted string tables, LevelDB's immutable files: blocks of keys with shared prefixes, an index block, a
-//! footer.
+//! A reader of sorted string tables, LevelDB's immutable files. They consist of blocks of keys with shared
+//! prefixes, an index block and a footer.
 
 use super::crc32c;
 use super::protobuf::Message;
@@ -9,13 +9,13 @@ use mobilebert::format::format_error;
 /// The last eight bytes of a table.
 pub(super) const MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57u64.to_le_bytes();
 
-/// Two block handles padded to 40 bytes, and the magic.
+/// The length of the footer: two block handles padded to 40 bytes, and the magic.
 const FOOTER: usize = 48;
 
-/// The bytes behind each block: how it is compressed, and the checksum of both.
+/// The number of bytes behind each block: one for its compression, and the checksum of both.
 const TRAILER: usize = 5;
 
-/// Keys are variable names.
+/// The longest key. Keys are variable names.
 const MAX_KEY: usize = 4096;
 
 /// Calls `entry` with each key and value, in the order of the file.
@@ -30,7 +30,7 @@ pub(super) fn read<'a>(
         return Err(format_error(label, file.len().saturating_sub(MAGIC.len()), expected, "another ending"));
     };
     let mut handles = Message::new(label, &file[footer..file.len() - MAGIC.len()], footer);
-    // TensorFlow puts nothing into this block; it is under a checksum like the others.
+    // TensorFlow puts nothing into this block, which has a checksum like the others.
     let meta = handle(&mut handles)?;
     block(label, file, meta)?;
     let index = handle(&mut handles)?;
@@ -48,7 +48,7 @@ pub(super) fn read<'a>(
     })
 }
 
-/// Offset and length of a block.
+/// Reads the offset and length of a block.
 fn handle(bytes: &mut Message<'_>) -> Result<(u64, u64)> {
     Ok((bytes.varint()?, bytes.varint()?))
 }
@@ -85,7 +85,8 @@ fn block<'a>(label: &'a str, file: &'a [u8], (start, length): (u64, u64)) -> Res
     }
 }
 
-/// A block: entries, then the offsets of its restart points and their number, 4 bytes each.
+/// Calls a function with each entry of a block, which holds entries, then the offsets of its restart points
+/// and their number, 4 bytes each.
 fn entries<'a>(
     mut block: Message<'a>,
     mut entry: impl FnMut(&[u8], Message<'a>) -> Result<()>,

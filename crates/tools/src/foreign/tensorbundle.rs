@@ -1,5 +1,5 @@
-//! TensorFlow's checkpoints: `PREFIX.index`, a table from variable names to descriptions, and
-//! `PREFIX.data-00000-of-0000N`, the variables' bytes (tensorflow/core/protobuf/tensor_bundle.proto).
+//! A reader of TensorFlow's checkpoints: `PREFIX.index` is a table from variable names to descriptions, and
+//! `PREFIX.data-00000-of-0000N` holds the variables' bytes (tensorflow/core/protobuf/tensor_bundle.proto).
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use mobilebert::{ErrorKind, Result};
 
 const INDEX: &str = ".index";
 
-/// More files than any checkpoint has.
+/// A number of files that no checkpoint exceeds.
 const MAX_SHARDS: u64 = 4096;
 
-/// The first entry, whose key is empty.
+/// The first entry of an index, whose key is empty.
 #[derive(Default)]
 struct Header {
     shards: u64,
     big_endian: bool,
 }
 
-/// One variable.
+/// The description of a variable.
 #[derive(Default)]
 struct Variable {
     dtype: u64,
@@ -35,7 +35,7 @@ struct Variable {
     sliced: bool,
 }
 
-/// Tells whether a file is the index of a checkpoint.
+/// Returns true if a file is the index of a checkpoint.
 pub(crate) fn is_index(file: &[u8]) -> bool {
     file.ends_with(&sstable::MAGIC)
 }
@@ -44,7 +44,8 @@ pub(crate) fn is_index(file: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`ErrorKind::Format`] with the byte if the index or a variable violates the format or its checksum,
-/// [`ErrorKind::MissingFile`] if a data file is not beside the index, [`ErrorKind::Io`].
+/// [`ErrorKind::MissingFile`] if a data file is not beside the index, and [`ErrorKind::Io`] if a file cannot
+/// be read.
 pub fn open_tensorflow(index: &Path) -> Result<Checkpoint> {
     let label = index.display().to_string();
     let bytes = Bytes::map(index)?;
@@ -65,7 +66,7 @@ pub fn open_tensorflow(index: &Path) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Adds the variables of an index. `data` opens a data file by its number and the number of all.
+/// Adds the variables of an index. `data` opens a data file by its number and the number of all files.
 fn add(
     checkpoint: &mut Checkpoint,
     label: &str,
@@ -83,7 +84,7 @@ fn add(
             return Err(format_error(label, at, &expected, format!("file {}", variable.shard)));
         };
         let entry = match dtype(variable.dtype) {
-            // `add` holds the size against the shape.
+            // `add` checks the size against the shape.
             Ok(dtype) => Entry::new(variable.shape, dtype, range.clone()),
             Err(other) => Entry::unreadable(variable.shape, other, range.clone()),
         };
@@ -110,7 +111,7 @@ fn add(
 /// `.data` behind it.
 ///
 /// # Errors
-/// As [`open_tensorflow`].
+/// Those of [`open_tensorflow`].
 pub fn read_tensorflow(label: &str, index: &[u8], data: &[u8]) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint::default();
     add(&mut checkpoint, label, index, |_, shards| match shards {
@@ -189,7 +190,7 @@ fn variable(message: Message<'_>) -> Result<Variable> {
     Ok(variable)
 }
 
-/// TensorShapeProto: a list of dimensions, each a message with its size.
+/// Reads a TensorShapeProto, a list of dimensions that are messages with their size.
 fn shape(message: Message<'_>) -> Result<Vec<usize>> {
     const MAX_RANK: usize = 16;
     let mut shape = Vec::new();
@@ -229,7 +230,7 @@ fn range(label: &str, at: usize, variable: &Variable) -> Result<Range<usize>> {
     }
 }
 
-/// Names of the enum DataType in tensorflow/core/framework/types.proto.
+/// Returns the type of a number of the enum DataType in tensorflow/core/framework/types.proto.
 fn dtype(number: u64) -> Result<ElementType, String> {
     match number {
         1 => Ok(ElementType::F32),

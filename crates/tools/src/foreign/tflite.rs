@@ -1,4 +1,4 @@
-//! LiteRT (TensorFlow Lite): a graph of operators with its constants, in a FlatBuffer
+//! A reader of LiteRT (TensorFlow Lite), a graph of operators with its constants in a FlatBuffer
 //! (tflite/converter/schema/schema.fbs).
 
 use super::flatbuffer::{Buffer, Table, Vector};
@@ -6,13 +6,14 @@ use mobilebert::Result;
 use mobilebert::format::{Bytes, Checkpoint};
 use mobilebert::format::{ElementType, Entry, format_error};
 
-/// Bytes 4 to 8 of every file.
+/// The identifier in bytes 4 to 8 of every file.
 const IDENTIFIER: &[u8] = b"TFL3";
 
-/// Tensors, operators and their inputs: lists may overlap in a hostile file, so their lengths are no bound.
+/// The most tensors, operators and inputs of operators. Lists may overlap in a hostile file, so that the
+/// length of the file is no bound.
 const MAX_ITEMS: usize = 1 << 20;
 
-/// Scales, zero points and shapes of all tensors together, for the same reason.
+/// The most scales, zero points and dimensions of all tensors together, for the same reason.
 const MAX_NUMBERS: usize = 1 << 24;
 
 #[derive(Debug, Default)]
@@ -23,28 +24,28 @@ pub(crate) struct TfliteGraph {
     pub(crate) outputs: Vec<usize>,
 }
 
-/// A value: a constant if the checkpoint has its [`TfliteTensor::key`].
+/// A value, which is a constant if the checkpoint has its [`TfliteTensor::key`].
 #[derive(Debug, Default)]
 pub(crate) struct TfliteTensor {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) scales: Vec<f32>,
     pub(crate) zero_points: Vec<i64>,
-    /// The dimension that scales go along.
+    /// The dimension that the scales go along.
     pub(crate) axis: usize,
     pub(crate) constant: bool,
-    /// The name in the checkpoint: names in the file need not be unique.
+    /// The name in the checkpoint, since names in the file need not be unique.
     pub(crate) key: String,
 }
 
 /// One operator.
 #[derive(Debug)]
 pub(crate) struct TfliteOperator {
-    /// `BuiltinOperator` of the schema.
+    /// The number in `BuiltinOperator` of the schema.
     pub(crate) code: i32,
     pub(crate) inputs: Vec<Option<usize>>,
     pub(crate) outputs: Vec<usize>,
-    /// The first four scalar options, which are all that any operator of ours has.
+    /// The first four scalar options, which are all that the operators of this architecture have.
     pub(crate) options: [u8; 4],
     pub(crate) offset: usize,
 }
@@ -53,7 +54,7 @@ pub(crate) fn is_tflite(head: &[u8]) -> bool {
     head.get(4..8) == Some(IDENTIFIER)
 }
 
-/// Reads a model's first subgraph, and its constants.
+/// Reads the first subgraph of a model, and its constants.
 pub(crate) fn read(label: &str, bytes: Bytes) -> Result<(TfliteGraph, Checkpoint)> {
     let (graph, entries) = parse(Buffer { label, bytes: &bytes })?;
     let mut checkpoint = Checkpoint::default();
@@ -92,7 +93,7 @@ fn parse(file: Buffer<'_>) -> Result<(TfliteGraph, Vec<(String, Entry)>)> {
     Ok((graph, entries))
 }
 
-/// A tensor and, if it is a constant, where its data lies.
+/// Reads a tensor and, if it is a constant, the place of its data.
 fn tensor(
     file: Buffer<'_>,
     number: usize,
@@ -157,7 +158,7 @@ fn operator(
     Ok(TfliteOperator { code, inputs, outputs, options, offset: table.position })
 }
 
-/// Reads numbers of tensors.
+/// A reader of indices of tensors, which checks them.
 struct Indices<'l> {
     label: &'l str,
     tensors: usize,
@@ -180,24 +181,24 @@ impl Indices<'_> {
 }
 
 fn operator_codes(model: &Table<'_>) -> Result<Vec<i32>> {
-    /// More than there are operators.
+    /// The most codes that are read, which is more than there are operators.
     const MAX_CODES: usize = 4096;
     let codes = model.vector(1, 4)?;
     let code = |i| {
         let table = codes.table(i)?;
-        // Files from before there were more than 127 operators have the first field only.
+        // Files from before there were more than 127 operators have only the first field.
         Ok((table.u32(3)? as i32).max(i32::from(table.u8(0)?)))
     };
     (0..codes.length.min(MAX_CODES)).map(code).collect()
 }
 
-/// The bytes of a buffer, or `None` for the empty buffer of values that are computed.
+/// Returns the place of a buffer's bytes, or `None` for the empty buffer of values that are computed.
 fn data(file: Buffer<'_>, buffer: &Table<'_>) -> Result<Option<std::ops::Range<usize>>> {
     let here = buffer.vector(0, 1)?;
     if here.length > 0 {
         return Ok(Some(here.start..here.start + here.length));
     }
-    // Files beyond 2 GB keep the data behind the FlatBuffer; offsets 0 and 1 mean none.
+    // Files beyond 2 GB keep the data behind the FlatBuffer. Offsets 0 and 1 mean that there is none.
     let (start, length) = (buffer.u64(1)?, buffer.u64(2)?);
     if start <= 1 || length == 0 {
         return Ok(None);
@@ -216,7 +217,7 @@ fn data(file: Buffer<'_>, buffer: &Table<'_>) -> Result<Option<std::ops::Range<u
     }
 }
 
-/// What may still be read.
+/// The numbers of things that may still be read.
 struct Budget<'l> {
     label: &'l str,
     items: usize,
@@ -246,7 +247,7 @@ impl Budget<'_> {
     }
 }
 
-/// TensorType.
+/// Returns the type of a number of TensorType.
 fn dtype(number: u8) -> Result<ElementType, String> {
     match number {
         0 => Ok(ElementType::F32),
