@@ -1,4 +1,4 @@
-//! CoNLL files: a word and its tag on each line, a blank line between sentences.
+//! A reader of CoNLL files, which have a word and its tag on each line and a blank line between sentences.
 
 use std::path::Path;
 
@@ -8,18 +8,18 @@ use mobilebert::Result;
 /// A sentence of tagged words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sentence {
-    /// The line of its first word, from 1.
+    /// The line of the first word, counted from 1.
     pub line: usize,
-    /// Its words.
+    /// The words of the sentence.
     pub words: Vec<String>,
-    /// A tag for each: `O`, `B-PER`, `I-PER` and the like.
+    /// The tag of each word: `O`, `B-PER`, `I-PER` and the like.
     pub tags: Vec<String>,
 }
 
 /// A file of tagged sentences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tagged {
-    /// Its name, for messages.
+    /// The name of the file, for messages.
     pub file: String,
     /// The sentences, in order.
     pub sentences: Vec<Sentence>,

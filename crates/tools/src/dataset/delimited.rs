@@ -1,14 +1,15 @@
-//! CSV as in RFC 4180, read row by row. A quotation mark that the standard does not allow is an error,
+//! A reader of CSV as in RFC 4180, row by row. A quotation mark that the standard does not allow is an error,
 //! because a lenient reader would take all the rows behind it for one cell.
 
 use std::fmt;
 use std::io::{self, BufRead};
 
-/// The longest cell between quotation marks. A mark that is not closed makes the rest of the file one cell.
+/// The longest cell between quotation marks. Without this limit, a mark that is not closed would make the
+/// rest of the file one cell.
 const MAX_QUOTED: usize = 64 << 20;
 
-/// Reads the rows of a CSV file. Blank lines are skipped. A `\n` ends a row, with or without `\r` in front of
-/// it.
+/// A reader of the rows of a CSV file. Blank lines are skipped. A `\n` ends a row, with or without `\r` in
+/// front of it.
 ///
 /// ```
 /// use mobilebert_tools::dataset::Delimited;
@@ -31,7 +32,7 @@ pub struct Delimited<R> {
 /// One row of a CSV file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelimitedRow {
-    /// The line of the file that the row begins in, from 1.
+    /// The line of the file that the row begins in, counted from 1.
     pub line: usize,
     /// The number of bytes of the file up to the end of the row.
     pub end: u64,
@@ -39,7 +40,7 @@ pub struct DelimitedRow {
     pub cells: Vec<Vec<u8>>,
 }
 
-/// Why a CSV file cannot be read any further.
+/// The reason why a CSV file cannot be read any further.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DelimitedError {
@@ -47,9 +48,9 @@ pub enum DelimitedError {
     Io(io::Error),
     /// A quotation mark is not where RFC 4180 allows it.
     Quote {
-        /// The line of the opening mark, from 1.
+        /// The line of the opening mark, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// A description of what is wrong with the mark.
         problem: String,
     },
 }
@@ -79,12 +80,12 @@ impl From<io::Error> for DelimitedError {
 }
 
 impl<R: BufRead> Delimited<R> {
-    /// Reads rows whose cells end at `delimiter`, which is an ASCII character.
+    /// Makes a reader of rows whose cells end at `delimiter`, which has to be an ASCII character.
     pub fn new(reader: R, delimiter: u8) -> Self {
         Self { reader, delimiter, line: 0, end: 0, failed: false }
     }
 
-    /// Appends the next line with its end to `bytes`; `false` at the end of the file.
+    /// Appends the next line with its end to `bytes`. Returns `false` at the end of the file.
     fn read_line(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
         let read = self.reader.read_until(b'\n', bytes)?;
         self.line += usize::from(read > 0);
@@ -119,8 +120,8 @@ impl<R: BufRead> Delimited<R> {
         }
     }
 
-    /// Reads a cell from behind its opening mark, and where the next cell begins. `bytes` is the line, and
-    /// becomes the last line of the cell.
+    /// Reads a cell from behind its opening mark, and returns it with the position where the next cell
+    /// begins. `bytes` is the line, and becomes the last line of the cell.
     fn quoted(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -174,7 +175,7 @@ impl<R: BufRead> Delimited<R> {
 impl<R: BufRead> Iterator for Delimited<R> {
     type Item = Result<DelimitedRow, DelimitedError>;
 
-    /// The next row. There is none behind an error.
+    /// Returns the next row. There is none behind an error.
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
@@ -185,7 +186,7 @@ impl<R: BufRead> Iterator for Delimited<R> {
     }
 }
 
-/// A line without its end.
+/// Returns a line without its end.
 fn content(line: &[u8]) -> &[u8] {
     match line {
         [content @ .., b'\r', b'\n'] | [content @ .., b'\n'] => content,
@@ -193,10 +194,11 @@ fn content(line: &[u8]) -> &[u8] {
     }
 }
 
-/// The name of the encoding that a file's first bytes show, if it is not one that UTF-8 can be mistaken for.
+/// Returns the name of the encoding that a file's first bytes show, if it is not one that UTF-8 can be
+/// mistaken for.
 ///
-/// A byte order mark decides. Without one, text in UTF-16 is known by every second byte of its beginning
-/// being zero.
+/// A byte order mark decides. Without one, text in UTF-16 is recognised because every second byte of its
+/// beginning is zero.
 pub fn foreign_encoding(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xfe, 0, 0, ..] => Some("UTF-32"),
@@ -208,7 +210,7 @@ pub fn foreign_encoding(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What to do about a file in a [`foreign_encoding`].
+/// Returns a message that says what to do about a file in a [`foreign_encoding`].
 pub fn wrong_encoding(name: &str) -> String {
     let short = &name[..name.find(' ').unwrap_or(name.len())];
     format!("the text is {name}; expected UTF-8: save it as such, or run `iconv -f {short} -t UTF-8 FILE`")

@@ -1,4 +1,5 @@
-//! GLUE (Wang et al. 2019): the official TSV files, and tables with the column names of Hugging Face's copy.
+//! A reader of GLUE (Wang et al. 2019): the official TSV files, and tables with the column names of Hugging
+//! Face's copy.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,30 +13,33 @@ use mobilebert::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GlueTask {
-    /// Is a film review positive? Accuracy.
+    /// The task of telling whether a film review is positive, measured by accuracy.
     Sst2,
-    /// Do two sentences say the same? F1 and accuracy.
+    /// The task of telling whether two sentences say the same, measured by F1 and accuracy.
     Mrpc,
-    /// Do two questions ask the same? F1 and accuracy.
+    /// The task of telling whether two questions ask the same, measured by F1 and accuracy.
     Qqp,
-    /// Does a sentence answer a question? Accuracy.
+    /// The task of telling whether a sentence answers a question, measured by accuracy.
     Qnli,
-    /// Does one text follow from another? Accuracy.
+    /// The task of telling whether one text follows from another, measured by accuracy.
     Rte,
-    /// Is a sentence grammatical? Matthews' correlation.
+    /// The task of telling whether a sentence is grammatical, measured by Matthews' correlation.
     Cola,
-    /// How similar are two sentences, from 0 to 5? Pearson's and Spearman's correlations.
+    /// The task of telling how similar two sentences are, from 0 to 5, measured by Pearson's and Spearman's
+    /// correlations.
     StsB,
-    /// Does one text follow from another, contradict it, or neither? Accuracy.
+    /// The task of telling whether one text follows from another, contradicts it, or does neither, measured
+    /// by accuracy.
     Mnli,
 }
 
-/// What is particular to a task.
+/// The columns and classes of a task.
 struct Form {
     text: &'static [&'static str],
     pair: &'static [&'static str],
     label: &'static [&'static str],
-    /// Names of each class, the one for submissions first; the order is that of Hugging Face's copy.
+    /// The names of each class, the one for submissions first. The classes are in the order of Hugging Face's
+    /// copy.
     classes: &'static [&'static [&'static str]],
 }
 
@@ -44,11 +48,11 @@ const SECOND: &[&str] = &["sentence2", "hypothesis", "question2", "#2 String"];
 const LABEL: &[&str] = &["gold_label", "label", "is_duplicate", "Quality"];
 const ENTAILMENT: &[&[&str]] = &[&["entailment"], &["not_entailment"]];
 
-/// Columns of the official CoLA files, which have no header: source, label, mark of the author, sentence.
+/// The columns of the official CoLA files, which have no header: source, label, mark of the author, sentence.
 const COLA: &[&str] = &["source", "label", "mark", "sentence"];
 
 impl GlueTask {
-    /// All of them.
+    /// All tasks.
     pub const ALL: [GlueTask; 8] = [
         GlueTask::Sst2,
         GlueTask::Mrpc,
@@ -60,7 +64,7 @@ impl GlueTask {
         GlueTask::Mnli,
     ];
 
-    /// The name on command lines: `sst2`, `mrpc`, `qqp`, `qnli`, `rte`, `cola`, `stsb`, `mnli`.
+    /// Returns the name on command lines: `sst2`, `mrpc`, `qqp`, `qnli`, `rte`, `cola`, `stsb`, `mnli`.
     pub fn name(self) -> &'static str {
         match self {
             GlueTask::Sst2 => "sst2",
@@ -89,7 +93,7 @@ impl GlueTask {
         }
     }
 
-    /// Reads a TSV (or .csv, .jsonl) file. Test files, which have no labels, give examples without
+    /// Reads a .tsv, .csv or .jsonl file. The examples of test files, which have no labels, are without
     /// [`Example::gold`].
     ///
     /// ```
@@ -105,8 +109,9 @@ impl GlueTask {
     /// ```
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for a column that is missing, a row of
-    /// another width, an unknown label, an empty text or an index that occurs twice.
+    /// [`mobilebert::ErrorKind::Io`] if the file cannot be read, and [`mobilebert::ErrorKind::Input`] for a
+    /// column that is missing, a row of another width, an unknown label, an empty text or an index that
+    /// occurs twice.
     pub fn read(self, path: &Path) -> Result<Labelled> {
         let form = self.form();
         let table = Table::open(path, |first| {
@@ -140,7 +145,7 @@ impl GlueTask {
     }
 }
 
-/// Label of a row; `None` for -1, which stands for a label that is not public.
+/// Returns the label of a row, or `None` for -1, which stands for a label that is not public.
 fn gold(table: &Table, row: &Row, column: usize, classes: &[&[&str]]) -> Result<Option<Gold>> {
     let found = table.cell(row, column)?.trim();
     let bad =

@@ -1,4 +1,4 @@
-//! Texts or pairs of texts with their labels.
+//! Texts or pairs of texts with their labels, and the options to read them from a table.
 
 use std::path::Path;
 
@@ -8,22 +8,22 @@ use mobilebert::{Error, Result};
 /// The reference label of a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Gold {
-    /// Index into [`Labelled::classes`].
+    /// The class, as an index into [`Labelled::classes`].
     Class(usize),
-    /// A number, where the task is regression.
+    /// The number, where the task is regression.
     Value(f64),
 }
 
-/// One row.
+/// A text or a pair of texts with its label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// Its line in the file, from 1.
+    /// The line in the file, counted from 1.
     pub line: usize,
     /// The text.
     pub text: String,
-    /// The second one, where the task is about pairs.
+    /// The second text, where the task is about pairs.
     pub pair: Option<String>,
-    /// The reference; `None` in test files, whose labels are not public.
+    /// The reference label; `None` in test files, whose labels are not public.
     pub gold: Option<Gold>,
 }
 
@@ -32,13 +32,13 @@ pub struct Example {
 pub struct Labelled {
     /// The name of the file, for messages.
     pub file: String,
-    /// The names that each class goes by, in models and in data; empty where the task is regression.
+    /// The names that each class goes by in models and in data; empty where the task is regression.
     pub classes: Vec<Vec<String>>,
-    /// The rows, in order.
+    /// The examples, in the order of the file.
     pub examples: Vec<Example>,
 }
 
-/// Which columns of a table hold what.
+/// Options that name the columns of a table to read.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TableOptions {
@@ -54,24 +54,24 @@ impl Default for TableOptions {
 }
 
 impl TableOptions {
-    /// Columns `text` and `label`.
+    /// Makes options for the columns `text` and `label`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The column of the text.
+    /// Sets the column of the text.
     pub fn text(mut self, column: impl Into<String>) -> Self {
         self.text = column.into();
         self
     }
 
-    /// The column of a second text.
+    /// Sets the column of a second text.
     pub fn pair(mut self, column: impl Into<String>) -> Self {
         self.pair = Some(column.into());
         self
     }
 
-    /// The column of the label.
+    /// Sets the column of the label.
     pub fn label(mut self, column: impl Into<String>) -> Self {
         self.label = column.into();
         self
@@ -115,12 +115,12 @@ impl TableOptions {
 }
 
 impl Labelled {
-    /// An error about one of its rows.
+    /// Returns an error about one of the examples.
     pub fn error(&self, example: &Example, problem: impl Into<String>) -> Error {
         super::source::error(&self.file, example.line, problem.into())
     }
 
-    /// The classes of all rows, or `None` if a row has none.
+    /// Returns the classes of all examples, or `None` if an example has none.
     pub fn gold_classes(&self) -> Option<Vec<usize>> {
         let class = |example: &Example| match example.gold {
             Some(Gold::Class(class)) => Some(class),
@@ -129,7 +129,7 @@ impl Labelled {
         self.examples.iter().map(class).collect()
     }
 
-    /// The numbers of all rows, or `None` if a row has none.
+    /// Returns the numbers of all examples, or `None` if an example has none.
     pub fn gold_values(&self) -> Option<Vec<f64>> {
         let value = |example: &Example| match example.gold {
             Some(Gold::Value(value)) => Some(value),

@@ -1,7 +1,6 @@
-//! DATA FILES -> EXAMPLES: readers of SQuAD, GLUE, CoNLL and tables with a label column. A row that cannot be
-//! used is an
-//! [`ErrorKind::Input`](mobilebert::ErrorKind::Input) that names file, line and reason; no row is skipped
-//! silently.
+//! Readers of data files as examples: SQuAD, GLUE, CoNLL and tables with a label column. A row that cannot be
+//! used is an [`ErrorKind::Input`](mobilebert::ErrorKind::Input) that names file, line and reason; no row is
+//! skipped silently.
 //!
 //! Files are UTF-8. A byte order mark is skipped and lines may end in `\r\n`.
 

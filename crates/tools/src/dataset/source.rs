@@ -1,4 +1,4 @@
-//! A file's text, and errors that point into it.
+//! The text of a file, and errors that point into it.
 
 use std::fs;
 use std::path::Path;
@@ -36,17 +36,17 @@ impl Source {
         }
     }
 
-    /// What is wrong with a line, which is counted from 1.
+    /// Returns an error about a line, which is counted from 1.
     pub(super) fn error(&self, line: usize, problem: impl Into<String>) -> Error {
         error(&self.name, line, problem.into())
     }
 
-    /// Lines and their numbers from 1, without `\n` or `\r\n`.
+    /// Returns the lines without `\n` or `\r\n`, with their numbers from 1.
     pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(i, line)| (i + 1, line))
     }
 
-    /// The line of a byte of the text.
+    /// Returns the number of the line that holds a byte of the text.
     pub(super) fn line_of(&self, byte: usize) -> usize {
         1 + self.text.as_bytes()[..byte].iter().filter(|&&b| b == b'\n').count()
     }

@@ -1,4 +1,4 @@
-//! SQuAD JSON, v1.1 and v2.0.
+//! A reader of SQuAD's JSON, v1.1 and v2.0.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,29 +12,29 @@ use mobilebert::{Error, Result};
 /// A reference answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct GoldAnswer {
-    /// Its text.
+    /// The text of the answer.
     pub text: String,
-    /// Where in the context it begins, in code points.
+    /// The position in the context where it begins, in code points.
     pub answer_start: usize,
 }
 
 /// A question on a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Its name, once in a file.
+    /// The question's name, which is unique in a file.
     pub id: String,
-    /// The article.
+    /// The title of the article.
     pub title: String,
-    /// What is asked.
+    /// The text of the question.
     pub question: String,
-    /// Index into [`Squad::contexts`].
+    /// The context, as an index into [`Squad::contexts`].
     pub context: usize,
-    /// Reference answers; none in v2.0 where the context does not say.
+    /// The reference answers; none in v2.0 where the context does not hold an answer.
     pub answers: Vec<GoldAnswer>,
 }
 
 impl Question {
-    /// Texts of the reference answers.
+    /// Returns the texts of the reference answers.
     pub fn references(&self) -> Vec<&str> {
         self.answers.iter().map(|answer| answer.text.as_str()).collect()
     }
@@ -43,9 +43,9 @@ impl Question {
 /// A file of questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Squad {
-    /// Its name, for messages.
+    /// The name of the file, for messages.
     pub file: String,
-    /// v2.0 if a question says whether it `is_impossible`, else v1.1.
+    /// The version: v2.0 if a question says whether it `is_impossible`, else v1.1.
     pub version: Version,
     /// The paragraphs.
     pub contexts: Vec<String>,
@@ -83,9 +83,9 @@ impl Squad {
     /// Reads a file in the official format.
     ///
     /// # Errors
-    /// [`mobilebert::ErrorKind::Io`]; [`mobilebert::ErrorKind::Input`] for malformed JSON, a missing field,
-    /// an id that occurs twice, an empty question or context, an answer that is not where it says in the
-    /// context, and a question of v1.1 without answers.
+    /// [`mobilebert::ErrorKind::Io`] if the file cannot be read, and [`mobilebert::ErrorKind::Input`] for
+    /// malformed JSON, a missing field, an id that occurs twice, an empty question or context, an answer that
+    /// is not where the file says in the context, and a question of v1.1 without answers.
     pub fn read(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let file: File = serde_json::from_str(&source.text).map_err(|e| {
@@ -126,15 +126,15 @@ impl Squad {
         Ok(Self { file: source.name, version, contexts, questions })
     }
 
-    /// The context of a question.
+    /// Returns the context of a question.
     ///
     /// # Panics
-    /// If the question is not of this file.
+    /// Panics if the question is not from this file.
     pub fn context(&self, question: &Question) -> &str {
         &self.contexts[question.context]
     }
 
-    /// Keeps the first questions.
+    /// Keeps only the first `questions` questions.
     pub fn truncate(&mut self, questions: usize) {
         self.questions.truncate(questions);
     }
@@ -164,7 +164,7 @@ fn check(entry: &Entry, context: &str, version: Version) -> Result<(), String> {
     Ok(())
 }
 
-/// An error at the `nth` place where the file has this id, counted from 0.
+/// Returns an error at the `nth` place where the file has this id, counted from 0.
 fn at_id(source: &Source, id: &str, nth: usize, problem: &str) -> Error {
     let quoted = serde_json::Value::from(id).to_string();
     let byte = source.text.match_indices(&quoted).nth(nth).map_or(0, |(byte, _)| byte);

@@ -1,4 +1,4 @@
-//! TSV, CSV and JSON lines as rows of cells.
+//! A reader of TSV, CSV and JSON lines as rows of cells.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use mobilebert::{ErrorKind, Result};
 /// A table in memory.
 pub(super) struct Table {
     pub(super) source: Source,
-    /// Names of the columns.
+    /// The names of the columns.
     pub(super) header: Vec<String>,
     pub(super) rows: Vec<Row>,
 }
 
 pub(super) struct Row {
-    /// Counted from 1.
+    /// The line in the file, counted from 1.
     pub(super) line: usize,
-    /// As many as the header has; `None` for a field that a JSON object lacks.
+    /// The cells, as many as the header has; `None` for a field that a JSON object lacks.
     cells: Vec<Option<String>>,
 }
 
@@ -46,9 +46,9 @@ impl Format {
 }
 
 impl Table {
-    /// Reads a table by its extension. In TSV quotation marks are text; CSV is quoted as in RFC 4180.
-    /// `headerless` says, for the cells of the first row, whether they are data, and then what the columns
-    /// are.
+    /// Reads a table in the format of its extension. In TSV, quotation marks are text; CSV is quoted as in
+    /// RFC 4180. `headerless` gets the cells of the first row, and returns the names of the columns if that
+    /// row is data and not a header.
     pub(super) fn open(
         path: &Path,
         headerless: impl Fn(&[&str]) -> Option<&'static [&'static str]>,
@@ -108,12 +108,12 @@ impl Table {
         Ok(self)
     }
 
-    /// The first column that has one of these names.
+    /// Returns the column with the first of these names that the table has.
     pub(super) fn find(&self, names: &[&str]) -> Option<usize> {
         names.iter().find_map(|name| self.header.iter().position(|column| column == name))
     }
 
-    /// The column that [`Table::find`] finds, or an error that lists the columns.
+    /// Returns the column that [`Table::find`] finds, or an error that lists the columns.
     pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
         self.find(names).ok_or_else(|| {
             let wanted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
@@ -122,7 +122,7 @@ impl Table {
         })
     }
 
-    /// A hint for a header of one column, which may be cut at another mark.
+    /// Returns a hint for a header of one column, which may be cut at another mark.
     fn hint(&self) -> String {
         let [name] = self.header.as_slice() else { return String::new() };
         let other =
@@ -132,7 +132,7 @@ impl Table {
         })
     }
 
-    /// The text of a cell, or an error if it is missing or blank.
+    /// Returns the text of a cell, or an error if it is missing or blank.
     pub(super) fn cell<'r>(&self, row: &'r Row, column: usize) -> Result<&'r str> {
         let name = &self.header[column];
         match row.cells[column].as_deref() {
@@ -145,7 +145,7 @@ impl Table {
     }
 }
 
-/// Cuts lines at tabs. Blank lines are not rows.
+/// Splits lines at tabs. Blank lines are not rows.
 fn tsv_rows(source: &Source) -> Vec<(usize, Vec<String>)> {
     let cut = |line: &str| line.split('\t').map(str::to_owned).collect();
     source.lines().filter(|(_, line)| !line.is_empty()).map(|(number, line)| (number, cut(line))).collect()
