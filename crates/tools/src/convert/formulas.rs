@@ -147,8 +147,7 @@ impl Flow {
             Activation::Tanh => one(Op::Tanh),
             Activation::Gelu => one(Op::Gelu).or_else(|| composed(false)),
             Activation::GeluNew => one(Op::GeluTanh).or_else(|| composed(true)),
-            // No exporter's graph of it has been seen, so the caller reports that the activation was not
-            // found.
+            // No exporter's graph of it has been seen, so the caller reports the activation as missing.
             Activation::Silu => None,
         };
         input.map(|input| self.peel(input))

@@ -162,8 +162,7 @@ fn head_size(flow: &Flow, value: ValueIndex) -> Option<usize> {
         }
         let shape = shape?;
         let last = match flow.node(shape) {
-            // The shape is computed from the numbers of texts and tokens, and the other two numbers follow
-            // them.
+            // The shape is computed from the numbers of texts and tokens, which the other two numbers follow.
             Some(Node { op: Op::Concat, inputs, .. }) if inputs.len() == 4 => {
                 flow.scalar((*inputs.last()?)?)?
             }

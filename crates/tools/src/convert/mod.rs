@@ -1,6 +1,6 @@
-//! FOREIGN -> OURS: reads models of other frameworks and hands them to [`crate::writer`].
+//! Reads models of other frameworks and hands them to [`crate::writer`].
 //!
-//! The same weights, from whatever source, become the same tensors: see [`content_hash`].
+//! The same weights become the same tensors, whatever source they come from: see [`content_hash`].
 
 mod attached;
 mod attention;
@@ -60,9 +60,9 @@ pub struct ConvertReport {
 /// source.
 ///
 /// # Errors
-/// Those of opening the source; [`mobilebert::ErrorKind::Conversion`] with the place, the module, what was
-/// expected and found, and what to try; [`mobilebert::ErrorKind::Input`] if the destination exists; and
-/// [`mobilebert::ErrorKind::Verification`] if the written model differs from its source.
+/// Returns the errors of opening the source; [`mobilebert::ErrorKind::Conversion`] with the place, the
+/// module, what was expected and found, and what to try; [`mobilebert::ErrorKind::Input`] if the destination
+/// exists; and [`mobilebert::ErrorKind::Verification`] if the written model differs from its source.
 ///
 /// ```no_run
 /// use mobilebert_tools::convert::{self, ConvertOptions};
@@ -120,7 +120,7 @@ pub fn convert(
 /// the graph implies. This is what [`convert`] would print for the file. `label` names it in errors.
 ///
 /// # Errors
-/// Those of [`convert`] for an unreadable or unsuitable graph.
+/// Returns the errors of [`convert`] that concern the graph.
 pub fn graph_content_hash(label: &str, bytes: Vec<u8>) -> Result<String> {
     let bytes = Bytes::Owned(bytes);
     let flow = match crate::foreign::tflite::is_tflite(&bytes) {

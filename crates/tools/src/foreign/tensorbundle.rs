@@ -43,9 +43,9 @@ pub(crate) fn is_index(file: &[u8]) -> bool {
 /// Opens a TensorFlow checkpoint by its index file. Tensors keep TensorFlow's names and shapes.
 ///
 /// # Errors
-/// [`ErrorKind::Format`] with the byte if the index or a variable violates the format or its checksum,
-/// [`ErrorKind::MissingFile`] if a data file is not beside the index, and [`ErrorKind::Io`] if a file cannot
-/// be read.
+/// Returns [`ErrorKind::Format`] with the byte if the index or a variable violates the format or its
+/// checksum, [`ErrorKind::MissingFile`] if a data file is not beside the index, and [`ErrorKind::Io`] if a
+/// file cannot be read.
 pub fn open_tensorflow(index: &Path) -> Result<Checkpoint> {
     let label = index.display().to_string();
     let bytes = Bytes::map(index)?;
@@ -111,7 +111,7 @@ fn add(
 /// `.data` behind it.
 ///
 /// # Errors
-/// Those of [`open_tensorflow`].
+/// Returns the errors of [`open_tensorflow`].
 pub fn read_tensorflow(label: &str, index: &[u8], data: &[u8]) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint::default();
     add(&mut checkpoint, label, index, |_, shards| match shards {

@@ -37,7 +37,7 @@ impl ContentHash {
 /// or `I8` for int8 tensors, whose scales are tensors of their own (`docs/conversion.md`).
 ///
 /// # Errors
-/// Those of reading the weights.
+/// Returns the errors of reading the weights.
 ///
 /// ```
 /// use mobilebert::model::{self, synthetic::Synthetic};

@@ -79,8 +79,7 @@ impl Partial {
         };
         if let Err(error) = fs::rename(&self.folder, destination) {
             if let Some(old) = &old {
-                // If this fails too, the model is whole under its other name. The first error is the one to
-                // report.
+                // If this fails too, the model is whole under its other name. The first error is reported.
                 let _ = fs::rename(old, destination);
             }
             return Err(Error::io(destination, error));
@@ -97,8 +96,7 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if !self.finished {
             drop(self.lock.take());
-            // Nothing more can be done about a folder that cannot be removed. The first error is the one to
-            // report.
+            // Nothing more can be done about a folder that cannot be removed. The first error is reported.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }

@@ -1,4 +1,4 @@
-//! Runs a written model once, so that no model leaves the writer that computes NaN or infinity.
+//! Runs a written model once, so that the writer never hands out a model that computes NaN or infinity.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn sample(config: &ModelConfig) -> Result<Batch> {
 /// that their products are not.
 ///
 /// # Errors
-/// [`mobilebert::ErrorKind::NotFinite`], and those of opening the model.
+/// Returns [`mobilebert::ErrorKind::NotFinite`], and the errors of opening the model.
 pub(crate) fn check_logits(folder: &Path) -> Result<()> {
     let engine = Engine::from_files(&ModelFiles::Folder(folder.to_owned()), None, EngineOptions::new())?;
     engine.forward(&sample(engine.config())?).context(|| "the written model".to_owned())?;
