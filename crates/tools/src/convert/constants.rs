@@ -1,5 +1,4 @@
-//! Finds the constants of a graph, including those behind arithmetic that the exporter could have done
-//! itself.
+//! Finds the constants of a graph, also behind arithmetic that the exporter could have done itself.
 
 use super::flow::{FAR, Flow, Op, Origin, ValueIndex};
 use super::stored::{Affine, View};

@@ -233,8 +233,7 @@ impl Flow {
         self.mismatch_of(module, value, expected, &found)
     }
 
-    /// Does the same as [`Flow::mismatch`] with a description of what was found that says more than the
-    /// operator.
+    /// Does the same as [`Flow::mismatch`], with a more precise description of what was found.
     pub(super) fn mismatch_of(
         &self,
         module: &str,

@@ -118,8 +118,8 @@ impl Flow {
         Some(Linear { input: self.peel(x), weight, bias })
     }
 
-    /// Recognises `float(x_int8 * w_int8) * (x_scale * w_scale)`, as ONNX Runtime's dynamic quantiser writes
-    /// a linear.
+    /// Recognises `float(x_int8 * w_int8) * (x_scale * w_scale)`, which is a linear as ONNX
+    /// Runtime's dynamic quantiser writes it.
     fn integer_product(&self, value: ValueIndex) -> Option<Linear> {
         /// The axis of the scales: a weight `[in, out]` has one for each output.
         const COLUMNS: i64 = 1;

@@ -27,8 +27,7 @@ pub(super) fn tflite(label: &str, bytes: Bytes) -> Result<Flow> {
     Ok(super::tflite::flow(label, graph, checkpoint))
 }
 
-/// Reads the model in a graph with the given configuration, or with the one that its operators and shapes
-/// imply.
+/// Reads the model in a graph with the given configuration, or with the one that the graph implies.
 pub(super) fn open(
     flow: Flow,
     config: Option<Map<String, Value>>,

@@ -1,5 +1,4 @@
-//! Infers the configuration of a model that comes as a graph from its operators and the shapes of its
-//! constants.
+//! Infers the configuration of a model that comes as a graph from its operators and constants.
 
 use std::collections::HashSet;
 
@@ -98,8 +97,7 @@ struct Table {
     columns: usize,
     /// True if an input of the model, and not a constant, chooses the rows.
     by_input: bool,
-    /// True if row 0 is looked up for every token, as for the token types of a model that was exported
-    /// without them.
+    /// True if row 0 is looked up for every token, as in models exported without token types.
     by_zeros: bool,
 }
 

@@ -150,8 +150,7 @@ impl Affine {
     }
 }
 
-/// Transposes a matrix. It works in blocks of columns, which stay in the cache while a row of the result is
-/// written.
+/// Transposes a matrix in blocks of columns, which stay in the cache while a row of the result is written.
 fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
     const BLOCK: usize = 16;
     let rows = values.len() / columns.max(1);

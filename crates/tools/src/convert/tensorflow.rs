@@ -84,8 +84,7 @@ fn skipped(checkpoint: &Checkpoint, config: &ModelConfig, views: &[View]) -> Res
     Ok(skipped)
 }
 
-/// Returns the variables that a parameter may be stored as, the most usual first, and whether each is
-/// transposed.
+/// Returns the variables that a parameter may be stored as, most usual first, and whether each is transposed.
 fn variables(parameter: &str) -> Vec<(String, bool)> {
     if let Some(&(_, variable, transposed)) = HEADS.iter().find(|(name, ..)| *name == parameter) {
         return vec![(variable.to_owned(), transposed)];
@@ -109,8 +108,7 @@ fn variables(parameter: &str) -> Vec<(String, bool)> {
     }
 }
 
-/// Returns the parameter that a variable of an encoder would be, to tell a known extra from an unknown
-/// variable.
+/// Returns the parameter that an encoder's variable would be, to tell a known extra from an unknown one.
 fn parameter_name(variable: &str) -> Option<String> {
     if let Some((name, ..)) = HEADS.iter().find(|(_, name, _)| *name == variable) {
         return Some((*name).to_owned());

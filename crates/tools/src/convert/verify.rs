@@ -46,8 +46,7 @@ pub struct Verification {
 pub struct VerifiedLayer {
     /// The module path: `embeddings`, `encoder.layer.3` or that of the head.
     pub layer: String,
-    /// The largest absolute difference between the source and the written model, both run by the reference
-    /// backend.
+    /// The largest absolute difference between the source and the written model, both run by the reference.
     pub deviation: f32,
     /// The largest absolute difference between the written model run by the reference backend and by the
     /// native engine, as users run it.

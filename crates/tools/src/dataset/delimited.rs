@@ -194,8 +194,7 @@ fn content(line: &[u8]) -> &[u8] {
     }
 }
 
-/// Returns the name of the encoding that a file's first bytes show, if it is not one that UTF-8 can be
-/// mistaken for.
+/// Returns the name of the encoding that a file's first bytes show, if it cannot be mistaken for UTF-8.
 ///
 /// A byte order mark decides. Without one, text in UTF-16 is recognised because every second byte of its
 /// beginning is zero.

@@ -1,5 +1,4 @@
-//! A reader of GLUE (Wang et al. 2019): the official TSV files, and tables with the column names of Hugging
-//! Face's copy.
+//! A reader of GLUE (Wang et al. 2019): the official TSV files, and tables with Hugging Face's column names.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,8 +27,7 @@ pub enum GlueTask {
     /// The task of telling how similar two sentences are, from 0 to 5, measured by Pearson's and Spearman's
     /// correlations.
     StsB,
-    /// The task of telling whether one text follows from another, contradicts it, or does neither, measured
-    /// by accuracy.
+    /// The task of telling whether a text entails another, contradicts it, or neither, measured by accuracy.
     Mnli,
 }
 
@@ -38,8 +36,7 @@ struct Form {
     text: &'static [&'static str],
     pair: &'static [&'static str],
     label: &'static [&'static str],
-    /// The names of each class, the one for submissions first. The classes are in the order of Hugging Face's
-    /// copy.
+    /// The names of each class, the one for submissions first. The order is that of Hugging Face's copy.
     classes: &'static [&'static [&'static str]],
 }
 

@@ -1,7 +1,6 @@
 //! CRC-32C (Castagnoli), the checksum of TensorFlow's and LevelDB's files.
 
-/// Tables to process eight bytes at a time: `TABLES[k][b]` is the remainder of byte `b` followed by `k` zero
-/// bytes.
+/// Tables for eight bytes at a time: `TABLES[k][b]` is the remainder of `b` followed by `k` zero bytes.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {

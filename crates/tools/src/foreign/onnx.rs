@@ -320,8 +320,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns numbers that stand one by one in the message as raw data would hold them. Halves stand there by
-/// their bits.
+/// Returns numbers that stand one by one in the message as raw data holds them; halves stand as their bits.
 fn le_bytes(numbers: &[u64], dtype: Option<ElementType>) -> Vec<u8> {
     match dtype {
         Some(ElementType::I8 | ElementType::U8) => numbers.iter().map(|&n| n as u8).collect(),

@@ -113,8 +113,7 @@ pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
 /// Returns a `config.json` with every field that the engine reads, and with the original's fields about the
 /// text or the training.
 pub(crate) fn config_json(config: &ModelConfig, original: &Map<String, Value>) -> Result<String> {
-    /// Fields about the library that wrote the original, or that the conversion changes, such as the number
-    /// type.
+    /// Fields about the library that wrote the original, and those that change, such as the number type.
     const DROPPED: [&str; 6] = [
         "_name_or_path",
         "transformers_version",

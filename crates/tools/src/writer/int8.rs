@@ -96,8 +96,7 @@ pub struct TensorError {
 /// the original. The destination must not exist; it appears only when it is complete.
 ///
 /// # Errors
-/// Returns the errors of opening the source, and [`ErrorKind::Io`] or [`ErrorKind::Input`] for the
-/// destination.
+/// Returns the errors of opening the source, and [`ErrorKind::Io`] or [`ErrorKind::Input`] for the folder.
 pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
     to_int8_with(source, destination, &Int8Options::new())
 }
@@ -105,8 +104,7 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
 /// Quantises like [`to_int8`], with options.
 ///
 /// # Errors
-/// Returns the errors of [`to_int8`], and [`ErrorKind::Input`] if 4 bits are asked for and the source has
-/// them.
+/// Returns the errors of [`to_int8`], and [`ErrorKind::Input`] for 4 bits if the source has them already.
 pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Options) -> Result<Int8Report> {
     super::output::check_destination(destination, None, false)?;
     let partial = Partial::create(destination)?;

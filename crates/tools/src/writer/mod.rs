@@ -22,6 +22,5 @@ pub(crate) use output::{Partial, check_destination};
 pub(crate) use probe::{check_logits, sample};
 pub(crate) use raw_model::RawModel;
 
-/// A function that is called while tensors are written, with the bytes written so far and those of all
-/// tensors.
+/// A function that is called while tensors are written, with the bytes written so far and in all.
 pub type Progress<'p> = &'p dyn Fn(u64, u64);

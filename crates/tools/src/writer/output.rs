@@ -1,5 +1,4 @@
-//! Writes a model folder tensor by tensor beside its destination, and puts it in place only when it is
-//! complete.
+//! Writes a model folder beside its destination, and puts it in place only when it is complete.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -194,8 +193,7 @@ pub(crate) fn check_destination(destination: &Path, source: Option<&Path>, force
 /// The most names that an error lists.
 const MOST_LISTED: usize = 10;
 
-/// Returns true if this package, `transformers` or sentence-transformers writes files of this name into a
-/// model folder.
+/// Returns true if this package, `transformers` or sentence-transformers writes a file of this name.
 fn belongs_to_model(name: &str, is_folder: bool) -> bool {
     const FILES: [&str; 15] = [
         "README.md",

@@ -14,8 +14,7 @@ pub(crate) struct RawModel {
     pub(crate) graph: Graph,
     /// The values of the graph's parameters, then those of `extra`.
     pub(crate) weights: Box<dyn WeightSource>,
-    /// Tensors that the graph does not read but that belong to the model, such as an unused pooler or another
-    /// head.
+    /// Tensors that belong to the model but that the graph does not read, such as an unused pooler or head.
     pub(crate) extra: Vec<Parameter>,
     /// True if numbers of the source were rounded, or folded into others, when it was exported.
     pub(crate) approximate: bool,

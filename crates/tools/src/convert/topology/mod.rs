@@ -215,8 +215,7 @@ impl<'a> Matcher<'a> {
         self.set(bias, linear.bias.map_or(Stored::Fill(0.0), Stored::Tensor))?;
         let tied = self.graph.parameter(decoder).name.starts_with("embeddings.");
         match extra {
-            // The weight is stored as [hidden, vocab]: the decoder's columns, and below them those of
-            // `extra`.
+            // The weight is stored as [hidden, vocab]: the decoder's columns above those of `extra`.
             Some(extra) if linear.weight.transposed && linear.weight.rows.is_none() => {
                 let above = View { rows: Some(0..embedding), ..linear.weight.clone() };
                 let below = View { rows: Some(embedding..hidden), transposed: false, ..linear.weight };
