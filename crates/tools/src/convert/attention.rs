@@ -6,7 +6,7 @@ use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex};
 /// times what any exporter needs, and it bounds the work on graphs made of such operators only.
 const STEPS: usize = 32;
 
-/// The number of inputs that are followed of operators that add, multiply or choose.
+/// The most inputs of the operators that add, multiply or choose.
 const OPERANDS: usize = 3;
 
 /// The values that an attention reads, and how it treats its scores.
@@ -65,8 +65,8 @@ fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     pair.iter().all(|&operand| flow.constant(operand).is_none()).then_some(pair)
 }
 
-/// Returns the operands of a product that an exporter has written head by head, as linears of the same part
-/// of both operands that are put together again.
+/// Returns the operands of a product that an exporter has written head by head: each head multiplies the
+/// same part of both operands, and the results are put together again.
 fn unrolled(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     /// The most heads of one text, or of a few texts.
     const PARTS: usize = 64;

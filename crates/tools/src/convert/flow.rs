@@ -276,7 +276,7 @@ impl Flow {
 }
 
 /// Returns a hint for a module where the graph differs. Exporters may write attention in different ways, so
-/// only there another exporter can help.
+/// another exporter can help only there.
 fn hint_at(module: &str) -> &'static str {
     if module.contains("attention.self") {
         "check the configuration (--config FILE), or export the model again from Hugging Face's implementation with \

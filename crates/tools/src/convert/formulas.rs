@@ -118,8 +118,8 @@ impl Flow {
         Some(Linear { input: self.peel(x), weight, bias })
     }
 
-    /// Recognises `float(x_int8 * w_int8) * (x_scale * w_scale)`, which is a linear as ONNX
-    /// Runtime's dynamic quantiser writes it.
+    /// Recognises `float(x_int8 * w_int8) * (x_scale * w_scale)`, which is a linear as ONNX Runtime's
+    /// dynamic quantiser writes it.
     fn integer_product(&self, value: ValueIndex) -> Option<Linear> {
         /// The axis of the scales: a weight `[in, out]` has one for each output.
         const COLUMNS: i64 = 1;
@@ -206,8 +206,8 @@ impl Flow {
         Some(LayerNorm { input, eps, affine: None })
     }
 
-    /// Recognises a layer norm as TensorFlow's `batch_normalization` writes it: `x * scale + (beta - mean *
-    /// scale)` with `scale = gamma / sqrt(variance + eps)`.
+    /// Recognises a layer norm as TensorFlow's `batch_normalization` writes it, which is
+    /// `x * scale + (beta - mean * scale)` with `scale = gamma / sqrt(variance + eps)`.
     pub(super) fn batch_normalized(&self, value: ValueIndex, width: usize) -> Option<LayerNorm> {
         let [a, b] = self.pair(value, &Op::Add)?.map(|term| self.peel(term));
         let (product, shift) = if self.is(a, &Op::Mul) { (a, b) } else { (b, a) };

@@ -175,7 +175,7 @@ impl Matcher<'_> {
     }
 
     /// Steps behind a NoNorm that is missing or has only its gamma. The rest of it was folded into the linear
-    /// before it, or into everything that reads it, because a reader of the norm itself has bound it by now.
+    /// before it, or into everything that reads it. A reader of the norm itself would have bound it by now.
     fn folded_norm(&mut self, value: ValueIndex, norm: Norm, width: usize) -> Result<ValueIndex> {
         let module = self.graph.parameter(norm.weight).name.trim_end_matches(".weight");
         let is_linear =
