@@ -12,13 +12,13 @@ use super::failure::{Failure, describe, is_cancelled};
 use super::input::{Record, Records};
 use super::output::Output;
 
-/// What a command does with each record.
+/// The work that a command does on each record.
 pub(super) trait Task {
-    /// What the model says about one record.
+    /// The result of the model for one record.
     type Outcome;
 
-    /// How many records [`Task::run_batch`] gets unless the user chooses. It is 1 if several at once are no
-    /// faster.
+    /// The number of records that [`Task::run_batch`] gets unless the user chooses. It is 1 if running
+    /// several at once is no faster.
     const BATCH: usize = 1;
 
     /// Runs the model on the texts of one record.
@@ -29,7 +29,7 @@ pub(super) trait Task {
         batch.iter().map(|fields| self.run(fields)).collect()
     }
 
-    /// Writes the outcome for a record; `fields` are the texts that it was run on.
+    /// Writes the outcome of a record. `fields` are the texts that the model was run on.
     fn write(
         &self,
         output: &mut Output,
@@ -85,8 +85,8 @@ pub(super) fn run<T: Task>(
     if failed > 0 { Err(Failure::Records { failed, total }) } else { Ok(()) }
 }
 
-/// Runs the records that could be read, and returns one result for each. If the batch fails, each runs alone,
-/// so that the error is that of one record.
+/// Runs the records that could be read, and returns one result for each. If the batch fails, each record is
+/// run alone, so that an error belongs to one record.
 fn run_batch<T: Task>(task: &T, batch: &[Record]) -> Vec<Result<T::Outcome, Error>> {
     let readable: Vec<&[String]> = batch.iter().filter_map(|r| r.fields.as_deref().ok()).collect();
     if readable.len() > 1
@@ -104,7 +104,7 @@ struct Progress {
 
 impl Progress {
     fn new(records: &Records, global: &Global, to_file: bool) -> Self {
-        // Results on the same terminal are progress enough.
+        // Results that appear on the same terminal show the progress themselves.
         let visible = records.is_file
             && !global.quiet
             && stderr().is_terminal()

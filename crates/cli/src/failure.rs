@@ -10,7 +10,7 @@ use super::args::is_flag;
 
 /// Exit code: some input or the model failed.
 const FAILED: u8 = 1;
-/// Exit code: wrong usage. The same number as clap's.
+/// Exit code: wrong usage. This is the number that clap uses.
 pub(super) const USAGE: u8 = 2;
 
 /// Exit code: a model does not hold its gate.
@@ -19,18 +19,18 @@ const GATE: u8 = 3;
 /// Exit code: the user pressed Ctrl-C. Shells report 128 plus the number of the signal, which is 2.
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// Why a command could not do all of its work.
+/// The reason why a command could not do all of its work.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The library returned an error.
     Model(Error),
-    /// Flags that do not go together, found after parsing.
+    /// Flags that do not go together. This is found after parsing.
     Usage(String),
-    /// A file cannot be read as what it should be.
+    /// A file does not have the content that it should have.
     Input(String),
     /// Standard output or an output file cannot be written.
     Output { place: String, source: io::Error },
-    /// Some inputs failed. Each failure was written to the output in the place of its result.
+    /// Some inputs failed. Each failure was written to the output in place of its result.
     Records { failed: usize, total: usize },
 }
 
@@ -46,7 +46,7 @@ impl Failure {
         if let Failure::Output { source, .. } = self
             && source.kind() == io::ErrorKind::BrokenPipe
         {
-            // The reader has seen enough, as `head` does.
+            // The reader has closed the pipe because it has seen enough, as `head` does.
             return ExitCode::SUCCESS;
         }
         let (message, code) = match self {
@@ -70,17 +70,17 @@ impl Failure {
     }
 }
 
-/// Whether the error is about the value of a flag, which is wrong usage.
+/// Returns true if the error is about the value of a flag, which is wrong usage.
 fn is_usage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Option { .. })
 }
 
-/// Whether the user has stopped the command.
+/// Returns true if the user has stopped the command.
 pub(super) fn is_cancelled(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Cancelled { .. })
 }
 
-/// How the command line writes an option of the library.
+/// Returns the name that the command line uses for an option of the library.
 fn flag(option: &str) -> String {
     let long = option.replace('_', "-");
     match option {
@@ -96,11 +96,11 @@ fn with_flags(message: &str) -> String {
     message.split('`').enumerate().map(part).collect()
 }
 
-/// How to build the command with the feature `candle`.
+/// Instructions for building the command with the feature `candle`.
 pub(super) const WITH_CANDLE: &str = "`cargo run --release --features candle -- ...` in a checkout, or `cargo install \
                                       --path crates/cli --features candle`";
 
-/// The error in the words of the command line, followed by those of its causes that add something.
+/// Returns the error in the words of the command line, followed by those of its causes that add something.
 pub(super) fn describe(error: &Error) -> String {
     let message = match error.kind() {
         ErrorKind::Option { option, expected, found } => {

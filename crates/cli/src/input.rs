@@ -1,4 +1,4 @@
-//! The input of a command: one text, the lines of standard input, or the rows of a batch file.
+//! Reads the input of a command: one text, the lines of standard input, or the rows of a batch file.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -13,54 +13,54 @@ use super::args::{AtOnce, Batch, TableFormat, Texts};
 use super::failure::Failure;
 use super::table::{self, Column, Layout};
 
-/// What error messages call standard input.
+/// The name of standard input in error messages.
 const STDIN: &str = "stdin";
 /// The argument that stands for standard input.
 const DASH: &str = "-";
-/// Records read ahead of the model.
+/// The number of records that are read ahead of the model.
 const READ_AHEAD: usize = 64;
 
 /// One unit of work.
 #[derive(Debug)]
 pub(super) struct Record {
-    /// Counted from 0.
+    /// The number of the record, counted from 0.
     pub(super) index: usize,
-    /// File and line, for messages.
+    /// The file and line, for messages.
     pub(super) place: String,
     /// The number of bytes of the file up to the end of the record.
     pub(super) end: u64,
-    /// The cells of its row, as they are in the file, for output tables that repeat them.
+    /// The cells of the record's row as they are in the file, for output tables that repeat them.
     pub(super) cells: Vec<Vec<u8>>,
     /// The whole object, if the record is a line of JSON.
     pub(super) object: Option<Map<String, Value>>,
-    /// The texts that the command asked for, or what is wrong with them.
+    /// The texts that the command asked for, or the reason why they could not be read.
     pub(super) fields: Result<Vec<String>, String>,
 }
 
-/// The records of an input, in order. A thread of its own reads them ahead of the model.
+/// The records of an input, in order. They are read ahead of the model by a separate thread.
 pub(super) struct Records {
     source: Source,
-    /// Names of [`Record::cells`].
+    /// The names of the columns in [`Record::cells`].
     pub(super) header: Vec<String>,
-    /// Size of the batch file, if it has one.
+    /// The size of the batch file, if there is one.
     pub(super) length: Option<u64>,
-    /// Whether they come from a batch file.
+    /// True if the records come from a batch file.
     pub(super) is_file: bool,
-    /// Records to run at once, if not the command's usual number.
+    /// The number of records to run at once, if it is not the command's usual number.
     pub(super) batch: Option<usize>,
-    /// The error that ended reading. It is reported after the records in front of it.
+    /// The error that ended reading. It is reported after the records that come before it.
     failure: Option<Failure>,
 }
 
 enum Source {
-    /// The user's one text: its failure is the command's.
+    /// The one text of the user. If it fails, the command fails.
     Single(Option<Record>),
     List(std::vec::IntoIter<Record>),
     Stream(Box<dyn Iterator<Item = Result<Record, Failure>>>),
 }
 
 impl Records {
-    /// The texts of one record.
+    /// Makes one record of the texts.
     pub(super) fn single(fields: Vec<String>) -> Self {
         let cells = fields.iter().map(|field| field.clone().into_bytes()).collect();
         let record =
@@ -68,13 +68,13 @@ impl Records {
         Self::new(Source::Single(Some(record)))
     }
 
-    /// Records that are all known.
+    /// Makes an input of records that are all known.
     pub(super) fn list(records: Vec<Record>) -> Self {
         Self::new(Source::List(records.into_iter()))
     }
 
-    /// The texts that the flags name. `pair` is the second text of each record; `pair_column` is the column
-    /// of a batch file that has it.
+    /// Reads the texts that the flags name. `pair` is the second text of each record, and `pair_column` is
+    /// the column of a batch file that holds it.
     pub(super) fn of_texts(
         texts: &Texts,
         pair: Option<&str>,
@@ -92,7 +92,7 @@ impl Records {
             Some(DASH) => {
                 let lines = Lines::new(BufReader::new(io::stdin()), STDIN.to_owned());
                 let records = Self::spawn(lines.records(pair.clone()));
-                // Whoever waits at the other end of a pipe has each answer at once.
+                // A reader that waits at the other end of a pipe gets each answer at once.
                 let batch = if stdin_is_file() { None } else { Some(1) };
                 Self { batch, ..records }
             }
@@ -102,12 +102,12 @@ impl Records {
         Ok(records)
     }
 
-    /// Sets the size of a batch to the one that the user has chosen, if any.
+    /// Sets the size of a batch to the one that the user has chosen, if there is one.
     pub(super) fn at_once(self, chosen: &AtOnce) -> Self {
         Self { batch: chosen.batch_size.or(self.batch), ..self }
     }
 
-    /// The rows of a batch file, or of standard input if it is `-`.
+    /// Reads the rows of a batch file, or of standard input if the path is `-`.
     pub(super) fn file(path: &Path, columns: &[Column<'_>], batch: &Batch) -> Result<Self, Failure> {
         let layout =
             Layout { format: batch.format, delimiter: batch.delimiter, has_header: !batch.no_header };
@@ -134,7 +134,7 @@ impl Records {
         Ok(Self { header, length, is_file: true, ..Self::spawn(rows) })
     }
 
-    /// The lines of a file, or of standard input if it is `-`.
+    /// Reads the lines of a file, or of standard input if the path is `-`.
     pub(super) fn lines(path: &Path) -> Result<Self, Failure> {
         Ok(Self::spawn(open_lines(path)?.records(None)))
     }
@@ -145,11 +145,11 @@ impl Records {
 
     fn spawn(records: impl Iterator<Item = Result<Record, Failure>> + Send + 'static) -> Self {
         if cfg!(target_family = "wasm") {
-            // No threads: records are read when they are wanted.
+            // Without threads, records are read when they are wanted.
             return Self::new(Source::Stream(Box::new(records)));
         }
         let (sender, receiver) = sync_channel(READ_AHEAD);
-        // It ends with its input, or with the receiver.
+        // The thread ends with its input or with the receiver.
         thread::spawn(move || {
             for record in records {
                 let is_last = record.is_err();
@@ -161,12 +161,12 @@ impl Records {
         Self::new(Source::Stream(Box::new(receiver.into_iter())))
     }
 
-    /// Whether there is just the one text of the command line.
+    /// Returns true if the only record is the text of the command line.
     pub(super) fn is_single(&self) -> bool {
         matches!(self.source, Source::Single(_))
     }
 
-    /// The next records, at most `most` of them, and an empty list at the end.
+    /// Returns the next records, at most `most` of them. The list is empty at the end.
     pub(super) fn next_batch(&mut self, most: usize) -> Result<Vec<Record>, Failure> {
         let stream = match &mut self.source {
             Source::Single(record) => return Ok(record.take().into_iter().collect()),
@@ -192,8 +192,8 @@ impl Records {
     }
 }
 
-/// Lines of text. `\n` ends a line, and so does the end of the file; one `\r` in front of `\n` belongs to the
-/// line end.
+/// The lines of a text. `\n` ends a line, and so does the end of the file. One `\r` in front of `\n` belongs
+/// to the line end.
 pub(super) struct Lines<R> {
     reader: R,
     place: String,
@@ -201,7 +201,7 @@ pub(super) struct Lines<R> {
     end: u64,
 }
 
-/// One of them.
+/// A line of a text.
 pub(super) struct Line {
     pub(super) place: String,
     pub(super) bytes: Vec<u8>,
@@ -209,7 +209,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The line as text, or where it is not UTF-8.
+    /// Returns the line as text, or the place where it is not UTF-8.
     pub(super) fn text(self) -> Result<String, String> {
         String::from_utf8(self.bytes).map_err(|e| not_utf8(e.as_bytes(), e.utf8_error().valid_up_to()))
     }
@@ -227,7 +227,7 @@ impl<R: BufRead> Lines<R> {
         Ok(())
     }
 
-    /// Each line as a record with the one text it is, and the second one if there is one.
+    /// Returns each line as a record that holds it and, if there is one, the second text.
     fn records(self, pair: Option<String>) -> impl Iterator<Item = Result<Record, Failure>> {
         self.enumerate().map(move |(index, line)| {
             let line = line?;
@@ -250,7 +250,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             && start.first().is_some_and(|&b| b >= 0xfe)
             && let Some(encoding) = foreign_encoding(start)
         {
-            // The lines of such a file end elsewhere, so none of them can be read.
+            // In such a file, lines end with other bytes, so none of them can be read.
             return Some(Err(Failure::Input(format!(
                 "{}, line 1: {}",
                 self.place,
@@ -274,7 +274,7 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-/// Skips a UTF-8 byte order mark, and returns the number of bytes skipped.
+/// Skips a UTF-8 byte order mark and returns the number of bytes skipped.
 pub(super) fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     if !reader.fill_buf()?.starts_with(MARK) {
@@ -284,7 +284,7 @@ pub(super) fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
     Ok(MARK.len() as u64)
 }
 
-/// All of a file, or of standard input if it is `-`.
+/// Reads the whole file, or all of standard input if the path is `-`.
 pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
     let place = place(path);
     let mut bytes = Vec::new();
@@ -338,7 +338,7 @@ pub(super) fn cannot_read(place: &str, error: &io::Error) -> Failure {
     Failure::Input(format!("{place}: {error}"))
 }
 
-/// Says where a line stops being UTF-8. `byte` counts from 0 in the line.
+/// Describes the place where a line stops being UTF-8. `byte` is counted from 0 in the line.
 pub(super) fn not_utf8(line: &[u8], byte: usize) -> String {
     let found = line.get(byte).map_or("the end".to_owned(), |b| format!("0x{b:02x}"));
     format!("byte {byte}: expected UTF-8; found {found}")

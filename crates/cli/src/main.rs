@@ -1,5 +1,5 @@
-//! The `mobilebert` command: arguments in, pipelines run, lines out. Only this package and `mobilebert-eval`
-//! print.
+//! The `mobilebert` command reads arguments, runs pipelines and prints lines. Only this package and
+//! `mobilebert-eval` print.
 
 mod args;
 mod batch;
@@ -24,7 +24,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match args::Args::parse_from_os(arguments) {
         Ok(args) => args,
         Err(error) => {
-            // The text of `--help` and `--version` is the command's result; complaints go to standard error.
+            // The text of `--help` and `--version` is the result of the command, so it goes to standard
+            // output. Complaints go to standard error.
             let printed = error.print().and_then(|()| io::stdout().flush());
             if let (Err(source), false) = (printed, error.use_stderr()) {
                 return Failure::Output { place: "stdout".to_owned(), source }.report();

@@ -17,11 +17,11 @@ type Writer = BufWriter<Box<dyn Write>>;
 /// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// For people.
+    /// Lines for people.
     Human,
     /// One JSON value a line.
     Json,
-    /// TSV or CSV: the input's columns and the results.
+    /// TSV or CSV with the columns of the input and the results.
     Table,
 }
 
@@ -34,7 +34,8 @@ enum Sink {
 /// The change that a cell needs before it is written.
 type Cell = fn(&[u8]) -> Cow<'_, [u8]>;
 
-/// TSV has no quotation marks, so the bytes that end a cell or a line cannot be in one: each becomes a space.
+/// Replaces the bytes that end a cell or a line by spaces. TSV has no quotation marks, so a cell cannot
+/// contain them.
 fn tsv_cell(cell: &[u8]) -> Cow<'_, [u8]> {
     const ENDS: &[u8] = b"\t\r\n";
     match cell.iter().any(|byte| ENDS.contains(byte)) {
@@ -47,14 +48,14 @@ fn tsv_cell(cell: &[u8]) -> Cow<'_, [u8]> {
 pub(super) struct Output {
     sink: Sink,
     place: String,
-    /// Names of the input's columns.
+    /// The names of the input's columns.
     header: Vec<String>,
-    /// Number of columns of the results.
+    /// The number of columns of the results.
     results: usize,
 }
 
 impl Output {
-    /// Standard output.
+    /// Returns an output that writes to standard output.
     pub(super) fn stdout(global: &Global) -> Self {
         let writer: Writer = BufWriter::new(Box::new(io::stdout().lock()));
         let sink = match global.json {
@@ -64,8 +65,8 @@ impl Output {
         Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0 }
     }
 
-    /// The file of `--output`, or standard output without one. A table has the columns of `header`, then
-    /// `results` and `error`; without `results` tables are refused.
+    /// Opens the file of `--output`, or standard output if that is not given. A table has the columns of
+    /// `header`, then `results` and `error`. Tables are refused if `results` is absent.
     pub(super) fn open(
         path: Option<&Path>,
         global: &Global,
@@ -103,7 +104,7 @@ impl Output {
         Ok(output)
     }
 
-    /// The format of the results.
+    /// Returns the format of the results.
     pub(super) fn format(&self) -> Format {
         match self.sink {
             Sink::Human(_) => Format::Human,
@@ -120,8 +121,8 @@ impl Output {
         })
     }
 
-    /// Writes the result of a record as a line of JSON. A file has the input's fields in front of it; a
-    /// result that is no object is then the field `name`.
+    /// Writes the result of a record as a line of JSON. In a file, the fields of the input come first, and a
+    /// result that is not an object becomes the field `name`.
     pub(super) fn result(
         &mut self,
         record: &Record,
@@ -148,7 +149,7 @@ impl Output {
         fields = fields.into_iter().map(|(name, value)| (free_name(name, &taken), value)).collect();
         let mut line = serde_json::to_string(&fields).map_err(&failed)?;
         if !fields.is_empty() && result != "{}" {
-            // The numbers of the result stay as short as they were written.
+            // The result is written as text, so that its numbers stay as short as they were.
             line.truncate(line.len() - 1);
             line.push(',');
             line.push_str(&result[1..]);
@@ -169,14 +170,14 @@ impl Output {
         })
     }
 
-    /// Writes a row of a table: the input's cells, and as many results as the header has.
+    /// Writes a row of a table: the cells of the input, and as many results as the header has.
     pub(super) fn row(&mut self, record: &Record, results: &[String]) -> Result<(), Failure> {
         let results = results.iter().map(String::as_bytes).chain([&b""[..]]);
         let width = self.header.len();
         self.write_row(repeated(record, width).chain(results))
     }
 
-    /// Writes the failure of a record in the place of its result. In JSON it has the library's `code`, too.
+    /// Writes the failure of a record in place of its result. In JSON it also has the `code` of the library.
     pub(super) fn error(&mut self, record: &Record, problem: &str, code: &str) -> Result<(), Failure> {
         let message = format!("{}: {problem}", record.place);
         match self.format() {
@@ -190,7 +191,7 @@ impl Output {
         }
     }
 
-    /// Flushes everything that was written so far.
+    /// Flushes everything that has been written so far.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let flushed = match &mut self.sink {
             Sink::Human(writer) | Sink::Json { writer, .. } => writer.flush(),
@@ -214,7 +215,7 @@ impl Output {
     }
 }
 
-/// A name for an input's field beside the result's.
+/// Returns a name for a field of the input that is not taken by the result.
 fn free_name(name: String, taken: &Map<String, Value>) -> String {
     let mut free = name;
     while taken.contains_key(&free) {
@@ -223,7 +224,8 @@ fn free_name(name: String, taken: &Map<String, Value>) -> String {
     free
 }
 
-/// A text in a line for people: control characters, which may end the line, are written as in Rust.
+/// Returns a text for a line that people read. Control characters, which could end the line, are escaped as
+/// in Rust.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
@@ -238,7 +240,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The cells of the input's row, cut or filled with empty cells to the width of the header.
+/// Returns the cells of the input's row, cut or filled with empty cells to the width of the header.
 fn repeated(record: &Record, width: usize) -> impl Iterator<Item = &[u8]> {
     record.cells.iter().map(Vec::as_slice).chain(std::iter::repeat(&b""[..])).take(width)
 }

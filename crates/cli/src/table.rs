@@ -1,4 +1,4 @@
-//! Batch files: TSV, CSV, JSON lines, plain lines.
+//! Reads batch files: TSV, CSV, JSON lines and plain lines.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -13,30 +13,30 @@ use super::input::{Lines, Record, cannot_read, not_utf8, skip_mark};
 /// A column that a command reads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column<'a> {
-    /// The flag that chooses it, for messages.
+    /// The flag that selects the column, for messages.
     pub(super) flag: &'static str,
-    /// Its name if the user does not choose.
+    /// The name of the column if the user does not choose one.
     pub(super) name: &'static str,
-    /// The user's choice: a name, or a number from 1.
+    /// The user's choice, which is a name or a number from 1.
     pub(super) wanted: Option<&'a str>,
 }
 
-/// How a batch file is read.
+/// The settings for reading a batch file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Instead of the format that the extension names.
+    /// The format, if it is not the one that the extension names.
     pub(super) format: Option<TableFormat>,
-    /// What separates the cells of CSV, if the user says so.
+    /// The separator of the cells of CSV, if the user has chosen one.
     pub(super) delimiter: Option<u8>,
-    /// Whether the first line names the columns.
+    /// True if the first line names the columns.
     pub(super) has_header: bool,
 }
 
-/// Separators that CSV files have instead of commas.
+/// Separators that some CSV files use instead of commas.
 const OTHER_DELIMITERS: [u8; 3] = [b';', b'\t', b'|'];
 
 impl TableFormat {
-    /// The format that the extension of a file names.
+    /// Returns the format that the extension of a file names.
     pub(super) fn of(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
@@ -60,7 +60,7 @@ impl TableFormat {
 /// The records of a batch file.
 pub(super) type Rows = Box<dyn Iterator<Item = Result<Record, Failure>> + Send>;
 
-/// Reads the names of the columns, and then the rows. `place` is what messages call the file.
+/// Reads the names of the columns, and then the rows. `place` is the name of the file in messages.
 pub(super) fn read(
     place: String,
     format: TableFormat,
@@ -123,7 +123,8 @@ pub(super) fn read(
     }
 }
 
-/// Lines cut at tabs; quotation marks are text. A blank line is a row only where a row may be one empty cell.
+/// Reads lines that are cut at tabs. Quotation marks are text. A blank line is a row only if a row may be a
+/// single empty cell.
 fn read_tsv(
     place: &str,
     mut lines: Lines<impl BufRead + Send + 'static>,
@@ -188,8 +189,8 @@ fn read_csv(
     Ok((header, Box::new(rows)))
 }
 
-/// What separates the cells, by the first line: a comma, or another mark if that is the only one that gives
-/// the columns that are looked for. A line that may be cut in two ways is an error.
+/// Finds the separator of the cells by the first line. It is a comma, or another mark if that is the only one
+/// that gives the wanted columns. A line that can be cut in two ways is an error.
 fn find_delimiter(place: &str, line: &[u8], columns: &[Column<'_>], has_header: bool) -> Result<u8, Failure> {
     let cells = |mark: u8| match Delimited::new(line, mark).next() {
         Some(Ok(row)) => header(row.cells, true),
@@ -221,7 +222,7 @@ fn find_delimiter(place: &str, line: &[u8], columns: &[Column<'_>], has_header: 
     }
 }
 
-/// Names of the columns: what the first row says, or their numbers.
+/// Returns the names of the columns, from the first row or as their numbers.
 fn header(first: Vec<Vec<u8>>, has_header: bool) -> Vec<String> {
     let name = |(i, cell): (usize, Vec<u8>)| match has_header {
         true => String::from_utf8_lossy(&cell).trim().to_owned(),
@@ -230,7 +231,7 @@ fn header(first: Vec<Vec<u8>>, has_header: bool) -> Vec<String> {
     first.into_iter().enumerate().map(name).collect()
 }
 
-/// Where in a row the columns are that a command reads.
+/// Finds the columns that a command reads in a row.
 fn pick(
     place: &str,
     columns: &[Column<'_>],

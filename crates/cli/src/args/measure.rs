@@ -30,7 +30,7 @@ Example:
   $ mobilebert kernels
   $ MOBILEBERT_KERNELS=avx2 mobilebert bench --precision int8";
 
-/// The most timed passes: each leaves a record.
+/// The largest number of timed passes. It is bounded because each pass leaves a record.
 const MAX_RUNS: usize = 1_000_000;
 
 /// `mobilebert bench`

@@ -1,5 +1,5 @@
-//! Arguments as the user writes them. Each flag is also an environment variable; the flag wins, also over the
-//! variables of flags that it conflicts with.
+//! Defines the arguments as the user writes them. Each flag is also an environment variable. The flag wins,
+//! also over the variables of flags that it conflicts with.
 
 mod measure;
 mod models;
@@ -128,7 +128,7 @@ fn up_to(least: usize, most: usize) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least as u64..=most as u64)
 }
 
-/// Whether a command has the flag, given without its hyphens.
+/// Returns true if a command has the flag, given without its hyphens.
 pub(crate) fn is_flag(long: &str) -> bool {
     fn has(command: &clap::Command, long: &str) -> bool {
         command.get_arguments().any(|arg| arg.get_long() == Some(long))

@@ -1,4 +1,4 @@
-//! Flags of the commands that read and write models.
+//! Defines the flags of the commands that read and write models.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

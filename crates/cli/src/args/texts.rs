@@ -1,4 +1,4 @@
-//! Flags of the commands that read texts.
+//! Defines the flags of the commands that read texts.
 
 use std::path::PathBuf;
 
@@ -105,11 +105,12 @@ pub(crate) struct Batch {
     pub(crate) output: Option<PathBuf>,
 }
 
-/// The most texts in a batch: what a model holds of a batch at once grows with it.
+/// The largest number of texts in a batch. The memory that a model takes grows with it.
 const MAX_BATCH: usize = 1024;
-/// The most labels or words in a result; no vocabulary is much larger.
+/// The largest number of labels or words in a result. No vocabulary is much larger.
 const MAX_RANKED: usize = 1_000_000;
-/// The most answers to a question: candidates of each window of a context are kept until the last one.
+/// The largest number of answers to a question. The candidates of each window of a context are kept until the
+/// last window has been read.
 const MAX_ANSWERS: usize = 1000;
 
 /// Reads a separator of cells.
@@ -121,7 +122,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Reads the unit of offsets; the names are plurals.
+/// Reads the unit of offsets, whose names are plurals.
 fn offset_unit() -> impl TypedValueParser<Value = OffsetUnit> {
     let units = [
         PossibleValue::new("bytes").help("Bytes of UTF-8: Rust, Go, C"),

@@ -22,14 +22,14 @@ const COLUMNS: [Column<'static>; 2] =
 
 struct Answering<'c> {
     pipeline: QuestionAnswering,
-    /// The context of all questions; without it each record has its own.
+    /// The context of all questions. Without it each record has its own.
     shared: Option<Shared<'c>>,
     unit: OffsetUnit,
     several: bool,
     watch: Watch,
 }
 
-/// What is done once for all questions.
+/// The work that is done once for all questions.
 struct Shared<'c> {
     context: PreparedContext,
     text: &'c str,
@@ -86,7 +86,7 @@ fn context(args: &args::Answer) -> Result<Option<String>, Failure> {
     }
 }
 
-/// The questions, or the rows of a batch file.
+/// Returns the questions, or the rows of a batch file.
 fn records(args: &args::Answer) -> Result<Records, Failure> {
     if let Some(path) = &args.input {
         return Records::file(path, &COLUMNS, &args.batch);

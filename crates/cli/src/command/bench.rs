@@ -13,11 +13,11 @@ use crate::output::{Format, Output};
 
 const DEFAULT_MODEL: &str = "synthetic:mobilebert";
 
-/// The largest distance of the quartiles, relative to the median, at which the median is quoted. A larger one
-/// shows that the machine did other work meanwhile.
+/// The largest distance between the quartiles, relative to the median, at which the median is quoted. A
+/// larger distance shows that the machine did other work at the same time.
 const MAX_SPREAD: f64 = 0.10;
 
-/// What was measured, and of what.
+/// The measurements, and the run that they belong to.
 #[derive(Serialize)]
 struct Report {
     model: String,
@@ -42,11 +42,11 @@ struct Report {
     load_ms: f64,
     first_inference_ms: f64,
     peak_rss_mb: Option<f64>,
-    /// 10^9 multiply-adds a second at the median, all threads together.
+    /// Billions of multiply-adds a second at the median, over all threads together.
     gmacs: f64,
-    /// Distance of the quartiles relative to the median.
+    /// The distance between the quartiles, relative to the median.
     spread: f64,
-    /// Whether the spread allows to quote the median.
+    /// True if the spread is small enough to quote the median.
     stable: bool,
 }
 
@@ -142,11 +142,11 @@ fn human(r: &Report, output: &mut Output) -> Result<(), Failure> {
     ))
 }
 
-/// The most tokens in a pass. What a pass needs of memory grows with them.
+/// The largest number of tokens in a pass. The memory that a pass needs grows with it.
 const MAX_TOKENS: usize = 65_536;
 
-/// `sequences` sequences of `length` different, ordinary tokens. Both numbers are checked before any memory
-/// is taken.
+/// Makes `sequences` sequences of `length` different, ordinary tokens. Both numbers are checked before any
+/// memory is taken.
 pub(super) fn batch(engine: &Engine, length: usize, sequences: usize) -> Result<Batch, Failure> {
     let limit = engine.config().max_position_embeddings;
     if !(1..=limit).contains(&length) {

@@ -13,7 +13,7 @@ use crate::output::{Format, Output, plain};
 
 struct Classifying {
     pipeline: TextClassification,
-    /// Whether JSON lists more than the best label.
+    /// True if JSON lists more than the best label.
     list: bool,
     several: bool,
 }
@@ -50,7 +50,7 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
 }
 
 impl Classifying {
-    /// What there is to tokenise of a text.
+    /// Returns the part of a text that has to be tokenised.
     fn read<'t>(&self, text: &'t str) -> Result<&'t str> {
         match self.pipeline.options().long_text {
             LongText::Truncate => {

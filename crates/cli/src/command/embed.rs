@@ -43,7 +43,7 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
 }
 
 impl Embed {
-    /// What there is to tokenise of a text.
+    /// Returns the part of a text that has to be tokenised.
     fn read<'t>(&self, text: &'t str) -> Result<&'t str> {
         let limit = self.pipeline.engine().config().max_position_embeddings;
         head(self.pipeline.tokenizer(), text, limit)

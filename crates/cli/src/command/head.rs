@@ -1,18 +1,18 @@
-//! The beginning of a text that is far longer than what a model reads of it.
+//! Cuts texts that are far longer than the part that a model reads.
 
 use mobilebert::{Result, Tokenizer};
 
-/// Texts up to this many bytes are given to the pipeline as they are.
+/// Texts of up to this many bytes are passed to the pipeline as they are.
 const SHORT: usize = 1 << 16;
 
-/// Tokens kept beyond the limit, so that a special token with a blank in it may lie where the text is cut.
+/// The number of tokens kept beyond the limit. It leaves room for a special token that contains a blank and
+/// lies where the text is cut.
 const MARGIN: usize = 64;
 
-/// A beginning of `text` that has more than `limit` tokens, or the whole text. A pipeline that reads `limit`
-/// tokens and leaves out the rest gives the same result for both, and says for both that the text was
-/// truncated.
+/// Returns a beginning of `text` that has more than `limit` tokens, or the whole text. A pipeline that reads
+/// `limit` tokens and leaves out the rest gives the same result for both, and reports both as truncated.
 ///
-/// The beginning ends at a blank, where words end in every tokenizer that the library knows.
+/// The beginning ends at a blank, because words end there in every tokenizer that the library knows.
 pub(super) fn head<'t>(tokenizer: &Tokenizer, text: &'t str, limit: usize) -> Result<&'t str> {
     let mut size = SHORT;
     while size < text.len() {

@@ -83,19 +83,19 @@ impl Inference {
     }
 }
 
-/// Logits in the shape of the model's head.
+/// The logits, in the shape that the model's head gives them.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Logits<'o> {
-    /// Question answering: of each token.
+    /// Start and end logits of each token, for question answering.
     Span { start: Vec<f32>, end: Vec<f32> },
-    /// Of the sequence.
+    /// The logits of the sequence.
     Row(&'o [f32]),
-    /// Of each token.
+    /// The logits of each token.
     Rows(Vec<&'o [f32]>),
 }
 
-/// SHA-256 of the values as little-endian f32, row after row.
+/// Returns the SHA-256 of the values as little-endian f32, row after row.
 fn hash(logits: &mobilebert::Output) -> String {
     sha256(logits.values().iter().map(|value| value.to_le_bytes()))
 }

@@ -15,7 +15,7 @@ use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::{Format, Output};
 
-/// What there is to say about a model.
+/// The description of a model.
 #[derive(Serialize)]
 struct Description {
     model: String,
@@ -25,9 +25,9 @@ struct Description {
     labels: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokenizer: Option<Tokens>,
-    /// Weights, without scales and buffers.
+    /// The number of weights, without scales and buffers.
     parameters: usize,
-    /// The same for the same weights in any file format.
+    /// A hash that is the same for the same weights in any file format.
     #[serde(skip_serializing_if = "Option::is_none")]
     content_sha256: Option<String>,
     totals: BTreeMap<String, Total>,
@@ -125,7 +125,7 @@ fn describe(files: &ModelFiles) -> Result<Description> {
     })
 }
 
-/// A model whose weights are a formula: it has no files and no tokenizer.
+/// Describes a model whose weights are a formula. It has no files and no tokenizer.
 fn describe_synthetic(name: &str, config: &ModelConfig) -> Description {
     let head = model::build(config, config.head);
     let size = |shape: &[usize]| shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
@@ -151,7 +151,7 @@ fn describe_synthetic(name: &str, config: &ModelConfig) -> Description {
     }
 }
 
-/// The resolved configuration, under the names of `config.json`.
+/// Returns the resolved configuration, under the names of `config.json`.
 fn summary(config: &ModelConfig) -> Map<String, Value> {
     let mut fields: Vec<(&str, Value)> = vec![
         ("num_hidden_layers", config.num_hidden_layers.into()),

@@ -60,13 +60,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// The model of commands that have no default of their own.
 const DEFAULT_MODEL: &str = "qa";
 
-/// Threads for each processor: more of them only wait for each other.
+/// The largest number of threads for each processor. More threads would only wait for each other.
 const THREADS_EACH: usize = 4;
-/// The threads that every machine may be asked for, so that a script for a larger one runs.
+/// The number of threads that may be requested on every machine, so that a script written for a larger one
+/// runs.
 const THREADS_ANYWHERE: usize = 16;
 
 impl Global {
-    /// Checks the numbers that memory is taken for.
+    /// Checks the numbers that decide how much memory is taken.
     fn check(&self) -> Result<(), Failure> {
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let most = THREADS_ANYWHERE.max(THREADS_EACH.saturating_mul(processors));
@@ -78,7 +79,8 @@ impl Global {
         }
     }
 
-    /// The model of `--model`, or the command's own. The latter is no name that a folder could have, too.
+    /// Returns the model of `--model`, or the default of the command. The default is a name that no folder
+    /// can have.
     fn model<'a>(&'a self, default: &'static str) -> &'a str {
         self.model.as_deref().unwrap_or(match default {
             "qa" => "built-in:qa",
@@ -87,7 +89,7 @@ impl Global {
         })
     }
 
-    /// The model of a command whose task no built-in model was trained for.
+    /// Returns the chosen model, for a command whose task no built-in model was trained for.
     fn chosen_model(&self, command: &str) -> Result<&str, Failure> {
         self.model.as_deref().ok_or_else(|| {
             let problem = format!("{command} has no built-in model; pass --model FOLDER or a hub id");
@@ -110,7 +112,8 @@ impl Global {
     }
 }
 
-/// Runs a task on records, with the results where `--output` says. `results`: columns of an output table.
+/// Runs a task on records and writes the results to the place that `--output` names. `results` holds the
+/// column names of an output table.
 fn run_task<T: Task>(
     task: &T,
     records: Records,
@@ -129,7 +132,7 @@ fn run_task<T: Task>(
     super::batch::run(task, records, &mut output, global, path.is_some())
 }
 
-/// SHA-256 of a model's weight files, one after another; `None` for a synthetic model.
+/// Returns the SHA-256 of a model's weight files, one after another, or `None` for a synthetic model.
 fn model_hash(source: &str) -> mobilebert::Result<Option<String>> {
     if source.starts_with("synthetic:") {
         return Ok(None);

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Global;
 
-/// Hidden if nobody watches.
+/// Creates the bar. It is hidden if nobody would see it.
 pub(super) fn bar(global: &Global) -> ProgressBar {
     if global.quiet || !stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -18,7 +18,7 @@ pub(super) fn bar(global: &Global) -> ProgressBar {
     bar
 }
 
-/// Shows what is being done, and how far it is.
+/// Shows the current work and its progress.
 pub(super) fn show(bar: &ProgressBar, what: &str, done: usize, total: usize) {
     if bar.message() != what {
         bar.set_message(what.to_owned());

@@ -9,7 +9,7 @@ use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output::{Format, Output};
 
-/// Statements, questions, names, numbers and punctuation; short and long.
+/// Texts for measurements: statements, questions, names, numbers and punctuation, both short and long.
 const TEXTS: [&str; 8] = [
     "Yes.",
     "Who wrote the first program, and for which machine?",
@@ -64,7 +64,7 @@ pub(super) fn run(args: &args::Sqnr, global: &Global) -> Result<(), Failure> {
     output.flush()
 }
 
-/// The batches to run. Each has one sequence, so that the values kept of the reference are few.
+/// Returns the batches to run. Each has one sequence, so that few values of the reference have to be kept.
 fn batches(model: &str, engine: &Engine, args: &args::Sqnr) -> Result<Vec<Batch>, Failure> {
     if model.starts_with("synthetic:") {
         if !args.texts.is_empty() {

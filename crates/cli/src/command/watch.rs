@@ -1,4 +1,4 @@
-//! Ctrl-C and progress for a command whose single call may take long.
+//! Handles Ctrl-C and shows progress for a command whose single call may take long.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::ops::ControlFlow;
@@ -14,26 +14,28 @@ use super::progress;
 use crate::args::Global;
 use crate::failure::INTERRUPTED;
 
-/// The least number of windows for which progress is shown. Shorter searches end before it could be read.
+/// The smallest number of windows for which progress is shown. A shorter search ends before anyone could read
+/// it.
 const LEAST_WINDOWS: usize = 16;
 
-/// Stops a run when the user presses Ctrl-C, and shows how far it is.
+/// Stops a run when the user presses Ctrl-C, and shows the progress of the run.
 pub(super) struct Watch {
     /// Set by Ctrl-C.
     cancel: Arc<AtomicBool>,
-    /// Set while nothing runs that looks at `cancel`.
+    /// Set while no run looks at `cancel`.
     idle: Arc<AtomicBool>,
     bar: ProgressBar,
-    /// Whether progress is written line by line, because the user wants it and a bar would not be seen.
+    /// True if progress is written line by line, because the user asked for it and a bar would not be seen.
     lines: bool,
 }
 
 impl Watch {
-    /// From here on Ctrl-C stops a run between two passes; outside of a run, and the second time, it ends the
-    /// program at once, as it does without this.
+    /// Installs the handlers. From here on, Ctrl-C stops a run between two passes. Outside of a run, or when
+    /// pressed a second time, it ends the program at once, as it does without this type.
     pub(super) fn new(global: &Global, asked: bool) -> Self {
         let (cancel, idle) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
-        // They act in this order. Where there are no such handlers, Ctrl-C ends the program at once.
+        // The handlers run in the order in which they are registered. Where none can be registered, Ctrl-C
+        // ends the program at once.
         for ends_at_once in [&idle, &cancel] {
             let _ = flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(ends_at_once));
         }
@@ -41,7 +43,7 @@ impl Watch {
         Self { cancel, idle, bar: progress::bar(global), lines: asked && !stderr().is_terminal() }
     }
 
-    /// Runs what may take long.
+    /// Runs work that may take long.
     pub(super) fn run<T>(&self, run: impl FnOnce(&mut RunControl<'_>) -> Result<T>) -> Result<T> {
         let mut percent = 0;
         let mut show = |progress: PassProgress| {
@@ -58,7 +60,7 @@ impl Watch {
         result
     }
 
-    /// `percent`: what the last line said.
+    /// Shows the progress of a run. `percent` is the number that the last line showed.
     fn show(&self, progress: PassProgress, percent: &mut usize) {
         let (done, total) = (progress.sequences, progress.known_sequences);
         if total < LEAST_WINDOWS {
@@ -68,7 +70,7 @@ impl Watch {
         let now = done * 100 / total;
         if self.lines && now > *percent {
             *percent = now;
-            // Without a reader of standard error there is nobody to tell.
+            // If standard error has no reader, nobody has to be told.
             let _ = writeln!(stderr(), "{done} of {total} windows ({now} %)");
         }
     }
