@@ -1,4 +1,4 @@
-//! A checkpoint: named tensors in one or more files, whatever the file format.
+//! Holds a checkpoint: named tensors in one or more files of any supported format.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::pickle;
 use super::safetensors;
 use crate::error::{Error, ErrorKind, Result, TensorProblem};
 
-/// Number types a checkpoint may hold.
+/// The number types that a checkpoint may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ElementType {
@@ -22,20 +22,20 @@ pub enum ElementType {
     F16,
     /// The upper half of an f32.
     Bf16,
-    /// Double precision; read as f32.
+    /// Double precision. It is read as f32.
     F64,
     /// Signed bytes.
     I8,
-    /// Unsigned bytes: weights of ONNX's quantisers, our weights of 4 bits.
+    /// Unsigned bytes, used by the weights of ONNX's quantisers and by this crate's weights of 4 bits.
     U8,
-    /// Integers: biases of quantised linears.
+    /// 32-bit integers, used by the biases of quantised linears.
     I32,
-    /// Integers of buffers such as `position_ids`; never read as weights.
+    /// 64-bit integers, used by buffers such as `position_ids`. They are never read as weights.
     I64,
 }
 
 impl ElementType {
-    /// Bytes of one element.
+    /// Returns the number of bytes of one element.
     pub fn size(self) -> usize {
         match self {
             ElementType::I8 | ElementType::U8 => 1,
@@ -50,7 +50,7 @@ impl ElementType {
         matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64)
     }
 
-    /// The name safetensors gives it.
+    /// Returns the name that safetensors gives the type.
     pub fn name(self) -> &'static str {
         match self {
             ElementType::F32 => "F32",
@@ -70,38 +70,40 @@ const FLOATS: &str = "F32, F16, BF16 or F64";
 /// The description of a tensor: its shape, its number type, and the bytes of its file that hold it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Dimensions.
+    /// The dimensions.
     pub shape: Vec<usize>,
-    /// Number type, or the file's name for one that this engine does not read.
+    /// The number type, or the name that the file gives to a type that this engine does not read.
     pub dtype: Result<ElementType, String>,
     file: usize,
     bytes: Range<usize>,
 }
 
 impl Entry {
-    /// Bytes the tensor takes in its file.
+    /// Returns the number of bytes that the tensor takes in its file.
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The bytes of its file that hold the tensor.
+    /// Returns the range of the file's bytes that holds the tensor.
     #[cfg(feature = "pickle")]
     pub(super) fn byte_range(&self) -> Range<usize> {
         self.bytes.clone()
     }
 
-    /// The same, with its end cut to the length of its file, so that what is missing is reported as such.
+    /// Returns the same tensor, with its end cut to the length of its file, so that missing bytes are
+    /// reported as missing.
     pub fn up_to(mut self, length: usize) -> Self {
         self.bytes.end = self.bytes.end.min(length.max(self.bytes.start));
         self
     }
 
-    /// A tensor at a range of bytes of its file. [`Checkpoint::add`] checks the range against the shape.
+    /// Describes a tensor at a range of bytes of its file. [`Checkpoint::add`] checks the range against the
+    /// shape.
     pub fn new(shape: Vec<usize>, dtype: ElementType, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Ok(dtype), file: 0, bytes }
     }
 
-    /// A tensor that may be in the file but cannot be a weight: `dtype` tells why.
+    /// Describes a tensor that may be in the file but cannot be a weight. `dtype` names the reason.
     pub fn unreadable(shape: Vec<usize>, dtype: String, bytes: Range<usize>) -> Self {
         Self { shape, dtype: Err(dtype), file: 0, bytes }
     }
@@ -114,12 +116,12 @@ pub struct Checkpoint {
     entries: BTreeMap<String, Entry>,
 }
 
-/// Bytes that tensors lie in.
+/// A buffer that tensors lie in.
 #[derive(Debug)]
 struct File {
     label: String,
     bytes: Bytes,
-    /// True if these are reordered copies of tensors of another file and not a file themselves.
+    /// True if the bytes are reordered copies of tensors of another file and not a file themselves.
     copied: bool,
 }
 
@@ -137,7 +139,8 @@ impl Checkpoint {
     /// Adds the tensors of a PyTorch file (`torch.save`), without running any code from it.
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] with the offset, also for any pickled object that is not a plain tensor.
+    /// [`ErrorKind::Format`] with the offset. Any pickled object that is not a plain tensor gives this error
+    /// too.
     #[cfg(feature = "pickle")]
     pub fn add_pytorch(&mut self, label: &str, bytes: Bytes) -> Result<()> {
         let pickle::Contents { bytes, entries, gathered, gathered_entries } = pickle::read(label, bytes)?;
@@ -150,10 +153,10 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Adds all entries or, if one of them is wrong, none.
+    /// Adds all entries, or none if one of them is wrong.
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] if a range of bytes is not that of its shape or leaves the file, or if a name is
+    /// [`ErrorKind::Format`] if a range of bytes does not fit its shape or leaves the file, or if a name is
     /// taken.
     pub fn add(&mut self, label: &str, bytes: Bytes, entries: Vec<(String, Entry)>) -> Result<()> {
         for (name, entry) in &entries {
@@ -177,34 +180,34 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Names and descriptions of all tensors, sorted by name.
+    /// Returns the names and descriptions of all tensors, sorted by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// The description of a tensor.
+    /// Returns the description of a tensor.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
     }
 
-    /// The label of the file that holds a tensor; of the first file if no file holds it.
+    /// Returns the label of the file that holds a tensor, or of the first file if none holds it.
     pub fn file_of(&self, name: &str) -> &str {
         let file = self.entries.get(name).map_or(0, |e| e.file);
         self.files.get(file).map_or("model", |file| &file.label)
     }
 
-    /// Labels and contents of the files.
+    /// Returns the labels and contents of the files.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files.iter().filter(|file| !file.copied).map(|file| (file.label.as_str(), &*file.bytes))
     }
 
-    /// A tensor's bytes, little-endian.
+    /// Returns the bytes of a tensor, in little-endian order.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         let entry = self.entries.get(name)?;
         self.files[entry.file].bytes.get(entry.bytes.clone())
     }
 
-    /// A float tensor as f32, borrowed where the file already holds aligned f32.
+    /// Returns a float tensor as f32. It is borrowed if the file already holds aligned f32.
     ///
     /// # Errors
     /// [`ErrorKind::Tensor`] if it is absent, not a float type, or holds a value that is not finite.
@@ -220,7 +223,7 @@ impl Checkpoint {
             Ok(ElementType::F64) => elements(bytes, |b| f64::from_le_bytes(b) as f32).collect(),
             _ => return Err(self.wrong_type(name, entry, FLOATS)),
         };
-        // Without leaving the loop early it runs on vectors.
+        // The loop does not end early, so that it can be vectorised.
         if values.iter().fold(true, |finite, v| finite & v.is_finite()) {
             return Ok(values);
         }
@@ -233,7 +236,7 @@ impl Checkpoint {
         }
     }
 
-    /// An int8 tensor.
+    /// Returns an int8 tensor.
     ///
     /// # Errors
     /// [`ErrorKind::Tensor`] if it is absent or of another type.
@@ -244,7 +247,7 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor of unsigned bytes.
+    /// Returns a tensor of unsigned bytes.
     ///
     /// # Errors
     /// [`ErrorKind::Tensor`] if it is absent or of another type.
@@ -255,7 +258,8 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor of numbers of any type that fits into f64: small constants of graphs.
+    /// Returns a tensor of numbers of any type that fits into f64. It is meant for the small constants of
+    /// graphs.
     ///
     /// # Errors
     /// [`ErrorKind::Tensor`] if it is absent or of another type.
@@ -270,7 +274,7 @@ impl Checkpoint {
         }
     }
 
-    /// A tensor of integers of at most 32 bits.
+    /// Returns a tensor of integers of at most 32 bits.
     ///
     /// # Errors
     /// [`ErrorKind::Tensor`] if it is absent or of another type.
@@ -312,8 +316,8 @@ impl Checkpoint {
     }
 }
 
-/// An [`ErrorKind::Format`] at a byte of a file. What was found is cut to 300 characters, because it may come
-/// from the file and be as long as it.
+/// Returns an [`ErrorKind::Format`] at a byte of a file. `found` is cut to 300 characters, because it may
+/// come from the file and be as long as the file.
 pub fn format_error(file: &str, offset: usize, expected: &str, found: impl Into<String>) -> Error {
     const MAX_FOUND: usize = 300;
     let found = found.into().chars().take(MAX_FOUND).collect();

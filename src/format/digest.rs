@@ -1,8 +1,8 @@
-//! The digest that models, data and results are named by.
+//! Computes the digest that names models, data and results.
 
 use sha2::{Digest as _, Sha256};
 
-/// SHA-256 of some parts, end to end, as 64 lower-case hexadecimal digits.
+/// Returns the SHA-256 of some parts, laid end to end, as 64 lower-case hexadecimal digits.
 ///
 /// ```
 /// use mobilebert::format::sha256;

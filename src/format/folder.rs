@@ -1,4 +1,4 @@
-//! The weight files of a model folder.
+//! Opens the weight files of a model folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -12,22 +12,22 @@ use crate::files::json;
 
 const SAFETENSORS: &str = "model.safetensors";
 const PYTORCH: &str = "pytorch_model.bin";
-/// Appended to the name of the single file, this gives the name of the list of shards.
+/// The ending that turns the name of the single file into the name of the list of shards.
 const INDEX: &str = ".index.json";
 
-/// Adds one file to a checkpoint.
+/// A function that adds one file to a checkpoint.
 type Add = fn(&mut Checkpoint, &str, Bytes) -> Result<()>;
 
-/// A list of shards. Its `metadata` is of no use here.
+/// A list of shards. Its `metadata` is not used.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
-    /// Opens the weights of a folder: the first that exists of `model.safetensors`,
-    /// `model.safetensors.index.json` with the shards it lists, `pytorch_model.bin` and
-    /// `pytorch_model.bin.index.json`.
+    /// Opens the weights of a folder. These are the first that exist of `model.safetensors`,
+    /// `model.safetensors.index.json` with the shards it lists, `pytorch_model.bin`, and
+    /// `pytorch_model.bin.index.json` with its shards.
     ///
     /// # Errors
     /// [`ErrorKind::MissingFile`] if there is none or a shard is missing; [`ErrorKind::Io`];
@@ -41,8 +41,8 @@ impl Checkpoint {
     }
 
     /// Opens the weights among files that need not be in a folder, by the rules of
-    /// [`Checkpoint::open_folder`]. `open` gives the content of a file, or `None` if there is no such file;
-    /// `place` stands before their names in errors.
+    /// [`Checkpoint::open_folder`]. `open` returns the content of a file, or `None` if there is no such file.
+    /// In errors, `place` stands before the names of the files.
     ///
     /// # Errors
     /// The errors of [`Checkpoint::open_folder`] and of `open`.

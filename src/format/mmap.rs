@@ -1,4 +1,4 @@
-//! Mapped files: their bytes are used where they lie, without a copy in memory.
+//! Maps files, so that their bytes are used where they lie, without a copy in memory.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -27,17 +27,18 @@ use crate::files::check_regular;
 pub enum Bytes {
     /// A mapped file, or a range of one.
     Mapped(Mmap),
-    /// Part of the program.
+    /// Bytes that are compiled into the program.
     Static(&'static [u8]),
-    /// In memory.
+    /// Bytes in memory.
     Owned(Vec<u8>),
-    /// In memory that others hold too, such as an `Arc<[u8]>`; released with the weights' last reader.
+    /// Bytes in memory that others hold too, such as an `Arc<[u8]>`. They are released with the last reader
+    /// of the weights.
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl Bytes {
-    /// Maps a file, or reads it where there are no maps; an empty one becomes an empty vector. The type's
-    /// documentation says what the caller promises.
+    /// Maps a file, or reads it on systems without maps. An empty file becomes an empty vector. The
+    /// documentation of the type states what the caller promises.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Io`].
@@ -50,11 +51,11 @@ impl Bytes {
         map().map_err(|e| Error::io(path, e))
     }
 
-    /// Maps bytes `range` of an open file, or reads them where there are no maps. The range may begin
-    /// anywhere: a model inside an archive, such as an Android package, is rarely aligned to pages. The file
-    /// may be closed afterwards.
+    /// Maps the bytes `range` of an open file, or reads them on systems without maps. The range may begin
+    /// anywhere, because a model inside an archive, such as an Android package, is rarely aligned to pages.
+    /// The file may be closed afterwards.
     ///
-    /// The type's documentation says what the caller promises.
+    /// The documentation of the type states what the caller promises.
     ///
     /// # Errors
     /// The error of the system, and [`ErrorKind::UnexpectedEof`] if the file ends before the range does.
@@ -68,9 +69,9 @@ impl Bytes {
         if length == 0 {
             return Ok(Bytes::Owned(Vec::new()));
         }
-        // SAFETY: the map is read-only, private to this process, and inside the file by the check above. That
-        // the file is not truncated or rewritten while it is mapped is the caller's promise, which the
-        // documentation of `Bytes` asks for: no check here could keep another process from doing it.
+        // SAFETY: the map is read-only, private to this process, and inside the file by the check above. The
+        // caller promises, as the documentation of `Bytes` asks, that the file is not truncated or rewritten
+        // while it is mapped. No check here could keep another process from doing so.
         match unsafe { MmapOptions::new().offset(range.start).len(length).map(file) } {
             Ok(map) => Ok(Bytes::Mapped(map)),
             // WebAssembly has no maps.

@@ -1,4 +1,4 @@
-//! Weights on disk: checkpoint files in, tensors out.
+//! Reads weights from disk: checkpoint files in, tensors out.
 
 mod checkpoint;
 mod digest;
@@ -24,10 +24,11 @@ use crate::graph::ParameterId;
 /// One weight, as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tensor<'a> {
-    /// Row-major f32 (f16 and bf16 files are widened).
+    /// Row-major f32. Files in f16 and bf16 are widened.
     F32(Cow<'a, [f32]>),
-    /// Symmetric int8, one scale per row (output channel of a linear, row of an embedding table): element
-    /// `[r, c]` is `values[r * columns + c] as f32 * scales[r]`, and no value is -128.
+    /// Symmetric int8 with one scale for each row, which is an output channel of a linear or a row of an
+    /// embedding table. Element `[r, c]` is `values[r * columns + c] as f32 * scales[r]`, and no value is
+    /// -128.
     Int8 {
         /// Row-major values in -127..=127.
         values: Cow<'a, [i8]>,
@@ -37,7 +38,7 @@ pub enum Tensor<'a> {
 }
 
 impl<'a> Tensor<'a> {
-    /// Row-major f32, dequantised if need be.
+    /// Returns the elements as row-major f32. Int8 is dequantised.
     pub fn into_f32(self) -> Cow<'a, [f32]> {
         match self {
             Tensor::F32(values) => values,
@@ -53,7 +54,7 @@ impl<'a> Tensor<'a> {
 /// A source of weights for a backend, such as a checkpoint or a formula. It checks its tensors before it
 /// hands them out: each has the shape that the graph asks for, and each value is finite.
 pub trait WeightSource: Sync {
-    /// The tensor behind a parameter of the graph this source was opened for.
+    /// Returns the tensor of a parameter of the graph that this source was opened for.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Tensor`] or [`crate::ErrorKind::Io`] if it cannot be read.

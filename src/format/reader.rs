@@ -13,23 +13,23 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `file[start..end]`; both are cut to the length of the file.
+    /// Reads `file[start..end]`. Both limits are cut to the length of the file.
     pub fn new(label: &'a str, file: &'a [u8], start: usize, end: usize) -> Self {
         let end = end.min(file.len());
         Self { label, bytes: file, position: start.min(end), end }
     }
 
-    /// The offset of the next byte in the file.
+    /// Returns the offset of the next byte in the file.
     pub fn position(&self) -> usize {
         self.position
     }
 
-    /// Returns true if all bytes were read.
+    /// Returns true if all bytes have been read.
     pub fn at_end(&self) -> bool {
         self.position == self.end
     }
 
-    /// A reader on the next `length` bytes, which this one skips.
+    /// Returns a reader on the next `length` bytes, which this one skips.
     ///
     /// # Errors
     /// The errors of [`Reader::take`].
@@ -39,10 +39,10 @@ impl<'a> Reader<'a> {
         Ok(Self::new(self.label, self.bytes, start, start + length))
     }
 
-    /// The next `length` bytes. Errors call them `what`.
+    /// Returns the next `length` bytes. Errors call them `what`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Format`] if the file ends before; the other methods fail in the same way.
+    /// [`crate::ErrorKind::Format`] if the file ends before them. The other methods fail in the same way.
     pub fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8]> {
         let left = self.end - self.position;
         if length > left {
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// The next `N` bytes.
+    /// Returns the next `N` bytes.
     ///
     /// # Errors
     /// The errors of [`Reader::take`].
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         Ok(array)
     }
 
-    /// A byte.
+    /// Reads a byte.
     ///
     /// # Errors
     /// The errors of [`Reader::take`].
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         self.array::<1>(what).map(|[byte]| byte)
     }
 
-    /// A number of two bytes.
+    /// Reads a number of two bytes.
     ///
     /// # Errors
     /// The errors of [`Reader::take`].
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         self.array(what).map(u16::from_le_bytes)
     }
 
-    /// A number of four bytes.
+    /// Reads a number of four bytes.
     ///
     /// # Errors
     /// The errors of [`Reader::take`].
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         self.array(what).map(u32::from_le_bytes)
     }
 
-    /// A number of eight bytes.
+    /// Reads a number of eight bytes.
     ///
     /// # Errors
     /// The errors of [`Reader::take`].
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A length or an offset: a number that this machine can address.
+    /// Reads a length or an offset, which is a number that this machine can address.
     ///
     /// # Errors
     /// The errors of [`Reader::take`], and one for a number beyond the address space.
@@ -106,12 +106,13 @@ impl<'a> Reader<'a> {
         usize::try_from(value).map_err(|_| at.error(what, value.to_string()))
     }
 
-    /// Bytes up to the next line feed, which is skipped.
+    /// Reads the bytes up to the next line feed, which is skipped.
     ///
     /// # Errors
     /// The errors of [`Reader::take`], and one for a line that is longer than 256 bytes or not UTF-8.
     pub fn line(&mut self, what: &str) -> Result<&'a str> {
-        // Longer than any module path, shorter than what would make an error message unreadable.
+        // The limit is longer than any module path and shorter than what would make an error message
+        // unreadable.
         const MAX_LINE: usize = 256;
         let at = *self;
         let window = &self.bytes[self.position..self.end.min(self.position + MAX_LINE)];
@@ -123,7 +124,7 @@ impl<'a> Reader<'a> {
         str::from_utf8(line).map_err(|_| at.error(what, "bytes that are not UTF-8"))
     }
 
-    /// An error at this position: what was expected there, and what was found.
+    /// Returns an error at this position, with the expected content and the content that was found.
     pub fn error(&self, expected: &str, found: impl Into<String>) -> Error {
         format_error(self.label, self.position, expected, found)
     }

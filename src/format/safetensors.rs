@@ -1,9 +1,9 @@
-//! The header of a safetensors file: an 8-byte length, a JSON object from names to types, shapes and byte
-//! ranges, then the tensors without gaps.
+//! Reads the header of a safetensors file. The file has an 8-byte length, a JSON object that maps names to
+//! types, shapes and byte ranges, and then the tensors without gaps.
 //!
-//! The `safetensors` crate reads the same format; this reader accepts no file that the crate refuses (the
-//! fuzz target `safetensors` compares them), refuses names that occur twice, and says which tensor is wrong
-//! and where it lies.
+//! The `safetensors` crate reads the same format. This reader accepts no file that the crate refuses (the
+//! fuzz target `safetensors` compares them). It also refuses names that occur twice, and its errors name the
+//! wrong tensor and its position.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -15,13 +15,13 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use super::checkpoint::{ElementType, Entry, format_error};
 use crate::error::Result;
 
-/// Bytes of the header's length.
+/// The number of bytes of the header's length.
 const LENGTH: usize = 8;
 
-/// The limit that the format sets.
+/// The limit that the format sets for the length of the header.
 const MAX_HEADER: usize = 100_000_000;
 
-/// Names and descriptions of all tensors, in the order in which they lie in the file.
+/// Returns the names and descriptions of all tensors, in the order in which they lie in the file.
 pub(super) fn read(label: &str, file: &[u8]) -> Result<Vec<(String, Entry)>> {
     let invalid =
         |offset: usize, expected: &str, found: String| Err(format_error(label, offset, expected, found));
@@ -103,7 +103,7 @@ fn entry(info: TensorInfo, data: usize) -> Entry {
     Entry::new(info.shape, dtype, bytes)
 }
 
-/// The JSON header; its `__metadata__` is checked and dropped.
+/// The JSON header. Its `__metadata__` is checked and dropped.
 struct Header(Vec<(String, TensorInfo)>);
 
 impl<'de> Deserialize<'de> for Header {

@@ -1,4 +1,4 @@
-//! Finds the members of a zip archive. Members are used where they lie, and none is unpacked.
+//! Finds the members of a zip archive. They are used where they lie, and none is unpacked.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ const END_LENGTH: usize = 22;
 const END64: u32 = u32::from_le_bytes(*b"PK\x06\x06");
 const END64_LOCATOR: u32 = u32::from_le_bytes(*b"PK\x06\x07");
 const END64_LOCATOR_LENGTH: usize = 20;
-/// In the place of a value, this says that the zip64 extra field has it.
+/// A value that stands for one that is in the zip64 extra field.
 const IN_ZIP64: u32 = u32::MAX;
 
 /// A member of an archive.
@@ -23,12 +23,12 @@ pub struct Member {
     bytes: Range<usize>,
     method: u16,
     flags: u16,
-    /// Offset of its entry in the central directory.
+    /// The offset of the member's entry in the central directory.
     pub offset: usize,
 }
 
 impl Member {
-    /// The bytes of the file that hold it, or the method that packed them.
+    /// Returns the range of the file's bytes that holds the member, or the name of the method that packed it.
     pub fn stored(&self) -> Result<Range<usize>, String> {
         match is_stored(self.method, self.flags) {
             true => Ok(self.bytes.clone()),
@@ -47,7 +47,7 @@ pub fn is_archive(file: &[u8]) -> bool {
     file.starts_with(&LOCAL_HEADER.to_le_bytes())
 }
 
-/// The members of a file that is an archive.
+/// Returns the members of a file that is an archive.
 pub fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<BTreeMap<&'a str, Member>> {
     let Some(end) = end_record(file) else {
         let expected = "the central directory at the end of a zip archive";
@@ -56,8 +56,8 @@ pub fn members<'a>(label: &'a str, file: &'a [u8]) -> Result<BTreeMap<&'a str, M
     read(label, file, end, false)
 }
 
-/// The members of an archive that was appended to another file, if there is one. Its offsets count from the
-/// beginning of the file or, as it was written apart, from its own.
+/// Returns the members of an archive that was appended to another file, if there is one. Its offsets count
+/// from the beginning of the file or, if the archive was written separately, from its own beginning.
 pub fn appended<'a>(label: &'a str, file: &'a [u8]) -> Result<Option<BTreeMap<&'a str, Member>>> {
     end_record(file).map(|end| read(label, file, end, true)).transpose()
 }
@@ -80,8 +80,8 @@ fn read<'a>(
     Ok(members)
 }
 
-/// The position of the end record. It is the last record of the file, and only a comment of at most 64 KiB
-/// may follow it.
+/// Returns the position of the end record. It is the last record of the file, and only a comment of at most
+/// 64 KiB may follow it.
 fn end_record(file: &[u8]) -> Option<usize> {
     let tail = file.len().saturating_sub(END_LENGTH + usize::from(u16::MAX));
     let ends_the_file = |end: &usize| {
@@ -95,7 +95,7 @@ fn end_record(file: &[u8]) -> Option<usize> {
 /// The central directory.
 struct Directory<'a> {
     reader: Reader<'a>,
-    /// The number of bytes to add to the offsets that the directory gives.
+    /// The number of bytes to add to the offsets in the directory.
     shift: usize,
 }
 
@@ -140,7 +140,7 @@ fn directory<'a>(label: &'a str, file: &'a [u8], end: usize, is_appended: bool) 
     }
 }
 
-/// The next member of the central directory.
+/// Reads the next member of the central directory.
 fn member<'a>(
     directory: &mut Reader<'a>,
     label: &'a str,
@@ -197,7 +197,7 @@ fn member<'a>(
     Ok((name, Member { bytes, method, flags, offset: at.position() }))
 }
 
-/// The zip64 field among the extra fields of a member.
+/// Returns the zip64 field among the extra fields of a member.
 fn zip64_field(mut extra: Reader<'_>) -> Result<Option<Reader<'_>>> {
     const ZIP64: u16 = 1;
     while !extra.at_end() {

@@ -1,4 +1,4 @@
-//! Masked language modelling: a transform and the word embedding table as decoder. MobileBERT's table is
+//! Masked language modelling uses a transform, and the word embedding table as decoder. MobileBERT's table is
 //! narrower than its hidden states, so `cls.predictions.dense` scores the remaining columns.
 
 use crate::graph::{NormKind, Op, Rows, ValueId};

@@ -1,4 +1,4 @@
-//! HIDDEN STATES -> LOGITS: the task heads, as graph nodes on top of the encoder.
+//! Turns hidden states into logits: the task heads, as graph nodes on top of the encoder.
 
 mod masked_lm;
 mod multiple_choice;

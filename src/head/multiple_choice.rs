@@ -1,4 +1,4 @@
-//! Multiple choice: one logit for each sequence, which is one choice of several.
+//! Multiple choice has one logit for each sequence, which is one choice of several.
 
 use crate::graph::ValueId;
 use crate::model::Builder;

@@ -1,4 +1,4 @@
-//! Extractive question answering: a start and an end logit for each token.
+//! Extractive question answering has a start logit and an end logit for each token.
 
 use crate::graph::ValueId;
 use crate::model::{Builder, Dense};

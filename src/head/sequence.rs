@@ -1,5 +1,5 @@
-//! Sequence classification: the first token's state through a linear with an activation, and an output
-//! linear.
+//! Sequence classification passes the first token's state through a linear with an activation, and then
+//! through an output linear.
 
 use crate::config::Pooled;
 use crate::graph::{Op, Rows, ValueId};
@@ -9,7 +9,7 @@ pub(super) fn build(b: &mut Builder<'_>, hidden: ValueId) -> ValueId {
     pooled(b, hidden, b.config.family.sequence, b.config.labels.len())
 }
 
-/// A head on the first token's state with so many outputs.
+/// Builds a head on the first token's state, with this number of outputs.
 pub(super) fn pooled(b: &mut Builder<'_>, hidden: ValueId, head: Pooled, outputs: usize) -> ValueId {
     let width = b.config.hidden_size;
     let mut pooled = b.push("pooler", Op::Select { input: hidden, rows: Rows::First }, width);

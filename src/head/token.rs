@@ -1,4 +1,4 @@
-//! Token classification: one logit per label for each token.
+//! Token classification has one logit for each label and token.
 
 use crate::graph::ValueId;
 use crate::model::{Builder, Dense};

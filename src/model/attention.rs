@@ -1,4 +1,4 @@
-//! Multi-head self-attention and its output projection.
+//! Builds multi-head self-attention and its output projection.
 
 use super::bottleneck::LayerInputs;
 use super::{Builder, Dense};

@@ -1,4 +1,4 @@
-//! MobileBERT's input bottlenecks (paper, section 3.1): linear maps from `hidden_size` to
+//! Builds MobileBERT's input bottlenecks (paper, section 3.1), which are linear maps from `hidden_size` to
 //! `intra_bottleneck_size`.
 
 use super::{Builder, Dense};
@@ -6,11 +6,11 @@ use crate::graph::ValueId;
 
 /// The inputs of the attention block of a layer.
 pub(super) struct LayerInputs {
-    /// Input of the query and of the key.
+    /// The input of the query and of the key.
     pub(super) query_key: ValueId,
-    /// Input of the value.
+    /// The input of the value.
     pub(super) value: ValueId,
-    /// Residual of the attention output.
+    /// The residual of the attention output.
     pub(super) residual: ValueId,
 }
 

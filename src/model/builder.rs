@@ -14,14 +14,14 @@ pub(crate) struct Builder<'c> {
 
 /// A linear and the operations that are fused behind it: `norm(activation(x W^T + b) + residual)`.
 pub(crate) struct Dense<'n> {
-    /// Module path of the linear, without `.weight`.
+    /// The module path of the linear, without `.weight`.
     pub(crate) name: &'n str,
     pub(crate) out: usize,
     pub(crate) activation: Activation,
     pub(crate) residual: Option<ValueId>,
-    /// Module path of the norm and its kind.
+    /// The module path of the norm, and its kind.
     pub(crate) norm: Option<(&'n str, NormKind)>,
-    /// Small output layers stay f32 in int8 checkpoints.
+    /// True if int8 checkpoints quantise the linear. Small output layers stay in f32.
     pub(crate) quantizable: bool,
 }
 
@@ -88,7 +88,7 @@ impl<'c> Builder<'c> {
         self.push(name, Op::Linear { input, weight, bias, activation, residual, norm }, out)
     }
 
-    /// Adds a weight, or finds the one of that name (tied weights).
+    /// Adds a weight, or finds the one that already has the name (tied weights).
     fn parameter(&mut self, name: String, shape: &[usize], quantizable: bool) -> ParameterId {
         let graph = &mut self.graph;
         let id = *self

@@ -1,4 +1,4 @@
-//! Word, position and token-type embeddings (MobileBERT paper, section 3.2: trigram input).
+//! Builds the word, position and token-type embeddings (MobileBERT paper, section 3.2: trigram input).
 
 use super::{Builder, Dense};
 use crate::config::Projection;

@@ -1,4 +1,4 @@
-//! One layer of the encoder, and the loop over all layers.
+//! Builds one layer of the encoder, and the loop over all layers.
 
 use super::{Builder, attention, bottleneck, ffn};
 use crate::graph::ValueId;

@@ -1,11 +1,11 @@
-//! Feed-forward networks: MobileBERT stacks several per layer (paper, section 3.1) and widens the last one's
-//! output back to `hidden_size` through the output bottleneck.
+//! Builds the feed-forward networks. MobileBERT stacks several in each layer (paper, section 3.1) and widens
+//! the output of the last one back to `hidden_size` through the output bottleneck.
 
 use super::{Builder, Dense};
 use crate::graph::{NormKind, ValueId};
 
-/// `attention`: output of the attention block. `hidden`: input of the layer, the residual of the output
-/// bottleneck.
+/// Builds the feed-forward networks of a layer. `attention` is the output of the attention block. `hidden` is
+/// the input of the layer, which is the residual of the output bottleneck.
 pub(super) fn build(b: &mut Builder<'_>, layer: &str, attention: ValueId, hidden: ValueId) -> ValueId {
     let (stacked, bottleneck) = match &b.config.mobilebert {
         Some(m) => (m.num_feedforward_networks, m.use_bottleneck),

@@ -1,7 +1,7 @@
-//! TOKENS -> HIDDEN STATES: the architecture, written once as a [`Graph`].
+//! Turns tokens into hidden states: the architecture, written once as a [`Graph`].
 //!
-//! Each file holds the part of the network that its name says, with the names of the original implementation.
-//! Nothing is computed here. A builder appends nodes, and backends run them.
+//! Each file builds the part of the network that its name says, with the names of the original
+//! implementation. Nothing is computed here. A builder appends nodes, and backends run them.
 
 mod attention;
 mod bottleneck;
@@ -21,7 +21,7 @@ use crate::config::{Head, ModelConfig};
 use crate::graph::Graph;
 use crate::head;
 
-/// The graph of a configuration with the given head on top.
+/// Builds the graph of a configuration with the given head on top.
 ///
 /// ```
 /// use mobilebert::{Head, ModelConfig, model};

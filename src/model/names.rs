@@ -1,11 +1,11 @@
-//! Names of tensors in checkpoints: which names a parameter of the graph may have there, and which tensors
-//! belong to the architecture although this graph does not read them.
+//! Lists the names of tensors in checkpoints: which names a parameter of the graph may have there, and which
+//! tensors belong to the architecture although this graph does not read them.
 
 use crate::config::{Head, ModelConfig};
 
-/// The names under which a checkpoint may hold the parameter `name`, most usual first: with the model's
-/// prefix, without it (base models), and with the `gamma`/`beta` that TensorFlow conversions wrote for norms.
-/// The family's own names replace those of the graph, which are BERT's.
+/// Returns the names under which a checkpoint may hold the parameter `name`, the most usual first. They are
+/// the name with the model's prefix, without it (base models), and with the `gamma`/`beta` that TensorFlow
+/// conversions wrote for norms. The family's own names replace those of the graph, which are BERT's.
 ///
 /// ```
 /// # let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "mobilebert"}"#)?;
@@ -24,8 +24,8 @@ pub fn candidates(config: &ModelConfig, parameter: &str) -> Vec<String> {
         names.push(name.to_owned());
     };
     if parameter == BIAS {
-        // The original adds the decoder's bias. The other one counts only where it is tied to it and the
-        // decoder has none.
+        // The original adds the bias of the decoder. The other bias counts only if it is tied to that one and
+        // the decoder has none.
         both(&config.family.tensor_name(DECODER_BIAS));
     }
     both(&name);
@@ -44,16 +44,16 @@ pub fn candidates(config: &ModelConfig, parameter: &str) -> Vec<String> {
     names
 }
 
-/// Returns the name under which a parameter is written: the one of its family, with the model's prefix for parts of the
-/// encoder. It is among the [`candidates`], though not always the first, because readers prefer some aliases.
+/// Returns the name under which a parameter is written. It is the name of the family, with the model's prefix
+/// for parts of the encoder. It is among the [`candidates`], though not always the first, because readers
+/// prefer some aliases.
 pub fn canonical(config: &ModelConfig, parameter: &str) -> String {
     let name = config.family.tensor_name(parameter);
     if is_encoder(parameter) { format!("{}.{name}", config.prefix()) } else { name.into_owned() }
 }
 
-/// Returns true if a tensor that no parameter claims is nevertheless a known part of the architecture:
-/// another head, an unused pooler, buffers, or weights that the original creates for options that never read
-/// them.
+/// Returns true if a tensor that no parameter claims is a known part of the architecture: another head, an
+/// unused pooler, a buffer, or a weight that the original creates for options that never read it.
 pub fn is_known_extra(config: &ModelConfig, tensor: &str) -> bool {
     let name = without_prefix(config, tensor);
     // Heads stand beside the encoder, not below its prefix.
@@ -70,7 +70,7 @@ pub fn is_tied_copy(config: &ModelConfig, tensor: &str) -> bool {
         })
 }
 
-/// The word embedding table, as a graph's parameter.
+/// The parameter name of the word embedding table in a graph.
 pub(crate) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 /// The table that a masked-LM head scores with where it is not the word embedding table.
 pub(crate) const DECODER: &str = "cls.predictions.decoder.weight";
@@ -79,7 +79,7 @@ pub(crate) const DECODER_BIAS: &str = "cls.predictions.decoder.bias";
 /// The bias of a decoder that shares the word embedding table.
 pub(crate) const BIAS: &str = "cls.predictions.bias";
 
-/// A checkpoint's name without the model's prefix, if it has it.
+/// Returns a checkpoint's name for a tensor without the model's prefix, if the name has the prefix.
 pub fn without_prefix<'n>(config: &ModelConfig, tensor: &'n str) -> &'n str {
     tensor.strip_prefix(config.prefix()).and_then(|name| name.strip_prefix('.')).unwrap_or(tensor)
 }

@@ -1,5 +1,5 @@
-//! Weights from a formula, for full-size models without a file. `eval/reference/synthetic.py` is the same
-//! formula in Python, so goldens of the original implementation need no weights either.
+//! Makes weights from a formula, so that full-size models need no file. `eval/reference/synthetic.py` is the
+//! same formula in Python, so goldens of the original implementation need no weights either.
 //!
 //! Element `i` (row-major) of the tensor `name` is `base + amplitude * u`, in f32, where `u` in [-1, 1) comes
 //! from the 24 high bits of SplitMix64 started at the FNV-1a hash of the name. Amplitudes keep the
@@ -13,10 +13,11 @@ use crate::error::{ErrorKind, Result};
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Parameter, ParameterId};
 
-/// Row of the word embeddings that stays zero, as PyTorch's `padding_idx` leaves it.
+/// The row of the word embeddings that stays zero, as PyTorch's `padding_idx` leaves it.
 const PAD_TOKEN_ID: usize = 0;
 
-/// The published models that `synthetic:NAME` stands for, with a question-answering head: full size, no file.
+/// Returns the configuration of the published model that `synthetic:NAME` stands for, with a
+/// question-answering head and in full size. No file is read.
 ///
 /// # Errors
 /// [`ErrorKind::UnknownModel`] for another name.
@@ -38,7 +39,7 @@ pub fn config(name: &str) -> Result<ModelConfig> {
     ModelConfig::from_json(json)
 }
 
-/// Formula weights for a graph.
+/// The formula's weights for a graph.
 ///
 /// ```
 /// use mobilebert::format::WeightSource;
@@ -61,12 +62,12 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Weights for every parameter of `graph`.
+    /// Returns weights for every parameter of `graph`.
     pub fn new(graph: &Graph) -> Self {
         Self { parameters: graph.parameters.clone(), zero_pad_row: true }
     }
 
-    /// Keeps the formula's values in the embedding of `[PAD]` too.
+    /// Keeps the values of the formula in the embedding of `[PAD]` too.
     #[must_use]
     pub fn nonzero_pad_row(mut self) -> Self {
         self.zero_pad_row = false;
@@ -85,7 +86,7 @@ impl WeightSource for Synthetic {
     }
 }
 
-/// The formula, without the zero row of `[PAD]`.
+/// Computes the formula, without the zero row of `[PAD]`.
 pub fn values(name: &str, shape: &[usize]) -> Vec<f32> {
     let (base, amplitude) = range(name, shape);
     let seed = fnv1a(name.as_bytes());
@@ -110,7 +111,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The `i`-th output of SplitMix64 as a multiple of 2^-23 in [-1, 1).
+/// Returns the `i`-th output of SplitMix64 as a multiple of 2^-23 in [-1, 1).
 fn uniform(seed: u64, i: u64) -> f32 {
     let mut z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

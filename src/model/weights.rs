@@ -1,5 +1,5 @@
-//! The weights of a graph, found in a checkpoint and checked: every parameter present, of the right shape and
-//! type, and no tensor without a place.
+//! Finds the weights of a graph in a checkpoint and checks them: every parameter is present, with the right
+//! shape and type, and no tensor is unknown.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::quant::{self, MAX_MULTIPLIER};
 #[derive(Debug)]
 pub struct Weights {
     checkpoint: Checkpoint,
-    /// One per parameter.
+    /// The bound tensors, one for each parameter.
     bound: Vec<Bound>,
     extra: Vec<String>,
 }
@@ -30,7 +30,7 @@ struct Bound {
 #[derive(Debug)]
 enum Stored {
     Float,
-    /// Not stored: the original fills it with zeros.
+    /// The parameter is not stored, and the original fills it with zeros.
     Zeros {
         length: usize,
     },
@@ -56,11 +56,11 @@ impl Bound {
 }
 
 impl Weights {
-    /// The graph of a configuration with a head, and its weights from a checkpoint.
+    /// Opens a checkpoint: returns the graph of a configuration with a head, and the weights of the graph.
     ///
     /// A checkpoint may store a masked-LM decoder that differs from the word embeddings although its
     /// configuration ties the two. `transformers` then uses the stored one, and so does the graph that this
-    /// returns: [`ModelConfig::own_decoder`] says so afterwards. [`crate::model::build`] and
+    /// function returns. [`ModelConfig::own_decoder`] is then set. [`crate::model::build`] and
     /// [`Weights::bind`] follow the configuration alone.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Weights {
         let mut problems = Problems::default();
         let suffix = config.quantization.as_ref().map_or("", |q| &q.scale_suffix);
         let group_suffix = if is_int4(config) { QuantizationConfig::GROUP_SUFFIX } else { "" };
-        // A tensor that cannot be bound has its place nevertheless: it is not unknown on top.
+        // A tensor that cannot be bound still has a place, so it is not reported as unknown too.
         let mut wrong = Vec::new();
         for parameter in &graph.parameters {
             match bind(&checkpoint, config, parameter, problems.wants_details()) {
@@ -117,18 +117,18 @@ impl Weights {
         Ok(Self { checkpoint, bound, extra })
     }
 
-    /// The checkpoint behind it.
+    /// Returns the checkpoint that the weights are read from.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
 
-    /// Tensors of the checkpoint that the architecture knows but this graph does not read (other heads,
-    /// buffers).
+    /// Returns the tensors of the checkpoint that the architecture knows but this graph does not read, such
+    /// as other heads and buffers.
     pub fn extra(&self) -> &[String] {
         &self.extra
     }
 
-    /// The name a parameter has in the checkpoint.
+    /// Returns the name that a parameter has in the checkpoint.
     pub fn name(&self, parameter: ParameterId) -> &str {
         &self.bound[parameter.0].name
     }
@@ -149,7 +149,7 @@ impl Weights {
         }
     }
 
-    /// Tensors of 4 bits are int8 from here on: what they are computed with.
+    /// Expands a tensor of 4 bits to int8, which is the form that it is computed in.
     fn int4(&self, name: &str, multipliers: &str, columns: usize) -> Result<Vec<i8>> {
         let nibbles = self.checkpoint.u8(name)?;
         if let Some(index) = first(nibbles, |byte| byte & 0x0f == 0x08 || byte & 0xf0 == 0x80) {
@@ -167,9 +167,9 @@ impl Weights {
     }
 }
 
-/// The first element that is bad.
+/// Returns the index of the first element that is bad.
 fn first<T: Copy>(values: &[T], is_bad: impl Fn(T) -> bool) -> Option<usize> {
-    // Without leaving a chunk early it runs on vectors: a third of the time.
+    // A chunk is not left early, so that the loop can be vectorised. It then takes a third of the time.
     let bad = |chunk: &[T]| chunk.iter().fold(false, |bad, &v| bad | is_bad(v));
     values.chunks(4096).any(bad).then(|| values.iter().take_while(|&&v| !is_bad(v)).count())
 }
@@ -199,11 +199,11 @@ struct Problems {
 }
 
 impl Problems {
-    /// Enough to see a pattern, few enough to read.
+    /// The number of problems that are shown: enough to see a pattern, and few enough to read.
     const MOST: usize = 10;
 
     /// Returns true if the next problem will be shown. A checkpoint can have very many problems, so details
-    /// are only looked for while they will be shown.
+    /// are looked for only while they will be shown.
     fn wants_details(&self) -> bool {
         self.first.len() < Self::MOST
     }
@@ -244,8 +244,8 @@ fn bind(
     let candidates = names::candidates(config, &parameter.name);
     let Some(name) = candidates.iter().find(|name| checkpoint.entry(name).is_some()) else {
         if parameter.name == names::DECODER_BIAS && checkpoint.entry(names::BIAS).is_some() {
-            // `transformers` leaves a decoder that is not tied without a bias then; the other one it does not
-            // read.
+            // In this case `transformers` leaves a decoder that is not tied without a bias, and does not read
+            // the other one.
             let stored = Stored::Zeros { length: parameter.shape.iter().product() };
             return Ok(Bound { name: candidates[0].clone(), stored });
         }
@@ -306,7 +306,7 @@ fn stores_own_decoder(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<b
     Ok(a.dtype != b.dtype || a.shape != b.shape || parts(&decoder) != parts(&words))
 }
 
-/// The name of a tensor's scales.
+/// Checks the scales of a tensor and returns their name.
 fn bind_scales(
     checkpoint: &Checkpoint,
     name: &str,
@@ -319,7 +319,7 @@ fn bind_scales(
     Ok(scales)
 }
 
-/// Checks that what belongs to the tensor `name` is there, in its shape.
+/// Checks that the tensor `part`, which belongs to the tensor `name`, is present and has the expected shape.
 fn check_part(checkpoint: &Checkpoint, name: &str, part: &str, expected: &[usize]) -> Result<()> {
     if checkpoint.entry(part).is_none() {
         let problem = TensorProblem::Missing { expected: expected.to_vec(), nearest: None };
@@ -338,8 +338,8 @@ fn check_shape(checkpoint: &Checkpoint, name: &str, expected: &[usize]) -> Resul
     }
 }
 
-/// The tensor whose name ends most like the one that is missing, if the last two parts agree: what a prefix
-/// or a renamed module leaves.
+/// Returns the tensor whose name ends most like the missing one, if the last two parts agree. A prefix or a
+/// renamed module leaves such a name.
 fn nearest(checkpoint: &Checkpoint, missing: &str) -> Option<String> {
     let common =
         |name: &str| name.bytes().rev().zip(missing.bytes().rev()).take_while(|(a, b)| a == b).count();

@@ -1,5 +1,5 @@
-//! The zip form: `NAME/data.pkl` describes the tensors, `NAME/data/KEY` holds the raw bytes of a storage.
-//! PyTorch stores all members uncompressed, so the tensors are used where they lie in the file.
+//! Reads the zip form: `NAME/data.pkl` describes the tensors, and `NAME/data/KEY` holds the raw bytes of a
+//! storage. PyTorch stores all members uncompressed, so the tensors are used where they lie in the file.
 
 use std::collections::HashMap;
 use std::ops::Range;

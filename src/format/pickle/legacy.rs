@@ -1,5 +1,6 @@
-//! The stream form, PyTorch's default up to 1.5: magic number, protocol, system information, description,
-//! storage keys (five pickles), then each storage as an element count and raw elements.
+//! Reads the stream form, which was PyTorch's default up to 1.5. It holds five pickles (magic number,
+//! protocol, system information, description, storage keys), and then each storage as an element count and
+//! raw elements.
 
 use std::collections::HashMap;
 
@@ -10,14 +11,14 @@ use super::value::Value;
 use super::{Found, Loaded};
 use crate::error::Result;
 
-/// 0x1950a86a20f9469cfc6c, little-endian.
+/// The magic number 0x1950a86a20f9469cfc6c, in little-endian order.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
 pub(super) fn read(label: &str, file: &[u8]) -> Result<Vec<Found>> {
     let pickle = |start| Machine::run(Reader::new(label, file, start, file.len()));
-    // The magic number's pickle: PROTO 2, LONG1 of ten bytes. Other files would fail with a less telling
-    // error.
+    // The pickle of the magic number is PROTO 2 and LONG1 of ten bytes. Without this check, other files would
+    // fail with an error that tells less.
     if !file.starts_with(&[0x80, 2, 0x8a, MAGIC.len() as u8]) || file.get(4..14) != Some(&MAGIC[..]) {
         let expected = "a PyTorch file: a zip archive, or a legacy stream with its magic number";
         return Err(format_error(label, 0, expected, format!("{:02x?}", &file[..file.len().min(14)])));

@@ -1,9 +1,9 @@
-//! A pickle machine without Python behind it: it builds dicts, lists, strings, numbers and tensor
+//! A pickle machine that works without Python. It builds dicts, lists, strings, numbers and tensor
 //! descriptions, and refuses every other opcode and global by name.
 //!
-//! No input makes it loop or grow: each opcode consumes at least one byte and adds at most one value to one
-//! place, strings are borrowed from the file, containers are referred to by index (so they may contain
-//! themselves), and [`MAX_OPERATIONS`] bounds the whole.
+//! No input makes it loop or grow without bound. Each opcode consumes at least one byte and adds at most one
+//! value to one place, strings are borrowed from the file, containers are referred to by index (so they may
+//! contain themselves), and [`MAX_OPERATIONS`] bounds the whole.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::objects::{Global, Storage, StoredTensor};
 use super::value::Value;
 use crate::error::{Error, Result};
 
-/// Opcodes in one pickle. A state dict takes about 40 for each tensor.
+/// The largest number of opcodes in one pickle. A state dict takes about 40 for each tensor.
 pub(super) const MAX_OPERATIONS: usize = 1 << 20;
 
 /// The machine and everything it has built.
@@ -31,7 +31,7 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Runs one pickle, from `reader` up to its STOP; returns what it built and the position after it.
+    /// Runs one pickle from `reader` up to its STOP. Returns what it built and the position after it.
     pub(super) fn run(reader: Reader<'a>) -> Result<(Self, Value<'a>, usize)> {
         let mut machine = Self {
             reader,
@@ -57,7 +57,7 @@ impl<'a> Machine<'a> {
         Err(machine.reader.error(&format!("the end of the pickle within {MAX_OPERATIONS} opcodes"), "more"))
     }
 
-    /// Elements of a tuple or list.
+    /// Returns the elements of a tuple or list.
     pub(super) fn sequence(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
         match value {
             Value::Tuple(id) | Value::List(id) => Some(&self.sequences[id]),
@@ -65,7 +65,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Pairs of a dict in the order they were set; a later one replaces an earlier one of the same key.
+    /// Returns the pairs of a dict in the order in which they were set. A later pair replaces an earlier one
+    /// of the same key.
     pub(super) fn dict(&self, id: usize) -> &[(Value<'a>, Value<'a>)] {
         &self.dicts[id]
     }
@@ -82,7 +83,7 @@ impl<'a> Machine<'a> {
         &self.storages
     }
 
-    /// An error that points at the current opcode.
+    /// Returns an error that points at the current opcode.
     pub(super) fn error(&self, expected: &str, found: impl Into<String>) -> Error {
         self.at.error(expected, found)
     }
@@ -90,7 +91,7 @@ impl<'a> Machine<'a> {
     fn step(&mut self, opcode: u8) -> Result<()> {
         match opcode {
             0x80 => self.protocol(),
-            // FRAME: a hint about buffering.
+            // FRAME is a hint about buffering and can be skipped.
             0x95 => self.reader.u64("a frame length").map(drop),
             b'(' => {
                 self.marks.push(self.stack.len());
@@ -239,7 +240,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Fails unless `count` values lie above the last mark.
+    /// Fails unless at least `count` values lie above the last mark.
     fn require(&self, count: usize) -> Result<()> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.len().checked_sub(floor) {
@@ -259,7 +260,7 @@ impl<'a> Machine<'a> {
         self.stack.last().copied().ok_or_else(|| self.error("a value on the stack", "none"))
     }
 
-    /// Removes the last mark; returns the height of the stack when it was set.
+    /// Removes the last mark, and returns the height that the stack had when it was set.
     fn mark(&mut self) -> Result<usize> {
         let mark = self.marks.pop().ok_or_else(|| self.error("a mark on the stack", "none"))?;
         if mark > self.stack.len() {
@@ -365,8 +366,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `__setstate__`: state dicts carry `_metadata` (module versions) as an attribute, which weights do not
-    /// need.
+    /// Runs `__setstate__`. State dicts carry `_metadata` (module versions) as an attribute, which the
+    /// weights do not need.
     fn build(&mut self) -> Result<()> {
         let state = self.pop()?;
         match (self.top()?, state) {
@@ -384,7 +385,7 @@ impl<'a> Machine<'a> {
         Value::Tensor(self.tensors.len() - 1)
     }
 
-    /// The number of tensor descriptions.
+    /// Returns the number of tensor descriptions.
     pub(super) fn tensor_count(&self) -> usize {
         self.tensors.len()
     }

@@ -1,9 +1,9 @@
-//! PyTorch's `torch.save` files, read without running any code from them.
+//! Reads PyTorch's `torch.save` files without running any code from them.
 //!
-//! Both forms hold a pickled description of the tensors and their raw bytes: the zip form of PyTorch 1.6 and
-//! later in stored members ([`archive`]), the legacy form one after the other in a single stream
-//! ([`legacy`]). The description is interpreted by a [`machine`] that knows what state dicts are made of and
-//! nothing else. The raw bytes stay where they are: entries point into the file.
+//! Both forms hold a pickled description of the tensors and their raw bytes. The zip form of PyTorch 1.6 and
+//! later has them in stored members ([`archive`]), and the legacy form has them one after the other in a
+//! single stream ([`legacy`]). The description is interpreted by a [`machine`] that knows only what state
+//! dicts are made of. The raw bytes stay where they are, because entries point into the file.
 
 mod archive;
 mod legacy;
@@ -21,7 +21,8 @@ use super::checkpoint::{ElementType, Entry, format_error};
 use super::mmap::Bytes;
 use crate::error::Result;
 
-/// Far above the longest module path, so that the copies of the names cannot outgrow the file.
+/// The longest name of a tensor. It is far above the longest module path, and it keeps the copies of the
+/// names from outgrowing the file.
 const MAX_NAME: usize = 512;
 
 /// The contents of a `torch.save` file.
@@ -29,12 +30,12 @@ const MAX_NAME: usize = 512;
 pub(super) struct Contents {
     /// The file.
     pub(super) bytes: Bytes,
-    /// Its tensors, and where they lie in it.
+    /// The tensors of the file, and where they lie in it.
     pub(super) entries: Vec<(String, Entry)>,
     /// The elements of tensors that do not lie row by row in the file, such as transposed ones, brought into
     /// that order.
     pub(super) gathered: Vec<u8>,
-    /// These tensors, and where they lie in `gathered`.
+    /// The tensors whose elements are in `gathered`, and where they lie there.
     pub(super) gathered_entries: Vec<(String, Entry)>,
 }
 
@@ -78,16 +79,16 @@ fn gather(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize], to: &mu
     }
 }
 
-/// A tensor of a description. `strides` are there, with the number type, if its elements do not lie row by
-/// row.
+/// A tensor that a description names. The `strides`, with the number type, are present if its elements do not
+/// lie row by row.
 struct Found {
     name: String,
     entry: Entry,
     strides: Option<(ElementType, Vec<usize>)>,
 }
 
-/// The data that each form of the file provides: the machine after it ran over the description, its result,
-/// where the description lies, and where the storages lie.
+/// The data that each form of the file provides: the machine after it ran over the description, the result of
+/// the machine, and the positions of the description and of the storages.
 struct Loaded<'a> {
     machine: Machine<'a>,
     root: Value<'a>,
@@ -100,8 +101,8 @@ impl Loaded<'_> {
         self.state_dict(label)?.into_iter().map(|(name, tensor)| self.entry(label, name, tensor)).collect()
     }
 
-    /// The names and tensors of the dict that holds them, below any wrapper that training scripts put around
-    /// it.
+    /// Returns the names and tensors of the dict that holds them. Wrappers that training scripts put around
+    /// the dict are opened.
     fn state_dict(&self, label: &str) -> Result<BTreeMap<&str, &StoredTensor<'_>>> {
         const WRAPPERS: [&str; 2] = ["state_dict", "model"];
         // A dict can contain itself.
@@ -155,8 +156,8 @@ impl Loaded<'_> {
                 format!("`{name}` of shape {:?} at element {} beyond it", tensor.shape, tensor.offset);
             format_error(label, storage.start, &format!("a storage of {} bytes", storage.len()), found)
         };
-        // Storages shared by tensors of another number type are measured in bytes, hence the storage's own
-        // type here.
+        // If a storage is shared by tensors of another number type, its length is given in bytes. So the type
+        // of the storage itself is used here.
         let declared = tensor.storage.elements.checked_mul(tensor.storage.dtype.size).ok_or_else(outside)?;
         if declared > storage.len() {
             let found = format!("{declared} bytes declared for storage {key:?} of `{name}`");
@@ -177,7 +178,7 @@ impl Loaded<'_> {
         let elements =
             shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).and_then(|n| n.checked_mul(size));
         let (entry, strides) = match tensor.dtype.element {
-            // Elements that several places of the tensor share would be copied for each of them.
+            // Elements that several positions of the tensor share would be copied once for each position.
             Some(_) if !tensor.is_contiguous() && elements.is_none_or(|elements| elements > length) => {
                 let dtype = format!("{} with strides {:?}", tensor.dtype.name, tensor.strides);
                 (

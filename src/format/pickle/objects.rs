@@ -1,24 +1,24 @@
-//! The Python objects that state dicts are made of, and the few functions that rebuild them.
+//! Defines the Python objects that state dicts are made of, and the few functions that rebuild them.
 
 use super::super::checkpoint::ElementType;
 use super::machine::Machine;
 use super::value::Value;
 use crate::error::Result;
 
-/// Tensors in one file; MobileBERT has 1,100.
+/// The largest number of tensors in one file. MobileBERT has 1,100.
 const MAX_TENSORS: usize = 1 << 16;
 
-/// Dimensions of one tensor; BERT uses two.
+/// The largest number of dimensions of a tensor. BERT uses two.
 const MAX_RANK: usize = 8;
 
-/// A number type of PyTorch's.
+/// A number type of PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Dtype {
-    /// The name safetensors gives it.
+    /// The name that safetensors gives the type.
     pub(super) name: &'static str,
-    /// Bytes of one element.
+    /// The number of bytes of one element.
     pub(super) size: usize,
-    /// The type as this crate names it, if weights may have it.
+    /// The type of this crate, if weights may have it.
     pub(super) element: Option<ElementType>,
 }
 
@@ -32,7 +32,7 @@ impl Dtype {
     }
 }
 
-/// Storage class, dtype name, number type.
+/// The storage class, the dtype name and the number type of each type.
 const DTYPES: [(&str, &str, Dtype); 12] = [
     ("FloatStorage", "float32", Dtype::read(ElementType::F32, "F32", 4)),
     ("HalfStorage", "float16", Dtype::read(ElementType::F16, "F16", 2)),
@@ -54,9 +54,9 @@ pub(super) enum Global {
     OrderedDict,
     /// `torch.Size`, a tuple.
     Size,
-    /// `torch.FloatStorage` and its kind.
+    /// `torch.FloatStorage` and similar classes.
     StorageClass(Dtype),
-    /// `torch.float32` and its kind.
+    /// `torch.float32` and similar constants.
     Dtype(Dtype),
     RebuildTensor,
     RebuildTypedTensor,
@@ -73,8 +73,8 @@ impl Global {
             ("torch", "Size") => Some(Global::Size),
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Some(Global::RebuildTensor),
             ("torch._utils", "_rebuild_tensor_v3") => Some(Global::RebuildTypedTensor),
-            // The second has the attributes that a program gave the parameter, which come last and are of no
-            // use here.
+            // The second function also gets the attributes that a program gave the parameter. They come last
+            // and are not used here.
             ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
                 Some(Global::RebuildParameter)
             }
@@ -94,20 +94,21 @@ pub(super) struct Storage<'a> {
     pub(super) elements: usize,
 }
 
-/// A tensor: a window on a storage.
+/// A tensor, which is a window on a storage.
 #[derive(Debug)]
 pub(super) struct StoredTensor<'a> {
     pub(super) storage: Storage<'a>,
-    /// The number type of the tensor. It differs from that of an untyped storage.
+    /// The number type of the tensor. It may differ from that of an untyped storage.
     pub(super) dtype: Dtype,
-    /// In elements.
+    /// The position of the first element, counted in elements.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) strides: Vec<usize>,
 }
 
 impl StoredTensor<'_> {
-    /// Elements from the first to behind the last one; `None` if that overflows.
+    /// Returns the number of elements from the first one to the end of the last one, or `None` if that
+    /// overflows.
     pub(super) fn span(&self) -> Option<usize> {
         if self.shape.contains(&0) {
             return Some(0);
@@ -129,7 +130,7 @@ impl StoredTensor<'_> {
 }
 
 impl<'a> Machine<'a> {
-    /// `function(*arguments)` for the functions of [`Global`].
+    /// Calls `function(*arguments)` for the functions of [`Global`].
     pub(super) fn call(&mut self, function: Value<'a>, arguments: Value<'a>) -> Result<Value<'a>> {
         let (Value::Global(function), Some(arguments)) = (function, self.sequence(arguments)) else {
             let found = format!("{} called with {}", function.kind(), arguments.kind());
@@ -167,7 +168,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `("storage", class, key, device, elements[, view])`
+    /// Reads `("storage", class, key, device, elements[, view])`.
     pub(super) fn persistent_storage(&self, id: Value<'a>) -> Result<Storage<'a>> {
         match self.sequence(id) {
             Some(

@@ -1,10 +1,10 @@
-//! State dicts assembled byte by byte, and what must not get through.
+//! Tests state dicts that are assembled byte by byte, and inputs that must be refused.
 
 use super::machine::MAX_OPERATIONS;
 use super::*;
 use crate::format::ElementType;
 
-/// A pickle of `body` in protocol 2.
+/// Returns a pickle of `body` in protocol 2.
 fn pickle(body: &[u8]) -> Vec<u8> {
     [b"\x80\x02", body, b"."].concat()
 }
@@ -22,7 +22,7 @@ fn ints(values: &[i32]) -> Vec<u8> {
     [b"(", &items[..], b"t"].concat()
 }
 
-/// `_rebuild_tensor_v2` on the six f32 of storage "0".
+/// Returns a call of `_rebuild_tensor_v2` on the six f32 of storage "0".
 fn tensor(offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
     [
         b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
@@ -44,8 +44,8 @@ fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
     [b"}(", &items[..], b"u"].concat()
 }
 
-/// A legacy file around the pickle of `body`, with the six f32 0.0 to 5.0 in storage "0" if the tensors need
-/// it.
+/// Returns a legacy file around the pickle of `body`, with the six f32 0.0 to 5.0 in storage "0" if the
+/// tensors need it.
 fn legacy(body: &[u8], keys: &[u8]) -> Vec<u8> {
     let mut file = pickle(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19");
     file.extend(pickle(b"M\xe9\x03"));
@@ -96,7 +96,7 @@ fn wrappers_are_looked_through() {
 
 #[test]
 fn a_dict_inside_itself_ends() {
-    // Memo 0 is the dict; `model` is set to it.
+    // Memo 0 is the dict, and its entry `model` is set to the dict itself.
     let body = [b"}q\0".to_vec(), text("model"), b"h\0s".to_vec()].concat();
     assert!(error(&body).contains("found a dict"), "{}", error(&body));
 }
@@ -263,7 +263,8 @@ fn tensors_that_repeat_elements_are_listed_but_not_readable() {
 
 #[test]
 fn broadcast_views_cannot_claim_more_than_they_have() {
-    // 2^31 - 1 rows, all of them the same element: inside the storage, but no readable tensor.
+    // The tensor has 2^31 - 1 rows, all of them the same element. It is inside the storage but cannot be
+    // read.
     let entries = read_legacy(&dict(&[("w", tensor(0, &[i32::MAX, 6], &[0, 1]))])).expect("a state dict");
     assert!(entries[0].1.dtype.is_err());
 }
@@ -292,7 +293,7 @@ fn endless_pickles_are_cut_off() {
 
 #[test]
 fn sharing_does_not_multiply() {
-    // Each tuple holds the one before twice: 2^400 leaves if anyone copied them.
+    // Each tuple holds the one before twice, so a copy would have 2^400 leaves.
     let mut body = b")".to_vec();
     body.extend(b"2\x86".repeat(400));
     assert!(error(&body).contains("found a tuple"));

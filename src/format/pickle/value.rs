@@ -1,4 +1,4 @@
-//! The values that a pickle machine works on.
+//! Defines the values that a pickle machine works on.
 
 use super::objects::Global;
 
