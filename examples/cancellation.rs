@@ -1,4 +1,4 @@
-//! Searches a long text for at most a quarter of a second, and tells how far it is:
+//! Searches a long text for at most a quarter of a second, and reports the progress:
 //! `cargo run --release --example cancellation`
 
 use std::ops::ControlFlow;

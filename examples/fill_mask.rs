@@ -1,4 +1,4 @@
-//! Finds words for `[MASK]` with a model of yours:
+//! Finds words for `[MASK]` with your own model:
 //! `cargo run --release --example fill_mask -- MODEL_FOLDER "Paris is the [MASK] of France."`
 
 use mobilebert::{FillMask, Result};

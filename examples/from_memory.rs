@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .file("vocab.txt", read("vocab.txt")?)
         .file("model.safetensors", Arc::clone(&weights));
     let qa = QuestionAnswering::open(files)?;
-    // The engine has packed the weights, so these bytes are the program's alone again.
+    // The engine has packed the weights, so only the program holds these bytes again.
     assert_eq!(Arc::strong_count(&weights), 1);
     drop(weights);
     println!("{}", qa.answer("Who built it?", "It was built by Ada.")?.answer);

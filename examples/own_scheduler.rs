@@ -1,4 +1,5 @@
-//! Schedules forward passes by itself, two questions by turns: `cargo run --release --example own_scheduler`
+//! Schedules its own forward passes, which serve two questions in turn:
+//! `cargo run --release --example own_scheduler`
 
 use mobilebert::{Job as _, Pass, QuestionAnswering, Result};
 

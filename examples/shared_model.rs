@@ -1,4 +1,4 @@
-//! Two tasks over one loaded model, answers and embeddings: `cargo run --release --example shared_model`
+//! Runs two tasks, answers and embeddings, on one loaded model: `cargo run --release --example shared_model`
 
 use mobilebert::{AnswerOptions, EmbedOptions, Embedder, Model, ModelOptions, QuestionAnswering, Result};
 

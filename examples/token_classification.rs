@@ -1,4 +1,4 @@
-//! Tags the words of a text with a model of yours:
+//! Tags the words of a text with your own model:
 //! `cargo run --release --example token_classification -- MODEL_FOLDER "Ada lives in London"`
 
 use mobilebert::{AggregationStrategy, Result, TagOptions, TokenClassification};

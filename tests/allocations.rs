@@ -1,5 +1,5 @@
-//! After a first pass over a batch of some size, further passes of the native backend allocate nothing, on
-//! any number of threads.
+//! Tests that, after a first pass over a batch of some size, further passes of the native backend allocate
+//! nothing, on any number of threads.
 
 #![allow(unsafe_code)]
 
@@ -20,12 +20,12 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.dealloc(ptr, layout) }
     }
 }

@@ -1,11 +1,11 @@
-//! ARCHITECTURE.md's rules, checked: who may use whom, and where `unsafe` lives.
+//! Checks the rules of ARCHITECTURE.md: which part may use which, and which files may contain `unsafe`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A package: its sources, the packages of the workspace that it may use, and its rooms with the rooms that each may use.
-/// `error`, the ground floor of the library, is open to all of its rooms.
+/// A package: its sources, the packages of the workspace that it may use, and its rooms, each with the rooms
+/// that it may use. The room `error` is the ground floor of the library and is open to all of its rooms.
 struct Package {
     sources: &'static str,
     packages: &'static [&'static str],
@@ -25,7 +25,7 @@ const LIBRARY: Package = Package {
         ("text", &["files"]),
         ("quant", &[]),
         ("profile", &[]),
-        // The package of that name, under a shorter one.
+        // The room re-exports the package `mobilebert-kernels` under a shorter name.
         ("kernels", &[]),
         ("format", &["files", "graph"]),
         ("model", &["config", "format", "graph", "head", "quant"]),
@@ -73,10 +73,10 @@ const COMMAND: Package = Package {
     ],
 };
 
-/// What may be named without its room: the ground floor's.
+/// The items of the ground floor that may be named without their room.
 const OF_ALL: [&str; 5] = ["BackendKind", "Error", "ErrorKind", "Result", "TensorProblem"];
 
-/// Files, and folders with their `/`.
+/// The files, and the folders with their `/`, that may contain `unsafe`.
 const UNSAFE_HOMES: [&str; 4] = [
     "src/backend/native/arena.rs",
     "src/backend/native/pass.rs",
@@ -95,8 +95,8 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Path below the package's sources with `/`, and content without documentation and unit tests, which may show and use
-/// anything.
+/// Returns the path of each file below the package's sources, with `/`, and its content without documentation
+/// and unit tests, which may show and use anything.
 fn code(package: &Package) -> Vec<(String, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join(package.sources);
     let mut files = Vec::new();
@@ -121,7 +121,7 @@ fn room(file: &str) -> &str {
     file.split('/').next().unwrap().trim_end_matches(".rs")
 }
 
-/// What is named first after `crate::`, also inside `use crate::{a, b::{c, d}}`.
+/// Returns the names that come first after `crate::`, also inside `use crate::{a, b::{c, d}}`.
 fn used_rooms(code: &str) -> BTreeSet<String> {
     let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut rooms = BTreeSet::new();
@@ -139,7 +139,7 @@ fn used_rooms(code: &str) -> BTreeSet<String> {
     rooms
 }
 
-/// The entries of a list, up to the brace that closes it; the braces of an entry stay in it.
+/// Returns the entries of a list, up to the brace that closes it. The braces of an entry stay in it.
 fn entries(list: &str) -> Vec<&str> {
     let (mut entries, mut depth, mut start) = (Vec::new(), 0, 0);
     for (i, c) in list.char_indices() {
@@ -196,7 +196,8 @@ fn packages_use_only_the_packages_below_them() {
     for package in &PACKAGES {
         for (file, code) in code(package) {
             for other in ["mobilebert", "mobilebert_kernels", "mobilebert_tools"] {
-                // A module of the same name, such as `config::family::mobilebert`, is declared in its file.
+                // A module of the same name, such as `config::family::mobilebert`, is declared in the file
+                // itself.
                 let own = code.contains(&format!("mod {other};"));
                 let used = code.match_indices(&format!("{other}::")).any(|(i, _)| {
                     !code[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
@@ -223,7 +224,7 @@ fn unsafe_stays_in_its_homes() {
     }
 }
 
-/// Only the commands print; libraries return values.
+/// Checks that only the commands print. Libraries return values.
 #[test]
 fn only_the_command_line_prints() {
     for package in [LIBRARY, KERNELS, TOOLS] {

@@ -23,13 +23,13 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         MOST.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
@@ -40,7 +40,8 @@ static COUNTING: Counting = Counting;
 /// Lets only one test count at a time.
 static COUNTS: Mutex<()> = Mutex::new(());
 
-/// Bytes of this process in memory. They include packed weights, which the allocator does not count.
+/// Returns the bytes of this process in memory. They include packed weights, which the allocator does not
+/// count.
 #[cfg(target_os = "linux")]
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -84,7 +85,7 @@ fn a_search_needs_no_more_memory_for_more_windows() {
         qa.model().run_one(job, &mut RunControl::default()).unwrap();
         (windows, MOST.load(Ordering::Relaxed) - before)
     };
-    // So many repetitions fill the places that are kept of each text.
+    // This many repetitions fill the places that are kept of each text.
     run(100);
     let (few, some) = run(2000);
     let (many, most) = run(4000);

@@ -1,4 +1,4 @@
-//! One model in every file format that the loader reads gives the same tensors.
+//! Tests that one model gives the same tensors in every file format that the loader reads.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -91,7 +91,8 @@ fn tensors_without_a_place_are_refused() {
         let ErrorKind::Tensor { tensor, problem, .. } = error.kind() else { panic!("{error}") };
         assert_eq!((tensor.as_str(), problem), (name, &TensorProblem::Unknown));
     }
-    // Another head's tensors, and a buffer that older versions of transformers wrote, are left aside by name.
+    // The tensors of another head, and a buffer that older versions of transformers wrote, are left aside by
+    // name.
     for name in ["cls.seq_relationship.bias", "mobilebert.embeddings.position_ids"] {
         let weights = bind(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(weights.extra().iter().any(|extra| extra == name), "{:?}", weights.extra());

@@ -1,4 +1,4 @@
-//! Progress and cancellation between passes.
+//! Tests progress and cancellation between passes.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn qa() -> QuestionAnswering {
     QuestionAnswering::open_with(golden("mobilebert-f32"), ModelOptions::new(), options).unwrap()
 }
 
-/// Answers a question about a context of many windows, and lists what `on_pass` saw.
+/// Answers a question about a context of many windows, and lists the progress that `on_pass` saw.
 fn answer(
     mut control: RunControl<'_>,
     mut on_pass: impl FnMut(PassProgress) -> ControlFlow<()>,
@@ -47,7 +47,7 @@ fn progress_reaches_the_number_of_windows() {
     let (result, seen, count) = answer(RunControl::default(), |_| ControlFlow::Continue(()));
     let qa = qa();
     assert_eq!(result.unwrap(), qa.answers("who ?", &CONTEXT.repeat(100)).unwrap());
-    // Passes are full: 32 windows of 16 tokens.
+    // The passes are full: each has 32 windows of 16 tokens.
     assert_eq!(seen.len(), count.div_ceil(32));
     assert!(count > 100);
     for (i, progress) in seen.iter().enumerate() {
@@ -128,7 +128,7 @@ fn results_delivered_before_a_stop_are_kept() {
     let mut control = RunControl::default();
     control.on_pass = Some(&mut third);
     let stopped = classifier.model().run_each(jobs, &mut control, |_, result| results.push(result));
-    // 25 texts of 20 tokens fill a pass.
+    // A pass is filled by 25 texts of 20 tokens.
     assert!(matches!(stopped.unwrap_err().kind(), ErrorKind::Cancelled { done: 75 }));
     assert_eq!(results.len(), 75);
     let alone = classifier.classify_with(&text, &options).unwrap();

@@ -1,4 +1,4 @@
-//! The models inside the program: found and used without any file.
+//! Tests that the models inside the program are found and used without any file.
 #![cfg(feature = "embedded-models")]
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
@@ -6,7 +6,7 @@ use mobilebert::{BUILT_IN, ModelFiles, QuestionAnswering, TextClassification};
 
 #[test]
 fn built_in_models_need_no_files() {
-    // The checkout has folders of the same names, which nothing may find from elsewhere.
+    // The checkout has folders of the same names, so the test runs in a folder where they cannot be found.
     let elsewhere = tempfile::tempdir().unwrap();
     std::env::set_current_dir(&elsewhere).unwrap();
     for name in BUILT_IN {

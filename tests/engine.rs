@@ -109,7 +109,7 @@ fn memory_between_passes_is_counted_and_freed() {
         let big = batch(&[&[7; 300], &[8; 200]]);
         let expected_big = engine.forward(&big).unwrap();
         let after_big = engine.arena_bytes();
-        // The arena has at least the hidden states: 500 rows of 512 f32.
+        // The arena has at least the hidden states, which are 500 rows of 512 f32.
         assert!(after_big > after_small && after_big > 500 * 512 * 4, "{after_small}, {after_big}");
         engine.trim();
         assert_eq!(engine.arena_bytes(), 0);

@@ -1,4 +1,4 @@
-//! The child of a process that has used an engine still returns answers, with the same bits.
+//! Tests that the child of a process that has used an engine still returns answers, with the same bits.
 
 #![cfg(unix)]
 #![allow(unsafe_code)]
@@ -23,7 +23,7 @@ fn engine(options: EngineOptions) -> Engine {
     Engine::from_weights(config, graph, &weights, options.precision(Precision::Int8)).unwrap()
 }
 
-/// The logits of a batch that is large enough for several threads.
+/// Returns the logits of a batch that is large enough for several threads.
 fn logits(engine: &Engine) -> Vec<u32> {
     let ids: Vec<u32> = (0..300).map(|i| i % 60).collect();
     let output = engine.forward(&Batch::single(&ids, &[0; 300]).unwrap()).unwrap();

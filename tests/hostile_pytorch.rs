@@ -1,4 +1,4 @@
-//! PyTorch files that are truncated, damaged or written by another program.
+//! Tests PyTorch files that are truncated, damaged or written by another program.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -28,7 +28,7 @@ fn error(file: Vec<u8>) -> String {
     error.to_string()
 }
 
-/// The golden archive with its members edited, as another ZIP writer stores them.
+/// Returns the golden archive with its members edited, stored as another ZIP writer stores them.
 fn rewritten(options: SimpleFileOptions, edit: impl Fn(&str, Vec<u8>) -> Vec<(String, Vec<u8>)>) -> Vec<u8> {
     let mut archive = ZipArchive::new(Cursor::new(golden("mobilebert-bin"))).expect("an archive");
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));

@@ -1,5 +1,5 @@
-//! Safetensors files that are broken or malicious. Each is refused with an error that tells what is wrong,
-//! where it is, what was expected and what was found.
+//! Tests safetensors files that are broken or malicious. Each is refused with an error that names the defect,
+//! its position, the expected content and the content that was found.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use mobilebert::ErrorKind;
 use mobilebert::format::{Bytes, Checkpoint};
 
-/// A file with this header, followed by `data` zero bytes.
+/// Returns a file with this header, followed by `data` zero bytes.
 fn file(header: &str, data: usize) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());

@@ -1,4 +1,4 @@
-//! Checkpoints that do not fit their configuration, and configurations that must be refused.
+//! Tests checkpoints that do not fit their configuration, and configurations that must be refused.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ impl Model {
         (0..graph.parameters.len()).try_for_each(|i| weights.tensor(ParameterId(i)).map(drop))
     }
 
-    /// The tensor and its problem, from an error that names the file.
+    /// Returns the tensor and its problem from an error that names the file.
     fn problem(&self) -> (String, TensorProblem) {
         let error = self.open().expect_err("refused");
         let ErrorKind::Tensor { file, tensor, problem } = error.kind() else { panic!("{error}") };
@@ -92,7 +92,7 @@ impl Model {
         (tensor.clone(), problem.clone())
     }
 
-    /// The tensors and their problems from an error about several tensors, and their total number.
+    /// Returns the tensors and their problems from an error about several tensors, and their total number.
     fn problems(&self) -> (Vec<(String, TensorProblem)>, usize) {
         let error = self.open().expect_err("refused");
         let ErrorKind::Tensors { file, problems, total } = error.kind() else { panic!("{error}") };
@@ -264,7 +264,7 @@ fn four_bits_need_their_scales_and_multipliers() {
         model
     };
     four().open().expect("a model");
-    // A model that says 8 bits may not have tensors of 4 bits, but one that says 4 bits may have int8
+    // A model that declares 8 bits may not have tensors of 4 bits, but one that declares 4 bits may have int8
     // tensors.
     let mut model = four();
     model.config["quantization_config"]["bits"] = json!(8);
@@ -358,7 +358,7 @@ fn weights_must_be_finite() {
         model.tensor(NORM).2[..nan].fill(0);
         assert!(matches!(model.problem().1, TensorProblem::NotFinite { index: 1, value } if value.is_nan()));
     }
-    // The number is finite in f64 but not in f32, in which the engine computes.
+    // The number is finite in f64 but not in f32, which the engine computes in.
     let mut model = Model::new();
     model.set(NORM, Dtype::F64, &[8], 0);
     model.tensor(NORM).2[..8].copy_from_slice(&1e300f64.to_le_bytes());
@@ -369,7 +369,8 @@ fn weights_must_be_finite() {
 mod config {
     use super::*;
 
-    /// The field that the error names if the configuration has `name: value`; `None` if it is accepted.
+    /// Returns the field that the error names if the configuration has `name: value`, or `None` if it is
+    /// accepted.
     fn blamed(name: &str, value: Value) -> Option<String> {
         let mut config = super::config();
         config[name] = value;

@@ -36,7 +36,8 @@ fn classifiers(precision: Precision) -> [TextClassification; 3] {
         .map(|engine| TextClassification::open_with("sentiment", engine, ClassifyOptions::default()).unwrap())
 }
 
-/// Sequences of word ids from a formula: all lengths near the sixteen rows of a strip, and some long ones.
+/// Makes sequences of word ids from a formula. They have all lengths near the sixteen rows of a strip, and
+/// some are long.
 fn sequences() -> Vec<Vec<u32>> {
     let mut state = 1u32;
     let mut word = move || {
@@ -47,7 +48,7 @@ fn sequences() -> Vec<Vec<u32>> {
     lengths.map(|n| (0..n).map(|_| word()).collect()).collect()
 }
 
-/// The logits of each sequence, from passes of at most this many tokens.
+/// Returns the logits of each sequence, from passes of at most this many tokens.
 fn logits(engine: &Engine, sequences: &[Vec<u32>], tokens_per_pass: usize) -> Vec<Vec<u32>> {
     let mut logits = Vec::new();
     let mut batch = Batch::new();
@@ -69,8 +70,8 @@ fn logits(engine: &Engine, sequences: &[Vec<u32>], tokens_per_pass: usize) -> Ve
     logits
 }
 
-/// A server may put sequences of different users into one pass, because they do not change each other's
-/// answers.
+/// Because the sequences of a pass do not change each other's answers, a server may put those of different
+/// users into one pass.
 #[test]
 fn logits_have_the_same_bits_in_every_pass_on_any_threads() {
     let sequences = sequences();

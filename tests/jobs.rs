@@ -1,4 +1,5 @@
-//! Jobs: any order of sequences, any neighbours in a pass, any scheduler; one model below many pipelines.
+//! Tests jobs with any order of sequences, any neighbours in a pass and any scheduler, and one model below
+//! many pipelines.
 
 #[path = "support/hard.rs"]
 #[expect(dead_code, reason = "of its models only the tools are used here")]
@@ -31,7 +32,7 @@ fn small_windows() -> AnswerOptions {
     })
 }
 
-/// Runs every sequence in a pass of its own and hands the rows back in the given order.
+/// Runs every sequence in its own pass and hands the rows back in the given order.
 fn in_order<J: Job>(model: &Model, mut job: J, order: impl Fn(usize) -> Vec<usize>) -> J::Output {
     let count = job.count();
     for index in order(count) {
@@ -43,7 +44,7 @@ fn in_order<J: Job>(model: &Model, mut job: J, order: impl Fn(usize) -> Vec<usiz
     job.finish().unwrap()
 }
 
-/// Orders that a scheduler may come to.
+/// Returns orders that a scheduler may choose.
 fn orders() -> [fn(usize) -> Vec<usize>; 3] {
     fn odd_first(count: usize) -> Vec<usize> {
         (1..count).step_by(2).chain((0..count).step_by(2)).collect()
@@ -170,7 +171,7 @@ fn rows_that_are_not_finite_fail_their_job() {
     }
 }
 
-/// A model that computes no number for texts with one word.
+/// Returns a model whose results are not finite for texts with one word.
 fn overflows_on_king(folder: &Path) -> TextClassification {
     let source = folder.join("model");
     hard::copy(&golden("bert-f32"), &source);
@@ -205,7 +206,8 @@ fn a_text_whose_rows_are_not_finite_fails_alone() {
     assert!(not_finite(&error) && error.to_string().starts_with("text 2: "), "{error}");
 }
 
-/// A job that names a token which the model does not have breaks the pass that it is in, and only itself.
+/// A job that names a token which the model does not have fails the pass that it is in, and only the job
+/// itself gets the error.
 #[test]
 fn a_job_that_breaks_its_pass_fails_alone() {
     struct Foreign(mobilebert::Encoding);
@@ -225,7 +227,7 @@ fn a_job_that_breaks_its_pass_fails_alone() {
         }
     }
     let classifier = TextClassification::open(golden("bert-f32")).unwrap();
-    // A text of another model's, longer than this one's 24 positions.
+    // The tokens come from another model and are more than the 24 positions of this one.
     let foreign = classifier.tokenizer().encode(&"a ".repeat(100)).unwrap();
     let job = |text| -> Result<Box<dyn Job<Output = _>>> {
         Ok(Box::new(classifier.prepare_classify(text, classifier.options())?))
@@ -252,7 +254,7 @@ fn pipelines_with_different_options_share_one_loaded_model() {
     let short = three.answers("who ?", CONTEXT).unwrap();
     assert_eq!(short.len(), 3);
     assert!(short.iter().all(|answer| !answer.answer.contains(' ')));
-    // Options of a call, without a pipeline of its own.
+    // Options may be given to a call, without a separate pipeline.
     assert_eq!(one.answers_with("who ?", CONTEXT, three.options()).unwrap(), short);
 }
 
@@ -267,7 +269,7 @@ fn a_pipeline_refuses_a_model_of_another_head() {
     assert!(error.to_string().contains("embeddings only"), "{error}");
 }
 
-/// The encoder below a head is that of the model which is opened without one, to the bit.
+/// The encoder below a head gives the same bits as the model that is opened without a head.
 #[test]
 fn an_embedder_shares_the_model_of_any_task() {
     let models = ["mobilebert-f32", "bert-f32", "mobilebert-ner-f32", "mobilebert-mlm-f32"].map(golden);
@@ -303,7 +305,7 @@ fn jobs_are_taken_up_only_when_a_pass_has_room() {
     };
     classifier.model().run_each(jobs, &mut RunControl::default(), deliver).unwrap();
     assert_eq!((taken.get(), delivered.get()), (600, 600));
-    // Four tokens each: 128 of them fill a pass.
+    // Each has four tokens, so 128 of them fill a pass.
     assert_eq!(most_open.get(), 129);
 }
 
@@ -335,7 +337,7 @@ fn options_are_read_from_json_and_refuse_unknown_names() {
     assert_eq!(options.ignore_labels, ["O"]);
     let error = serde_json::from_str::<AnswerOptions>(r#"{"top_n": 3}"#).unwrap_err();
     assert!(error.to_string().contains("top_n"), "{error}");
-    // Names are those that the command line reads.
+    // The names are those that the command line reads.
     for strategy in ["none", "simple", "first", "average", "max"] {
         let parsed: AggregationStrategy = strategy.parse().unwrap();
         assert_eq!(serde_json::to_value(parsed).unwrap(), strategy);

@@ -1,5 +1,5 @@
-//! What model folders hold besides what they should: files that are no files, and the small differences between the files
-//! that programs have written over the years.
+//! Tests unusual model folders: entries that are not regular files, and the small differences between the
+//! files that programs have written over the years.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,8 @@ fn config(fields: &str) -> mobilebert::Result<ModelConfig> {
     ModelConfig::from_json(&format!(r#"{{"model_type": "bert"{fields}}}"#))
 }
 
-/// Runs `check` elsewhere and fails if it takes longer than it may: reading from a pipe without a writer waits for ever.
+/// Runs `check` on another thread and fails if it takes too long, because reading from a pipe without a
+/// writer never ends.
 #[cfg(unix)]
 fn within_seconds(check: impl FnOnce() -> String + Send + 'static) -> String {
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -52,7 +53,7 @@ fn files_without_end_are_refused_by_their_length() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["config.json", "vocab.txt"] {
         let file = fs::File::create(folder.path().join(name)).unwrap();
-        // Most file systems store no byte of it.
+        // Most file systems store none of these bytes.
         file.set_len(1 << 40).unwrap();
         let files = ModelFiles::Folder(folder.path().to_owned());
         let error = files.read(name).unwrap_err();

@@ -1,4 +1,4 @@
-//! Pipelines against those of Hugging Face `transformers` (`eval/reference/make_pipeline_goldens.py`).
+//! Compares pipelines with those of Hugging Face `transformers` (`eval/reference/make_pipeline_goldens.py`).
 
 use std::path::PathBuf;
 
@@ -8,14 +8,14 @@ use mobilebert::{
 };
 use serde_json::Value;
 
-/// f32 sums in another order.
+/// The tolerance for f32 sums in another order.
 const TOLERANCE: f64 = 1e-5;
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Every recorded text of a task, with the model folder.
+/// Returns every recorded text of a task, with the model folder.
 fn cases(task: &str) -> Vec<(String, Value)> {
     let goldens = std::fs::read_to_string(golden().join("pipelines.json")).unwrap();
     let goldens: Value = serde_json::from_str(&goldens).unwrap();

@@ -1,4 +1,4 @@
-//! The same fact in several places of a context is one answer.
+//! Tests that the same fact in several places of a context is one answer.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ fn same_text(a: &str, b: &str) -> bool {
     words(a) == words(b)
 }
 
-/// Every place as an answer of its own, in a context of few enough.
+/// Returns every place as a separate answer. The context must have few enough of them.
 fn places(qa: &QuestionAnswering, context: &str) -> Vec<Answer> {
     let options = AnswerOptions::with(|o| (o.top_k, o.merge_equal_texts) = (usize::MAX, false));
     qa.answers_with("who works ?", context, &options).unwrap()
@@ -44,7 +44,7 @@ fn scores_of_equal_texts_are_summed_and_their_places_listed() {
     assert!(answers.iter().any(|answer| answer.others.len() == 1));
 }
 
-/// The number of answers asked for does not change the score of the best.
+/// The number of answers that are requested does not change the score of the best one.
 #[test]
 fn the_best_answer_does_not_depend_on_top_k() {
     let qa = QuestionAnswering::open(golden()).unwrap();
@@ -83,7 +83,8 @@ fn the_shared_case_has_one_answer_in_both_places() {
     assert!((best.score - sum).abs() < 1e-6, "{} and {sum}", best.score);
 }
 
-/// In a context of one token that token has the whole score, unless "the context does not say" competes.
+/// In a context of one token, that token has the whole score unless the answer "the context does not say"
+/// competes.
 #[test]
 fn no_answer_competes_for_the_score_if_asked_to() {
     let qa = QuestionAnswering::open(golden()).unwrap();
@@ -96,8 +97,8 @@ fn no_answer_competes_for_the_score_if_asked_to() {
     let found = &ranking.answers[0];
     assert_eq!(competing.answer, "paris");
     assert!(competing.score < 1.0);
-    // The reference's normaliser over two positions, `[CLS]` and the token. The sum of the two null logits is
-    // known, the two of them are not, so the product of the normalisers is bounded by the inequality of means.
+    // The normaliser of the reference runs over two positions, `[CLS]` and the token. Only the sum of the two
+    // null logits is known, so the product of the normalisers is bounded by the inequality of means.
     let odds = f64::from(ranking.null_logit - found.start_logit - found.end_logit);
     let most = 1.0 / (1.0 + (odds / 2.0).exp()).powi(2);
     assert!(f64::from(competing.score) <= most + 1e-6, "{} and {most}", competing.score);

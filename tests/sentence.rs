@@ -1,6 +1,7 @@
-//! Folders of sentence-transformers: what their files say about vectors is obeyed or refused by name.
+//! Tests folders of sentence-transformers. What their files say about vectors is obeyed, or refused by name.
 //!
-//! `golden/sentence.json` holds sentence-transformers' formulas on the hidden states of `transformers`.
+//! `golden/sentence.json` holds the results of sentence-transformers' formulas on the hidden states of
+//! `transformers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mobilebert::{EmbedOptions, Embedder, Pooling};
 use serde_json::{Value, json};
 
-/// f32 sums in another order.
+/// The tolerance for f32 sums in another order.
 const TOLERANCE: f64 = 1e-5;
 
 fn golden() -> PathBuf {
@@ -19,7 +20,7 @@ fn expected() -> Value {
     serde_json::from_str(&fs::read_to_string(golden().join("sentence.json")).unwrap()).unwrap()
 }
 
-/// The golden BERT as sentence-transformers saves it.
+/// Returns the golden BERT in the form in which sentence-transformers saves it.
 fn folder(files: &[(&str, Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(golden().join("checkpoints/bert-f32")).unwrap() {
@@ -84,7 +85,7 @@ fn every_mode_of_pooling() {
         let new =
             [("modules.json", modules(&POOLED)), ("1_Pooling/config.json", json!({"pooling_mode": name}))];
         assert_close(&embed(&new), &[&modes[name]]);
-        // The caller's choice wins.
+        // The choice of the caller wins.
         let folder =
             folder(&[("modules.json", modules(&POOLED)), ("1_Pooling/config.json", flags(&["cls_token"]))]);
         let options = EmbedOptions::with(|o| o.pooling = Some(name.parse::<Pooling>().unwrap()));

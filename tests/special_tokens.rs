@@ -1,4 +1,4 @@
-//! Special tokens that the files beside a vocabulary declare, against the original implementation
+//! Compares special tokens that the files beside a vocabulary declare with the original implementation
 //! (`tests/golden/tokens/special-tokens.jsonl`, made by `eval/reference/make_special_token_goldens.py`).
 
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ fn ids_and_offsets_are_those_of_the_original() {
         cases += 1;
         let tokenizer = match tokenizer(&bases[&golden.base], &golden.files) {
             Ok(tokenizer) => tokenizer,
-            // The general class of `transformers` gives tokens other ids than such files say, without a word.
+            // The general class of `transformers` silently gives tokens other ids than such files declare.
             Err(error)
                 if golden.base.ends_with("general class") && error.to_string().contains("tokens say") =>
             {

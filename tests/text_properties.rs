@@ -1,4 +1,4 @@
-//! What holds for the tokens, offsets and windows of any text.
+//! Tests properties of the tokens, offsets and windows of any text.
 
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 

@@ -148,12 +148,12 @@ mod in_a_process_of_its_own {
         on_caller.forward(&batch(300)).unwrap();
         Engine::open("qa", EngineOptions::new().on_caller()).unwrap().forward(&batch(300)).unwrap();
         assert_eq!(threads_of_this_process(), before);
-        // This pass starts the pool, so the count can tell.
+        // This pass starts the pool, so that its threads can be counted.
         engine(EngineOptions::new()).forward(&batch(300)).unwrap();
         assert!(threads_of_this_process() > before);
     }
 
-    /// The CPUs that this process may run on.
+    /// Returns the CPUs that this process may run on.
     fn cpus() -> libc::cpu_set_t {
         // SAFETY: all bits of a `cpu_set_t` may be zero.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };

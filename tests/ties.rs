@@ -1,5 +1,5 @@
-//! Which table and which bias a masked-LM head scores with, against the original implementation (`tests/golden/ties`, made
-//! by `eval/reference/make_tie_goldens.py`).
+//! Compares the table and the bias that a masked-LM head scores with to those of the original implementation
+//! (`tests/golden/ties`, made by `eval/reference/make_tie_goldens.py`).
 
 use std::fs;
 use std::path::Path;

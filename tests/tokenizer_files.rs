@@ -1,4 +1,4 @@
-//! Tokenizer files: what can be loaded, and what a user is told about one that cannot.
+//! Tests which tokenizer files can be loaded, and which message a user gets about one that cannot.
 
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
@@ -18,7 +18,7 @@ fn from_json(tokenizer: &Value) -> Result<Tokenizer, Error> {
     Tokenizer::from_files(&TokenizerFiles::new("folder").tokenizer_json("tokenizer.json", bytes))
 }
 
-/// What `transformers` writes for `VOCAB`.
+/// Returns the file that `transformers` writes for `VOCAB`.
 fn tokenizer_json() -> Value {
     let vocab: serde_json::Map<_, _> =
         VOCAB.lines().zip(0..).map(|(t, id)| (t.to_owned(), json!(id))).collect();
@@ -51,7 +51,7 @@ fn tokenizer_json() -> Value {
     })
 }
 
-/// `tokenizer_json` with the value at a JSON pointer replaced.
+/// Returns `tokenizer_json` with the value at a JSON pointer replaced.
 fn changed(pointer: &str, value: Value) -> Value {
     let mut json = tokenizer_json();
     *json.pointer_mut(pointer).unwrap() = value;
@@ -237,7 +237,7 @@ fn broken_tokenizer_json() {
     }
 }
 
-/// All JSON pointers into a value.
+/// Collects all JSON pointers into a value.
 fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -332,7 +332,7 @@ fn impossible_windows_are_refused() {
         let short = text.windows(&WindowOptions::new(length)).unwrap_err().to_string();
         assert_eq!(short, format!("`max_seq_len` is {length}; expected at least 3"));
     }
-    // One window is enough: no overlap is needed.
+    // One window is enough, so no overlap is needed.
     assert_eq!(question(3).windows(&options.doc_stride(19)).unwrap().len(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! Tokens, segments and offsets equal those of `transformers` on texts that are easy to get wrong
+//! Tests that tokens, segments and offsets equal those of `transformers` on texts that are easy to get wrong
 //! (`tests/golden/tokens`, made by `eval/reference/make_token_goldens.py`).
 
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
@@ -107,7 +107,7 @@ struct GoldenWindows {
     doc_stride: usize,
     #[serde(default)]
     windows: Vec<GoldenWindow>,
-    /// Ids of `text` and `second`, cut without windows.
+    /// The ids of `text` and `second`, truncated instead of cut into windows.
     truncated: Option<Vec<u32>>,
 }
 

@@ -1,4 +1,4 @@
-//! The same weights, whatever the source's format, become the same tensors.
+//! Tests that the same weights become the same tensors, whatever the format of the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,25 +76,25 @@ fn every_form_of_a_masked_mobilebert_has_one_hash() {
     let (_, onnx) = convert("convert/onnx-mobilebert-masked");
     assert_eq!(onnx.class, "MobileBertForMaskedLM");
     assert_eq!(report.content_sha256, onnx.content_sha256);
-    // What this head does not read but further training would is kept.
+    // Tensors that this head does not read, but further training would, are kept.
     let written = Checkpoint::open_folder(&target.path().join("model")).unwrap();
     assert_eq!(written.entry("cls.seq_relationship.weight").unwrap().shape, [2, 16]);
     assert!(report.notes.iter().any(|note| note.contains("training")), "{:?}", report.notes);
 }
 
-/// The weights of int8 graphs, with and without zero points, are those of the original but for their
+/// The weights of int8 graphs, with and without zero points, differ from those of the original only by their
 /// rounding.
 #[test]
 fn int8_graphs_hold_the_rounded_weights() {
-    /// Half a step of int8 is 1/254 of the range; unsigned types with a zero point have finer steps.
+    /// Half a step of int8 is 1/254 of the range. Unsigned types with a zero point have finer steps.
     const ROUNDING: f32 = 1.0 / 254.0;
-    /// The zero points of this file were moved by 6, and what fell out of the range was cut off.
+    /// The zero points of this file were moved by 6, and values outside the range were cut off.
     const CUT: f32 = 6.0 / 127.0;
-    /// Of `weight * gamma / gamma`, where the product and gamma (0.9 to 1.1) are rounded: twice 1.1 / 0.9 of
-    /// it.
+    /// The error of `weight * gamma / gamma`, where the product and gamma (0.9 to 1.1) are rounded. It is up
+    /// to twice 1.1 / 0.9 of a rounding.
     const QUOTIENT: f32 = 2.5 * ROUNDING;
     let original = golden("checkpoints/mobilebert-f32");
-    // What TensorFlow's converter rounds are the products of norms and linears.
+    // TensorFlow's converter rounds the products of norms and linears.
     let (target, _) = convert("convert/tflite-tf-mobilebert-qa");
     let folded = target.path().join("model");
     for (source, original, allowed) in [
@@ -125,8 +125,8 @@ fn int8_graphs_hold_the_rounded_weights() {
     }
 }
 
-/// LiteRT's converter multiplies layer norms into the linears behind them: logits agree, weights as f32
-/// divisions give them.
+/// LiteRT's converter multiplies layer norms into the linears behind them. The logits agree, and the weights
+/// agree up to the rounding of f32 divisions.
 #[test]
 fn folded_norms_are_unfolded() {
     let (target, report) = convert("convert/tflite-bert-classifier");
@@ -144,8 +144,8 @@ fn folded_norms_are_unfolded() {
     assert!(inexact > 0, "nothing was folded");
 }
 
-/// TensorFlow's converter multiplies NoNorms into the linears before and behind them, whatever form the rest
-/// of the graph has.
+/// TensorFlow's converter multiplies NoNorms into the linears before and behind them, whatever the form of
+/// the rest of the graph.
 #[test]
 fn what_tensorflow_folds_computes_the_same() {
     const ROUNDING: f32 = 1e-6;
@@ -157,12 +157,12 @@ fn what_tensorflow_folds_computes_the_same() {
         assert!(report.notes.iter().any(|note| note.contains("folded")), "{:?}", report.notes);
         assert!(report.notes.iter().any(|note| note.contains("padding a score of -6")), "{:?}", report.notes);
     }
-    // One-hot products, and a product for each head.
+    // The unrolled graph has one-hot products, and a product for each head.
     assert_eq!(report.content_sha256, unrolled.content_sha256);
     assert_ne!(report.content_sha256, content_hash(&golden("checkpoints/mobilebert-f32")));
 }
 
-/// Keras multiplies keys with queries, which it has scaled before.
+/// Keras scales the queries before it multiplies keys with them.
 #[test]
 fn queries_that_were_scaled_are_not_keys() {
     let (target, report) = convert("convert/tflite-tf-bert-keras");
@@ -178,11 +178,11 @@ fn queries_that_were_scaled_are_not_keys() {
     }
 }
 
-/// Google's MobileBERT for int8 cuts activations off at 6: relu6(x) = relu(x) - relu(x - 6). A quarter of the
-/// first layer's are beyond 6 in this file.
+/// Google's MobileBERT for int8 cuts activations off at 6: relu6(x) = relu(x) - relu(x - 6). In this file, a
+/// quarter of the first layer's activations are above 6.
 #[test]
 fn relu6_becomes_two_relus() {
-    /// TensorFlow's f32 with relu6 is 0.09 away from the recorded int8, with relu 0.26.
+    /// TensorFlow's f32 is 0.09 away from the recorded int8 with relu6, and 0.26 with relu.
     const ROUNDING: f32 = 0.15;
     let (target, report) = convert("convert/tflite-tf-mobilebert-qa-trained");
     let recorded = report.verification.as_ref().unwrap().recorded.unwrap();
@@ -202,7 +202,7 @@ fn relu6_becomes_two_relus() {
             assert!((0..12).all(|i| row[12 + i] == -row[i]) && row.iter().any(|&w| w != 0.0), "{ffn}");
         }
     }
-    // The same by the name that its own configuration has for it.
+    // The result is the same if the configuration names relu6 itself.
     let folder = copy("convert/tflite-tf-mobilebert-qa-trained");
     let config = fs::read_to_string(golden("checkpoints/mobilebert-f32/config.json")).unwrap();
     assert!(config.contains("\"relu\""));
@@ -213,7 +213,7 @@ fn relu6_becomes_two_relus() {
     assert_eq!(again.content_sha256, report.content_sha256);
 }
 
-/// Weights outside the ONNX file are read from beside it, and from nowhere else.
+/// Weights outside the ONNX file are read from the folder of the file, and from nowhere else.
 #[test]
 fn external_data_has_to_lie_beside_the_graph() {
     const DATA: &str = "model.onnx.data";
@@ -231,7 +231,7 @@ fn external_data_has_to_lie_beside_the_graph() {
     let ErrorKind::MissingFile { expected, .. } = error.kind() else { panic!("{error}") };
     assert_eq!(*expected, [DATA]);
 
-    // A name of the same length that leaves the folder.
+    // The name has the same length and leaves the folder.
     let mut bytes = fs::read(&graph).unwrap();
     for at in 0..bytes.len() - DATA.len() {
         if bytes[at..].starts_with(DATA.as_bytes()) {
@@ -252,7 +252,8 @@ fn a_fixed_length_is_said_to_bound_the_positions() {
     assert!(!of_length(&convert("convert/onnx-mobilebert-qa").1));
 }
 
-/// What a graph cannot say comes from the file beside it; what it says has to agree.
+/// The configuration beside a graph supplies what the graph does not contain, and has to agree with what it
+/// does contain.
 #[test]
 fn a_configuration_beside_a_graph_is_held_against_it() {
     let folder = copy("convert/onnx-mobilebert-ner");
@@ -376,7 +377,7 @@ fn a_destination_is_replaced_only_if_asked_and_only_if_it_is_a_model() {
     refused(run(&bert, &other, true), "not a model folder");
     refused(run(&bert, &other.join("to-ada.txt"), true), "not a folder");
 
-    // A failure leaves what stood there, and nothing of its own.
+    // A failure leaves the old folder as it was, and no file of the failed run.
     let options = ConvertOptions::new().force(true).config(golden("checkpoints/mobilebert-f32/config.json"));
     convert::convert(bert.to_str().unwrap(), &destination, &options, &|_, _| {})
         .expect_err("another model's");
@@ -443,7 +444,8 @@ fn a_damaged_checkpoint_is_found_out() {
     let folder = copy("convert/tf-mobilebert-qa");
     let index = folder.path().join("bert_model.ckpt.index");
     let intact = fs::read(&index).unwrap();
-    // The trailing magic and its neighbours say where everything is; all bytes before are under a checksum.
+    // The last 48 bytes, with the trailing magic, tell where everything is. All bytes before them are under a
+    // checksum.
     for position in (0..intact.len() - 48).step_by(7) {
         let mut bytes = intact.clone();
         bytes[position] ^= 0x10;
@@ -454,7 +456,7 @@ fn a_damaged_checkpoint_is_found_out() {
     }
 }
 
-/// A label of the model is not lost, and one that the checkpoint has no name for gets the usual one.
+/// No label of the model is lost, and a label that the checkpoint has no name for gets the usual one.
 #[test]
 fn labels_come_from_the_configuration_or_are_numbered() {
     let (target, report) = convert("convert/tf-bert-classifier");
@@ -463,7 +465,7 @@ fn labels_come_from_the_configuration_or_are_numbered() {
     assert_eq!(ModelConfig::from_json(&text).unwrap().labels, ["LABEL_0", "LABEL_1", "LABEL_2"]);
 }
 
-/// A field of a protobuf message: bytes, with their length in front.
+/// Returns a field of a protobuf message, which is bytes with their length in front.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut length = bytes.len();
     let mut field = vec![number << 3 | 2];
@@ -491,7 +493,7 @@ fn a_graph_of_too_many_operators_is_refused_even_without_a_value() {
     }
 }
 
-/// The first token's row is selected by a slice that reads itself.
+/// The slice that selects the first token's row reads its own output.
 #[test]
 fn slices_in_a_circle_are_refused() {
     let mut onnx = fs::read(golden("convert/onnx-bert-classifier-dynamo/model.onnx")).unwrap();
@@ -502,7 +504,7 @@ fn slices_in_a_circle_are_refused() {
     let at = find(&onnx, &[&whole[..], &field(1, b"v23"), &selected].concat(), 0);
     onnx[at..at + whole.len()].copy_from_slice(&field(1, b"v143"));
     let at = find(&onnx, &gather, at);
-    // A length of two bytes where one would do leaves everything else in its place.
+    // The length takes two bytes where one would do, which leaves everything else in its place.
     onnx[at..at + gather.len()].copy_from_slice(b"\x22\x85\x00Slice");
     let error = convert::graph_content_hash("crafted", onnx).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Conversion { .. }), "{error}");

@@ -1,4 +1,4 @@
-//! Data files: what is read, and how each kind of damage is reported.
+//! Tests which data files are read, and how each kind of damage is reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ impl Folder {
     }
 }
 
-/// The error's text without the folder.
+/// Returns the text of the error without the folder.
 fn message<T>(result: Result<T, Error>, path: &Path) -> String {
     let Err(error) = result else { panic!("{} was read", path.display()) };
     assert!(matches!(error.kind(), ErrorKind::Input { .. }), "{error:?}");

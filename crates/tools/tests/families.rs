@@ -1,4 +1,5 @@
-//! DistilBERT and ELECTRA folders through everything that takes a model: pipelines, convert, quantize, gate, training.
+//! Passes DistilBERT and ELECTRA folders through everything that takes a model: pipelines, convert, quantize,
+//! gate and training.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ fn int8(source: &Path, to: PathBuf) -> PathBuf {
     to
 }
 
-/// Label and score of the best class of a text.
+/// Returns the label and score of the best class of a text.
 fn classes(model: &Path, text: &str) -> Vec<(String, f32)> {
     let found = TextClassification::open(path(model)).unwrap().classify(text).unwrap();
     let mut classes: Vec<_> = found.labels.iter().map(|l| (l.label.clone(), l.score)).collect();
@@ -174,7 +175,7 @@ fn heads_are_not_mixed_up() {
     let engine = Engine::from_files(&files, None, EngineOptions::new()).unwrap();
     assert_eq!(wrong(score_choices(&tokenizer, &engine, "a", &["b"]).unwrap_err()).0, "question answering");
 
-    // The encoder of a multiple-choice model has rows of its own for each token.
+    // The encoder of a multiple-choice model has a row for each token.
     let files = ModelFiles::Folder(golden("electra-choice-f32"));
     let encoder = Engine::from_files(&files, Some(Head::None), EngineOptions::new()).unwrap();
     let error = score_choices(&tokenizer, &encoder, "a", &["b"]).unwrap_err();
@@ -198,7 +199,7 @@ fn a_configuration_is_read_as_it_is_written() {
     }
 }
 
-/// The defaults of `DistilBertConfig` and `ElectraConfig` in transformers 5.23.
+/// The expected values are the defaults of `DistilBertConfig` and `ElectraConfig` in transformers 5.23.
 #[test]
 fn families_have_the_defaults_of_the_original() {
     let sizes = |model_type: &str| {

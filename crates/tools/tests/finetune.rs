@@ -22,7 +22,7 @@ fn checkpoint(name: &str) -> String {
     format!("{CHECKPOINTS}{name}")
 }
 
-/// Sentences of the tiny vocabulary. The label depends on the first word.
+/// Writes sentences of the tiny vocabulary. The label depends on the first word.
 fn texts(folder: &Path) -> PathBuf {
     const WORDS: [&str; 9] = ["film", "not", "very", "time", "king", "wrote", "paris", "book", "anna"];
     let mut seed = 7usize;
@@ -77,7 +77,7 @@ fn a_classifier_learns_in_any_arithmetic() {
         let [before, after] = [&report.before, &report.after].map(|scores| scores.as_ref().unwrap().main());
         assert!(before < 60.0 && after > 95.0, "{name}: {before}, {after}");
 
-        // The score is that of the written folder, or of the one that `quantize` makes from it.
+        // The score is that of the written folder, or of the folder that `quantize` makes from it.
         let scored = match name {
             "f32" => to.clone(),
             name => {
@@ -96,7 +96,7 @@ fn a_classifier_learns_in_any_arithmetic() {
     assert_eq!(names, ["f32", "int4", "int8", "quantised-int4", "quantised-int8", "texts.tsv"]);
 }
 
-/// A teacher that knows better than the data, in floats and for a student in 4 bits.
+/// Trains with a teacher that knows better than the data, in floats and for a student in 4 bits.
 #[test]
 fn a_teacher_stands_in_for_the_labels() {
     let folder = tempfile::tempdir().unwrap();

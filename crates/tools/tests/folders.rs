@@ -1,4 +1,5 @@
-//! Model folders in every format, opened as users open them, against logits of the original implementation.
+//! Opens model folders in every format as users open them, and compares them with logits of the original
+//! implementation.
 
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use mobilebert_tools::BackendKind;
 use serde_json::Value;
 use sha2::Digest as _;
 
-/// f32 sums in another order; the expected logits have at least six digits.
+/// The tolerance for f32 sums in another order. The expected logits have at least six digits.
 const TOLERANCE: f64 = 1e-5;
 
 fn folder(name: &str) -> PathBuf {
@@ -21,7 +22,7 @@ fn source(name: &str) -> String {
     folder(name).to_str().unwrap().to_owned()
 }
 
-/// Numbers of any nesting, in order.
+/// Returns the numbers of a value of any nesting, in order.
 fn flatten(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(list) => list.iter().flat_map(flatten).collect(),
@@ -74,7 +75,7 @@ fn int8_folders_open_like_their_originals() {
         let range = a.values().iter().fold(0.0f32, |m, x| m.max(x.abs()));
         assert!(largest > 0.0 && largest < 0.05 * range, "{name}: {largest} of {range}");
 
-        // Quantising what is quantised changes no weight.
+        // Quantising a quantised model again changes no weight.
         let again = target.path().join(format!("{name}-again"));
         mobilebert_tools::writer::to_int8(&mobilebert::ModelFiles::Folder(int8.clone()), &again).unwrap();
         let bytes = |folder: &PathBuf| std::fs::read(folder.join("model.safetensors")).unwrap();
@@ -176,7 +177,8 @@ fn answers_labels_and_fills_are_pieces_of_the_text() {
     }
 }
 
-/// With any stride. Labels may differ from those of one long sequence, because a window shows less of the text.
+/// This holds with any stride. Labels may differ from those of one long sequence, because a window shows less
+/// of the text.
 #[test]
 fn windows_neither_lose_nor_double_a_word_of_a_long_text() {
     let text = "a b c d e ".repeat(30);

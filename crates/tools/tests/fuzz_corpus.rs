@@ -58,7 +58,7 @@ fn tflite() {
 #[test]
 fn int4() {
     run("int4", entry_points::int4);
-    // A file that is refused for another reason would test nothing about 4 bits.
+    // A file that is refused for another reason would not test anything about 4 bits.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/int4");
     let tensors = |name: &str| entry_points::int4_tensors(&fs::read(folder.join(name)).expect("a file"));
     assert_eq!((tensors("whole"), tensors("eight")), (Some(8), Some(8)));

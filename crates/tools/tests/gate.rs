@@ -1,4 +1,4 @@
-//! Tests that only quantised models which hold their gate are written, and compares models side by side.
+//! Tests that quantised models are written only if they hold their gate, and compares models side by side.
 
 #[path = "../../../tests/support/hard.rs"]
 mod hard;
@@ -20,7 +20,7 @@ use hard::{copy, edit, hard_model};
 const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/bert-f32");
 const HARD: &str = "encoder.layer.1.";
 
-/// Texts whose labels are the model's answers in f32, so that each answer that int8 changes is wrong.
+/// Writes texts whose labels are the model's answers in f32, so that each answer that int8 changes is wrong.
 fn data(folder: &Path, model: &str) -> PathBuf {
     const WORDS: [&str; 12] =
         ["good", "bad", "film", "not", "very", "time", "king", "wrote", "paris", "book", "what", "anna"];
@@ -83,7 +83,7 @@ fn the_worst_layer_goes_back_to_f32() {
     let hard = &report.modules[2];
     assert!(report.modules.iter().all(|m| m.module == HARD || m.alone_sqnr_db > hard.alone_sqnr_db + 6.0));
 
-    // The folder lists the layer, has its weights unchanged, and runs it in f32.
+    // The folder lists the layer, holds its weights unchanged, and runs it in f32.
     let config: Value = serde_json::from_slice(&fs::read(to.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["quantization_config"]["keep_f32"], serde_json::json!([HARD]));
     let bytes = fs::read(to.join("model.safetensors")).unwrap();
@@ -97,7 +97,7 @@ fn the_worst_layer_goes_back_to_f32() {
     let at_load = EngineOptions::new().precision(Precision::Int8);
     assert_eq!(kept, logits(Path::new(&source), at_load.clone().keep_f32([HARD])));
     assert_ne!(kept, logits(Path::new(&source), at_load));
-    // Quantising the folder again keeps the same modules, and gives the same bits.
+    // Quantising the folder again keeps the same modules in f32, and gives the same bits.
     let again = folder.path().join("again");
     mobilebert_tools::writer::to_int8(&ModelFiles::Folder(to.clone()), &again).unwrap();
     assert_eq!(kept, logits(&again, EngineOptions::new()));
@@ -110,7 +110,7 @@ fn four_bits_go_to_eight_and_on_to_f32() {
     let (data, to) = (data(folder.path(), &source), folder.path().join("int4"));
     let four = || options().bits(Bits::Four);
     let report = quantize(&source, &to, &data, four().max_drop(4.0)).unwrap();
-    // The hard layer loses too much in int8 too. So all modules go to 8 bits before it goes to f32.
+    // The hard layer loses too much in int8 too, so all modules go to 8 bits before it goes to f32.
     let kept: Vec<(usize, usize)> =
         report.attempts.iter().map(|a| (a.keep_int8.len(), a.keep_f32.len())).collect();
     assert_eq!(kept, [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1)]);
@@ -120,7 +120,7 @@ fn four_bits_go_to_eight_and_on_to_f32() {
     assert_eq!((&json["scheme"]["bits"], &json["scheme"]["keep_f32"][0]), (&4.into(), &HARD.into()));
     assert_eq!(json["modules"][2]["kept_f32"], true);
 
-    // Without the limit nothing goes back.
+    // With a limit that cannot be exceeded, no module goes back.
     let to = folder.path().join("plain");
     let report = quantize(&source, &to, &data, four().max_drop(100.0)).unwrap();
     assert!(report.keep_int8().is_empty() && report.keep_f32().is_empty());
@@ -250,7 +250,7 @@ fn scales_by_error_open_like_others() {
     assert_ne!(open("max"), open("error"));
 }
 
-/// A pair of models that differ only by one layer's bias, so that layer flips every answer that differs.
+/// The models of the pair differ only by one layer's bias, so that layer flips every answer that differs.
 #[test]
 fn answers_that_differ_are_listed_with_the_layer_that_flips_them() {
     let folder = tempfile::tempdir().unwrap();

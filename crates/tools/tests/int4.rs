@@ -1,4 +1,4 @@
-//! Weights of 4 bits are int8 when they run: the same bits as the int8 folder that they expand to.
+//! Tests that weights of 4 bits run as int8, with the same bits as the int8 folder that they expand to.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ fn four_bits_run_as_the_int8_that_they_expand_to() {
         let f32 = EngineOptions::new().precision(Precision::F32);
         assert_eq!(logits(&four, f32.clone()), logits(&eight, f32), "{name}");
 
-        // Quantised to 8 bits, it is expanded as well.
+        // Quantising the folder to 8 bits expands it as well.
         let again = folder.path().join(format!("{name}-again"));
         writer::to_int8(&ModelFiles::Folder(four.clone()), &again).unwrap();
         assert_eq!(content_hash(&again), content_hash(&four), "{name}");
@@ -120,7 +120,7 @@ fn modules_can_keep_eight_bits_or_stay_in_f32() {
     let bytes = |folder: &Path| Checkpoint::open_folder(folder).unwrap().bytes(name).unwrap().to_vec();
     assert_eq!(bytes(&to), bytes(&int8));
 
-    // All modules in 8 bits are those of an int8 folder.
+    // With all modules in 8 bits, the folder gives the same bits as an int8 folder.
     let all = folder.path().join("all");
     let modules = ["embeddings", "encoder.", "pooler"];
     let report = int4(&golden("bert-f32"), &all, Int8Options::new().keep_int8(modules));

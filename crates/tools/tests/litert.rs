@@ -1,4 +1,4 @@
-//! LiteRT files as TensorFlow's converter and TFLite Metadata leave them, and as nobody should.
+//! Tests LiteRT files as TensorFlow's converter and TFLite Metadata write them, and damaged ones.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -16,7 +16,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-/// A folder with nothing but a model.
+/// Returns a folder that holds only a model.
 fn alone(model: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("model.tflite"), model).expect("a file");
@@ -29,8 +29,8 @@ fn convert(folder: &Path) -> mobilebert::Result<ConvertReport> {
     convert::convert(source.to_str().expect("a path"), &folder.join("converted"), &options, &|_, _| {})
 }
 
-/// A model with files in an archive behind it, whose offsets count from the beginning of the file or of the
-/// archive.
+/// Returns a model with files in an archive behind it, whose offsets count from the beginning of the file or
+/// of the archive.
 fn with_files(is_apart: bool, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut model = fs::read(golden(CLASSIFIER).join("model.tflite")).expect("a golden");
     let mut cursor = Cursor::new(if is_apart { Vec::new() } else { model.clone() });
@@ -48,7 +48,7 @@ fn with_files(is_apart: bool, files: &[(&str, &[u8])]) -> Vec<u8> {
     model
 }
 
-/// Says of a member that it is compressed.
+/// Marks a member as compressed.
 fn compressed(mut file: Vec<u8>, name: &str) -> Vec<u8> {
     const METHOD: usize = 10;
     const NAME: usize = 46;
@@ -83,7 +83,7 @@ fn vocabulary_and_labels_come_from_the_archive_behind_the_model() {
         let written = fs::read(folder.path().join("converted/vocab.txt")).expect("a vocabulary");
         assert_eq!(written, vocabulary());
     }
-    // What lies beside the model comes first.
+    // A file beside the model wins over one in the archive.
     let folder = alone(&with_files(false, &[("vocab.txt", b"another")]));
     fs::write(folder.path().join("vocab.txt"), vocabulary()).expect("a file");
     convert(folder.path()).expect("a model");
@@ -114,7 +114,7 @@ fn a_compressed_member_is_an_error_only_where_it_is_needed() {
     assert!(has_note(&report, "labels.txt in the file cannot be read"), "{:?}", report.notes);
     assert_eq!(labels(folder.path())[0], "LABEL_0");
 
-    // Another tool's member, and an archive whose directory is gone.
+    // A compressed member of another tool does no harm. An archive without its directory is not found.
     let folder =
         alone(&compressed(with_files(false, &[("vocab.txt", &vocabulary()), ("more", b"")]), "more"));
     convert(folder.path()).expect("a model");
@@ -142,7 +142,7 @@ fn an_archive_may_be_damaged_anywhere() {
     assert!(refused > 10, "{refused}");
 }
 
-/// A graph of operators without operands, all of them one and the same.
+/// Returns a graph of operators without operands, all of which are the same one.
 fn operators(count: u32) -> Vec<u8> {
     let halves = |low: u32, high: u32| low | high << 16;
     let last = 20 + count;
@@ -150,7 +150,7 @@ fn operators(count: u32) -> Vec<u8> {
     let mut words = vec![
         24,
         u32::from_le_bytes(*b"TFL3"),
-        // The model's fields: operator codes and subgraphs.
+        // These are the model's fields, operator codes and subgraphs.
         halves(14, 12),
         halves(0, 4),
         halves(8, 0),
@@ -158,11 +158,11 @@ fn operators(count: u32) -> Vec<u8> {
         to(2, 6),
         to(7, 13),
         to(8, 15),
-        // A subgraph's: operators.
+        // These are the subgraph's fields, which hold only operators.
         halves(12, 8),
         halves(0, 0),
         halves(0, 4),
-        // An operator's, and its code's: none.
+        // The operator and its code have no fields.
         halves(4, 4),
         1,
         to(14, last),
@@ -189,12 +189,12 @@ fn a_graph_of_too_many_operators_is_refused_even_without_a_value() {
     }
 }
 
-/// The first token's row is selected by a slice that reads itself.
+/// The slice that selects the first token's row reads its own output.
 #[test]
 fn slices_in_a_circle_are_refused() {
     let mut model = fs::read(golden(CLASSIFIER).join("model.tflite")).expect("a golden");
     let words = |numbers: &[i32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>();
-    // Four inputs: the whole, where the slice begins and ends, its steps.
+    // A slice has four inputs: the whole, the begin, the end and the steps.
     let (whole, selected) = ([4, 160, 36, 35, 34], [4, 161, 36, 35, 34]);
     let at = model.windows(20).position(|window| window == words(&whole)).expect("the slice");
     model[at..at + 20].copy_from_slice(&words(&selected));

@@ -6,8 +6,8 @@ use mobilebert_tools::metrics::entities;
 use mobilebert_tools::metrics::squad::{self, Item, Score, Version};
 use serde_json::Value;
 
-/// scikit-learn and SciPy add or multiply in another order (NumPy adds pairwise), so the last bits of sums
-/// over up to 1,500 numbers may differ.
+/// The tolerance for sums in another order. scikit-learn and SciPy add or multiply in another order (NumPy
+/// adds pairwise), so the last bits of sums over up to 1,500 numbers may differ.
 const OTHER_ORDER: f64 = 1e-12;
 
 fn goldens() -> Value {

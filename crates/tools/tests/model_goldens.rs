@@ -1,4 +1,4 @@
-//! Every architecture option against the original Python implementation
+//! Compares every architecture option with the original Python implementation
 //! (`eval/reference/make_model_goldens.py`).
 
 use std::collections::BTreeMap;
@@ -72,14 +72,14 @@ impl Case {
         self.expected.entry(name).map(|_| self.expected.f32(name).unwrap().into_owned())
     }
 
-    /// Scale of the expected logits of all sequences together: two labels of one sequence can agree by
-    /// accident.
+    /// Returns the scale of the expected logits of all sequences together, because two labels of one sequence
+    /// can agree by accident.
     fn logit_scale(&self) -> f32 {
         let logits = (0..self.sequences.len()).filter_map(|s| self.expected(&format!("{s}.logits")));
         scale(&logits.flatten().collect::<Vec<_>>())
     }
 
-    /// Rows of the output that belong to a sequence: all its tokens, or its one row.
+    /// Returns the rows of the output that belong to a sequence: those of all its tokens, or its only row.
     fn rows_of<'o>(&self, batch: &Batch, output: &'o Output, sequence: usize) -> &'o [f32] {
         let rows =
             if output.rows() == batch.tokens() { batch.range(sequence) } else { sequence..sequence + 1 };
@@ -100,15 +100,16 @@ fn cases() -> Vec<(String, Case)> {
     cases
 }
 
-/// The scale that differences are divided by: the range of the values, so that a common offset does not hide
-/// errors, or their magnitude if they are all equal.
+/// Returns the scale that differences are divided by. It is the range of the values, so that a common offset
+/// does not hide errors, or their magnitude if they are all equal.
 fn scale(values: &[f32]) -> f32 {
     let max = values.iter().copied().fold(f32::MIN, f32::max);
     let min = values.iter().copied().fold(f32::MAX, f32::min);
     if max > min { max - min } else { max.abs() }
 }
 
-/// The largest difference divided by `scale`. It is NaN if any difference is NaN, or if both are zero.
+/// Returns the largest difference divided by `scale`. It is NaN if any difference is NaN, or if both are
+/// zero.
 fn difference(expected: &[f32], found: &[f32], scale: f32) -> f32 {
     assert_eq!(expected.len(), found.len());
     let worst = |m: f32, d: f32| if m.is_nan() || d <= m { m } else { d };

@@ -1,4 +1,4 @@
-//! ONNX graphs without an input for token types, or without one for the mask either.
+//! Converts ONNX graphs without an input for token types, and graphs without one for the mask either.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,8 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/convert").join(name)
 }
 
-/// Converts, and checks the logits that PyTorch computed from the same inputs to 1e-4 of their range.
+/// Converts a model, and checks its logits to 1e-4 of their range against those that PyTorch computed from
+/// the same inputs.
 fn check(source: &Path) {
     let target = tempfile::tempdir().unwrap();
     let destination = target.path().join("model");
@@ -35,7 +36,7 @@ fn models_exported_without_token_types_are_converted() {
     for name in ["bert-sdpa-2", "bert-eager-1", "mobilebert-eager-2", "mobilebert-sdpa-1"] {
         let source = golden(&format!("onnx-{name}-inputs"));
         check(&source);
-        // Without its configuration the graph says what it is.
+        // Without a configuration, the graph itself is enough.
         let folder = tempfile::tempdir().unwrap();
         for file in ["model.onnx", "expected.json", "vocab.txt"] {
             std::fs::copy(source.join(file), folder.path().join(file)).unwrap();

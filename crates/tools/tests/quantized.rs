@@ -1,4 +1,4 @@
-//! int8 from f32 weights is int8 from the folder that `quantize` writes: the same bits.
+//! Tests that int8 from f32 weights gives the same bits as int8 from the folder that `quantize` writes.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Compares the committed models, and their f32 originals, with recorded answers of the original Python
 //! implementation.
 //!
-//! The texts are not part of the repository: without the data folder (`../shared/data`, or `MOBILEBERT_DATA`)
-//! these tests say so and pass.
+//! The texts are not part of the repository. Without the data folder (`../shared/data`, or `MOBILEBERT_DATA`)
+//! these tests print that they are skipped, and pass.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -15,17 +15,18 @@ use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Task, TaskOptions};
 use mobilebert_tools::writer::{Int8Options, to_int8_with};
 use serde_json::Value;
 
-/// Sums in another order change a score by at most 2e-6 (measured on these questions).
+/// The tolerance for scores. Sums in another order change a score by at most 2e-6 (measured on these
+/// questions).
 const SCORE_TOLERANCE: f64 = 1e-5;
 
-/// SST-2 accuracy may move by this much, in points, between f32 and int8 arithmetic.
+/// The largest change of the SST-2 accuracy, in points, between f32 and int8 arithmetic.
 const MAX_SST2_DROP: f64 = 0.3;
 
 fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A folder beside the repository. If it is absent, prints `SKIPPED` and returns `None`.
+/// Returns a folder beside the repository. If it is absent, prints `SKIPPED` and returns `None`.
 fn shared(part: &str, variable: &str) -> Option<PathBuf> {
     let folder =
         std::env::var_os(variable).map_or_else(|| root().join("../shared").join(part), PathBuf::from);
@@ -42,7 +43,7 @@ fn read_json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Question and context by SQuAD id.
+/// Returns the question and context of each SQuAD id.
 fn squad(path: &Path) -> HashMap<String, (String, String)> {
     let mut questions = HashMap::new();
     for article in read_json(path)["data"].as_array().unwrap() {
@@ -83,7 +84,7 @@ fn recorded_answers(file: &str) -> Vec<Recorded> {
     answers
 }
 
-/// Runs in f32, as PyTorch does, whatever the type of the weights.
+/// Opens a model in f32, as PyTorch runs it, whatever the type of the weights.
 fn open_f32(source: &str) -> QuestionAnswering {
     let engine = EngineOptions::new().precision(Precision::F32);
     QuestionAnswering::open_with(source, engine, AnswerOptions::default()).unwrap()
@@ -110,7 +111,7 @@ fn assert_answers_as_recorded(qa: &QuestionAnswering, data: &Path, file: &str) {
     assert!(failures.is_empty(), "{} of 200 differ:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// The f16 checkpoint that `models/qa` was quantised from, and a BERT.
+/// Checks the f16 checkpoint that `models/qa` was quantised from, and a BERT.
 #[test]
 fn checkpoints_answer_200_squad_questions_in_f32_as_transformers_does() {
     let (Some(data), Some(weights)) =
@@ -130,7 +131,7 @@ fn the_committed_model_answers_200_squad_questions_as_transformers_does() {
     assert_answers_as_recorded(&open_f32("qa"), &data, "qa-int8.jsonl");
 }
 
-/// Class and probability of "positive" of every example.
+/// Returns the class, the probability of "positive" and the prediction of every example.
 fn classes(sentiment: &Evaluator, data: &Dataset) -> Vec<(usize, f32, Prediction)> {
     let class = |prediction: Prediction| match &prediction {
         Prediction::Class { class, probabilities } => (*class, probabilities[1], prediction),
@@ -185,8 +186,8 @@ fn the_committed_models_fail_where_their_cards_say() {
     }
 }
 
-/// Checks how near each layer's output of the committed models is to f32 in int8. The lowest is 24 dB
-/// (`sentiment`, layer 13); rectified states inside its feed-forward networks have as little as 11 dB.
+/// The least SQNR of a layer's output in int8 against f32, for the committed models. The lowest one is 24 dB
+/// (`sentiment`, layer 13). Rectified states inside its feed-forward networks have as little as 11 dB.
 const MIN_LAYER_SQNR_DB: f64 = 20.0;
 
 #[test]

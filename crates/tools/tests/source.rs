@@ -1,4 +1,4 @@
-//! A model opens from wherever its files are: a name, a path, memory, a range of an open file.
+//! Tests that a model opens from every kind of source: a name, a path, memory, or a range of an open file.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -20,7 +20,7 @@ fn answers(source: impl Into<Source>) -> Vec<Answer> {
     qa.answers("who ?", "anna works in paris and the king wrote a book").unwrap()
 }
 
-/// Names and contents of a folder's files.
+/// Returns the names and contents of a folder's files.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -48,7 +48,7 @@ fn every_form_of_a_source_opens_the_same_model() {
     assert_eq!(answers(ModelFiles::Folder(folder.clone())), expected);
     assert_eq!(answers(in_memory(&folder)), expected);
     assert_eq!(answers(ModelFiles::Memory(in_memory(&folder))), expected);
-    // All forms that the weights may have in a folder.
+    // These folders have the other forms in which weights may be stored.
     for name in ["mobilebert-sharded", "mobilebert-bin"] {
         let folder = golden(name);
         assert_eq!(answers(in_memory(&folder)), answers(&folder), "{name}");
@@ -79,7 +79,7 @@ fn a_path_is_never_a_name() {
     assert!(error.to_string().contains("folder"), "{error}");
 }
 
-/// An engine keeps nothing of the files that it was loaded from.
+/// An engine keeps no bytes of the files that it was loaded from.
 #[test]
 fn shared_bytes_are_released_once_the_weights_are_packed() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,8 +101,8 @@ fn shared_bytes_are_released_once_the_weights_are_packed() {
     }
 }
 
-/// As in an Android package: the files lie one behind another, anywhere, and the descriptor is closed after
-/// opening.
+/// The files lie one behind another at any offset, as in an Android package, and the descriptor is closed
+/// after opening.
 #[test]
 fn files_are_mapped_from_ranges_of_one_open_file() {
     let folder = golden("mobilebert-f32");

@@ -31,7 +31,7 @@ fn questions_of_several_contexts_keep_their_order() {
             r#"{{"id": "{id}", "question": "{question}", "answers": [{{"text": "{answer}", "answer_start": {start}}}]}}"#
         )
     };
-    // One context has more questions than fit into a chunk, so that chunks end inside contexts.
+    // One context has more questions than fit into a chunk, so some chunks end inside a context.
     let names = ["Ada", "Bob", "Eve"];
     let paragraph = |(i, name): (usize, &&str)| {
         let asked: Vec<String> = (0..20)

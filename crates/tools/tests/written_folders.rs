@@ -1,4 +1,5 @@
-//! What a written folder may replace, what it may hold, and what killed runs leave behind.
+//! Tests which folders a writer may replace, what a written folder may hold, and what killed runs leave
+//! behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ fn convert(source: &Path, destination: &Path) -> mobilebert::Result<ConvertRepor
     convert::convert(source.to_str().unwrap(), destination, &options, &|_, _| {})
 }
 
-/// A copy of the golden model in which one element of a tensor is another number.
+/// Makes a copy of the golden model in which one element of a tensor has another value.
 fn with_element(folder: &Path, tensor: &str, index: usize, value: f32) {
     for entry in fs::read_dir(golden()).unwrap() {
         let path = entry.unwrap().path();
@@ -122,7 +123,7 @@ fn what_ended_processes_left_behind_is_removed_and_named() {
     assert!(left.iter().all(|name| name != ".lock"), "{left:?}");
 }
 
-/// How vectors are made is part of a model, in whatever form its weights are.
+/// The settings for making vectors are part of a model, whatever the form of its weights.
 #[test]
 fn copies_keep_the_files_of_sentence_transformers() {
     let folder = tempfile::tempdir().unwrap();
