@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use crate::error::Result;
 use crate::graph::ParameterId;
 
-/// One weight, as it is stored.
+/// A weight as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tensor<'a> {
     /// Row-major f32. Files in f16 and bf16 are widened.

@@ -1,4 +1,4 @@
-//! Models that int8 cannot take, made from a tiny golden one.
+//! Makes models that int8 cannot represent well from a tiny golden model.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,8 +39,8 @@ pub(crate) fn edit(folder: &Path, change: impl Fn(&mut BTreeMap<String, Vec<f32>
     fs::write(&path, written).unwrap();
 }
 
-/// A model of which f32 makes the same as of the original, but one layer is hard for int8: a neuron that nothing reads is
-/// so large that its token's scale leaves no bits for the others.
+/// Writes a model that computes the same as the original in f32, but has a layer that is hard for int8: a
+/// neuron that nothing reads is so large that the scale of its token leaves no bits for the others.
 pub(crate) fn hard_model(folder: &Path) -> String {
     let to = folder.join("hard");
     copy(Path::new(BERT), &to);

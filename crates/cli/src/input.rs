@@ -20,7 +20,7 @@ const DASH: &str = "-";
 /// The number of records that are read ahead of the model.
 const READ_AHEAD: usize = 64;
 
-/// One unit of work.
+/// A unit of work, such as a line or a row of the input.
 #[derive(Debug)]
 pub(super) struct Record {
     /// The number of the record, counted from 0.

@@ -230,7 +230,7 @@ fn what_cannot_be_trained_says_so_and_leaves_nothing() {
     assert_eq!(entries, 4, "data, unknown, broken, tuned");
 }
 
-/// Counts texts that are cut.
+/// Checks that texts which are cut are counted.
 #[test]
 fn cut_texts_are_counted() {
     let folder = tempfile::tempdir().unwrap();

@@ -62,8 +62,8 @@ fn finite_weights_that_overflow_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
     fs::create_dir(&source).unwrap();
-    // Two labels weigh the same number alike and have biases at opposite ends, so one of their sums overflows,
-    // whichever sign the number has.
+    // Two labels weigh the same number alike and have biases at opposite ends, so one of their sums
+    // overflows, whatever the sign of the number.
     for (row, bias) in [(0, 3.3e38), (1, -3.3e38)] {
         with_element(&source, "classifier.weight", row * 16, 3.4e38);
         with_element(&source, "classifier.bias", row, bias);

@@ -50,7 +50,7 @@ Example:
 
 The command writes it on one line.";
 
-/// How a table is stored.
+/// The format of a batch file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TableFormat {
     Tsv,

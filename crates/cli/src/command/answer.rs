@@ -35,7 +35,7 @@ struct Shared<'c> {
     text: &'c str,
 }
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     question_index: usize,

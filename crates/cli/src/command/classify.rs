@@ -18,7 +18,7 @@ struct Classifying {
     several: bool,
 }
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     label: Option<&'a str>,

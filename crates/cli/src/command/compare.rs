@@ -11,7 +11,7 @@ use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output::{Format, Output, plain};
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Report<'r> {
     task: &'static str,

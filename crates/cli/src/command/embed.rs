@@ -16,7 +16,7 @@ struct Embed {
     pipeline: Embedder,
 }
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     embedding: &'a [f32],

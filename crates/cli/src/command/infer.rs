@@ -19,7 +19,7 @@ struct Inference {
     hash: bool,
 }
 
-/// One line of input. The longer names are those of Hugging Face's tokenizers.
+/// A line of the input. The longer names are those of Hugging Face's tokenizers.
 #[derive(Deserialize)]
 struct Sequence {
     #[serde(alias = "input_ids")]

@@ -1,4 +1,4 @@
-//! One file for each subcommand.
+//! Runs the subcommands, each of which has its own file.
 
 mod answer;
 mod bench;

@@ -15,7 +15,7 @@ use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output::{Format, Output};
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Gated<'r> {
     #[serde(flatten)]

@@ -24,7 +24,7 @@ const TEXTS: [&str; 8] = [
     "dull, loud and far too long :(",
 ];
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Report<'r> {
     model: &'r str,

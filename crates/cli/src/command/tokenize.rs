@@ -15,7 +15,7 @@ struct Tokenizing {
     offsets: OffsetUnit,
 }
 
-/// One line of JSON.
+/// The result as a line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     ids: &'a [u32],
