@@ -1,4 +1,5 @@
-//! A compact BERT engine, MobileBERT first: text to answers, labels, words and vectors, without a framework.
+//! A compact BERT engine, MobileBERT first. It turns text into answers, labels, words and vectors without a
+//! framework.
 //!
 //! ```
 //! use mobilebert::{ErrorKind, QuestionAnswering};
@@ -30,10 +31,10 @@
 //! Converters, datasets, metrics and training are in the package `mobilebert-tools`.
 //!
 //! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`), a hub id or the
-//! program's own memory; see [`Source`]. Every function that can fail returns an [`Error`] that says what,
-//! where, what was expected and what to do.
+//! program's own memory; see [`Source`]. Every function that can fail returns an [`Error`] that says what
+//! went wrong, where, what was expected and what to do.
 
-// Here and not in Cargo.toml: tests, benches and examples may do all of this.
+// The lints are here and not in Cargo.toml because tests, benches and examples may do all of this.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod backend;
