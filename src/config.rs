@@ -16,30 +16,29 @@ pub use family::{Family, MobileBertConfig, NormalizationType};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// The family that `model_type` names: its names, defaults and conventions.
+    /// The family that `model_type` names. It has the names, defaults and conventions of its models.
     pub family: &'static Family,
     /// The head on top of the encoder, from `architectures`.
     pub head: Head,
-    /// Rows of the word embedding table.
+    /// The number of rows of the word embedding table.
     pub vocab_size: usize,
     /// Width of the word embedding table. It is [`ModelConfig::hidden_size`] in BERT and DistilBERT.
     pub embedding_size: usize,
     /// Width of the encoder's output.
     pub hidden_size: usize,
-    /// Encoder layers.
+    /// The number of encoder layers.
     pub num_hidden_layers: usize,
-    /// Attention heads.
+    /// The number of attention heads.
     pub num_attention_heads: usize,
     /// Width inside the feed-forward networks.
     pub intermediate_size: usize,
     /// Activation inside the feed-forward networks.
     pub hidden_act: Activation,
-    /// Longest sequence in tokens.
+    /// The length of the longest sequence, in tokens.
     pub max_position_embeddings: usize,
-    /// Number of segments a token can belong to. A model with 0 does not tell segments apart: it ignores
-    /// token types.
+    /// The number of segments that a token can belong to. A model with 0 ignores token types.
     pub type_vocab_size: usize,
-    /// Added to the variance by LayerNorm.
+    /// The number that LayerNorm adds to the variance.
     pub layer_norm_eps: f32,
     /// True if `config.json` says that the masked-LM decoder is the word embedding table.
     pub tie_word_embeddings: bool,
@@ -47,13 +46,13 @@ pub struct ModelConfig {
     /// [`ModelConfig::tie_word_embeddings`] is true. The stored table is then used, as in `transformers`.
     /// [`Weights::open`](crate::model::Weights::open) sets it; `config.json` has no such field.
     pub own_decoder: bool,
-    /// Label of each output of a classification head, from `id2label`.
+    /// The label of each output of a classification head, from `id2label`.
     pub labels: Vec<String>,
-    /// The meaning of a sequence classifier's outputs; `None` if the file does not say.
+    /// The meaning of a sequence classifier's outputs, or `None` if the file does not say.
     pub problem_type: Option<ProblemType>,
-    /// MobileBERT's options; `None` in the other families, whose layers are BERT's.
+    /// MobileBERT's options, or `None` in the other families, whose layers are BERT's.
     pub mobilebert: Option<MobileBertConfig>,
-    /// Present if the checkpoint holds int8 weights (see `docs/model-format.md`).
+    /// The quantisation, which is present if the checkpoint holds int8 weights (see `docs/model-format.md`).
     pub quantization: Option<QuantizationConfig>,
 }
 
@@ -61,9 +60,9 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Head {
-    /// The encoder alone: hidden states.
+    /// The encoder alone. The outputs are hidden states.
     None,
-    /// Start and end logit of each token.
+    /// A start and an end logit for each token.
     QuestionAnswering,
     /// One logit per label for each sequence.
     SequenceClassification,
@@ -71,15 +70,15 @@ pub enum Head {
     TokenClassification,
     /// One logit per vocabulary entry for each token.
     MaskedLm,
-    /// One logit for each sequence, which is one choice of several: the caller compares the choices of one
-    /// question.
+    /// One logit for each sequence. A sequence is one of several choices, and the caller compares the choices
+    /// of one question.
     MultipleChoice,
 }
 
 /// The meaning of the outputs of a sequence classifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemType {
-    /// Numbers, not scores.
+    /// The outputs are numbers, not scores.
     Regression,
     /// Exactly one label holds.
     SingleLabel,
@@ -87,34 +86,34 @@ pub enum ProblemType {
     MultiLabel,
 }
 
-/// `quantization_config` of this engine's int8 checkpoints.
+/// The `quantization_config` of this engine's int8 checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuantizationConfig {
-    /// Bits of a stored weight: 8, or 4 (where a tensor says so by its type).
+    /// The number of bits of a stored weight: 8, or 4 for the tensors whose type says so.
     pub bits: u8,
-    /// Appended to a tensor's name to find its scales.
+    /// The suffix that makes a tensor's name the name of its scales.
     pub scale_suffix: String,
-    /// Modules that stay in f32, weights and arithmetic: prefixes of module paths, such as
+    /// The modules that keep their weights and their arithmetic in f32, as prefixes of module paths such as
     /// `encoder.layer.7.`.
     pub keep_f32: Vec<String>,
-    /// Modules that stay in int8 where the others are in 4 bits: prefixes of module paths.
+    /// The modules that stay in int8 where the others have 4 bits, as prefixes of module paths.
     pub keep_int8: Vec<String>,
 }
 
 impl QuantizationConfig {
-    /// The only `quant_method` this engine reads and writes.
+    /// The only `quant_method` that this engine reads and writes.
     pub const METHOD: &str = "mobilebert-int8";
     /// The suffix that the writer uses.
     pub const SCALE_SUFFIX: &str = "_scale";
-    /// Appended to the name of a 4-bit tensor to find the multipliers of its groups.
+    /// The suffix that makes the name of a 4-bit tensor the name of its groups' multipliers.
     pub const GROUP_SUFFIX: &str = "_group";
-    /// Neighbouring columns that share a multiplier.
+    /// The number of neighbouring columns that share a multiplier.
     pub const GROUP_SIZE: usize = 32;
 }
 
 impl Head {
-    /// Hugging Face's class suffix, such as `ForQuestionAnswering`.
+    /// Returns Hugging Face's class suffix, such as `ForQuestionAnswering`.
     pub fn class_suffix(self) -> &'static str {
         match self {
             Head::None => "Model",
@@ -185,8 +184,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Every field but `quantization_config`, under its name in `config.json`: what
-    /// [`ModelConfig::from_json`] reads the same configuration from.
+    /// Returns every field but `quantization_config`, under its name in `config.json`.
+    /// [`ModelConfig::from_json`] reads the same configuration back from them.
     ///
     /// ```
     /// let config = mobilebert::ModelConfig::from_json(r#"{"model_type": "bert", "num_hidden_layers": 3}"#)?;
@@ -223,12 +222,12 @@ impl ModelConfig {
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Prefix of the encoder's tensors in checkpoints, such as `mobilebert` or `bert`.
+    /// Returns the prefix of the encoder's tensors in checkpoints, such as `mobilebert` or `bert`.
     pub fn prefix(&self) -> &'static str {
         self.family.prefix()
     }
 
-    /// Width inside a layer, where attention and feed-forward networks work.
+    /// Returns the width inside a layer, where attention and feed-forward networks work.
     pub fn true_hidden_size(&self) -> usize {
         match &self.mobilebert {
             Some(m) if m.use_bottleneck => m.intra_bottleneck_size,
@@ -241,17 +240,17 @@ impl ModelConfig {
         self.tie_word_embeddings && !self.own_decoder
     }
 
-    /// The class name that Hugging Face would give this model.
+    /// Returns the class name that Hugging Face would give this model.
     pub fn class_name(&self) -> String {
         self.family.class_name(self.head)
     }
 
-    /// The norm with the epsilon of the configuration.
+    /// Returns the norm with the epsilon of the configuration.
     pub(crate) fn norm(&self) -> NormKind {
         self.norm_with(Eps::Configured)
     }
 
-    /// The norm with an epsilon that the family chooses.
+    /// Returns the norm with an epsilon that the family chooses.
     pub(crate) fn norm_with(&self, eps: Eps) -> NormKind {
         match (&self.mobilebert, eps) {
             (Some(m), _) if m.normalization_type == NormalizationType::NoNorm => NormKind::NoNorm,
@@ -283,8 +282,8 @@ impl ModelConfig {
 
 /// The activations, under each name that transformers has for them. `gelu_python` is `gelu` written in
 /// Python. `gelu_fast`, `gelu_pytorch_tanh` and `gelu_python_tanh` are `gelu_new` with the terms in another
-/// order and with `sqrt(2 / pi)` rounded to ten digits in `gelu_fast`: over -12 to 12 they differ from it by
-/// less than 1e-6.
+/// order, and `gelu_fast` also rounds `sqrt(2 / pi)` to ten digits. Over -12 to 12 they differ from
+/// `gelu_new` by less than 1e-6.
 const ACTIVATIONS: [(&str, Activation); 10] = [
     ("relu", Activation::Relu),
     ("gelu", Activation::Gelu),
@@ -298,23 +297,23 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
     ("tanh", Activation::Tanh),
 ];
 
-/// Sizes beyond this are mistakes or attacks: the largest BERT has 30 thousand to 250 thousand vocabulary
-/// entries.
+/// The largest size that is accepted. Larger ones are mistakes or attacks: the largest BERT has 30 thousand
+/// to 250 thousand vocabulary entries.
 const MAX_SIZE: u64 = 1 << 22;
 
-/// The graph is built before the weights are seen, so its size must not be up to the file alone. MobileBERT
-/// has 24 layers of 4 feed-forward networks.
+/// The most layers that are accepted. The graph is built before the weights are seen, so its size must not be
+/// up to the file alone. MobileBERT has 24 layers of 4 feed-forward networks.
 const MAX_LAYERS: u64 = 1000;
 const MAX_FEEDFORWARD_NETWORKS_IN_ALL: usize = 4096;
 
-/// The fields of a `config.json`, asked for by BERT's names.
+/// The fields of a `config.json`, looked up by BERT's names.
 struct Fields<'a> {
     map: &'a Map<String, Value>,
     family: &'static Family,
 }
 
 impl<'a> Fields<'a> {
-    /// The value of a field, and its name in the file.
+    /// Returns the value of a field and its name in the file.
     fn find<'n>(&self, name: &'n str) -> Option<(&'n str, &'a Value)> {
         let name = self.family.field(name)?;
         Some((name, self.map.get(name).filter(|v| !v.is_null())?))
@@ -360,7 +359,7 @@ fn bad(field: &str, expected: &str, found: &(impl std::fmt::Display + ?Sized)) -
     ErrorKind::Config { field: field.into(), expected: expected.into(), found }.into()
 }
 
-/// The first name of an activation.
+/// Returns the first name of an activation.
 fn activation_name(activation: Activation) -> &'static str {
     ACTIVATIONS.iter().find(|(_, named)| *named == activation).map_or("linear", |(name, _)| name)
 }
@@ -377,7 +376,8 @@ fn activation(fields: &Fields<'_>, default: Activation) -> Result<Activation> {
     }
 }
 
-/// The class has to be of the family that `model_type` names: one of the two is a mistake if they differ.
+/// Reads the head from `architectures`. Its class has to be of the family that `model_type` names: if the two
+/// differ, one of them is a mistake.
 fn head(fields: &Fields<'_>) -> Result<Head> {
     let Some(value) = fields.get("architectures") else { return Ok(Head::None) };
     if value.as_array().is_some_and(Vec::is_empty) {
@@ -394,8 +394,8 @@ fn head(fields: &Fields<'_>) -> Result<Head> {
     Err(bad("architectures", &expected, value))
 }
 
-/// Labels in the order of their ids: `id2label`, else `num_labels` generated names, else Hugging Face's
-/// default of two.
+/// Reads the labels in the order of their ids. They are `id2label`, else as many generated names as
+/// `num_labels` says, else Hugging Face's default of two.
 fn labels(fields: &Fields<'_>) -> Result<Vec<String>> {
     const MAX_LABELS: usize = 1 << 16;
     let Some(value) = fields.get("id2label") else {
@@ -422,7 +422,7 @@ fn labels(fields: &Fields<'_>) -> Result<Vec<String>> {
 impl ProblemType {
     const ALL: [Self; 3] = [Self::Regression, Self::SingleLabel, Self::MultiLabel];
 
-    /// The name in `config.json`.
+    /// Returns the name in `config.json`.
     fn name(self) -> &'static str {
         match self {
             ProblemType::Regression => "regression",
@@ -473,7 +473,8 @@ fn quantization(fields: &Fields<'_>) -> Result<Option<QuantizationConfig>> {
     Ok(Some(QuantizationConfig { bits, scale_suffix, keep_f32, keep_int8 }))
 }
 
-/// Absent, or a list of prefixes. The empty one would be all modules.
+/// Reads a list of module prefixes, which may be absent. The empty prefix is refused, as it would name all
+/// modules.
 fn modules(name: &str, value: &Value) -> Result<Vec<String>> {
     let invalid = |found: &Value| bad(name, "a list of module paths, such as [\"encoder.layer.0.\"]", found);
     let list = match value {

@@ -1,5 +1,5 @@
-//! Errors as data: every error says what happened, where, what was expected, what was found, and what
-//! to do about it.
+//! Errors as data: every error says what happened, where, what was expected, what was found, and what to do
+//! about it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ pub enum ErrorKind {
     /// A file is not valid JSON, or not the JSON expected there.
     #[error("{file}: {source}")]
     Json {
-        /// File name.
+        /// The file's name.
         file: String,
         /// The parser's error, with line and column.
         source: serde_json::Error,
@@ -96,7 +96,7 @@ pub enum ErrorKind {
     Tensors {
         /// The checkpoint file, or those of its files that these tensors are in.
         file: String,
-        /// The first of them: names in the checkpoint, and what is wrong.
+        /// The first of them: each tensor's name in the checkpoint and the problem with it.
         problems: Vec<(String, TensorProblem)>,
         /// The number of problems in all.
         total: usize,
@@ -188,7 +188,7 @@ pub enum ErrorKind {
         "row {row} of the logits holds {value}; the weights overflow f32, so no answer of this model can be trusted"
     )]
     NotFinite {
-        /// Output row: a token or a sequence, as the head says.
+        /// The output row. The head decides if a row is a token or a sequence.
         row: usize,
         /// NaN or an infinity.
         value: f32,
@@ -196,13 +196,13 @@ pub enum ErrorKind {
     /// The caller stopped the call between two passes.
     #[error("cancelled after {done} sequences")]
     Cancelled {
-        /// Sequences that the model had read.
+        /// The number of sequences that the model had read.
         done: usize,
     },
     /// The deadline of the call passed before its last pass began.
     #[error("the deadline passed after {done} sequences; allow more time or send less text")]
     DeadlineExceeded {
-        /// Sequences that the model had read.
+        /// The number of sequences that the model had read.
         done: usize,
     },
     /// A job was given rows that are not its own, or finished before it had all of them.
@@ -215,10 +215,10 @@ pub enum ErrorKind {
         /// The rows that it was given.
         found: String,
     },
-    /// Training went astray.
+    /// The loss of a training step is not a finite number.
     #[error("the loss of step {step} is {loss}, so nothing was written; lower the learning `rate`")]
     Diverged {
-        /// The step, from 1.
+        /// The step, counted from 1.
         step: usize,
         /// NaN or an infinity.
         loss: f64,
@@ -238,9 +238,9 @@ pub enum ErrorKind {
     Conversion {
         /// The file.
         file: String,
-        /// Byte offset, node or variable in it.
+        /// The byte offset, node or variable in the file.
         place: Box<str>,
-        /// Module path of the part of the model that was looked for.
+        /// The module path of the part of the model that was looked for.
         module: Box<str>,
         /// The structure that the architecture asks for.
         expected: String,
@@ -261,7 +261,7 @@ pub enum ErrorKind {
         /// The largest difference allowed.
         limit: f32,
     },
-    /// A quantised model loses more than it may.
+    /// A quantised model loses more accuracy than it may.
     #[error(
         "{metric} drops by {drop:.2} from {reference:.2} to {found:.2}, more than {max_drop}, with {}{} in f32; allow a larger \
          drop or more modules in f32",
@@ -269,22 +269,22 @@ pub enum ErrorKind {
         if keep_f32.is_empty() { "nothing".to_owned() } else { keep_f32.join(", ") }
     )]
     Gate {
-        /// The score that counts.
+        /// The metric that is compared.
         metric: &'static str,
-        /// That of the source in f32.
+        /// The metric of the source in f32.
         reference: f64,
-        /// That of the best model found.
+        /// The metric of the best model found.
         found: f64,
-        /// The difference.
+        /// The difference between the two.
         drop: f64,
-        /// The most that it may be.
+        /// The largest difference allowed.
         max_drop: f64,
-        /// Modules that were left in f32.
+        /// The modules that were left in f32.
         keep_f32: Vec<String>,
-        /// Modules that were left in int8 by a quantisation to 4 bits.
+        /// The modules that a quantisation to 4 bits left in int8.
         keep_int8: Vec<String>,
     },
-    /// This build lacks what was asked for.
+    /// This build lacks the part that was asked for.
     #[error("{what} is not part of this build; rebuild with `--features {feature}`")]
     NotBuilt {
         /// The part that is missing.
@@ -298,67 +298,67 @@ pub enum ErrorKind {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorProblem {
-    /// The configuration needs it and no name in the file matches.
+    /// The configuration needs the tensor, and no name in the file matches.
     #[error("is missing; expected shape {expected:?}{}", nearest.as_ref().map_or(String::new(), |n| format!(" (the file has `{n}`)")))]
     Missing {
-        /// Shape that the configuration asks for.
+        /// The shape that the configuration asks for.
         expected: Vec<usize>,
         /// The most similar name in the file, if any is close.
         nearest: Option<String>,
     },
-    /// No part of this architecture has a tensor of that name.
+    /// No part of this architecture has a tensor of this name.
     #[error(
         "has no place in this architecture; remove it, or check `model_type` and the layer counts in config.json"
     )]
     Unknown,
-    /// Its shape differs from what the configuration says.
+    /// The shape of the tensor differs from what the configuration says.
     #[error("has shape {found:?}; config.json asks for {expected:?}")]
     Shape {
-        /// Shape that the configuration asks for.
+        /// The shape that the configuration asks for.
         expected: Vec<usize>,
-        /// Shape in the file.
+        /// The shape in the file.
         found: Vec<usize>,
     },
-    /// Its number type cannot be read here.
+    /// The number type of the tensor cannot be read here.
     #[error("has type {found}; expected {expected}")]
     Dtype {
-        /// Number types that can be read here.
+        /// The number types that can be read here.
         expected: &'static str,
-        /// Number type in the file.
+        /// The number type in the file.
         found: String,
     },
-    /// It holds a NaN or an infinity.
+    /// The tensor holds a NaN or an infinity.
     #[error("holds {value} at element {index}; every weight must be finite")]
     NotFinite {
-        /// Flat index of the first such element.
+        /// The flat index of the first such element.
         index: usize,
         /// The value.
         value: f32,
     },
-    /// It is an int8 weight outside the symmetric range.
+    /// The tensor is an int8 weight with a value outside the symmetric range.
     #[error("holds -128 at element {index}; int8 weights lie in -127..=127")]
     Asymmetric {
-        /// Flat index of the first such element.
+        /// The flat index of the first such element.
         index: usize,
     },
-    /// It holds the lowest 4-bit number, which would leave the symmetric range.
+    /// The tensor holds the lowest 4-bit number, which lies outside the symmetric range.
     #[error("holds -8 in byte {index}; 4-bit weights lie in -7..=7")]
     AsymmetricInt4 {
-        /// Index of the first byte with such a half.
+        /// The index of the first byte that has this number as one of its halves.
         index: usize,
     },
-    /// It is a list of 4-bit weights' multipliers, one of which would leave the range of int8.
+    /// The tensor lists the multipliers of 4-bit weights, and one of them would leave the range of int8.
     #[error("holds {value} at element {index}; multipliers lie in 1..=18")]
     Multiplier {
-        /// Flat index of the first such multiplier.
+        /// The flat index of the first such multiplier.
         index: usize,
         /// The value.
         value: u8,
     },
-    /// It is a list of int8 scales, one of which cannot be a scale.
+    /// The tensor lists the scales of int8 weights, and one of them cannot be a scale.
     #[error("holds {value} at element {index}; every scale must be positive")]
     Scale {
-        /// Index of the first such scale.
+        /// The index of the first such scale.
         index: usize,
         /// The value.
         value: f32,
@@ -372,10 +372,10 @@ macro_rules! codes {
             /// The codes of all kinds, in the order of the enum.
             pub const CODES: &[&str] = &[$($code),*];
 
-            /// A short name of the kind, in snake case, for programs in other languages and for logs.
+            /// Returns a short name of the kind, in snake case, for programs in other languages and for logs.
             ///
-            /// A code keeps its meaning from release to release, whatever becomes of the message. New kinds
-            /// bring new codes.
+            /// A code keeps its meaning from release to release, even if the message changes. New kinds bring
+            /// new codes.
             ///
             /// ```
             /// use mobilebert::ModelConfig;
@@ -421,7 +421,7 @@ codes! {
     NotBuilt => "not_built",
 }
 
-/// One line for each problem, and one for those left out.
+/// Writes one line for each problem, and one for the problems that were left out.
 fn list(problems: &[(String, TensorProblem)], total: usize) -> String {
     let mut text: String =
         problems.iter().map(|(tensor, problem)| format!("\n  `{tensor}` {problem}")).collect();
@@ -433,18 +433,18 @@ fn list(problems: &[(String, TensorProblem)], total: usize) -> String {
 }
 
 impl Error {
-    /// The kind of this error and its details.
+    /// Returns the kind of this error and its details.
     pub fn kind(&self) -> &ErrorKind {
         &self.inner.kind
     }
 
-    /// The kind's stable name, such as `too_long`; see [`ErrorKind::code`].
+    /// Returns the kind's stable name, such as `too_long`; see [`ErrorKind::code`].
     pub fn code(&self) -> &'static str {
         self.kind().code()
     }
 
-    /// `message`, followed by the messages of the libraries below that say something more, each after a
-    /// colon.
+    /// Appends the messages of the libraries below to `message`, each after a colon, and leaves out those
+    /// that add nothing to it.
     ///
     /// `Display` leaves those messages to `source()`. Programs that print one line want them all, without
     /// repetition.
@@ -467,22 +467,22 @@ impl Error {
         message
     }
 
-    /// The places the error passed through, outermost first.
+    /// Returns the places that the error passed through, outermost first.
     pub fn context(&self) -> impl Iterator<Item = &str> {
         self.inner.context.iter().rev().map(String::as_str)
     }
 
-    /// An [`ErrorKind::Io`].
+    /// Makes an [`ErrorKind::Io`].
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         ErrorKind::Io { path: path.as_ref().to_owned(), source }.into()
     }
 
-    /// An [`ErrorKind::Tensor`].
+    /// Makes an [`ErrorKind::Tensor`].
     pub fn tensor(file: &str, tensor: &str, problem: TensorProblem) -> Self {
         ErrorKind::Tensor { file: file.to_owned(), tensor: tensor.to_owned(), problem }.into()
     }
 
-    /// An [`ErrorKind::Option`].
+    /// Makes an [`ErrorKind::Option`].
     pub fn option(option: &'static str, expected: impl Into<String>, found: impl fmt::Display) -> Self {
         ErrorKind::Option { option, expected: expected.into(), found: found.to_string() }.into()
     }
@@ -584,8 +584,8 @@ mod tests {
         }
     }
 
-    /// The code is the name of the variant, so that nobody has to look it up: tried on those that are made of
-    /// plain fields.
+    /// The code is the name of the variant, so nobody has to look it up. The test tries the kinds that are
+    /// made of plain fields.
     #[test]
     fn codes_are_the_names_of_the_kinds() {
         let kinds = [

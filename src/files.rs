@@ -8,11 +8,11 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The most bytes that a file other than the weights may have. The largest that are known, tokenizers of
+/// The most bytes that a file other than the weights may have. The largest known ones, tokenizers of
 /// multilingual models with 250 thousand entries, have 20 MB.
 const MAX_TEXT_FILE: u64 = 256 << 20;
 
-/// Reads a small file of a model folder; `None` if there is no such file.
+/// Reads a small file of a model folder. The result is `None` if there is no such file.
 ///
 /// The file has to be a regular one, or a link to one. A device or a pipe could give bytes without end or
 /// none at all, so neither is opened. A file that grows while it is read is cut off by an error.
@@ -44,7 +44,8 @@ fn read_within(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The length of a regular file. Opening a pipe would wait for a writer, so the check comes first.
+/// Returns the length of a regular file. The type is checked before the file is opened, because opening a
+/// pipe would wait for a writer.
 pub(crate) fn check_regular(path: &Path) -> io::Result<u64> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() {

@@ -1,5 +1,5 @@
-//! Models by hub id, `org/name` or `org/name@revision`: from the local Hugging Face cache, or (feature `hub`)
-//! downloaded into it.
+//! Models by hub id, `org/name` or `org/name@revision`. They come from the local Hugging Face cache or, with
+//! the feature `hub`, are downloaded into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -19,7 +19,8 @@ const DEFAULT_REVISION: &str = "main";
 
 const CONFIG: &str = "config.json";
 
-/// Each as one file, or behind [`INDEX`] as several; the first form that is there is the one that is opened.
+/// The weights, each as one file, or as several behind an [`INDEX`]. The first form that exists is the one
+/// that is opened.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 const INDEX: &str = ".index.json";
 
@@ -45,7 +46,7 @@ impl<'a> HubId<'a> {
     }
 }
 
-/// The local folder of a hub model.
+/// Returns the local folder of a hub model.
 pub(crate) fn resolve(source: &str) -> Result<PathBuf> {
     let unknown = |reason: String, hint: String| {
         Err(ErrorKind::UnknownModel { source_name: source.to_owned(), reason, hint }.into())
@@ -68,7 +69,8 @@ pub(crate) fn resolve(source: &str) -> Result<PathBuf> {
     }
 }
 
-/// `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`: as Hugging Face's own tools look.
+/// Returns `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`, as Hugging Face's own tools
+/// do.
 fn cache_folder() -> Option<PathBuf> {
     let var = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("HF_HUB_CACHE")
@@ -98,7 +100,8 @@ fn is_complete(folder: &Path) -> bool {
     has(CONFIG) && (has("vocab.txt") || has("tokenizer.json")) && weights == Some(true)
 }
 
-/// The files that a list of shards names; `None` if it cannot be read or names anything but files beside it.
+/// Reads the names of the files in a list of shards. The result is `None` if the list cannot be read or names
+/// anything but files beside it.
 fn shards(index: &Path) -> Option<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
@@ -117,8 +120,8 @@ fn download(_: &HubId<'_>, _: Option<PathBuf>) -> Result<PathBuf, String> {
         .to_owned())
 }
 
-/// `config.json` comes last: a folder without it does not count as a model, so a broken download is taken up
-/// again.
+/// Downloads a model into the cache. `config.json` comes last: a folder without it does not count as a model,
+/// so a broken download is taken up again.
 #[cfg(feature = "hub")]
 fn download(id: &HubId<'_>, cache: Option<PathBuf>) -> Result<PathBuf, String> {
     use hf_hub::api::sync::ApiBuilder;

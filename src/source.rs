@@ -10,7 +10,7 @@ use crate::files;
 use crate::format::{Bytes, Checkpoint, sha256};
 use crate::text::{Tokenizer, TokenizerFiles};
 
-/// The place to find a model. Everything that opens a model takes an `impl Into<Source>`, so a string, a
+/// The place to find a model. Every function that opens a model takes an `impl Into<Source>`, so a string, a
 /// path and files in memory can be passed as they are.
 ///
 /// ```no_run
@@ -38,7 +38,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The model of a name that begins with `synthetic:`.
+    /// Returns the name of a synthetic model, if this is a name that begins with `synthetic:`.
     pub(crate) fn synthetic(&self) -> Option<&str> {
         match self {
             Source::Name(name) => name.strip_prefix("synthetic:"),
@@ -104,12 +104,12 @@ impl From<&ModelFiles> for Source {
     }
 }
 
-/// The files of a model that is not in a folder, by the names that they have in one: `config.json`,
+/// The files of a model that is not in a folder, under the names that they would have in one: `config.json`,
 /// `vocab.txt` or `tokenizer.json`, `model.safetensors`, and any others of Hugging Face's layout.
 ///
-/// The content of each is a [`Bytes`]: owned, shared by an `Arc`, compiled in, or mapped from a range of an
-/// open file ([`Bytes::map_range`]). Clones share it. An engine packs its weights into a form of its own, so
-/// that nothing holds the bytes any longer once the model is open and the files were dropped.
+/// The content of each file is a [`Bytes`]: owned, shared by an `Arc`, compiled in, or mapped from a range of
+/// an open file ([`Bytes::map_range`]). Clones share it. An engine packs its weights into a form of its own,
+/// so nothing holds the bytes once the model is open and these files are dropped.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryFiles {
     label: String,
@@ -117,35 +117,35 @@ pub struct MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// No files yet. Error messages call the model by `label`.
+    /// Makes an empty set of files. Error messages call the model by `label`.
     pub fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), files: BTreeMap::new() }
     }
 
-    /// Adds a file, in the place of an earlier one of the same name.
+    /// Adds a file. It replaces an earlier one of the same name.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         self.files.insert(name.into(), Arc::new(bytes.into()));
         self
     }
 
-    /// The content of a file; `None` if there is none of that name.
+    /// Returns the content of a file, or `None` if there is none of that name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(|bytes| &***bytes)
     }
 }
 
-/// The files of one model: what a [`Source`] resolves to.
+/// The files of one model. A [`Source`] resolves to them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ModelFiles {
     /// A folder in Hugging Face's layout.
     Folder(PathBuf),
-    /// Files that are not in a folder: names and contents.
+    /// Files that are not in a folder, with their names and contents.
     Memory(MemoryFiles),
 }
 
-/// Names that [`ModelFiles::resolve`] knows without a path.
+/// The names that [`ModelFiles::resolve`] knows without a path.
 pub const BUILT_IN: [&str; 2] = ["qa", "sentiment"];
 
 #[cfg(feature = "embedded-models")]
@@ -172,12 +172,12 @@ mod embedded {
 }
 
 impl ModelFiles {
-    /// Finds a model. A name is looked for in this order: a built-in name (see [`BUILT_IN`]); a folder of
-    /// that path; a hub id such as `org/name` or `org/name@revision`, from the local Hugging Face cache or,
-    /// with the feature `hub`, the network. A path is the folder at that path.
+    /// Finds a model. A name is looked up in this order: as a built-in name (see [`BUILT_IN`]); as the path
+    /// of a folder; and as a hub id, such as `org/name` or `org/name@revision`, in the local Hugging Face
+    /// cache or, with the feature `hub`, on the network. A path always means the folder at that path.
     ///
-    /// A built-in name means the same model wherever a program runs. Where a model folder of that name is in
-    /// the working directory, the name alone is an error: the folder is `./qa`, and the built-in model is
+    /// A built-in name means the same model wherever a program runs. If the working directory has a model
+    /// folder of that name, the name alone is an error: the folder is `./qa`, and the built-in model is
     /// `built-in:qa`, or `models/qa` in a checkout.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl ModelFiles {
         }
     }
 
-    /// The name of the model in messages: its folder, or the label of the files in memory.
+    /// Returns the name of the model in messages, which is its folder or the label of the files in memory.
     pub fn label(&self) -> String {
         match self {
             ModelFiles::Folder(folder) => folder.display().to_string(),
@@ -226,7 +226,7 @@ impl ModelFiles {
         }
     }
 
-    /// The bytes of one file, which is not one of the weights; `None` if the model does not have it.
+    /// Reads one file that is not one of the weights. The result is `None` if the model does not have it.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if it exists but cannot be read, is not a regular file (a device could give bytes
@@ -238,7 +238,7 @@ impl ModelFiles {
         }
     }
 
-    /// The text of `config.json`.
+    /// Reads the text of `config.json`.
     ///
     /// # Errors
     /// [`ErrorKind::MissingFile`] if there is none, [`ErrorKind::Format`] if it is not UTF-8.
@@ -262,7 +262,7 @@ impl ModelFiles {
         })
     }
 
-    /// The tokenizer.
+    /// Loads the tokenizer.
     ///
     /// # Errors
     /// The errors of [`Tokenizer::from_files`], and [`ErrorKind::Io`] if a file exists but cannot be read.
@@ -270,7 +270,7 @@ impl ModelFiles {
         Tokenizer::from_files(&TokenizerFiles::collect(self.label(), |name| self.read(name))?)
     }
 
-    /// The weights.
+    /// Opens the weights.
     ///
     /// # Errors
     /// [`ErrorKind::MissingFile`] if there are none, [`ErrorKind::Format`] if a file violates its format.
@@ -284,7 +284,8 @@ impl ModelFiles {
         }
     }
 
-    /// SHA-256 of the weight files, one after another, in hexadecimal: what a measurement is of.
+    /// Returns the SHA-256 of the weight files, one after another, in hexadecimal. It tells which weights a
+    /// measurement was made with.
     ///
     /// # Errors
     /// The errors of [`ModelFiles::checkpoint`].
@@ -293,7 +294,7 @@ impl ModelFiles {
     }
 }
 
-/// The error for the path of a file, such as `model.safetensors`, in the place of its folder.
+/// Makes the error for a path that names a file, such as `model.safetensors`, instead of its folder.
 fn is_a_file(file: &Path) -> Error {
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ErrorKind::UnknownModel {
@@ -309,14 +310,15 @@ fn built_in(name: &str) -> Result<ModelFiles> {
     Ok(ModelFiles::Memory(embedded::files(name)))
 }
 
-/// Without the models in the program, they are found in the checkout it was built from.
+/// Finds a built-in model in the checkout that the program was built from, when the models are not compiled
+/// in.
 #[cfg(not(feature = "embedded-models"))]
 fn built_in(name: &str) -> Result<ModelFiles> {
     in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name)
 }
 
-/// The error does not name the checkout: it is a path of the machine that built the program, of no use on
-/// another one.
+/// Finds a built-in model in a checkout. The error does not name the checkout, because that is a path of the
+/// machine that built the program and of no use on another one.
 #[cfg(not(feature = "embedded-models"))]
 fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
     let folder = checkout.join("models").join(name);

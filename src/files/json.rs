@@ -1,4 +1,4 @@
-//! JSON files of a model folder: each key of an object once.
+//! Reading of the JSON files of a model folder, in which an object may have each key only once.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,7 +23,7 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> 
     read().map_err(|source| ErrorKind::Json { file: file.to_owned(), source }.into())
 }
 
-/// Reads any value and keeps nothing of it.
+/// A value of any kind, read only to check its keys: nothing of it is kept.
 struct UniqueKeys;
 
 impl<'de> DeserializeSeed<'de> for UniqueKeys {

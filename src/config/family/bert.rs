@@ -1,4 +1,4 @@
-//! BERT (Devlin et al. 2018, arXiv 1810.04805); also MiniLM, TinyBERT and all that say
+//! BERT (Devlin et al. 2018, arXiv 1810.04805), and MiniLM, TinyBERT and all others that say
 //! `"model_type": "bert"`.
 
 use super::{Defaults, Eps, Family, POOLER, Projection, TRANSFORM, read_nothing, write_nothing};
@@ -17,7 +17,7 @@ pub(super) static FAMILY: Family = Family {
         ("ForMaskedLM", Head::MaskedLm),
         ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
-        // Its head tells whether one text follows another. The encoder alone is of use here.
+        // This head tells if one text follows another. Only the encoder is of use here.
         ("ForNextSentencePrediction", Head::None),
     ],
     fields: &[],
@@ -41,7 +41,7 @@ pub(super) static FAMILY: Family = Family {
     masked_lm: TRANSFORM,
 };
 
-/// Heads, the pooler, which not every head reads, and buffers that old files carry.
+/// The heads, the pooler, which not every head reads, and buffers that old files carry.
 const UNREAD: [&str; 11] = [
     "classifier",
     "qa_outputs",

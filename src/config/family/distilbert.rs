@@ -1,4 +1,4 @@
-//! DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT's layers under other names, without token types and
+//! DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT's layers under other names, without token types or a
 //! pooler.
 
 use super::{Defaults, Eps, Family, Pooled, Projection, TRANSFORM, read_nothing, write_nothing};

@@ -58,15 +58,15 @@ pub(super) static FAMILY: Family = Family {
     output_eps: Eps::Configured,
     sequence: Pooled { dense: "classifier.dense", activation: Activation::Gelu, out: "classifier.out_proj" },
     choice: Pooled { dense: "sequence_summary.summary", activation: Activation::Gelu, out: "classifier" },
-    // The generator's head has this activation whatever `hidden_act` says, as the heads above.
+    // The generator's head has this activation whatever `hidden_act` says, like the heads above.
     masked_lm: Transform { to_embedding_size: true, activation: Some(Activation::Gelu) },
 };
 
 fn read(fields: &Fields<'_>, config: &mut ModelConfig) -> Result<()> {
     config.embedding_size = fields.size("embedding_size", 128)?;
     if config.head == Head::MultipleChoice {
-        // The options of XLNet's summary. Only the ones that ELECTRA's configuration has by default are known
-        // in models.
+        // These are the options of XLNet's summary. The only known models have the values that ELECTRA's
+        // configuration has by default.
         for (field, expected) in [("summary_type", "first"), ("summary_activation", "gelu")] {
             let value = fields.map.get(field);
             if value.is_some_and(|value| value != expected) {

@@ -20,7 +20,7 @@ pub(super) static FAMILY: Family = Family {
         ("ForMaskedLM", Head::MaskedLm),
         ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
-        // Its head tells whether one text follows another. The encoder alone is of use here.
+        // This head tells if one text follows another. Only the encoder is of use here.
         ("ForNextSentencePrediction", Head::None),
     ],
     fields: &[],
@@ -44,11 +44,11 @@ pub(super) static FAMILY: Family = Family {
     masked_lm: TRANSFORM,
 };
 
-/// The original passes no epsilon on for the norms of the embeddings and of `output.LayerNorm`, so PyTorch's
-/// holds.
+/// The epsilon of the norms of the embeddings and of `output.LayerNorm`. The original passes none on to them,
+/// so they use PyTorch's default.
 const TORCH_EPS: Eps = Eps::Fixed(1e-5);
 
-/// BERT's unread modules, and modules that the original creates for options that never read them: the
+/// BERT's unread modules, and modules that the original creates but never reads under some options: the
 /// transformation of words that have the right width already, and the shared bottleneck of queries and keys
 /// that share none.
 const UNREAD: [&str; 14] = [
@@ -76,13 +76,13 @@ pub struct MobileBertConfig {
     pub trigram_input: bool,
     /// True if layers work at `intra_bottleneck_size` between linear bottlenecks.
     pub use_bottleneck: bool,
-    /// Width inside a layer with bottlenecks.
+    /// The width inside a layer with bottlenecks.
     pub intra_bottleneck_size: usize,
     /// True if query, key and value all read the input bottleneck.
     pub use_bottleneck_attention: bool,
     /// True if query and key share a bottleneck of their own.
     pub key_query_shared_bottleneck: bool,
-    /// Stacked feed-forward networks per layer.
+    /// The number of stacked feed-forward networks in a layer.
     pub num_feedforward_networks: usize,
     /// The norm that follows linears and residuals.
     pub normalization_type: NormalizationType,
@@ -90,12 +90,12 @@ pub struct MobileBertConfig {
     pub classifier_activation: bool,
 }
 
-/// `normalization_type`: the parameter-only norm of the mobile models or the usual one.
+/// The `normalization_type`: the parameter-only norm of the mobile models or the usual one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormalizationType {
-    /// `gamma * x + beta`.
+    /// The norm is `gamma * x + beta`.
     NoNorm,
-    /// Over the features of each token.
+    /// The norm is taken over the features of each token.
     LayerNorm,
 }
 

@@ -34,32 +34,32 @@ static FAMILIES: [&Family; 4] = [&bert::FAMILY, &mobilebert::FAMILY, &distilbert
 /// # Ok::<(), mobilebert::Error>(())
 /// ```
 pub struct Family {
-    /// `model_type` in `config.json`.
+    /// The `model_type` in `config.json`.
     pub(super) model_type: &'static str,
-    /// Prefix of the encoder's tensors in checkpoints, without the dot.
+    /// The prefix of the encoder's tensors in checkpoints, without the dot.
     pub(super) prefix: &'static str,
     /// The beginning of Hugging Face's class names.
     pub(super) class: &'static str,
     /// The names that may follow [`Family::class`] in `architectures`, and the head that each stands for.
     pub(super) classes: &'static [(&'static str, Head)],
-    /// BERT's fields of `config.json` that have another name here; `None` for fields that the family does not
-    /// have.
+    /// The fields of `config.json` that have another name here than in BERT, or `None` for those that the
+    /// family does not have.
     pub(super) fields: &'static [(&'static str, Option<&'static str>)],
     pub(super) defaults: Defaults,
     /// Reads and checks the family's own fields into a configuration that has all common ones.
     pub(super) read: fn(&Fields<'_>, &mut ModelConfig) -> Result<()>,
-    /// The family's own fields, as `config.json` has them.
+    /// Returns the family's own fields, as `config.json` has them.
     pub(super) write: fn(&ModelConfig) -> Vec<(&'static str, Value)>,
     /// Module paths of the graph that checkpoints call differently. `{}` stands for the number of a layer.
     pub(super) renamed: &'static [(&'static str, &'static str)],
-    /// Modules and buffers that checkpoints may hold although the graph does not read them: the checkpoint's
-    /// names without the prefix, and `{}` for the number of a layer.
+    /// The modules and buffers that checkpoints may hold although the graph does not read them. They have the
+    /// checkpoint's names without the prefix, and `{}` for the number of a layer.
     pub(super) unread: &'static [&'static str],
     /// The place where the width of the word embeddings becomes that of the encoder, if the two differ.
     pub(crate) projection: Projection,
-    /// Epsilon of the norm over the embeddings.
+    /// The epsilon of the norm over the embeddings.
     pub(crate) embeddings_eps: Eps,
-    /// Epsilon of the norm behind the last feed-forward network of a layer.
+    /// The epsilon of the norm behind the last feed-forward network of a layer.
     pub(crate) output_eps: Eps,
     /// The head that classifies sequences.
     pub(crate) sequence: Pooled,
@@ -69,7 +69,7 @@ pub struct Family {
     pub(crate) masked_lm: Transform,
 }
 
-/// The values of fields that `config.json` does not have.
+/// The values that stand in for fields missing from `config.json`.
 pub(super) struct Defaults {
     pub(super) hidden_size: usize,
     pub(super) num_hidden_layers: usize,
@@ -82,18 +82,19 @@ pub(super) struct Defaults {
 /// The linear from the width of the word embeddings to that of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Projection {
-    /// There is none: words have the encoder's width.
+    /// There is none, because words have the encoder's width.
     None,
-    /// Words are projected before positions and types are added: the module's path.
+    /// Words are projected before positions and types are added. The value is the module's path.
     BeforeSum(&'static str),
-    /// Words, positions and types are added and normalised at the width of the words, then projected.
+    /// Words, positions and types are added and normalised at the width of the words, then projected. The
+    /// value is the module's path.
     AfterNorm(&'static str),
 }
 
 /// The number that a LayerNorm adds to the variance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Eps {
-    /// `layer_norm_eps`.
+    /// The `layer_norm_eps` of the configuration.
     Configured,
     /// This number, whatever the configuration says.
     Fixed(f32),
@@ -102,11 +103,11 @@ pub(crate) enum Eps {
 /// A head on the first token's state: a linear, an activation and an output linear.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Pooled {
-    /// Module path of the first linear.
+    /// The module path of the first linear.
     pub(crate) dense: &'static str,
     /// The activation behind the first linear.
     pub(crate) activation: Activation,
-    /// Module path of the output linear.
+    /// The module path of the output linear.
     pub(crate) out: &'static str,
 }
 
@@ -119,8 +120,8 @@ pub(crate) struct Transform {
     pub(crate) activation: Option<Activation>,
 }
 
-/// Tensors of training scripts and of old versions of `transformers` that no model of any family reads: class
-/// weights of a loss function, and the numbers of the positions.
+/// Tensors of training scripts and of old versions of `transformers` that no model of any family reads: the
+/// class weights of a loss function, and the numbers of the positions.
 const BUFFERS: [&str; 5] =
     ["loss_fct.weight", "loss_fn.weight", "criterion.weight", "embeddings.position_ids", "position_ids"];
 
@@ -131,38 +132,38 @@ const POOLER: Pooled = Pooled { dense: "pooler.dense", activation: Activation::T
 const TRANSFORM: Transform = Transform { to_embedding_size: false, activation: None };
 
 impl Family {
-    /// Every family that this crate runs.
+    /// Returns every family that this crate runs.
     pub fn all() -> impl Iterator<Item = &'static Family> {
         FAMILIES.into_iter()
     }
 
-    /// The family whose `model_type` this is.
+    /// Returns the family that has this `model_type`.
     pub fn of(model_type: &str) -> Option<&'static Family> {
         Self::all().find(|family| family.model_type == model_type)
     }
 
-    /// `model_type` in `config.json`.
+    /// Returns the `model_type` in `config.json`.
     pub fn model_type(&self) -> &'static str {
         self.model_type
     }
 
-    /// Prefix of the encoder's tensors in checkpoints, such as `mobilebert`.
+    /// Returns the prefix of the encoder's tensors in checkpoints, such as `mobilebert`.
     pub fn prefix(&self) -> &'static str {
         self.prefix
     }
 
-    /// Hugging Face's class of a model of this family with the given head.
+    /// Returns Hugging Face's class of a model of this family with the given head.
     pub fn class_name(&self, head: Head) -> String {
         format!("{}{}", self.class, head.class_suffix())
     }
 
-    /// The name in `config.json` of one of BERT's fields; `None` if the family has no such field.
+    /// Returns the name in `config.json` of one of BERT's fields, or `None` if the family has no such field.
     pub(super) fn field<'n>(&self, name: &'n str) -> Option<&'n str> {
         let renamed = self.fields.iter().find(|(ours, _)| *ours == name);
         renamed.map_or(Some(name), |(_, theirs)| *theirs)
     }
 
-    /// The name in checkpoints, without the prefix, of a parameter of the graph.
+    /// Returns the name in checkpoints, without the prefix, of a parameter of the graph.
     pub(crate) fn tensor_name<'n>(&self, parameter: &'n str) -> Cow<'n, str> {
         let Some((module, kind)) = parameter.rsplit_once('.') else { return parameter.into() };
         let found = self.renamed.iter().find_map(|(ours, theirs)| Some((matched(ours, module)?, theirs)));
@@ -188,8 +189,8 @@ impl Family {
     }
 }
 
-/// The part of a module path that stands for the `{}` of a pattern, if the rest of the two is the same. It is
-/// empty for a pattern without `{}`.
+/// Returns the part of a module path that stands for the `{}` of a pattern, if the rest of the two is the
+/// same. The part is empty for a pattern without `{}`.
 fn matched<'n>(pattern: &str, module: &'n str) -> Option<&'n str> {
     let Some((before, behind)) = pattern.split_once("{}") else { return (pattern == module).then_some("") };
     let layer = module.strip_prefix(before)?.strip_suffix(behind)?;
@@ -208,12 +209,12 @@ impl PartialEq for Family {
     }
 }
 
-/// For families without fields of their own.
+/// Reads nothing, for families without fields of their own.
 fn read_nothing(_: &Fields<'_>, _: &mut ModelConfig) -> Result<()> {
     Ok(())
 }
 
-/// For families without fields of their own.
+/// Writes nothing, for families without fields of their own.
 fn write_nothing(_: &ModelConfig) -> Vec<(&'static str, Value)> {
     Vec::new()
 }
