@@ -10,11 +10,12 @@ use super::scores::best_first;
 use crate::error::Result;
 use crate::text::{Span, TokenizedText, Window, WindowOptions, Windows};
 
-/// Texts that a search keeps at least, so that the sum of an answer's places does not depend on `top_k`. A
-/// place that is worse than those of so many texts adds next to nothing.
+/// The number of texts that a search keeps at least, so that the sum of an answer's places does not depend on
+/// `top_k`. A place that is worse than those of so many texts adds next to nothing.
 const MIN_TEXTS: usize = 64;
 
-/// Places of one text that are kept and counted. It bounds the memory for a context that repeats one text.
+/// The number of places of one text that are kept and counted. It bounds the memory for a context that
+/// repeats one text.
 const MAX_PLACES: usize = 256;
 
 /// The search for the answers to one question; see [`super::QuestionAnswering::prepare_answer`]. It keeps the best
@@ -51,14 +52,14 @@ impl AnswerJob {
         })
     }
 
-    /// The same search without merging equal texts.
+    /// Makes the same search without merging equal texts.
     pub(super) fn by_place(mut self) -> Self {
         self.search.merged = false;
         self
     }
 }
 
-/// What "the context does not say" is to a search.
+/// The part that "the context does not say" has in a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Null {
     Ignored,
@@ -67,13 +68,13 @@ enum Null {
     Answer,
 }
 
-/// The windows of a context for a question.
+/// Returns the windows of a context for a question.
 fn windows<'a>(
     context: &'a PreparedContext,
     question: &'a TokenizedText,
     options: &WindowOptions,
 ) -> Option<Windows<'a>> {
-    // They were made once when the job was prepared.
+    // This cannot fail, because the same windows were made once when the job was prepared.
     context.tokens.windows_with_question(question, options).ok()
 }
 
@@ -133,7 +134,7 @@ impl Job for RankJob {
     }
 }
 
-/// The answer that stands in these places, of which there is one at least, best first.
+/// Makes the answer that stands in these places, which are sorted best first and are never empty.
 fn answer(context: &str, places: &[(f64, Candidate)]) -> Answer {
     let score = places.iter().map(|(score, _)| score).sum::<f64>() as f32;
     let span = places.first().map_or(Span::default(), |(_, best)| best.span);
@@ -151,7 +152,7 @@ fn answer(context: &str, places: &[(f64, Candidate)]) -> Answer {
     }
 }
 
-/// Returns the form in which texts are compared: white space and case do not count.
+/// Returns the form in which texts are compared. White space and case do not count.
 fn key(context: &str, span: Span) -> String {
     let words: Vec<String> = context[span.range()].split_whitespace().map(str::to_lowercase).collect();
     words.join(" ")
@@ -162,15 +163,15 @@ fn key(context: &str, span: Span) -> String {
 struct Search {
     top_k: usize,
     max_answer_len: usize,
-    /// Says whether places with equal texts are one answer.
+    /// True if places with equal texts are one answer.
     merged: bool,
     starts: ExpSum,
     ends: ExpSum,
-    /// Start and end logit of `[CLS]` in the window where their sum is least: where "no answer" is least
-    /// likely.
+    /// The start and end logit of `[CLS]` in the window where their sum is least, which is where "no answer"
+    /// is least likely.
     null: Option<(f32, f32)>,
     candidates: Vec<Candidate>,
-    /// Once enough texts are known: the logit that a further place has to exceed.
+    /// The logit that a further place has to exceed, once enough texts are known.
     floor: f32,
 }
 
@@ -202,12 +203,12 @@ impl Search {
         }
     }
 
-    /// Texts to keep, or places if each is an answer of its own.
+    /// Returns the number of texts to keep, or of places if each is an answer of its own.
     fn kept(&self) -> usize {
         if self.merged { self.top_k.max(MIN_TEXTS) } else { self.top_k }
     }
 
-    /// `logits`: a start and an end logit for each token of the window.
+    /// Adds the places of a window. `logits` holds a start and an end logit for each of its tokens.
     fn add(&mut self, context: &str, window: &Window, logits: &[f32]) {
         let positions = window.positions();
         let start = |p: usize| logits[2 * p];
@@ -238,7 +239,7 @@ impl Search {
         self.keep_best(context);
     }
 
-    /// Sorts by logit, earlier places first among equals, and keeps different places of the best texts.
+    /// Sorts by logit, with earlier places first among equals, and keeps different places of the best texts.
     fn keep_best(&mut self, context: &str) {
         let groups = self.groups(context);
         if groups.len() == self.kept() {
@@ -248,7 +249,7 @@ impl Search {
         self.candidates = groups.into_iter().flatten().collect();
     }
 
-    /// The places of each of the best texts, best first, and the texts by their best place.
+    /// Returns the places of each of the best texts, best first. The texts are sorted by their best place.
     fn groups(&mut self, context: &str) -> Vec<Vec<Candidate>> {
         self.candidates.sort_by(best_first(Candidate::logit, |_, _| std::cmp::Ordering::Equal));
         let most = self.kept();
@@ -269,7 +270,7 @@ impl Search {
                 Some(group) if group.len() < MAX_PLACES => group.push(*candidate),
                 Some(_) => {}
                 None if index < most => groups.push(vec![*candidate]),
-                // A text beyond the best ones; its entry must not stand for the next new text.
+                // This text is beyond the best ones. Its entry must not stand for the next new text.
                 None => {
                     texts.remove(&key(context, candidate.span));
                 }
@@ -278,7 +279,7 @@ impl Search {
         groups
     }
 
-    /// The best places without "the context does not say", with their logits.
+    /// Returns the best places without "the context does not say", with their logits.
     fn ranking(&mut self, context: &str, null: Null) -> Ranking {
         let null_logit = self.null.map_or(f32::NEG_INFINITY, |(start, end)| start + end);
         let found = self.finish(context, null);
@@ -290,7 +291,7 @@ impl Search {
         Ranking { answers: found.iter().filter_map(ranked).collect(), null_logit }
     }
 
-    /// The places of the best `top_k` answers with their scores.
+    /// Returns the places of the best `top_k` answers with their scores.
     fn finish(&mut self, context: &str, null: Null) -> Vec<Vec<(f64, Candidate)>> {
         let mut groups = self.groups(context);
         if let (Null::Competes | Null::Answer, Some((start, end))) = (null, self.null) {
@@ -307,14 +308,15 @@ impl Search {
         let total = |places: &Vec<(f64, Candidate)>| places.iter().map(|(score, _)| score).sum::<f64>();
         let best =
             |places: &Vec<(f64, Candidate)>| places.first().map_or(f32::NEG_INFINITY, |(_, c)| c.logit());
-        // Scores of 0 still have logits to tell them apart.
+        // Logits also order the answers whose scores are 0.
         answers.sort_by(|a, b| total(b).total_cmp(&total(a)).then_with(|| best(b).total_cmp(&best(a))));
         answers.truncate(self.top_k);
         answers
     }
 }
 
-/// `sum(exp(x))` of numbers that arrive one by one, as `sum * exp(max)`, which does not overflow.
+/// The sum of `exp(x)` over numbers that arrive one by one, kept as `sum * exp(max)`, which does not
+/// overflow.
 #[derive(Debug)]
 struct ExpSum {
     max: f64,

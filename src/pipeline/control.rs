@@ -8,28 +8,29 @@ use std::time::Instant;
 
 use crate::error::{ErrorKind, Result};
 
-/// How far a run is. All numbers count from the beginning of the run.
+/// The progress of a run. All numbers count from the beginning of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PassProgress {
-    /// Forward passes that were run.
+    /// The number of forward passes that were run.
     pub passes: usize,
-    /// Sequences that the model has read.
+    /// The number of sequences that the model has read.
     pub sequences: usize,
-    /// Sequences of all jobs that were taken up so far. In a run of one job this is the number that
-    /// `sequences` will reach; in longer runs it grows, because jobs are prepared one after another.
+    /// The number of sequences of all jobs that were taken up so far. In a run of one job this is the number
+    /// that `sequences` will reach. In longer runs it grows, because jobs are prepared one after another.
     pub known_sequences: usize,
-    /// Tokens of the sequences that the model has read.
+    /// The number of tokens in the sequences that the model has read.
     pub tokens: usize,
 }
 
 /// A function that is called after each pass; `Break` stops the run before the next one.
 pub type OnPass<'a> = &'a mut dyn FnMut(PassProgress) -> ControlFlow<()>;
 
-/// When a run stops early, and who watches it. The default lets it run to its end.
+/// The conditions that stop a run early, and a function that watches it. The default lets the run go to its
+/// end.
 ///
-/// A run looks at these between passes, so it stops within the time of one pass, which holds at most 512
-/// tokens or one sequence. One control may serve several runs, one after another.
+/// A run checks these between passes, so it stops within the time of one pass, which holds at most 512 tokens
+/// or one sequence. One control may serve several runs, one after another.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -50,17 +51,17 @@ pub type OnPass<'a> = &'a mut dyn FnMut(PassProgress) -> ControlFlow<()>;
 #[derive(Default)]
 #[non_exhaustive]
 pub struct RunControl<'a> {
-    /// No pass begins later than this. On WebAssembly in a browser there is no clock, so leave it `None`
-    /// there.
+    /// The time after which no pass begins. In a browser, WebAssembly has no clock, so leave it `None` there.
     pub deadline: Option<Instant>,
-    /// No pass begins once this is `true`. Any thread may set it, and so may a signal handler.
+    /// A flag that stops the run: no pass begins once it is `true`. Any thread may set it, and so may a
+    /// signal handler.
     pub cancel: Option<Arc<AtomicBool>>,
     /// The function that is called after each pass.
     pub on_pass: Option<OnPass<'a>>,
 }
 
 impl RunControl<'_> {
-    /// Tells whether another pass may begin.
+    /// Checks that another pass may begin.
     pub(super) fn check(&self, done: usize) -> Result<()> {
         if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
             return Err(ErrorKind::Cancelled { done }.into());
@@ -71,7 +72,7 @@ impl RunControl<'_> {
         }
     }
 
-    /// Tells who watches that a pass has ended.
+    /// Calls `on_pass` after a pass.
     pub(super) fn after_pass(&mut self, progress: PassProgress) -> ControlFlow<()> {
         self.on_pass.as_mut().map_or(ControlFlow::Continue(()), |on_pass| on_pass(progress))
     }

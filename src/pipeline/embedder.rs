@@ -14,24 +14,24 @@ use crate::text::{Encoding, Tokenizer, WindowOptions};
 
 const TASK: &str = "embedding";
 
-/// How the hidden states of a text's tokens, special tokens included, become one vector. Names and formulas
-/// are those of sentence-transformers.
+/// The way in which the hidden states of a text's tokens, special tokens included, become one vector. Names
+/// and formulas are those of sentence-transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Pooling {
-    /// Their mean.
+    /// The mean of the states.
     #[default]
     Mean,
-    /// The first token's.
+    /// The state of the first token.
     Cls,
     /// The largest value of each column.
     Max,
-    /// Their sum, divided by the square root of their number.
+    /// The sum of the states, divided by the square root of their number.
     MeanSqrtLen,
-    /// Their mean, weighted by the token's place, which counts from 1.
+    /// The mean of the states, weighted by the token's place, which counts from 1.
     WeightedMean,
-    /// The last token's, which is `[SEP]`.
+    /// The state of the last token, which is `[SEP]`.
     LastToken,
 }
 
@@ -54,17 +54,17 @@ impl std::str::FromStr for Pooling {
     }
 }
 
-/// How vectors are made. What is not set is as the model's folder says in the files of sentence-transformers
-/// (`modules.json` and those that it names), and else as the default of each field says.
+/// The options for making vectors. An option that is not set has the value that the model's folder gives in
+/// the files of sentence-transformers (`modules.json` and those that it names), or else the field's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EmbedOptions {
-    /// How hidden states become one vector. Default: their mean.
+    /// The way in which hidden states become one vector. Default: their mean.
     pub pooling: Option<Pooling>,
-    /// Says whether vectors have length 1, so that their dot product is the cosine. Default: `true`.
+    /// True if vectors are scaled to length 1, so that their dot product is the cosine. Default: `true`.
     pub normalize: Option<bool>,
-    /// Longest sequence in tokens. Default: the model's limit.
+    /// The longest sequence in tokens. Default: the model's limit.
     pub max_seq_len: Option<usize>,
 }
 
@@ -89,15 +89,16 @@ impl EmbedOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Embedding {
-    /// `hidden_size` numbers, or a multiple of it if the model's folder asks for several kinds of
-    /// [`Pooling`].
+    /// The vector. It has `hidden_size` numbers, or a multiple of it if the model's folder asks for several
+    /// kinds of [`Pooling`].
     pub embedding: Vec<f32>,
-    /// Says whether the end of the text was not read, because it did not fit the model.
+    /// True if the end of the text was not read because it did not fit the model.
     pub truncated: bool,
 }
 
 impl Embedding {
-    /// Cosine of the angle to another vector: 1 for the same direction, 0 if either is zero.
+    /// Returns the cosine of the angle to another vector: 1 for the same direction, and 0 if either vector is
+    /// zero.
     pub fn cosine(&self, other: &Embedding) -> f32 {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
         let lengths =
@@ -106,7 +107,7 @@ impl Embedding {
     }
 }
 
-/// Embeds texts.
+/// A pipeline that turns texts into vectors.
 #[derive(Debug, Clone)]
 pub struct Embedder {
     model: Model,
@@ -114,18 +115,18 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Opens a model with default options. Any model will do; its head is not loaded.
+    /// Opens a model with default options. Any model will do, because its head is not loaded.
     ///
     /// # Errors
-    /// As [`Embedder::open_with`].
+    /// The errors of [`Embedder::open_with`].
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         Self::open_with(source, ModelOptions::new(), EmbedOptions::default())
     }
 
-    /// Opens a model. `options` are those of calls that bring none.
+    /// Opens a model. Calls that bring no options of their own use `options`.
     ///
     /// # Errors
-    /// Those of [`Model::open`], and [`crate::ErrorKind::Option`] for a value out of range.
+    /// The errors of [`Model::open`], and [`crate::ErrorKind::Option`] for a value out of range.
     pub fn open_with(
         source: impl Into<Source>,
         model: impl Into<ModelOptions>,
@@ -134,8 +135,8 @@ impl Embedder {
         Self::from_parts(Model::open_for(source, Head::None, TASK, model)?, options)
     }
 
-    /// A pipeline over a model that is loaded already. It shares the model's weights also with the pipelines
-    /// of another task, whose head it does not use; see [`Model::encoder`].
+    /// Makes a pipeline over a model that is already loaded. It also shares the weights of a model that was
+    /// loaded for another task, and does not use that task's head; see [`Model::encoder`].
     ///
     /// ```
     /// use mobilebert::{AnswerOptions, EmbedOptions, Embedder, Model, ModelOptions, QuestionAnswering};
@@ -152,42 +153,42 @@ impl Embedder {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Model::encoder`], and [`crate::ErrorKind::Option`] for a value out of range.
+    /// The errors of [`Model::encoder`], and [`crate::ErrorKind::Option`] for a value out of range.
     pub fn from_parts(model: Model, options: EmbedOptions) -> Result<Self> {
         let model = model.encoder()?;
         options.windows(&model)?;
         Ok(Self { model, options })
     }
 
-    /// The model below, which other pipelines may share.
+    /// Returns the model below, which other pipelines may share.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Tells whether the model was trained to give similar texts similar vectors, which a folder of
-    /// sentence-transformers says by its `modules.json`. The hidden states of other models, such as one for
-    /// question answering, are vectors too, but those of unrelated texts may be closer to each other than
+    /// Returns true if the model was trained to give similar texts similar vectors. A folder of
+    /// sentence-transformers says so by its `modules.json`. The hidden states of other models, such as one
+    /// for question answering, are vectors too, but those of unrelated texts may be closer to each other than
     /// those of paraphrases.
     pub fn is_trained_for_embeddings(&self) -> bool {
         self.model.sentence().is_some()
     }
 
-    /// The options of calls that bring none.
+    /// Returns the options of calls that bring none.
     pub fn options(&self) -> &EmbedOptions {
         &self.options
     }
 
-    /// The engine below.
+    /// Returns the engine below.
     pub fn engine(&self) -> &Engine {
         self.model.engine()
     }
 
-    /// The tokenizer below.
+    /// Returns the tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.model.tokenizer()
     }
 
-    /// The vector of a text.
+    /// Computes the vector of a text.
     ///
     /// # Errors
     /// [`crate::ErrorKind::EmptyText`] for a text without words.
@@ -195,27 +196,27 @@ impl Embedder {
         self.embed_with(text, &self.options)
     }
 
-    /// As [`Embedder::embed`], with options of this call.
+    /// Does what [`Embedder::embed`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`Embedder::embed`], and [`crate::ErrorKind::Option`] for a value out of range.
+    /// The errors of [`Embedder::embed`], and [`crate::ErrorKind::Option`] for a value out of range.
     pub fn embed_with(&self, text: &str, options: &EmbedOptions) -> Result<Embedding> {
         self.model.run_one(self.prepare_embed(text, options)?, &mut super::RunControl::default())
     }
 
-    /// The vector of each text, computed in batches. No result depends on the others.
+    /// Computes the vector of each text, in batches. No result depends on the other texts.
     ///
     /// # Errors
-    /// As [`Embedder::embed`], for the first text that fails. [`Model::run`] gives each text a result of its
-    /// own.
+    /// The errors of [`Embedder::embed`], for the first text that fails. [`Model::run`] gives each text a
+    /// result of its own.
     pub fn embed_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Embedding>> {
         self.embed_batch_with(texts, &self.options)
     }
 
-    /// As [`Embedder::embed_batch`], with options of this call.
+    /// Does what [`Embedder::embed_batch`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`Embedder::embed_with`], for the first text that fails.
+    /// The errors of [`Embedder::embed_with`], for the first text that fails.
     pub fn embed_batch_with<T: AsRef<str>>(
         &self,
         texts: &[T],
@@ -226,10 +227,10 @@ impl Embedder {
         self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
     }
 
-    /// A job that embeds a text.
+    /// Makes a job that embeds a text.
     ///
     /// # Errors
-    /// As [`Embedder::embed_with`].
+    /// The errors of [`Embedder::embed_with`].
     pub fn prepare_embed(&self, text: &str, options: &EmbedOptions) -> Result<EmbedJob> {
         let windows = options.windows(&self.model)?;
         let tokens = match self.model.sentence() {
@@ -257,7 +258,7 @@ impl Embedder {
     }
 }
 
-/// The vector of one text in the making; see [`Embedder::prepare_embed`].
+/// The job that makes the vector of one text; see [`Embedder::prepare_embed`].
 #[derive(Debug)]
 pub struct EmbedJob {
     encoding: Encoding,
@@ -301,17 +302,17 @@ impl EmbedJob {
             self.poolings.iter().flat_map(|&pooling| pooled(pooling, rows, width)).collect();
         if self.normalize {
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            // Below this a direction is rounding noise; sentence-transformers uses the same floor.
+            // A direction shorter than this is rounding noise. sentence-transformers uses the same floor.
             vector.iter_mut().for_each(|x| *x /= length.max(1e-12));
         }
         vector
     }
 }
 
-/// One vector from the rows of a text, of which there is one at least.
+/// Makes one vector from the rows of a text, of which there is at least one.
 fn pooled(pooling: Pooling, rows: &[f32], width: usize) -> Vec<f32> {
     let tokens = rows.len() / width;
-    // Adds up the rows, each times its weight.
+    // This adds up the rows, each times its weight.
     let sum = |weight: fn(usize) -> f32| {
         let mut sum = vec![0.0f32; width];
         for (i, row) in rows.chunks_exact(width).enumerate() {

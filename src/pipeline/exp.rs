@@ -4,15 +4,15 @@
 //! additions, multiplications and comparisons of f64 only, which IEEE 754 defines to the bit, and no fused
 //! multiply-add, which a target may lack.
 
-/// The upper 32 bits of ln 2, so that their product with a whole number below 2^21 is exact, and the rest of
-/// ln 2.
+/// The two parts of ln 2: its upper 32 bits, whose product with a whole number below 2^21 is exact, and the
+/// rest.
 const LN_2: (f64, f64) = (f64::from_bits(0x3FE6_2E42_FEE0_0000), f64::from_bits(0x3DEA_39EF_3579_3C76));
 
-/// Adding 1.5 * 2^52 and taking it away again rounds to the nearest whole number, which is left in the sum's
-/// lowest bits.
+/// The number 1.5 * 2^52. Adding it and taking it away again rounds to the nearest whole number, which is
+/// left in the sum's lowest bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
-/// `1 / n!` for n = 0 to 12.
+/// The factors `1 / n!` for n = 0 to 12.
 const FACTORS: [f64; 13] = [
     1.0,
     1.0,
@@ -29,11 +29,11 @@ const FACTORS: [f64; 13] = [
     1.0 / 479_001_600.0,
 ];
 
-/// Below this `exp` returns 0, and above the other one infinity. (The smallest positive f32 is
+/// The limits below which `exp` returns 0 and above which it returns infinity. (The smallest positive f32 is
 /// `exp(-103.3)`.)
 const LIMITS: (f64, f64) = (-708.0, 709.79);
 
-/// `e^x` with the same bits on every machine.
+/// Computes `e^x` with the same bits on every machine.
 ///
 /// The argument is `x = k ln 2 + r` with a whole `k` and `|r| <= ln 2 / 2` (W. J. Cody and W. Waite,
 /// *Software Manual for the Elementary Functions*, 1980), and `e^r` is its Taylor polynomial of degree 12,
@@ -46,7 +46,7 @@ pub(super) fn exp(x: f64) -> f64 {
     let k = shifted - ROUND;
     let r = (x - k * LN_2.0) - k * LN_2.1;
     let polynomial = FACTORS.iter().rev().fold(0.0, |sum, factor| sum * r + factor);
-    // 2^(k - 1) has an exponent of its own for every k within the limits, even where 2^k overflows.
+    // The factor 2^(k - 1) has a valid exponent for every k within the limits, even where 2^k overflows.
     let power = f64::from_bits(shifted.to_bits().wrapping_add(1022) << 52);
     let value = polynomial * power * 2.0;
     if x < LIMITS.0 {
@@ -58,7 +58,7 @@ pub(super) fn exp(x: f64) -> f64 {
     }
 }
 
-/// `1 / (1 + e^-x)`, which lies in 0..=1. A NaN gives NaN.
+/// Computes `1 / (1 + e^-x)`, which lies in 0..=1. A NaN gives NaN.
 pub(super) fn sigmoid(x: f32) -> f32 {
     (1.0 / (1.0 + exp(-f64::from(x)))) as f32
 }
@@ -67,10 +67,11 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// Relative to the value: the measured 4.5e-16, and some room for another system's `exp`.
+    /// The largest error relative to the value: the measured 4.5e-16, and some room for another system's
+    /// `exp`.
     const TOLERANCE: f64 = 7e-16;
 
-    /// `count` places between two others, at uneven distances.
+    /// Returns `count` places between two others, at uneven distances.
     fn places(from: f64, to: f64, count: u32) -> impl Iterator<Item = f64> {
         (0..count).map(move |i| {
             from + (to - from) * (f64::from(i) + (f64::from(i) * 0.618_033_988) % 1.0) / f64::from(count)
@@ -116,7 +117,7 @@ mod tests {
         assert!(values.is_sorted());
     }
 
-    /// The bits that x86-64 and WebAssembly computed. Every machine has to compute the same.
+    /// Every machine has to compute the bits that x86-64 and WebAssembly computed.
     #[test]
     fn bits_are_those_recorded() {
         const RECORDED: [(u64, u64); 24] = [

@@ -17,14 +17,15 @@ use crate::text::{Encoding, Tokenizer};
 
 const TASK: &str = "fill-mask";
 
-/// How many words are found for each mask, and which.
+/// The options for the words of each mask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FillOptions {
-    /// Number of words for each mask. Default: 5.
+    /// The number of words for each mask. Default: 5.
     pub top_k: usize,
-    /// Ranks only these words; each has to be one entry of the vocabulary. Default: the whole vocabulary.
+    /// The only words to rank, each of which has to be one entry of the vocabulary. Default: the whole
+    /// vocabulary.
     pub targets: Vec<String>,
 }
 
@@ -35,7 +36,7 @@ impl Default for FillOptions {
 }
 
 impl FillOptions {
-    /// The ids of the targets.
+    /// Looks up the ids of the targets.
     fn targets(&self, model: &Model) -> Result<Vec<u32>> {
         if self.top_k == 0 {
             return Err(Error::option("top_k", "at least 1", self.top_k));
@@ -54,15 +55,16 @@ impl FillOptions {
 pub struct Fill {
     /// The text with the word in the mask's place.
     pub sequence: String,
-    /// Probability of the word; over the targets only, if there are any, it does not sum to 1.
+    /// The probability of the word in the whole vocabulary, so the scores of a list of targets do not sum to
+    /// 1.
     pub score: f32,
-    /// Vocabulary id.
+    /// The word's id in the vocabulary.
     pub token: u32,
     /// The word as the vocabulary spells it.
     pub token_str: String,
 }
 
-/// Fills masks.
+/// A pipeline that finds words for masks.
 #[derive(Debug, Clone)]
 pub struct FillMask {
     model: Model,
@@ -74,15 +76,15 @@ impl FillMask {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`FillMask::open_with`].
+    /// The errors of [`FillMask::open_with`].
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         Self::open_with(source, ModelOptions::new(), FillOptions::default())
     }
 
-    /// Opens a model. `options` are those of calls that bring none.
+    /// Opens a model. Calls that bring no options of their own use `options`.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has no masked-LM head;
+    /// The errors of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has no masked-LM head;
     /// [`ErrorKind::Option`] for a target that is not in the vocabulary; [`ErrorKind::Tokenizer`] if the
     /// vocabulary has no mask token.
     pub fn open_with(
@@ -93,10 +95,11 @@ impl FillMask {
         Self::from_parts(Model::open_for(source, Head::MaskedLm, TASK, model)?, options)
     }
 
-    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    /// Makes a pipeline over a model that is already loaded. This costs nothing, because clones of a
+    /// [`Model`] share its weights.
     ///
     /// # Errors
-    /// As [`FillMask::open_with`], but for those of loading.
+    /// The errors of [`FillMask::open_with`], but for those of loading.
     pub fn from_parts(model: Model, options: FillOptions) -> Result<Self> {
         model.check_loaded(Head::MaskedLm, TASK)?;
         let Some(mask) = model.tokenizer().special_ids().mask else {
@@ -108,28 +111,28 @@ impl FillMask {
         Ok(Self { model, mask, options })
     }
 
-    /// The model below, which other pipelines may share.
+    /// Returns the model below, which other pipelines may share.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The options of calls that bring none.
+    /// Returns the options of calls that bring none.
     pub fn options(&self) -> &FillOptions {
         &self.options
     }
 
-    /// The engine below.
+    /// Returns the engine below.
     pub fn engine(&self) -> &Engine {
         self.model.engine()
     }
 
-    /// The tokenizer below.
+    /// Returns the tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.model.tokenizer()
     }
 
-    /// The best words for each `[MASK]` of the text, in its order. Several masks are filled independently;
-    /// each [`Fill::sequence`] leaves the other masks.
+    /// Finds the best words for each `[MASK]` of the text, in the text's order. Several masks are filled
+    /// independently: each [`Fill::sequence`] leaves the other masks in place.
     ///
     /// # Errors
     /// [`ErrorKind::EmptyText`] for an empty text, [`ErrorKind::Input`] if it has no mask,
@@ -138,27 +141,28 @@ impl FillMask {
         self.fill_with(text, &self.options)
     }
 
-    /// As [`FillMask::fill`], with options of this call.
+    /// Does what [`FillMask::fill`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`FillMask::fill`], and [`ErrorKind::Option`] for a value out of range.
+    /// The errors of [`FillMask::fill`], and [`ErrorKind::Option`] for a value out of range.
     pub fn fill_with(&self, text: &str, options: &FillOptions) -> Result<Vec<Vec<Fill>>> {
         self.model.run_one(self.prepare_fill(text, options)?, &mut super::RunControl::default())
     }
 
-    /// [`FillMask::fill`] of each text. Texts share forward passes; no result depends on the others.
+    /// Does what [`FillMask::fill`] does for each text. Texts share forward passes, and no result depends on
+    /// the other texts.
     ///
     /// # Errors
-    /// As [`FillMask::fill`], for the first text that fails. [`Model::run`] gives each text a result of its
-    /// own.
+    /// The errors of [`FillMask::fill`], for the first text that fails. [`Model::run`] gives each text a
+    /// result of its own.
     pub fn fill_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Vec<Fill>>>> {
         self.fill_batch_with(texts, &self.options)
     }
 
-    /// As [`FillMask::fill_batch`], with options of this call.
+    /// Does what [`FillMask::fill_batch`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`FillMask::fill_with`], for the first text that fails.
+    /// The errors of [`FillMask::fill_with`], for the first text that fails.
     pub fn fill_batch_with<T: AsRef<str>>(
         &self,
         texts: &[T],
@@ -169,10 +173,10 @@ impl FillMask {
         self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
     }
 
-    /// A job that fills the masks of a text.
+    /// Makes a job that fills the masks of a text.
     ///
     /// # Errors
-    /// As [`FillMask::fill_with`].
+    /// The errors of [`FillMask::fill_with`].
     pub fn prepare_fill(&self, text: &str, options: &FillOptions) -> Result<FillJob> {
         let targets = options.targets(&self.model)?;
         let tokens = self.model.tokenize(text, "text")?;
@@ -200,7 +204,7 @@ impl FillMask {
     }
 }
 
-/// The words for the masks of one text in the making; see [`FillMask::prepare_fill`].
+/// The job that finds the words for the masks of one text; see [`FillMask::prepare_fill`].
 #[derive(Debug)]
 pub struct FillJob {
     model: Model,
@@ -223,7 +227,7 @@ impl Job for FillJob {
         (index == 0).then(|| self.sequence.clone())
     }
 
-    /// Takes a row of scores of the whole vocabulary for each mask.
+    /// Takes, for each mask, a row of scores of the whole vocabulary.
     fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
         let (masks, width) = (self.sequence.requested().len(), self.model.config().vocab_size);
         let mut accepted = false;

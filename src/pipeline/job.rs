@@ -1,17 +1,17 @@
-//! One question to a pipeline as data: sequences out, rows in, a result at the end. No threads, no I/O.
+//! One input of a pipeline as data: it gives sequences, takes rows and ends in a result. It uses no threads
+//! and no I/O.
 
 use std::collections::BTreeMap;
 
 use super::pass::Sequence;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a pipeline has to do for one input, without who does it: a program that schedules forward passes by
-/// itself takes the sequences of any jobs, runs them in any passes and any order ([`super::Pass`]), and hands
-/// the rows back. [`super::Model::run`] is the loop that the pipelines' own methods use.
+/// The work of a pipeline for one input, apart from the loop that does it. A program that schedules forward
+/// passes by itself takes the sequences of any jobs, runs them in any passes and any order ([`super::Pass`]),
+/// and hands the rows back. [`super::Model::run`] is the loop that the pipelines' own methods use.
 ///
-/// Every pipeline makes its jobs by methods that begin with `prepare_`. A job owns all that it needs, and
-/// holds neither its sequences, which are made when they are asked for, nor rows that it has accepted in
-/// their order.
+/// Every pipeline makes its jobs by methods that begin with `prepare_`. A job owns all that it needs. It
+/// holds neither its sequences, which are made when they are asked for, nor rows that it accepted in order.
 ///
 /// ```
 /// use mobilebert::{Job as _, Pass, TextClassification};
@@ -32,32 +32,32 @@ use crate::error::{Error, ErrorKind, Result};
 /// # }
 /// ```
 pub trait Job {
-    /// What the job results in.
+    /// The type of the job's result.
     type Output;
 
-    /// Number of sequences.
+    /// Returns the number of sequences.
     fn count(&self) -> usize;
 
-    /// The sequence at an index, made now; `None` behind the last one.
+    /// Makes the sequence at an index, or returns `None` behind the last one.
     fn sequence(&self, index: usize) -> Option<Sequence>;
 
     /// Takes the rows that the model gave for a sequence, one after another. Sequences may come in any order,
-    /// and the result does not depend on it; rows that come before their turn are kept until then.
+    /// and the result does not depend on it: rows that come before their turn are kept until then.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFinite`] if a number is not finite: this job has then failed, and no other one.
-    /// [`ErrorKind::Rows`] if there is no such sequence, its rows have been accepted before, or their number
-    /// is wrong.
+    /// [`ErrorKind::NotFinite`] if a number is not finite, in which case this job has failed and no other
+    /// one. [`ErrorKind::Rows`] if there is no such sequence, its rows have been accepted before, or their
+    /// number is wrong.
     fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()>;
 
-    /// The result, once the rows of all sequences have been accepted. It can be taken once.
+    /// Takes the result, once the rows of all sequences have been accepted. It can be taken once.
     ///
     /// # Errors
     /// [`ErrorKind::NotFinite`] if the job has failed by it; [`ErrorKind::Rows`] if rows are missing, or the
     /// result has been taken before.
     fn finish(&mut self) -> Result<Self::Output>;
 
-    /// All sequences with their indices, each made when the iterator gets there.
+    /// Iterates over all sequences with their indices. Each is made when the iterator gets there.
     fn sequences(&self) -> impl Iterator<Item = (usize, Sequence)>
     where
         Self: Sized,
@@ -86,14 +86,14 @@ impl<J: Job + ?Sized> Job for Box<J> {
     }
 }
 
-/// Which rows of a job have arrived. It hands them on in the order of the sequences, so that sums and ties
-/// come out the same whatever order they arrive in.
+/// The record of the rows of a job that have arrived. It hands them on in the order of the sequences, so sums
+/// and ties come out the same in whatever order they arrive.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     count: usize,
     next: usize,
     early: BTreeMap<usize, Vec<f32>>,
-    /// A row of the job's, and the number in it that is not finite.
+    /// The first row of the job with a number that is not finite, and that number.
     not_finite: Option<(usize, f32)>,
     finished: bool,
 }
@@ -107,7 +107,7 @@ impl Arrivals {
         self.count
     }
 
-    /// Checks rows of `width` numbers, `expected` of them, and gives those whose turn it is to `merge`.
+    /// Checks that there are `expected` rows of `width` numbers, and gives those whose turn it is to `merge`.
     pub(super) fn accept(
         &mut self,
         index: usize,
@@ -143,7 +143,7 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Tells whether the result is there to be taken, which this call does.
+    /// Checks that the result can be taken, and marks it as taken.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.check_finite()?;
         if self.next < self.count {

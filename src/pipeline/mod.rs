@@ -1,4 +1,4 @@
-//! TEXT -> ANSWER: text, model and head composed; decoding and thresholds live here.
+//! TEXT -> ANSWER: pipelines compose text, model and head. Decoding and thresholds live here.
 //!
 //! A [`Model`] is loaded once and shared by any number of pipelines. A pipeline turns an input into a
 //! [`Job`], whose sequences [`Model::run`] puts into forward passes, under a [`RunControl`]; programs that

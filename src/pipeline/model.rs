@@ -1,4 +1,4 @@
-//! A loaded model, and what any number of pipelines share.
+//! A loaded model and the parts of it that any number of pipelines share.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::{ModelFiles, Source};
 use crate::text::{TokenizedText, Tokenizer, WindowOptions};
 
-/// How a model is loaded. Options of a task, such as the number of answers, are no part of it: they may
-/// differ from call to call.
+/// The options for loading a model. Options of a task, such as the number of answers, are not among them,
+/// because they may differ from call to call.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ModelOptions {
@@ -26,12 +26,12 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// The model's own head on the default engine.
+    /// Makes options for the model's own head on the default engine.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says how the model is run.
+    /// Sets the options of the engine that runs the model.
     pub fn engine(mut self, engine: EngineOptions) -> Self {
         self.engine = engine;
         self
@@ -44,7 +44,7 @@ impl ModelOptions {
         self
     }
 
-    /// Says whether `[SEP]` and the like in the user's text are special tokens, as in `transformers`; see
+    /// Sets if `[SEP]` and the like in the user's text are special tokens, as in `transformers`; see
     /// [`Tokenizer::special_tokens_in_text`].
     pub fn special_tokens_in_text(mut self, matched: bool) -> Self {
         self.special_tokens_in_text = matched;
@@ -79,9 +79,9 @@ pub struct Model {
     tokenizer: Arc<Tokenizer>,
     engine: Arc<Engine>,
     head: Head,
-    /// Longest sequence that both the model and its tokenizer allow.
+    /// The longest sequence that both the model and its tokenizer allow.
     max_len: usize,
-    /// What the model's folder says about its embeddings.
+    /// The settings for embeddings in the model's folder.
     sentence: Option<Arc<SentenceSettings>>,
 }
 
@@ -89,8 +89,8 @@ impl Model {
     /// Loads a model.
     ///
     /// # Errors
-    /// Those of [`Engine::open`] and of [`ModelFiles::tokenizer`]; [`ErrorKind::Tokenizer`] if the two do not
-    /// fit.
+    /// The errors of [`Engine::open`] and of [`ModelFiles::tokenizer`]; [`ErrorKind::Tokenizer`] if the two
+    /// do not fit.
     pub fn open(source: impl Into<Source>, options: impl Into<ModelOptions>) -> Result<Self> {
         let options = options.into();
         let files = ModelFiles::resolve(source)?;
@@ -99,7 +99,7 @@ impl Model {
         Self::load(&files, head, options)
     }
 
-    /// Loads a model for a pipeline, which `task` names in errors.
+    /// Loads a model for a pipeline. Errors call its task `task`.
     pub(super) fn open_for(
         source: impl Into<Source>,
         head: Head,
@@ -112,7 +112,7 @@ impl Model {
     }
 
     fn load(files: &ModelFiles, head: Head, options: ModelOptions) -> Result<Self> {
-        // Side by side: a vocabulary takes as long as the weights, 25 ms.
+        // The two are loaded side by side, because a vocabulary takes as long as the weights, 25 ms.
         let (engine, loaded) = std::thread::scope(|scope| {
             let loading = std::thread::Builder::new().spawn_scoped(scope, || files.tokenizer());
             let engine = Engine::from_files(files, Some(head), options.engine);
@@ -152,20 +152,21 @@ impl Model {
         Ok(Self { tokenizer, engine, head, max_len, sentence: None })
     }
 
-    /// The same tokenizer and head with another engine, such as one whose weights were quantised.
+    /// Makes a model of the same tokenizer and head with another engine, such as one whose weights were
+    /// quantised.
     ///
     /// # Errors
-    /// As [`Model::from_parts`].
+    /// The errors of [`Model::from_parts`].
     pub fn with_engine(&self, engine: impl Into<Arc<Engine>>) -> Result<Self> {
         let model = Self::from_parts(Arc::clone(&self.tokenizer), engine, self.head)?;
         Ok(Self { sentence: self.sentence.clone(), ..model })
     }
 
-    /// The same model without its head, which gives hidden states; see [`Engine::encoder`]. It shares
-    /// tokenizer and weights.
+    /// Returns the same model without its head, so that it gives hidden states; see [`Engine::encoder`]. It
+    /// shares the tokenizer and the weights.
     ///
     /// # Errors
-    /// As [`Engine::encoder`].
+    /// The errors of [`Engine::encoder`].
     pub fn encoder(&self) -> Result<Self> {
         match self.head {
             Head::None => Ok(self.clone()),
@@ -177,32 +178,32 @@ impl Model {
         }
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// The tokenizer.
+    /// Returns the tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
     }
 
-    /// The model's configuration.
+    /// Returns the model's configuration.
     pub fn config(&self) -> &ModelConfig {
         self.engine.config()
     }
 
-    /// The head that the model was loaded with.
+    /// Returns the head that the model was loaded with.
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// Longest sequence in tokens that both the model and its tokenizer allow.
+    /// Returns the length of the longest sequence, in tokens, that both the model and its tokenizer allow.
     pub fn max_len(&self) -> usize {
         self.max_len
     }
 
-    /// Returns what the model's folder says about its embeddings.
+    /// Returns the settings for embeddings in the model's folder.
     pub(super) fn sentence(&self) -> Option<&SentenceSettings> {
         self.sentence.as_deref()
     }
@@ -217,13 +218,14 @@ impl Model {
         Err(Error::option("head", expected, format!("that of a model for {}", task_of(self.head))))
     }
 
-    /// Tokens of a text that has to have some.
+    /// Tokenises a text that must not be empty.
     pub(super) fn tokenize(&self, text: &str, what: &'static str) -> Result<TokenizedText> {
         let tokens = self.tokenizer.tokenize(text)?;
         if tokens.is_empty() { Err(ErrorKind::EmptyText { what }.into()) } else { Ok(tokens) }
     }
 
-    /// Windows as the options of a task say, their defaults resolved and checked against the model's limit.
+    /// Returns the window options of a task, with their defaults resolved and checked against the model's
+    /// limit.
     pub(super) fn windows(
         &self,
         max_seq_len: Option<usize>,
@@ -246,8 +248,8 @@ impl Model {
     }
 }
 
-/// Tells whether a model has the head that a task needs; [`Head::None`] goes with every model. `task` names
-/// the task in errors.
+/// Checks that a model has the head that a task needs. [`Head::None`] goes with every model. Errors call the
+/// task `task`.
 ///
 /// # Errors
 /// [`ErrorKind::WrongTask`].
@@ -264,7 +266,7 @@ pub fn check_head(config: &ModelConfig, head: Head, task: &'static str) -> Resul
     .into())
 }
 
-/// Returns what a model with this head is for, as users call it.
+/// Names the task of a head in the words of users.
 fn task_of(head: Head) -> &'static str {
     match head {
         Head::None => "embeddings only",

@@ -1,4 +1,4 @@
-//! Multiple choice: which of several continuations fits a prompt.
+//! Multiple choice, which finds the continuation that fits a prompt.
 
 use super::model::check_head;
 use crate::config::Head;
@@ -6,14 +6,14 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::text::{Batch, Tokenizer};
 
-/// Scores each choice as a continuation of the prompt: one logit per choice, in order. The largest is the
-/// model's choice, and their softmax gives probabilities. Each choice is a sequence of its own, `[CLS] prompt
-/// [SEP] choice [SEP]`, and all of them run in one pass. Without choices there are no logits.
+/// Scores each choice as a continuation of the prompt and returns one logit per choice, in order. The largest
+/// is the model's choice, and their softmax gives probabilities. Each choice is a sequence of its own,
+/// `[CLS] prompt [SEP] choice [SEP]`, and all of them run in one pass. Without choices there are no logits.
 ///
 /// # Errors
 /// [`crate::ErrorKind::WrongTask`] if the engine's model has no multiple-choice head, and
 /// [`crate::ErrorKind::Option`] if it was opened without it; [`crate::ErrorKind::Batch`] if a prompt and a
-/// choice together are longer than the model allows; those of the tokenizer and of the engine.
+/// choice together are longer than the model allows; the errors of the tokenizer and of the engine.
 ///
 /// ```no_run
 /// use mobilebert::pipeline::score_choices;

@@ -1,12 +1,12 @@
-//! What the options of all tasks have in common.
+//! The function that the options of all tasks have in common.
 
 use super::{AnswerOptions, ClassifyOptions, EmbedOptions, FillOptions, TagOptions};
 
 macro_rules! with {
     ($($options:ident),+) => {$(
         impl $options {
-            /// The default options with some changes. The struct may gain fields, so a program outside this
-            /// crate cannot write it out; this keeps options a single expression.
+            /// Makes the default options with some changes. The struct may gain fields, so a program outside
+            /// this crate cannot write it out. This function keeps options a single expression.
             pub fn with(change: impl FnOnce(&mut Self)) -> Self {
                 let mut options = Self::default();
                 change(&mut options);

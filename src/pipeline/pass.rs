@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::RowUnit;
 use crate::text::{Batch, Encoding};
 
-/// One sequence of a job: what the model is to read, and which of its tokens get rows if the head asks for
-/// that.
+/// One sequence of a job: the tokens that the model reads, and those of them that get rows if the head asks
+/// for that.
 #[derive(Debug, Clone)]
 pub struct Sequence {
     encoding: Encoding,
@@ -14,22 +14,22 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A sequence whose rows are all those that the head gives.
+    /// Makes a sequence with all the rows that the head gives.
     pub fn new(encoding: Encoding) -> Self {
         Self { encoding, requested: Vec::new() }
     }
 
-    /// A sequence for a masked-LM head, which gives one row for each of these positions.
+    /// Makes a sequence for a masked-LM head, which gives one row for each of these positions.
     pub fn with_requested(encoding: Encoding, positions: Vec<usize>) -> Self {
         Self { encoding, requested: positions }
     }
 
-    /// The tokens.
+    /// Returns the tokens.
     pub fn encoding(&self) -> &Encoding {
         &self.encoding
     }
 
-    /// Positions in the sequence that a masked-LM head gives rows for; other heads do not look at them.
+    /// Returns the positions that a masked-LM head gives rows for. Other heads do not look at them.
     pub fn requested(&self) -> &[usize] {
         &self.requested
     }
@@ -40,9 +40,9 @@ impl Sequence {
 #[derive(Debug, Clone, Default)]
 pub struct Pass {
     batch: Batch,
-    /// Indices into the batch.
+    /// The requested positions, as indices into the batch.
     requested: Vec<usize>,
-    /// Number of requested rows up to each sequence's end.
+    /// The number of requested rows up to each sequence's end.
     requested_ends: Vec<usize>,
 }
 
@@ -50,12 +50,12 @@ pub struct Pass {
 #[derive(Debug, Clone)]
 pub struct PassRows {
     output: Output,
-    /// First row of each sequence, and the number of rows.
+    /// The first row of each sequence, and the number of rows at the end.
     starts: Vec<usize>,
 }
 
 impl Pass {
-    /// A pass without sequences.
+    /// Makes a pass without sequences.
     pub fn new() -> Self {
         Self::default()
     }
@@ -63,7 +63,7 @@ impl Pass {
     /// Appends a sequence.
     ///
     /// # Errors
-    /// As [`Batch::push`].
+    /// The errors of [`Batch::push`].
     pub fn push(&mut self, sequence: &Sequence) -> Result<()> {
         let first = self.batch.tokens();
         self.batch.push(sequence.encoding.ids(), sequence.encoding.type_ids())?;
@@ -72,12 +72,12 @@ impl Pass {
         Ok(())
     }
 
-    /// Number of sequences.
+    /// Returns the number of sequences.
     pub fn sequences(&self) -> usize {
         self.batch.sequences()
     }
 
-    /// Number of tokens of all sequences.
+    /// Returns the number of tokens of all sequences.
     pub fn tokens(&self) -> usize {
         self.batch.tokens()
     }
@@ -89,11 +89,11 @@ impl Pass {
         self.requested_ends.clear();
     }
 
-    /// Runs the model on all sequences. Rows may hold numbers that are not finite: [`super::Job::accept`]
-    /// refuses those of its own sequences, so that no job fails for another one's numbers.
+    /// Runs the model on all sequences. Rows may hold numbers that are not finite. [`super::Job::accept`]
+    /// refuses those of its own sequences, so no job fails because of another one's numbers.
     ///
     /// # Errors
-    /// As [`Engine::forward`], but for [`crate::ErrorKind::NotFinite`].
+    /// The errors of [`Engine::forward`], but for [`crate::ErrorKind::NotFinite`].
     pub fn run(&self, engine: &Engine) -> Result<PassRows> {
         let sequences = self.batch.sequences();
         let (output, starts) = match engine.row_unit() {
@@ -109,8 +109,8 @@ impl Pass {
 }
 
 impl PassRows {
-    /// The rows of a sequence, one after another, by its place in the pass; empty if there is no such
-    /// sequence.
+    /// Returns the rows of a sequence, one after another, by its place in the pass. They are empty if there
+    /// is no such sequence.
     pub fn rows(&self, sequence: usize) -> &[f32] {
         let end = sequence.checked_add(1).and_then(|next| self.starts.get(next));
         let (Some(&start), Some(&end)) = (self.starts.get(sequence), end) else { return &[] };

@@ -15,33 +15,33 @@ use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions};
 
 const TASK: &str = "question answering";
 
-/// How answers are searched. Names and defaults are those of Hugging Face's pipeline, but for
+/// The options for the search for answers. Names and defaults are those of Hugging Face's pipeline, but for
 /// `max_answer_len`, which is SQuAD's 30.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AnswerOptions {
-    /// Number of answers at most; [`QuestionAnswering::answer`] gives one whatever it says. Default: 1.
+    /// The largest number of answers. [`QuestionAnswering::answer`] always gives one. Default: 1.
     pub top_k: usize,
-    /// Tokens that neighbouring windows share (Hugging Face's meaning, see [`WindowOptions`]). Default: 128,
-    /// or half of `max_seq_len` if that is less.
+    /// The number of tokens that neighbouring windows share (Hugging Face's meaning, see [`WindowOptions`]).
+    /// Default: 128, or half of `max_seq_len` if that is less.
     pub doc_stride: Option<usize>,
-    /// Longest sequence: question, window of the context and special tokens. Default: 384 or the model's
-    /// limit.
+    /// The longest sequence of question, window of the context and special tokens. Default: 384 or the
+    /// model's limit.
     pub max_seq_len: Option<usize>,
-    /// A question of more tokens is an error. Default: 64.
+    /// The longest question in tokens. A longer one is an error. Default: 64.
     pub max_question_len: usize,
-    /// Longest answer in tokens. Default: 30.
+    /// The longest answer in tokens. Default: 30.
     pub max_answer_len: usize,
-    /// Says whether "the context does not say" may be an answer: an empty one at 0..0 (models trained on
-    /// SQuAD 2.0). Default: `false`.
+    /// True if "the context does not say" may be an answer, which is an empty one at 0..0. It is meant for
+    /// models trained on SQuAD 2.0. Default: `false`.
     pub handle_impossible_answer: bool,
-    /// Says whether places of the context with the same text are one answer: their scores are summed, and
-    /// [`Answer::others`] lists the places but the best. Texts are the same if they differ in upper and lower
-    /// case, and in white space, at most. Without it a fact that the context repeats splits its score among
-    /// its places. Default: `true`.
+    /// True if places of the context with the same text are one answer. Their scores are summed, and
+    /// [`Answer::others`] lists all places but the best. Texts are the same if they differ in nothing but
+    /// case and white space. Without this, a fact that the context repeats splits its score among its places.
+    /// Default: `true`.
     pub merge_equal_texts: bool,
-    /// Says whether the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`.
+    /// True if the score of `[CLS]` joins the sums that scores are normalised by, as in `transformers`.
     /// Without it, scores are shares among the places of the context: in a context of one token that token
     /// has score 1, however little it answers the question. With it, the model's "no answer" competes for the
     /// score without being an answer itself. Default: `false`, unless `handle_impossible_answer` is set.
@@ -73,7 +73,7 @@ impl AnswerOptions {
         const DEFAULT_MAX_SEQ_LEN: usize = 384;
         let windows = model.windows(self.max_seq_len, DEFAULT_MAX_SEQ_LEN, self.doc_stride)?;
         let windows = windows.max_question_len(self.max_question_len);
-        // A question has one token at least.
+        // A question has at least one token.
         windows.check(Encoding::SPECIAL_PAIR + 1)?;
         Ok(windows)
     }
@@ -83,16 +83,17 @@ impl AnswerOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Answer {
-    /// Probability of its first token times probability of its last one, each normalised over all windows of
-    /// the context, so scores compare within a context of any length. An answer that stands in several places
-    /// has the sum of their scores. The score is a share among the context's places, not a probability that
-    /// the answer is right: the only token of a context has score 1; see [`AnswerOptions::null_competes`].
+    /// The probability of its first token times the probability of its last one. Each is normalised over all
+    /// windows of the context, so scores can be compared within a context of any length. An answer that
+    /// stands in several places has the sum of their scores. The score is a share among the context's places
+    /// and not a probability that the answer is right: the only token of a context has score 1; see
+    /// [`AnswerOptions::null_competes`].
     pub score: f32,
-    /// First byte in the context.
+    /// The first byte in the context.
     pub start: usize,
-    /// One past the last byte.
+    /// The byte behind the last one.
     pub end: usize,
-    /// `context[start..end]`; empty if the context does not say.
+    /// The text `context[start..end]`, which is empty if the context does not say.
     pub answer: String,
     /// The other places with the same text, best first; see [`AnswerOptions::merge_equal_texts`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -105,9 +106,9 @@ pub struct Answer {
 pub struct AnswerPlace {
     /// This place's part of the answer's score.
     pub score: f32,
-    /// First byte in the context.
+    /// The first byte in the context.
     pub start: usize,
-    /// One past the last byte.
+    /// The byte behind the last one.
     pub end: usize,
 }
 
@@ -120,13 +121,13 @@ pub struct PreparedContext {
 }
 
 impl PreparedContext {
-    /// The text.
+    /// Returns the text.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// Finds answers in a context.
+/// A pipeline that finds answers in a context.
 ///
 /// ```
 /// # fn main() -> mobilebert::Result<()> {
@@ -148,15 +149,15 @@ impl QuestionAnswering {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::open_with`].
+    /// The errors of [`QuestionAnswering::open_with`].
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         Self::open_with(source, ModelOptions::new(), AnswerOptions::default())
     }
 
-    /// Opens a model. `options` are those of calls that bring none.
+    /// Opens a model. Calls that bring no options of their own use `options`.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head;
+    /// The errors of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head;
     /// [`ErrorKind::Option`] for a value out of range.
     pub fn open_with(
         source: impl Into<Source>,
@@ -167,7 +168,8 @@ impl QuestionAnswering {
         Self::from_parts(model, options)
     }
 
-    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    /// Makes a pipeline over a model that is already loaded. This costs nothing, because clones of a
+    /// [`Model`] share its weights.
     ///
     /// # Errors
     /// [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a value out of
@@ -178,27 +180,27 @@ impl QuestionAnswering {
         Ok(Self { model, options })
     }
 
-    /// The model below, which other pipelines may share.
+    /// Returns the model below, which other pipelines may share.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The options of calls that bring none.
+    /// Returns the options of calls that bring none.
     pub fn options(&self) -> &AnswerOptions {
         &self.options
     }
 
-    /// The engine below.
+    /// Returns the engine below.
     pub fn engine(&self) -> &Engine {
         self.model.engine()
     }
 
-    /// The tokenizer below.
+    /// Returns the tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.model.tokenizer()
     }
 
-    /// The best answer.
+    /// Finds the best answer.
     ///
     /// # Errors
     /// [`ErrorKind::EmptyText`] for a question or context without words, [`ErrorKind::TooLong`] for a
@@ -207,27 +209,28 @@ impl QuestionAnswering {
         self.answer_with(question, context, &self.options)
     }
 
-    /// As [`QuestionAnswering::answer`], with options of this call.
+    /// Does what [`QuestionAnswering::answer`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer`], and [`ErrorKind::Option`] for a value out of range.
+    /// The errors of [`QuestionAnswering::answer`], and [`ErrorKind::Option`] for a value out of range.
     pub fn answer_with(&self, question: &str, context: &str, options: &AnswerOptions) -> Result<Answer> {
         let best = self.answers_with(question, context, &AnswerOptions { top_k: 1, ..options.clone() })?;
         best.into_iter().next().ok_or_else(|| ErrorKind::EmptyText { what: "context" }.into())
     }
 
-    /// The best `top_k` answers, best first, no two of them the same place nor, by default, the same text.
+    /// Finds the best `top_k` answers, best first. No two of them are the same place or, by default, the same
+    /// text.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer`].
+    /// The errors of [`QuestionAnswering::answer`].
     pub fn answers(&self, question: &str, context: &str) -> Result<Vec<Answer>> {
         self.answers_with(question, context, &self.options)
     }
 
-    /// As [`QuestionAnswering::answers`], with options of this call.
+    /// Does what [`QuestionAnswering::answers`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer_with`].
+    /// The errors of [`QuestionAnswering::answer_with`].
     pub fn answers_with(
         &self,
         question: &str,
@@ -247,18 +250,18 @@ impl QuestionAnswering {
         Ok(PreparedContext { text, tokens })
     }
 
-    /// The best `top_k` answers in a context that this pipeline prepared.
+    /// Finds the best `top_k` answers in a context that this pipeline prepared.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer`], for the question.
+    /// The errors of [`QuestionAnswering::answer`], for the question.
     pub fn answers_in(&self, question: &str, context: &PreparedContext) -> Result<Vec<Answer>> {
         self.answers_in_with(question, context, &self.options)
     }
 
-    /// As [`QuestionAnswering::answers_in`], with options of this call.
+    /// Does what [`QuestionAnswering::answers_in`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer_with`], for the question.
+    /// The errors of [`QuestionAnswering::answer_with`], for the question.
     pub fn answers_in_with(
         &self,
         question: &str,
@@ -269,18 +272,18 @@ impl QuestionAnswering {
         self.model.run_one(job, &mut super::RunControl::default())
     }
 
-    /// Several questions on one context, which is tokenised once: the best `top_k` answers to each.
+    /// Finds the best `top_k` answers to each of several questions on one context, which is tokenised once.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer`], for the first question that fails.
+    /// The errors of [`QuestionAnswering::answer`], for the first question that fails.
     pub fn answer_many<Q: AsRef<str>>(&self, questions: &[Q], context: &str) -> Result<Vec<Vec<Answer>>> {
         self.answer_many_with(questions, context, &self.options)
     }
 
-    /// As [`QuestionAnswering::answer_many`], with options of this call.
+    /// Does what [`QuestionAnswering::answer_many`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer_with`], for the first question that fails.
+    /// The errors of [`QuestionAnswering::answer_with`], for the first question that fails.
     pub fn answer_many_with<Q: AsRef<str>>(
         &self,
         questions: &[Q],
@@ -293,19 +296,19 @@ impl QuestionAnswering {
         self.model.run_all(prepare_all(questions, UNIT, prepare)?, UNIT)
     }
 
-    /// Pairs of question and context: the best `top_k` answers to each. Pairs share forward passes, so many
-    /// at once are faster, but no answer depends on the other pairs.
+    /// Finds the best `top_k` answers for each pair of question and context. Pairs share forward passes, so
+    /// many at once are faster, but no answer depends on the other pairs.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer`], for the first pair that fails.
+    /// The errors of [`QuestionAnswering::answer`], for the first pair that fails.
     pub fn answer_batch<Q: AsRef<str>, C: AsRef<str>>(&self, pairs: &[(Q, C)]) -> Result<Vec<Vec<Answer>>> {
         self.answer_batch_with(pairs, &self.options)
     }
 
-    /// As [`QuestionAnswering::answer_batch`], with options of this call.
+    /// Does what [`QuestionAnswering::answer_batch`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer_with`], for the first pair that fails.
+    /// The errors of [`QuestionAnswering::answer_with`], for the first pair that fails.
     pub fn answer_batch_with<Q: AsRef<str>, C: AsRef<str>>(
         &self,
         pairs: &[(Q, C)],
@@ -318,10 +321,10 @@ impl QuestionAnswering {
         self.model.run_all(prepare_all(pairs, UNIT, prepare)?, UNIT)
     }
 
-    /// Returns what n-best and null-odds files are made from: for each pair the best `top_k` places with
-    /// their logits, and how likely it is that the context does not say. Every place is an answer of its own,
-    /// as in the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward
-    /// passes, so many at once are faster.
+    /// Finds the data for n-best and null-odds files: for each pair the best `top_k` places with their
+    /// logits, and how likely it is that the context does not say. Every place is an answer of its own, as in
+    /// the official scripts, whatever [`AnswerOptions::merge_equal_texts`] says. Pairs share forward passes,
+    /// so many at once are faster.
     ///
     /// ```
     /// # fn main() -> mobilebert::Result<()> {
@@ -335,15 +338,15 @@ impl QuestionAnswering {
     /// ```
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer`], for the first pair that fails.
+    /// The errors of [`QuestionAnswering::answer`], for the first pair that fails.
     pub fn rank<Q: AsRef<str>>(&self, pairs: &[(Q, &PreparedContext)]) -> Result<Vec<Ranking>> {
         self.rank_with(pairs, &self.options)
     }
 
-    /// As [`QuestionAnswering::rank`], with options of this call.
+    /// Does what [`QuestionAnswering::rank`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer_with`], for the first pair that fails.
+    /// The errors of [`QuestionAnswering::answer_with`], for the first pair that fails.
     pub fn rank_with<Q: AsRef<str>>(
         &self,
         pairs: &[(Q, &PreparedContext)],
@@ -356,10 +359,10 @@ impl QuestionAnswering {
         self.model.run_all(prepare_all(pairs, UNIT, prepare)?, UNIT)
     }
 
-    /// A job that finds the best `top_k` answers in a context that this pipeline prepared.
+    /// Makes a job that finds the best `top_k` answers in a context that this pipeline prepared.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::answer_with`], for the question.
+    /// The errors of [`QuestionAnswering::answer_with`], for the question.
     pub fn prepare_answer(
         &self,
         question: &str,
@@ -371,10 +374,10 @@ impl QuestionAnswering {
         AnswerJob::new(question, context.clone(), windows, options)
     }
 
-    /// A job that ranks places as [`QuestionAnswering::rank`] does.
+    /// Makes a job that ranks places as [`QuestionAnswering::rank`] does.
     ///
     /// # Errors
-    /// As [`QuestionAnswering::prepare_answer`].
+    /// The errors of [`QuestionAnswering::prepare_answer`].
     pub fn prepare_rank(
         &self,
         question: &str,
@@ -389,29 +392,29 @@ impl QuestionAnswering {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RankedAnswer {
-    /// The answer; never the empty one.
+    /// The answer, which is never the empty one.
     #[serde(flatten)]
     pub answer: Answer,
-    /// Logit of its first token as a start.
+    /// The logit of its first token as a start.
     pub start_logit: f32,
-    /// Logit of its last token as an end.
+    /// The logit of its last token as an end.
     pub end_logit: f32,
 }
 
-/// What a search for one question found; see [`QuestionAnswering::rank`].
+/// The result of a search for one question; see [`QuestionAnswering::rank`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Ranking {
-    /// The best places, best first.
+    /// The places, best first.
     pub answers: Vec<RankedAnswer>,
-    /// Start and end logit of `[CLS]`, summed, in the window where the sum is least: the score of "the
-    /// context does not say".
+    /// The sum of the start and end logit of `[CLS]` in the window where it is least. This is the score of
+    /// "the context does not say".
     pub null_logit: f32,
 }
 
 impl Ranking {
-    /// The score of "the context does not say" less that of the best answer: SQuAD's null odds, which grow
-    /// with the certainty that there is no answer.
+    /// Returns the score of "the context does not say" less that of the best answer. These are SQuAD's null
+    /// odds, which grow with the certainty that there is no answer.
     pub fn null_odds(&self) -> f32 {
         self.null_logit
             - self.answers.first().map_or(f32::NEG_INFINITY, |best| best.start_logit + best.end_logit)
