@@ -99,7 +99,7 @@ impl Model {
         Self::load(&files, head, options)
     }
 
-    /// Loads a model for a pipeline. Errors call its task `task`.
+    /// Loads a model for a pipeline. `task` names the pipeline's task in errors.
     pub(super) fn open_for(
         source: impl Into<Source>,
         head: Head,

@@ -1,4 +1,5 @@
-//! The loop that runs jobs: their sequences in passes of bounded size, their rows back to them.
+//! The loop that runs jobs. It puts their sequences into passes of bounded size and hands the rows back to
+//! them.
 
 use std::collections::VecDeque;
 
@@ -9,17 +10,17 @@ use super::pass::{Pass, PassRows, Sequence};
 use crate::engine::Engine;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 
-/// Tokens per forward pass, unless one sequence is longer. Sentences of 13 tokens on a 24-layer int8 model
-/// gave 1,240 texts/s in passes of 512 tokens, 1,217 in passes of 256 and 1,045 in passes of 2,048, whose
-/// intermediate values leave the caches.
+/// The number of tokens in a forward pass, unless one sequence is longer. Sentences of 13 tokens on a
+/// 24-layer int8 model gave 1,240 texts/s in passes of 512 tokens, 1,217 in passes of 256 and 1,045 in passes
+/// of 2,048, whose intermediate values leave the caches.
 const TOKENS_PER_PASS: usize = 512;
 
 impl Model {
     /// Runs one job to its end.
     ///
     /// # Errors
-    /// Those of the job and of the engine; [`ErrorKind::Cancelled`] and [`ErrorKind::DeadlineExceeded`] as
-    /// `control` says.
+    /// The errors of the job and of the engine; [`ErrorKind::Cancelled`] and [`ErrorKind::DeadlineExceeded`]
+    /// as `control` says.
     pub fn run_one<J: Job>(&self, job: J, control: &mut RunControl<'_>) -> Result<J::Output> {
         let mut output = None;
         self.run_each([Ok(job)], control, |_, result| output = Some(result))?;
@@ -27,9 +28,9 @@ impl Model {
         output.unwrap_or_else(|| Err(no_sequence(0)))
     }
 
-    /// Runs jobs together and returns a result for each, in their order. The jobs share forward passes; no
-    /// result depends on the others, and a job that fails costs the others nothing. Jobs that are an error
-    /// already keep their place.
+    /// Runs jobs together and returns a result for each, in their order. The jobs share forward passes, but
+    /// no result depends on the others, and a job that fails costs the others nothing. A job that
+    /// already is an error keeps its place.
     ///
     /// ```
     /// use mobilebert::{ErrorKind, RunControl, TextClassification};
@@ -59,13 +60,13 @@ impl Model {
         Ok(results)
     }
 
-    /// As [`Model::run`], but hands each result and its job's index to `deliver` as soon as it and all before
-    /// it are known, and takes up a job only when a pass has room for it. The memory that it needs does not
-    /// grow with the number of jobs or the length of their texts: it is that of one pass and of the jobs in
-    /// it.
+    /// Does what [`Model::run`] does, but hands each result and its job's index to `deliver` as soon as it
+    /// and all before it are known, and takes up a job only when a pass has room for it. The memory that it
+    /// needs is that of one pass and of the jobs in it, and does not grow with the number of jobs or the
+    /// length of their texts.
     ///
     /// # Errors
-    /// As [`Model::run`]. What was delivered before is valid.
+    /// The errors of [`Model::run`]. The results that were delivered before are valid.
     pub fn run_each<J: Job>(
         &self,
         jobs: impl IntoIterator<Item = Result<J>>,
@@ -94,13 +95,13 @@ impl Model {
     }
 }
 
-/// A job has fewer sequences than it says.
+/// Makes the error for a job that has fewer sequences than it says.
 fn no_sequence(sequence: usize) -> Error {
     let expected = "a sequence for each index below the job's `count`".to_owned();
     ErrorKind::Rows { sequence, expected, found: "none".to_owned() }.into()
 }
 
-/// Jobs for a list of inputs, prepared before anything is run. `unit` names an input in errors.
+/// Prepares the jobs for a list of inputs before anything is run. `unit` names an input in errors.
 pub(super) fn prepare_all<T, J>(
     inputs: &[T],
     unit: &str,
@@ -112,9 +113,9 @@ pub(super) fn prepare_all<T, J>(
 
 /// A job whose result was not delivered yet.
 struct Open<J> {
-    /// The job, or why it failed.
+    /// The job, or the error that it failed with.
     job: Result<J>,
-    /// Sequences whose rows it still waits for.
+    /// The number of sequences whose rows it still waits for.
     waiting: usize,
 }
 
@@ -123,24 +124,24 @@ struct Run<'r, 'c, J: Job, D> {
     control: &'r mut RunControl<'c>,
     deliver: D,
     open: VecDeque<Open<J>>,
-    /// Index of the first open job.
+    /// The index of the first open job.
     delivered: usize,
     pass: Pass,
-    /// For each sequence of the pass the index of its job, and its own index in the job.
+    /// The index of the job of each sequence in the pass, and the sequence's own index in that job.
     owners: Vec<(usize, usize)>,
     progress: PassProgress,
-    /// Says whether the one who watches has asked to stop.
+    /// True if the function that watches the run has asked it to stop.
     stopped: bool,
 }
 
 impl<J: Job, D: FnMut(usize, Result<J::Output>)> Run<'_, '_, J, D> {
-    /// The job of that index, unless it has failed.
+    /// Returns the job of that index, unless it has failed.
     fn job(&mut self, index: usize) -> Option<&mut J> {
         let open = self.open.get_mut(index.checked_sub(self.delivered)?)?;
         open.job.as_mut().ok()
     }
 
-    /// Takes a job up, and runs the passes that its sequences fill.
+    /// Takes up a job, and runs the passes that its sequences fill.
     fn add(&mut self, job: Result<J>) -> Result<()> {
         let count = job.as_ref().map_or(0, J::count);
         let number = self.delivered + self.open.len();
@@ -218,8 +219,8 @@ impl<J: Job, D: FnMut(usize, Result<J::Output>)> Run<'_, '_, J, D> {
         }
     }
 
-    /// A pass has failed as a whole, so each of its sequences gets one of its own: only those at fault fail
-    /// again.
+    /// Runs a sequence of a failed pass in a pass of its own. Each sequence of the failed pass gets one, so
+    /// only those at fault fail again.
     fn run_alone(&mut self, owner: (usize, usize)) {
         let Some(job) = self.job(owner.0) else { return };
         let sequence = job.sequence(owner.1).ok_or_else(|| no_sequence(owner.1));

@@ -1,4 +1,4 @@
-//! Logits to scores, and the best of them.
+//! The step from logits to scores, and the choice of the best scores.
 
 use std::cmp::Ordering;
 
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use crate::config::ProblemType;
 use crate::error::{Error, Result};
 
-/// What turns a classifier's logits into scores.
+/// The function that turns a classifier's logits into scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FunctionToApply {
-    /// By the model's `problem_type`: none for regression, sigmoid for multi-label or a single output, else
-    /// softmax.
+    /// The function that fits the model's `problem_type`: none for regression, a sigmoid for multi-label or a
+    /// single output, and otherwise a softmax.
     #[default]
     Auto,
-    /// Probabilities that sum to 1.
+    /// A softmax, which gives probabilities that sum to 1.
     Softmax,
-    /// Each on its own in 0..1.
+    /// A sigmoid, which scores each label on its own in 0..1.
     Sigmoid,
-    /// The logits as they are.
+    /// No function. The scores are the logits.
     None,
 }
 
@@ -44,8 +44,8 @@ impl std::str::FromStr for FunctionToApply {
 }
 
 impl FunctionToApply {
-    /// Scores of one row of logits. Hugging Face's default for a model that does not say what it is: one
-    /// output is scored by a sigmoid, more by a softmax.
+    /// Computes the scores of one row of logits. For a model that does not say what it is, Hugging Face's
+    /// default holds: one output is scored by a sigmoid, more by a softmax.
     pub(super) fn apply(self, logits: &[f32], problem: Option<ProblemType>) -> Vec<f32> {
         let resolved = match (self, problem, logits.len()) {
             (Self::Auto, Some(ProblemType::Regression), _) => Self::None,
@@ -61,7 +61,8 @@ impl FunctionToApply {
     }
 }
 
-/// `exp(x - max) / sum`, in f64 until the end: the same logits have the same scores on every machine.
+/// Computes `exp(x - max) / sum`, in f64 until the end, so the same logits have the same scores on every
+/// machine.
 pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let powers: Vec<f64> = logits.iter().map(|&x| exp(f64::from(x) - max)).collect();
@@ -69,7 +70,7 @@ pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|power| (power / sum) as f32).collect()
 }
 
-/// Descending by score; equal scores keep the given order of `tie`.
+/// Orders by descending score. Equal scores keep the order of `tie`.
 pub(super) fn best_first<T>(
     score: impl Fn(&T) -> f32,
     tie: impl Fn(&T, &T) -> Ordering,
@@ -77,7 +78,7 @@ pub(super) fn best_first<T>(
     move |a, b| score(b).total_cmp(&score(a)).then_with(|| tie(a, b))
 }
 
-/// Indices of the `k` largest scores, best first; equal scores by index.
+/// Returns the indices of the `k` largest scores, best first. Equal scores are in the order of their indices.
 pub(super) fn top_k(scores: &[f32], k: usize) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..scores.len()).collect();
     let order = best_first(|&i: &usize| scores[i], usize::cmp);
@@ -97,7 +98,7 @@ mod tests {
         scores.iter().map(|score| score.to_bits()).collect()
     }
 
-    /// The bits that x86-64 computed. Every machine has to compute the same.
+    /// Every machine has to compute the bits that x86-64 computed.
     #[test]
     fn bits_are_those_recorded() {
         let logits = [3.217, -1.5, 0.0, 3.2169998, -88.25, 12.0625, f32::MIN_POSITIVE];

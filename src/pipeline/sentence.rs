@@ -1,4 +1,4 @@
-//! What the files of sentence-transformers say about a model's embeddings.
+//! The settings for a model's embeddings in the files of sentence-transformers.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,20 +11,20 @@ const LENGTH_AND_CASE: &str = "sentence_bert_config.json";
 const PROMPTS: &str = "config_sentence_transformers.json";
 const CONFIG: &str = "config.json";
 
-/// How a folder of sentence-transformers makes a vector from a text.
+/// The way in which a folder of sentence-transformers makes a vector from a text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SentenceSettings {
-    /// Pooled vectors that are put end to end; one at least.
+    /// The pooled vectors that are put end to end. There is at least one.
     pub(super) poolings: Vec<Pooling>,
     pub(super) normalize: bool,
     pub(super) max_seq_len: Option<usize>,
-    /// Says whether texts are lower-cased before the tokenizer sees them.
+    /// True if texts are lower-cased before the tokenizer sees them.
     pub(super) lower_case: bool,
-    /// What every text begins with.
+    /// The prompt that every text begins with.
     pub(super) prompt: String,
 }
 
-/// A line of `modules.json`.
+/// An entry of `modules.json`.
 #[derive(Deserialize)]
 struct Module {
     #[serde(default)]
@@ -34,7 +34,7 @@ struct Module {
 }
 
 impl Module {
-    /// The last part of the class's path, which differs between versions.
+    /// Returns the last part of the class's path. The path differs between versions.
     fn kind(&self) -> &str {
         self.class.rsplit('.').next().unwrap_or_default()
     }
@@ -49,7 +49,8 @@ impl Module {
     }
 }
 
-/// `1_Pooling/config.json`. Old versions have a flag for each mode, new ones one or several names.
+/// The content of `1_Pooling/config.json`. Old versions have a flag for each mode, new ones have one or
+/// several names.
 #[derive(Deserialize)]
 struct PoolingConfig {
     pooling_mode: Option<Names>,
@@ -75,7 +76,7 @@ enum Names {
 }
 
 impl PoolingConfig {
-    /// The modes in the order in which sentence-transformers puts their vectors end to end.
+    /// Returns the modes in the order in which sentence-transformers puts their vectors end to end.
     fn poolings(&self, file: &str) -> Result<Vec<Pooling>> {
         let mut flags = [
             (self.pooling_mode_cls_token, Pooling::Cls),
@@ -120,11 +121,11 @@ struct Prompts {
     default_prompt_name: Option<String>,
 }
 
-/// Reads a file of a model folder.
+/// A function that reads a file of a model folder.
 type Read<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>>;
 
 impl SentenceSettings {
-    /// The settings of a folder that has a `modules.json`.
+    /// Reads the settings of a folder that has a `modules.json`.
     ///
     /// # Errors
     /// [`ErrorKind::Json`], and [`ErrorKind::Format`] for a module or setting that is not supported.
@@ -176,15 +177,15 @@ impl SentenceSettings {
     }
 }
 
-/// The files that say how a model of sentence-transformers makes vectors, by their names in its folder. A
-/// copy of the model in another format needs them too. A folder that is none of sentence-transformers has no
-/// such file.
+/// Reads the files that say how a model of sentence-transformers makes vectors, with their names in its
+/// folder. A copy of the model in another format needs them too. A folder that is not one of
+/// sentence-transformers has no such file.
 ///
 /// `read` gives the content of a file by its name, as [`crate::ModelFiles::read`] does.
 ///
 /// # Errors
-/// Those of `read`, and [`ErrorKind::Json`] and [`ErrorKind::Format`] for modules that this library does not
-/// run.
+/// The errors of `read`, and [`ErrorKind::Json`] and [`ErrorKind::Format`] for modules that this library does
+/// not run.
 pub fn sentence_files(read: &dyn Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Vec<(String, Vec<u8>)>> {
     if SentenceSettings::read(read)?.is_none() {
         return Ok(Vec::new());

@@ -15,7 +15,7 @@ use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions};
 
 const TASK: &str = "text classification";
 
-/// What happens to a text that is longer than the model.
+/// The treatment of a text that is longer than the model allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -25,9 +25,9 @@ pub enum LongText {
     Truncate,
     /// Overlapping windows are classified and the mean of their logits is scored.
     WindowsMean,
-    /// As `WindowsMean`, with each label's largest logit.
+    /// Overlapping windows are classified and each label's largest logit is scored.
     WindowsMax,
-    /// An error: [`ErrorKind::TooLong`].
+    /// The call fails with [`ErrorKind::TooLong`].
     Refuse,
 }
 
@@ -48,24 +48,25 @@ impl std::str::FromStr for LongText {
     }
 }
 
-/// How logits become labels.
+/// The options for turning logits into labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ClassifyOptions {
-    /// Number of labels at most, best first; `usize::MAX` for all. Default: 1.
+    /// The largest number of labels, of which the best are kept; `usize::MAX` for all. Default: 1.
     pub top_k: usize,
-    /// Leaves out labels with a score below this.
+    /// The lowest score of a label that is reported. Default: there is none.
     pub threshold: Option<f32>,
-    /// What turns logits into scores. Default: as the model's `problem_type` says.
+    /// The function that turns logits into scores. Default: the one that fits the model's `problem_type`.
     pub function_to_apply: FunctionToApply,
-    /// What happens to texts that are longer than the model. Default: they are cut.
+    /// The treatment of texts that are longer than the model allows. Default: they are cut.
     pub long_text: LongText,
-    /// Longest sequence in tokens. Default: the model's limit.
+    /// The longest sequence in tokens. Default: the model's limit.
     pub max_seq_len: Option<usize>,
-    /// Tokens that neighbouring windows share. Default: 128, or half of `max_seq_len` if that is less.
+    /// The number of tokens that neighbouring windows share. Default: 128, or half of `max_seq_len` if that
+    /// is less.
     pub doc_stride: Option<usize>,
-    /// Reports only these labels, which still compete with the others for a softmax. Default: all.
+    /// The only labels to report. They still compete with the others for a softmax. Default: all.
     pub labels: Vec<String>,
 }
 
@@ -109,7 +110,7 @@ impl ClassifyOptions {
 pub struct LabelScore {
     /// The label's name in the model's `id2label`.
     pub label: String,
-    /// As [`FunctionToApply`] says.
+    /// The score that [`FunctionToApply`] gives.
     pub score: f32,
 }
 
@@ -117,20 +118,20 @@ pub struct LabelScore {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Classification {
-    /// Best first; empty if none reached the threshold.
+    /// The labels, best first. The list is empty if none reached the threshold.
     pub labels: Vec<LabelScore>,
-    /// Says whether the end of the text was not read, because it did not fit the model.
+    /// True if the end of the text was not read because it did not fit the model.
     pub truncated: bool,
 }
 
 impl Classification {
-    /// The best label, if one reached the threshold.
+    /// Returns the best label, if one reached the threshold.
     pub fn best(&self) -> Option<&LabelScore> {
         self.labels.first()
     }
 }
 
-/// Classifies texts.
+/// A pipeline that classifies texts.
 ///
 /// ```
 /// # fn main() -> mobilebert::Result<()> {
@@ -150,15 +151,15 @@ impl TextClassification {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`TextClassification::open_with`].
+    /// The errors of [`TextClassification::open_with`].
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         Self::open_with(source, ModelOptions::new(), ClassifyOptions::default())
     }
 
-    /// Opens a model. `options` are those of calls that bring none.
+    /// Opens a model. Calls that bring no options of their own use `options`.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head;
+    /// The errors of [`Model::open`]; [`ErrorKind::WrongTask`] if the model has another head;
     /// [`ErrorKind::Option`] for a value out of range or a label that the model does not have.
     pub fn open_with(
         source: impl Into<Source>,
@@ -169,38 +170,39 @@ impl TextClassification {
         Self::from_parts(model, options)
     }
 
-    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    /// Makes a pipeline over a model that is already loaded. This costs nothing, because clones of a
+    /// [`Model`] share its weights.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] as for
-    /// [`TextClassification::open_with`].
+    /// [`ErrorKind::WrongTask`] if the model has another head; [`ErrorKind::Option`] for a value out of range
+    /// or a label that the model does not have.
     pub fn from_parts(model: Model, options: ClassifyOptions) -> Result<Self> {
         model.check_loaded(Head::SequenceClassification, TASK)?;
         options.windows(&model)?;
         Ok(Self { model, options })
     }
 
-    /// The model below, which other pipelines may share.
+    /// Returns the model below, which other pipelines may share.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The options of calls that bring none.
+    /// Returns the options of calls that bring none.
     pub fn options(&self) -> &ClassifyOptions {
         &self.options
     }
 
-    /// The engine below.
+    /// Returns the engine below.
     pub fn engine(&self) -> &Engine {
         self.model.engine()
     }
 
-    /// The tokenizer below.
+    /// Returns the tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.model.tokenizer()
     }
 
-    /// Labels of a text.
+    /// Labels a text.
     ///
     /// # Errors
     /// [`ErrorKind::EmptyText`] for a text without words; [`ErrorKind::TooLong`] with [`LongText::Refuse`].
@@ -208,27 +210,28 @@ impl TextClassification {
         self.classify_with(text, &self.options)
     }
 
-    /// As [`TextClassification::classify`], with options of this call.
+    /// Does what [`TextClassification::classify`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`TextClassification::classify`], and [`ErrorKind::Option`] for a value out of range.
+    /// The errors of [`TextClassification::classify`], and [`ErrorKind::Option`] for a value out of range.
     pub fn classify_with(&self, text: &str, options: &ClassifyOptions) -> Result<Classification> {
         self.model.run_one(self.prepare_classify(text, options)?, &mut super::RunControl::default())
     }
 
-    /// Labels of a pair of texts, such as a premise and a hypothesis.
+    /// Labels a pair of texts, such as a premise and a hypothesis.
     ///
     /// # Errors
-    /// As [`TextClassification::classify`]; a pair that does not fit cannot be cut into windows, so it is
-    /// [`ErrorKind::TooLong`] unless truncation is allowed.
+    /// The errors of [`TextClassification::classify`]. A pair that does not fit cannot be cut into windows,
+    /// so it is [`ErrorKind::TooLong`] unless truncation is allowed.
     pub fn classify_pair(&self, first: &str, second: &str) -> Result<Classification> {
         self.classify_pair_with(first, second, &self.options)
     }
 
-    /// As [`TextClassification::classify_pair`], with options of this call.
+    /// Does what [`TextClassification::classify_pair`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`TextClassification::classify_pair`], and [`ErrorKind::Option`] for a value out of range.
+    /// The errors of [`TextClassification::classify_pair`], and [`ErrorKind::Option`] for a value out of
+    /// range.
     pub fn classify_pair_with(
         &self,
         first: &str,
@@ -239,19 +242,19 @@ impl TextClassification {
         self.model.run_one(job, &mut super::RunControl::default())
     }
 
-    /// Labels of each text, computed in batches. No result depends on the others.
+    /// Labels each text, in batches. No result depends on the other texts.
     ///
     /// # Errors
-    /// As [`TextClassification::classify`], for the first text that fails. [`Model::run`] gives each text a
-    /// result of its own.
+    /// The errors of [`TextClassification::classify`], for the first text that fails. [`Model::run`] gives
+    /// each text a result of its own.
     pub fn classify_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Classification>> {
         self.classify_batch_with(texts, &self.options)
     }
 
-    /// As [`TextClassification::classify_batch`], with options of this call.
+    /// Does what [`TextClassification::classify_batch`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`TextClassification::classify_with`], for the first text that fails.
+    /// The errors of [`TextClassification::classify_with`], for the first text that fails.
     pub fn classify_batch_with<T: AsRef<str>>(
         &self,
         texts: &[T],
@@ -262,10 +265,10 @@ impl TextClassification {
         self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
     }
 
-    /// Labels of each pair, computed in batches.
+    /// Labels each pair, in batches.
     ///
     /// # Errors
-    /// As [`TextClassification::classify_pair`], for the first pair that fails.
+    /// The errors of [`TextClassification::classify_pair`], for the first pair that fails.
     pub fn classify_pair_batch<A: AsRef<str>, B: AsRef<str>>(
         &self,
         pairs: &[(A, B)],
@@ -273,10 +276,10 @@ impl TextClassification {
         self.classify_pair_batch_with(pairs, &self.options)
     }
 
-    /// As [`TextClassification::classify_pair_batch`], with options of this call.
+    /// Does what [`TextClassification::classify_pair_batch`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`TextClassification::classify_pair_with`], for the first pair that fails.
+    /// The errors of [`TextClassification::classify_pair_with`], for the first pair that fails.
     pub fn classify_pair_batch_with<A: AsRef<str>, B: AsRef<str>>(
         &self,
         pairs: &[(A, B)],
@@ -287,18 +290,18 @@ impl TextClassification {
         self.model.run_all(prepare_all(pairs, UNIT, prepare)?, UNIT)
     }
 
-    /// A job that labels a text.
+    /// Makes a job that labels a text.
     ///
     /// # Errors
-    /// As [`TextClassification::classify_with`].
+    /// The errors of [`TextClassification::classify_with`].
     pub fn prepare_classify(&self, text: &str, options: &ClassifyOptions) -> Result<ClassifyJob> {
         self.job(text, None, options)
     }
 
-    /// A job that labels a pair of texts.
+    /// Makes a job that labels a pair of texts.
     ///
     /// # Errors
-    /// As [`TextClassification::classify_pair_with`].
+    /// The errors of [`TextClassification::classify_pair_with`].
     pub fn prepare_classify_pair(
         &self,
         first: &str,
@@ -345,13 +348,13 @@ enum Prepared {
     Windows { text: TokenizedText, windows: WindowOptions },
 }
 
-/// The labels of one text in the making; see [`TextClassification::prepare_classify`].
+/// The job that labels one text; see [`TextClassification::prepare_classify`].
 #[derive(Debug)]
 pub struct ClassifyJob {
     model: Model,
     options: ClassifyOptions,
     prepared: Prepared,
-    /// Logits of the windows so far, summed or their maxima.
+    /// The sums or the maxima of the logits of the windows so far.
     pooled: Vec<f32>,
     arrivals: Arrivals,
 }

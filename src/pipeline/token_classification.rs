@@ -18,21 +18,22 @@ use crate::text::{Encoding, Span, TokenizedText, Tokenizer, WindowOptions};
 
 const TASK: &str = "token classification";
 
-/// How the labels of tokens become entities; the names are Hugging Face's.
+/// The way in which the labels of tokens become entities. The names are Hugging Face's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum AggregationStrategy {
-    /// Every token on its own.
+    /// Every token is an entity of its own.
     None,
     /// Neighbouring tokens of one label are joined.
     #[default]
     Simple,
-    /// As `Simple`, but a word has the label of its first token.
+    /// Neighbours are joined as by `Simple`, but a word has the label of its first token.
     First,
-    /// As `Simple`, but a word has the label with the largest mean score over its tokens.
+    /// Neighbours are joined as by `Simple`, but a word has the label with the largest mean score over its
+    /// tokens.
     Average,
-    /// As `Simple`, but a word has the label of its most certain token.
+    /// Neighbours are joined as by `Simple`, but a word has the label of its most certain token.
     Max,
 }
 
@@ -54,19 +55,20 @@ impl std::str::FromStr for AggregationStrategy {
     }
 }
 
-/// How texts are cut and labels joined.
+/// The options for cutting texts and joining labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TagOptions {
-    /// How the labels of tokens become entities. Default: [`AggregationStrategy::Simple`].
+    /// The way in which the labels of tokens become entities. Default: [`AggregationStrategy::Simple`].
     pub aggregation_strategy: AggregationStrategy,
-    /// Leaves these labels out of the results. Default: `O`.
+    /// The labels that are left out of the results. Default: `O`.
     pub ignore_labels: Vec<String>,
-    /// Longest window in tokens. Default: the model's limit.
+    /// The longest window in tokens. Default: the model's limit.
     pub max_seq_len: Option<usize>,
-    /// Tokens that neighbouring windows share. A token that several windows hold has the label from the one
-    /// that shows most of its surroundings. Default: 128, or half of `max_seq_len` if that is less.
+    /// The number of tokens that neighbouring windows share. A token that several windows hold has the label
+    /// from the window that shows most of its surroundings. Default: 128, or half of `max_seq_len` if that is
+    /// less.
     pub doc_stride: Option<usize>,
 }
 
@@ -91,21 +93,22 @@ impl TagOptions {
 
 /// A labelled piece of the text.
 ///
-/// Serialises as Hugging Face's pipeline does: the label is `entity_group`, or `entity` for a single token.
+/// It is serialised as by Hugging Face's pipeline: the label is `entity_group`, or `entity` for a single
+/// token.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Entity {
-    /// The label: without its `B-` or `I-` if tokens were joined.
+    /// The label. It has no `B-` or `I-` if tokens were joined.
     pub label: String,
-    /// Says whether it stands for joined tokens, or for one token ([`AggregationStrategy::None`]).
+    /// True if the entity stands for joined tokens, and false for one token ([`AggregationStrategy::None`]).
     pub grouped: bool,
-    /// Mean score of the parts.
+    /// The mean score of the parts.
     pub score: f32,
-    /// `text[start..end]`.
+    /// The text `text[start..end]`.
     pub word: String,
-    /// First byte.
+    /// The first byte.
     pub start: usize,
-    /// One past the last byte.
+    /// The byte behind the last one.
     pub end: usize,
 }
 
@@ -121,7 +124,7 @@ impl Serialize for Entity {
     }
 }
 
-/// Labels the words of texts of any length.
+/// A pipeline that labels the words of texts of any length.
 #[derive(Debug, Clone)]
 pub struct TokenClassification {
     model: Model,
@@ -139,15 +142,15 @@ impl TokenClassification {
     /// Opens a model with default options.
     ///
     /// # Errors
-    /// As [`TokenClassification::open_with`].
+    /// The errors of [`TokenClassification::open_with`].
     pub fn open(source: impl Into<Source>) -> Result<Self> {
         Self::open_with(source, ModelOptions::new(), TagOptions::default())
     }
 
-    /// Opens a model. `options` are those of calls that bring none.
+    /// Opens a model. Calls that bring no options of their own use `options`.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; [`crate::ErrorKind::WrongTask`] if the model has another head;
+    /// The errors of [`Model::open`]; [`crate::ErrorKind::WrongTask`] if the model has another head;
     /// [`crate::ErrorKind::Option`] for a value out of range.
     pub fn open_with(
         source: impl Into<Source>,
@@ -157,37 +160,40 @@ impl TokenClassification {
         Self::from_parts(Model::open_for(source, Head::TokenClassification, TASK, model)?, options)
     }
 
-    /// A pipeline over a model that is loaded already, at no cost: clones of a [`Model`] share its weights.
+    /// Makes a pipeline over a model that is already loaded. This costs nothing, because clones of a
+    /// [`Model`] share its weights.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::WrongTask`] if the model has another head; [`crate::ErrorKind::Option`].
+    /// [`crate::ErrorKind::WrongTask`] if the model has another head; [`crate::ErrorKind::Option`] for a
+    /// value out of range.
     pub fn from_parts(model: Model, options: TagOptions) -> Result<Self> {
         model.check_loaded(Head::TokenClassification, TASK)?;
         options.windows(&model)?;
         Ok(Self { model, options })
     }
 
-    /// The model below, which other pipelines may share.
+    /// Returns the model below, which other pipelines may share.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The options of calls that bring none.
+    /// Returns the options of calls that bring none.
     pub fn options(&self) -> &TagOptions {
         &self.options
     }
 
-    /// The engine below.
+    /// Returns the engine below.
     pub fn engine(&self) -> &Engine {
         self.model.engine()
     }
 
-    /// The tokenizer below.
+    /// Returns the tokenizer below.
     pub fn tokenizer(&self) -> &Tokenizer {
         self.model.tokenizer()
     }
 
-    /// Entities of a text, in its order. A long text is read in windows; none of it is left out.
+    /// Finds the entities of a text, in the text's order. A long text is read in windows, and none of it is
+    /// left out.
     ///
     /// # Errors
     /// [`crate::ErrorKind::EmptyText`] for a text without words.
@@ -195,27 +201,27 @@ impl TokenClassification {
         self.tag_with(text, &self.options)
     }
 
-    /// As [`TokenClassification::tag`], with options of this call.
+    /// Does what [`TokenClassification::tag`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`TokenClassification::tag`], and [`crate::ErrorKind::Option`] for a value out of range.
+    /// The errors of [`TokenClassification::tag`], and [`crate::ErrorKind::Option`] for a value out of range.
     pub fn tag_with(&self, text: &str, options: &TagOptions) -> Result<Vec<Entity>> {
         self.model.run_one(self.prepare_tag(text, options)?, &mut super::RunControl::default())
     }
 
-    /// Entities of each text. Texts share forward passes; no result depends on the others.
+    /// Finds the entities of each text. Texts share forward passes, and no result depends on the other texts.
     ///
     /// # Errors
-    /// As [`TokenClassification::tag`], for the first text that fails. [`Model::run`] gives each text a
-    /// result of its own.
+    /// The errors of [`TokenClassification::tag`], for the first text that fails. [`Model::run`] gives each
+    /// text a result of its own.
     pub fn tag_batch<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Entity>>> {
         self.tag_batch_with(texts, &self.options)
     }
 
-    /// As [`TokenClassification::tag_batch`], with options of this call.
+    /// Does what [`TokenClassification::tag_batch`] does, with the options of this call.
     ///
     /// # Errors
-    /// As [`TokenClassification::tag_with`], for the first text that fails.
+    /// The errors of [`TokenClassification::tag_with`], for the first text that fails.
     pub fn tag_batch_with<T: AsRef<str>>(
         &self,
         texts: &[T],
@@ -226,10 +232,10 @@ impl TokenClassification {
         self.model.run_all(prepare_all(texts, UNIT, prepare)?, UNIT)
     }
 
-    /// A job that tags a text.
+    /// Makes a job that tags a text.
     ///
     /// # Errors
-    /// As [`TokenClassification::tag_with`].
+    /// The errors of [`TokenClassification::tag_with`].
     pub fn prepare_tag(&self, text: &str, options: &TagOptions) -> Result<TagJob> {
         let windows = options.windows(&self.model)?;
         let tokens = self.model.tokenize(text, "text")?;
@@ -246,8 +252,8 @@ impl TokenClassification {
     }
 }
 
-/// The entities of one text in the making; see [`TokenClassification::prepare_tag`]. It keeps a score for
-/// each token and label.
+/// The job that finds the entities of one text; see [`TokenClassification::prepare_tag`]. It keeps a score
+/// for each token and label.
 #[derive(Debug)]
 pub struct TagJob {
     model: Model,
@@ -255,7 +261,7 @@ pub struct TagJob {
     text: Arc<str>,
     tokens: TokenizedText,
     windows: WindowOptions,
-    /// Of each token the number of neighbours that the model saw on its poorer side, and its scores.
+    /// The scores of each token, and the number of neighbours that the model saw on the token's poorer side.
     scores: Vec<(usize, Vec<f32>)>,
     arrivals: Arrivals,
 }
@@ -282,7 +288,8 @@ impl Job for TagJob {
             let Some(window) = window(index) else { return };
             let range = window.tokens();
             for (position, token) in window.positions().zip(range.clone()) {
-                // Neighbours on the poorer side, counted from 1; the first of equal windows wins.
+                // This is the number of neighbours on the poorer side, counted from 1. The first of equal
+                // windows wins.
                 let context = 1 + (token - range.start).min(range.end - 1 - token);
                 let kept = &mut scores[token];
                 if context > kept.0 {
@@ -315,7 +322,7 @@ impl TagJob {
         entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect()
     }
 
-    /// Joins neighbouring parts of one label; `B-` begins a new entity, as Hugging Face's pipeline does.
+    /// Joins neighbouring parts of one label. A `B-` begins a new entity, as in Hugging Face's pipeline.
     fn join(&self, parts: &[Part]) -> Vec<Entity> {
         let mut entities = Vec::new();
         let mut start = 0;
@@ -351,8 +358,8 @@ impl TagJob {
     }
 }
 
-/// Tells whether a tag begins an entity, and its label: `B-PER` is (true, PER), `I-PER` and `PER` are (false,
-/// PER).
+/// Splits a tag into its label and a flag that is true if the tag begins an entity: `B-PER` is (true, PER),
+/// `I-PER` and `PER` are (false, PER).
 fn split_tag(tag: &str) -> (bool, &str) {
     match tag.split_once('-') {
         Some(("B", label)) => (true, label),
@@ -365,7 +372,7 @@ fn best(scores: &[f32]) -> usize {
     top_k(scores, 1).first().copied().unwrap_or(0)
 }
 
-/// One part per word.
+/// Joins the parts of each word into one.
 fn words(tokens: &TokenizedText, parts: Vec<Part>, strategy: AggregationStrategy) -> Vec<Part> {
     let ids = tokens.word_ids();
     let mut words = Vec::new();
@@ -401,7 +408,8 @@ fn word(parts: Vec<Part>, strategy: AggregationStrategy) -> Option<Part> {
 mod tests {
     use super::split_tag;
 
-    /// As Hugging Face's `get_tag`: a tag without one of the two marks continues an entity of its own name.
+    /// Hugging Face's `get_tag` does the same: a tag without one of the two marks continues an entity of its
+    /// own name.
     #[test]
     fn only_b_begins_an_entity() {
         for (tag, expected) in [
