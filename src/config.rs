@@ -301,8 +301,9 @@ const ACTIVATIONS: [(&str, Activation); 10] = [
 /// to 250 thousand vocabulary entries.
 const MAX_SIZE: u64 = 1 << 22;
 
-/// The most layers that are accepted. The graph is built before the weights are seen, so its size must not be
-/// up to the file alone. MobileBERT has 24 layers of 4 feed-forward networks.
+/// The most layers that are accepted, and the most feed-forward networks in all of them. The graph is built
+/// before the weights are seen, so its size must not be up to the file alone. MobileBERT has 24 layers of 4
+/// feed-forward networks.
 const MAX_LAYERS: u64 = 1000;
 const MAX_FEEDFORWARD_NETWORKS_IN_ALL: usize = 4096;
 

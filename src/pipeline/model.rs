@@ -248,8 +248,8 @@ impl Model {
     }
 }
 
-/// Checks that a model has the head that a task needs. [`Head::None`] goes with every model. Errors call the
-/// task `task`.
+/// Checks that a model has the head that a task needs. [`Head::None`] goes with every model. `task` names
+/// the task in errors.
 ///
 /// # Errors
 /// [`ErrorKind::WrongTask`].

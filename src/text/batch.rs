@@ -29,12 +29,12 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// Makes an empty batch.
     pub fn new() -> Self {
         Self { ids: Vec::new(), type_ids: Vec::new(), starts: vec![0] }
     }
 
-    /// A batch of one sequence.
+    /// Makes a batch of one sequence.
     ///
     /// # Errors
     /// The errors of [`Batch::push`].
@@ -80,7 +80,7 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Appends a sequence: its token ids and, token by token, the segment each belongs to (0 or 1).
+    /// Appends a sequence: its token ids and, for each token, the segment that it belongs to (0 or 1).
     ///
     /// # Errors
     /// [`ErrorKind::Batch`] if the sequence is empty or the lists differ in length.
@@ -109,37 +109,37 @@ impl Batch {
         self.starts.truncate(1);
     }
 
-    /// Token ids of all sequences, end to end.
+    /// Returns the token ids of all sequences, end to end.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// Segment of each token.
+    /// Returns the segment of each token.
     pub fn type_ids(&self) -> &[u32] {
         &self.type_ids
     }
 
-    /// Cumulative lengths: `sequences() + 1` numbers from 0 to `tokens()`.
+    /// Returns the cumulative lengths: `sequences() + 1` numbers from 0 to `tokens()`.
     pub fn starts(&self) -> &[usize] {
         &self.starts
     }
 
-    /// Number of sequences.
+    /// Returns the number of sequences.
     pub fn sequences(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// Number of tokens of all sequences.
+    /// Returns the number of tokens of all sequences.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// Tokens of one sequence, as a range into [`Batch::ids`].
+    /// Returns the tokens of one sequence, as a range into [`Batch::ids`].
     pub fn range(&self, sequence: usize) -> std::ops::Range<usize> {
         self.starts[sequence]..self.starts[sequence + 1]
     }
 
-    /// Length of the longest sequence; 0 without sequences.
+    /// Returns the length of the longest sequence, which is 0 without sequences.
     pub fn max_len(&self) -> usize {
         self.starts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0)
     }

@@ -2,31 +2,31 @@
 
 use super::special::AddedToken;
 
-/// Texts above this many bytes are tokenised piece by piece, because the `tokenizers` crate takes some 100
-/// bytes of memory for each byte that it is given at once.
+/// The most bytes of a text that are tokenised at once. Longer texts are tokenised piece by piece, because
+/// the `tokenizers` crate takes some 100 bytes of memory for each byte that it is given at once.
 const CHUNK: usize = 16 << 10;
 
 /// The places where a text can be cut without changing its tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaks {
-    /// Bytes that begin a character which belongs to no word before it, under BERT's normalisation and
-    /// splitting: white space, punctuation, CJK. None of them composes with, or is reordered around, what
-    /// stands before it.
+    /// The bytes that begin a character which belongs to no word before it, under BERT's normalisation and
+    /// splitting: white space, punctuation, CJK. None of these characters composes with what stands before
+    /// it, or is reordered around it.
     before: [bool; 256],
     /// The most bytes in a piece, if the text can be cut within them.
     pub(crate) chunk: usize,
 }
 
 impl Breaks {
-    /// No cuts: every text is one piece.
+    /// Allows no cuts, so every text is one piece.
     pub(crate) fn none() -> Self {
         Self { before: [false; 256], chunk: CHUNK }
     }
 
-    /// The cuts that BERT's rules allow, with these added tokens and with or without CJK characters as words.
+    /// Allows the cuts of BERT's rules, with these added tokens and with or without CJK characters as words.
     pub(crate) fn bert(added: &[AddedToken], cjk: bool) -> Self {
         let mut breaks = Self::none();
-        // These look at the white space around them.
+        // These tokens look at the white space around them.
         if added.iter().any(|token| token.lstrip || token.rstrip) {
             return breaks;
         }
@@ -35,7 +35,7 @@ impl Breaks {
             breaks.before[usize::from(byte)] =
                 matches!(byte, b' ' | b'\n' | b'\r' | b'\t') || plain && byte.is_ascii_punctuation();
         }
-        // First bytes of U+5000 to U+8FFF, which are all CJK ideographs.
+        // These are the first bytes of U+5000 to U+8FFF, which are all CJK ideographs.
         breaks.before[0xE5..=0xE8].fill(plain && cjk);
         // White space of every kind is a space once the text is normalised.
         if added.iter().any(|token| token.normalized && token.content.contains(char::is_whitespace)) {
@@ -47,7 +47,8 @@ impl Breaks {
         breaks
     }
 
-    /// Length of the first piece: up to the last possible cut within `chunk` bytes, or the first one behind.
+    /// Returns the length of the first piece. It ends at the last possible cut within `chunk` bytes, or at
+    /// the first one behind.
     pub(crate) fn first_piece(&self, text: &[u8]) -> usize {
         if text.len() <= self.chunk {
             return text.len();

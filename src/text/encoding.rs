@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::span::Span;
 use super::vocabulary::Vocabulary;
 
-/// The tokens of one text, without special tokens around them: made once by
-/// [`Tokenizer::tokenize`](super::Tokenizer::tokenize), then encoded, paired or cut into windows any number
-/// of times.
+/// The tokens of one text, without special tokens around them. They are made once by
+/// [`Tokenizer::tokenize`](super::Tokenizer::tokenize), and can then be encoded, paired or cut into windows
+/// any number of times.
 #[derive(Debug, Clone)]
 pub struct TokenizedText {
     pub(crate) vocabulary: Arc<Vocabulary>,
@@ -18,7 +18,7 @@ pub struct TokenizedText {
 }
 
 impl TokenizedText {
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
@@ -29,23 +29,23 @@ impl TokenizedText {
         self.ids.is_empty()
     }
 
-    /// Token ids.
+    /// Returns the token ids.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// The bytes of the text that each token came from; starts never decrease.
+    /// Returns the bytes of the text that each token came from. Their starts never decrease.
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }
 
-    /// The word that each token is a part of, counted from 0. A punctuation mark, a CJK character and a
-    /// special token in the text are words of their own.
+    /// Returns the word that each token is a part of, counted from 0. A punctuation mark, a CJK character and
+    /// a special token in the text are words of their own.
     pub fn word_ids(&self) -> &[u32] {
         &self.words
     }
 
-    /// The token's string, as the vocabulary spells it; `None` behind the last token.
+    /// Returns the token's string, as the vocabulary spells it, or `None` behind the last token.
     pub fn token(&self, position: usize) -> Option<&str> {
         self.vocabulary.token(*self.ids.get(position)?)
     }
@@ -73,14 +73,14 @@ pub struct Encoding {
     type_ids: Vec<u32>,
     spans: Vec<Span>,
     words: Vec<u32>,
-    /// Positions of each text's tokens.
+    /// The positions of each text's tokens.
     texts: [Range<usize>; 2],
 }
 
 impl Encoding {
-    /// Special tokens around one text: `[CLS]` and `[SEP]`.
+    /// The number of special tokens around one text: `[CLS]` and `[SEP]`.
     pub const SPECIAL_SINGLE: usize = 2;
-    /// Special tokens around two texts: `[CLS]` and two `[SEP]`.
+    /// The number of special tokens around two texts: `[CLS]` and two `[SEP]`.
     pub const SPECIAL_PAIR: usize = 3;
 
     pub(crate) fn build(
@@ -124,7 +124,7 @@ impl Encoding {
         self.texts[sequence as usize] = start..self.ids.len();
     }
 
-    /// Number of tokens, special ones included.
+    /// Returns the number of tokens, special ones included.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
@@ -134,30 +134,31 @@ impl Encoding {
         self.ids.is_empty()
     }
 
-    /// Token ids.
+    /// Returns the token ids.
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
 
-    /// Segment of each token: 0 up to the first `[SEP]`, 1 from there on.
+    /// Returns the segment of each token: 0 up to the first `[SEP]`, 1 from there on.
     pub fn type_ids(&self) -> &[u32] {
         &self.type_ids
     }
 
-    /// Bytes of the text that each token came from; 0..0 for the special tokens around the texts.
+    /// Returns the bytes of the text that each token came from, which are 0..0 for the special tokens around
+    /// the texts.
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }
 
-    /// Bytes of its text that the token at `position` came from.
+    /// Returns the bytes of its text that the token at `position` came from.
     ///
     /// # Panics
-    /// If there is no such token.
+    /// Panics if there is no such token.
     pub fn span(&self, position: usize) -> Span {
         self.spans[position]
     }
 
-    /// The text that the token came from, 0 or 1; `None` for the special tokens around the texts.
+    /// Returns the text that the token came from, 0 or 1, or `None` for the special tokens around the texts.
     pub fn sequence(&self, position: usize) -> Option<usize> {
         self.texts.iter().position(|text| text.contains(&position))
     }
@@ -168,28 +169,28 @@ impl Encoding {
         self.sequence(position).is_none()
     }
 
-    /// [`Encoding::is_special`] of every token, as Hugging Face's `special_tokens_mask`.
+    /// Returns [`Encoding::is_special`] of every token as 0 or 1, like Hugging Face's `special_tokens_mask`.
     pub fn special_tokens_mask(&self) -> Vec<u8> {
         (0..self.len()).map(|position| u8::from(self.is_special(position))).collect()
     }
 
-    /// The word of its text that the token is a part of, counted from 0; `None` for special tokens around the
-    /// texts.
+    /// Returns the word of its text that the token is a part of, counted from 0, or `None` for the special
+    /// tokens around the texts.
     pub fn word_id(&self, position: usize) -> Option<usize> {
         self.sequence(position).map(|_| self.words[position] as usize)
     }
 
-    /// Positions of the tokens of text 0 or 1; empty if there is no such text.
+    /// Returns the positions of the tokens of text 0 or 1. The range is empty if there is no such text.
     pub fn positions(&self, sequence: usize) -> Range<usize> {
         self.texts.get(sequence).cloned().unwrap_or(0..0)
     }
 
-    /// The token's string, as the vocabulary spells it; `None` behind the last token.
+    /// Returns the token's string, as the vocabulary spells it, or `None` behind the last token.
     pub fn token(&self, position: usize) -> Option<&str> {
         self.vocabulary.token(*self.ids.get(position)?)
     }
 
-    /// The strings of all tokens.
+    /// Iterates over the strings of all tokens.
     pub fn tokens(&self) -> impl ExactSizeIterator<Item = &str> {
         self.ids.iter().map(|&id| self.vocabulary.token(id).unwrap_or_default())
     }

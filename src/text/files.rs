@@ -1,4 +1,4 @@
-//! The files a tokenizer is made of, and the settings in them.
+//! The files that make up a tokenizer, and the settings in them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use super::vocabulary::problem;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{self, json};
 
-/// Names of the files that a tokenizer may be made of.
+/// The names of the files that can make up a tokenizer.
 pub const TOKENIZER_FILES: [&str; 5] =
     ["vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
-/// The files of one tokenizer, as bytes: read from a folder, or compiled into the program.
+/// The files of one tokenizer, as bytes that were read from a folder or compiled into the program.
 ///
-/// `tokenizer.json` wins over `vocab.txt`, as in `transformers`; at least one of them is needed.
+/// `tokenizer.json` wins over `vocab.txt`, as in `transformers`. At least one of them is needed.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles<'a> {
     pub(crate) place: String,
@@ -49,12 +49,13 @@ macro_rules! setters {
 }
 
 impl<'a> TokenizerFiles<'a> {
-    /// No files yet. `place` is where error messages say that files are missing: a folder or a model's name.
+    /// Makes an empty set of files. Error messages say that files are missing in `place`, a folder or a
+    /// model's name.
     pub fn new(place: impl Into<String>) -> Self {
         Self { place: place.into(), ..Self::default() }
     }
 
-    /// Collects those of the files that `read` has: given a file name, it returns the content, or `None`.
+    /// Collects the files that `read` has. Given a file name, `read` returns the content, or `None`.
     ///
     /// # Errors
     /// Every error that `read` returns.
@@ -79,7 +80,7 @@ impl<'a> TokenizerFiles<'a> {
         })
     }
 
-    /// Reads those of the files that a model folder has.
+    /// Reads the files that a model folder has.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if a file exists and cannot be read.
@@ -91,15 +92,16 @@ impl<'a> TokenizerFiles<'a> {
     }
 
     setters! {
-        /// `vocab.txt`: one token a line.
+        /// Sets `vocab.txt`, which has one token a line.
         vocab,
-        /// `tokenizer.json`: everything in one file, as the `tokenizers` library writes it.
+        /// Sets `tokenizer.json`, which has everything in one file, as the `tokenizers` library writes it.
         tokenizer_json,
-        /// `tokenizer_config.json`: case, accents, special tokens, maximum length.
+        /// Sets `tokenizer_config.json`, which has case, accents, special tokens and the maximum length.
         tokenizer_config,
-        /// `special_tokens_map.json`: special tokens that `tokenizer_config.json` does not name.
+        /// Sets `special_tokens_map.json`, which has special tokens that `tokenizer_config.json` does not
+        /// name.
         special_tokens_map,
-        /// `added_tokens.json`: ids of tokens behind the end of `vocab.txt`.
+        /// Sets `added_tokens.json`, which has ids of tokens behind the end of `vocab.txt`.
         added_tokens,
     }
 
@@ -123,7 +125,7 @@ impl<'a> TokenizerFiles<'a> {
         }
         let mut declared = Declared::join((config_file, &fields), (map_file, &map), ids)
             .map_err(|(file, source)| ErrorKind::Json { file: file.to_owned(), source })?;
-        // The general class takes a tokenizer.json as it is; BERT's class rebuilds it from the settings
+        // The general class takes a tokenizer.json as it is. BERT's class rebuilds it from the settings
         // beside it.
         let general = ["PreTrainedTokenizerFast", "TokenizersBackend"];
         let is_general = config.tokenizer_class.is_some_and(|class| general.contains(&class.as_str()));
@@ -146,7 +148,7 @@ impl<'a> TokenizerFiles<'a> {
     }
 }
 
-/// A limit of tokens. Some tools write it as a string, and `transformers` writes 1e30 for "no limit".
+/// Reads a limit of tokens. Some tools write it as a string, and `transformers` writes 1e30 for "no limit".
 fn model_max_length(file: &str, value: Option<&Value>) -> Result<Option<usize>> {
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
@@ -157,13 +159,13 @@ fn model_max_length(file: &str, value: Option<&Value>) -> Result<Option<usize>> 
     Ok((1.0..1e9).contains(&number).then_some(number as usize))
 }
 
-/// The settings in the JSON files beside the vocabulary. `None` where they say nothing.
+/// The settings in the JSON files beside the vocabulary. They are `None` where the files say nothing.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) do_lower_case: Option<bool>,
     pub(crate) strip_accents: Option<bool>,
     pub(crate) tokenize_chinese_chars: Option<bool>,
-    /// Whether special tokens in a text are split as other text is.
+    /// True if special tokens in a text are split as other text is.
     pub(crate) split_special_tokens: bool,
     pub(crate) never_split: Vec<String>,
     pub(crate) model_max_length: Option<usize>,

@@ -1,4 +1,4 @@
-//! The units that offsets count in, and many offsets from one into another at once.
+//! The units of offsets, and the conversion of many offsets at once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The unit in which offsets into a text are counted.
 ///
 /// This crate counts bytes everywhere. Other languages count differently, and an offset in the wrong unit is
-/// right until the first letter outside ASCII.
+/// right only up to the first letter outside ASCII.
 ///
 /// ```
 /// use mobilebert::OffsetUnit;
@@ -26,13 +26,13 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OffsetUnit {
-    /// Bytes of UTF-8, as Rust, Go and C count.
+    /// Bytes of UTF-8, which Rust, Go and C count.
     #[default]
     Byte,
-    /// Code points, as Python counts. A letter and a combining mark behind it are two.
+    /// Code points, which Python counts. A letter and a combining mark behind it are two.
     Char,
-    /// UTF-16 units, as JavaScript, Java, Kotlin, C# and Swift's `NSString` count. A code point above U+FFFF
-    /// is two.
+    /// UTF-16 units, which JavaScript, Java, Kotlin, C# and Swift's `NSString` count. A code point above
+    /// U+FFFF is two.
     Utf16,
 }
 
@@ -40,7 +40,7 @@ impl OffsetUnit {
     /// Every unit.
     pub const ALL: [Self; 3] = [Self::Byte, Self::Char, Self::Utf16];
 
-    /// The name: `byte`, `char` or `utf16`.
+    /// Returns the name: `byte`, `char` or `utf16`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Byte => "byte",
@@ -51,13 +51,13 @@ impl OffsetUnit {
 
     /// Replaces byte offsets of `text` by offsets in this unit.
     ///
-    /// The text is read once, up to the largest offset, however many there are. They may come in any order
-    /// and repeat; if they are not sorted, they are sorted first. A [`TextIndex`](super::TextIndex) suits
-    /// better if offsets of one text arrive one by one, or in the opposite direction.
+    /// The text is read once, up to the largest offset, however many offsets there are. They may come in any
+    /// order and repeat, and are sorted first if they are not sorted. A [`TextIndex`](super::TextIndex) suits
+    /// better if offsets of one text arrive one by one, or if they are converted to bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] if an offset is behind the end of the text or inside a character; then none is
-    /// changed.
+    /// [`ErrorKind::Input`] if an offset is behind the end of the text or inside a character. No offset is
+    /// changed then.
     pub fn convert<'o>(self, text: &str, offsets: impl IntoIterator<Item = &'o mut usize>) -> Result<()> {
         let mut offsets: Vec<&mut usize> = offsets.into_iter().collect();
         if let Some(wrong) = offsets.iter().find(|offset| !text.is_char_boundary(***offset)) {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// By the standard library, one offset at a time.
+    /// Converts one offset with the standard library.
     fn expected(unit: OffsetUnit, text: &str, byte: usize) -> usize {
         match unit {
             OffsetUnit::Byte => byte,

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// A piece of a text: bytes `start..end` of the string the caller passed in, both on character boundaries.
+/// A piece of a text: the bytes `start..end` of the string that the caller passed in. Both ends are on
+/// character boundaries.
 ///
 /// ```
 /// use mobilebert::Span;
@@ -15,19 +16,19 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
-    /// First byte.
+    /// The first byte.
     pub start: usize,
-    /// One past the last byte.
+    /// The byte behind the last one.
     pub end: usize,
 }
 
 impl Span {
-    /// Bytes `start..end`.
+    /// Makes the span of the bytes `start..end`.
     pub const fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 
-    /// Number of bytes.
+    /// Returns the number of bytes.
     pub const fn len(self) -> usize {
         self.end.saturating_sub(self.start)
     }
@@ -37,12 +38,12 @@ impl Span {
         self.len() == 0
     }
 
-    /// The span as a range of the standard library.
+    /// Returns the span as a range of the standard library.
     pub const fn range(self) -> Range<usize> {
         self.start..self.end
     }
 
-    /// The smallest span that holds both.
+    /// Returns the smallest span that holds both.
     #[must_use]
     pub fn cover(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
@@ -63,12 +64,13 @@ impl std::ops::Index<Span> for str {
     }
 }
 
-/// Bytes between two checkpoints: small enough to scan, large enough that the table is 1/16 of the text.
+/// The number of bytes between two checkpoints. It is small enough to scan, and large enough that the table
+/// is 1/16 of the text.
 const STEP: usize = 256;
 
-/// Converts between byte offsets, code point offsets (Python, Rust `char`) and UTF-16 offsets (JavaScript,
-/// Java, Windows) of one text. Building it reads the text once; a lookup reads at most 256 bytes, whatever
-/// the text's length.
+/// A converter between byte offsets, code point offsets (Python, Rust `char`) and UTF-16 offsets (JavaScript,
+/// Java, Windows) of one text. Building it reads the text once. A lookup reads at most 256 bytes, however
+/// long the text is.
 ///
 /// ```
 /// use mobilebert::{Span, TextIndex};
@@ -85,13 +87,13 @@ const STEP: usize = 256;
 #[derive(Debug, Clone)]
 pub struct TextIndex<'a> {
     text: &'a str,
-    /// Code points and UTF-16 units before byte `STEP * i`, counting a character at its first byte. Empty if
-    /// the text is ASCII, where all offsets are equal.
+    /// The number of code points and UTF-16 units before byte `STEP * i`, where a character counts at its
+    /// first byte. The list is empty if the text is ASCII, where all offsets are equal.
     checkpoints: Vec<Count>,
     total: Count,
 }
 
-/// Code points and UTF-16 units of some bytes. A character counts at its first byte.
+/// The number of code points and UTF-16 units of some bytes. A character counts at its first byte.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Count {
     pub(super) chars: usize,
@@ -102,7 +104,7 @@ impl Count {
     pub(super) fn add(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.chars += usize::from(byte & 0xC0 != 0x80);
-            // Four-byte characters are the ones outside the basic plane: two UTF-16 units.
+            // Characters of four bytes are the ones outside the basic plane, which have two UTF-16 units.
             self.utf16 += usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0);
         }
     }
@@ -124,33 +126,35 @@ impl<'a> TextIndex<'a> {
         Self { text, checkpoints, total }
     }
 
-    /// The text it was made for.
+    /// Returns the text that the index was made for.
     pub fn text(&self) -> &'a str {
         self.text
     }
 
-    /// Code points before byte `byte`; `None` inside a character or behind the end.
+    /// Returns the number of code points before byte `byte`, or `None` inside a character or behind the end.
     pub fn chars(&self, byte: usize) -> Option<usize> {
         self.count(byte).map(|c| c.chars)
     }
 
-    /// UTF-16 units before byte `byte`; `None` inside a character or behind the end.
+    /// Returns the number of UTF-16 units before byte `byte`, or `None` inside a character or behind the end.
     pub fn utf16(&self, byte: usize) -> Option<usize> {
         self.count(byte).map(|c| c.utf16)
     }
 
-    /// A byte span in code points; `None` if either end is inside a character or behind the text.
+    /// Converts a byte span to code points. The result is `None` if either end is inside a character or
+    /// behind the text.
     pub fn chars_span(&self, span: Span) -> Option<Span> {
         Some(Span::new(self.chars(span.start)?, self.chars(span.end)?))
     }
 
-    /// The byte where code point `offset` begins (the text's length for the number of its code points);
-    /// `None` behind that.
+    /// Returns the byte where code point `offset` begins. The number of code points gives the text's length,
+    /// and anything behind that gives `None`.
     pub fn byte_of_char(&self, offset: usize) -> Option<usize> {
         self.byte(offset, |c| c.chars)
     }
 
-    /// The byte where UTF-16 unit `offset` begins; `None` between two surrogates or behind the end.
+    /// Returns the byte where UTF-16 unit `offset` begins, or `None` between two surrogates or behind the
+    /// end.
     pub fn byte_of_utf16(&self, offset: usize) -> Option<usize> {
         self.byte(offset, |c| c.utf16)
     }
@@ -175,8 +179,8 @@ impl<'a> TextIndex<'a> {
         if self.checkpoints.is_empty() {
             return Some(offset);
         }
-        // The last block that starts at or before the offset. Its first bytes may continue a character that
-        // was counted in the block before.
+        // This is the last block that starts at or before the offset. Its first bytes may continue a
+        // character that was counted in the block before.
         let block = self.checkpoints.partition_point(|c| unit(c) <= offset) - 1;
         let mut count = self.checkpoints[block];
         let start = block * STEP;

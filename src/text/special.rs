@@ -46,7 +46,8 @@ impl<'de> Deserialize<'de> for AddedToken {
     fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         let TokenFields { content, single_word, lstrip, rstrip, normalized, special } =
             TokenFields::deserialize(reader)?;
-        // The default of the `tokenizers` library: words are normalised as the text is, markers are not.
+        // This is the default of the `tokenizers` library: words are normalised like the text, and markers
+        // are not.
         Ok(Self { content, single_word, lstrip, rstrip, normalized: normalized.unwrap_or(!special), special })
     }
 }
@@ -54,20 +55,20 @@ impl<'de> Deserialize<'de> for AddedToken {
 /// The tokens that the files declare. Tokens without an id get theirs in this order.
 #[derive(Debug, Default)]
 pub(crate) struct Declared {
-    /// Tokens with fixed ids, ascending.
+    /// The tokens with fixed ids, in ascending order.
     pub(crate) added: BTreeMap<u32, AddedToken>,
     /// True if the ids are those of `tokenizer_config.json`.
     pub(crate) from_config: bool,
     /// True if [`Declared::added`] replaces the added tokens of a `tokenizer.json`.
     pub(crate) replaces_file: bool,
-    /// Tokens that have a name, such as `bos_token`.
+    /// The tokens that have a name, such as `bos_token`.
     pub(crate) named: Vec<(String, AddedToken)>,
-    /// Special tokens without one.
+    /// The special tokens without a name.
     pub(crate) extra: Vec<AddedToken>,
 }
 
-/// The roles that every tokenizer of `transformers` knows, in its order, and what BERT's are called by
-/// default.
+/// The roles that every tokenizer of `transformers` knows, in its order, and the default names of BERT's
+/// tokens in these roles.
 const ROLES: [(&str, Option<&str>); 7] = [
     ("bos_token", None),
     ("eos_token", None),
@@ -96,7 +97,8 @@ impl Declared {
         if let Some(decoder) = decoder {
             added = BTreeMap::<u32, AddedToken>::deserialize(decoder).map_err(in_config)?;
         }
-        // The ids in `tokenizer_config.json` are the newer form: with them, the older files are not read.
+        // The ids in `tokenizer_config.json` are the newer form. If it has them, the older files are not
+        // read.
         let empty = Map::new();
         let map = if decoder.is_some() { &empty } else { map };
 
@@ -181,13 +183,13 @@ impl Declared {
         Ok(declared)
     }
 
-    /// The token of a role of BERT's.
+    /// Returns the token that has one of BERT's roles.
     pub(crate) fn role(&self, role: &str) -> AddedToken {
         self.named.iter().find(|(name, _)| name == role).map(|(_, token)| token.clone()).unwrap_or_default()
     }
 }
 
-/// A token in a file: its string, or its string and how to match it.
+/// A token in a file, which is a string alone or a string and how to match it.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Token {

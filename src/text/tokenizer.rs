@@ -19,7 +19,8 @@ use super::tokenizer_json;
 use super::vocabulary::{SpecialIds, Vocabulary, parse_lines, problem};
 use crate::error::{ErrorKind, Result};
 
-/// Splits text into the word pieces of a BERT vocabulary, exactly as `transformers`' fast `BertTokenizer`.
+/// A tokenizer that splits text into the word pieces of a BERT vocabulary, exactly as `transformers`' fast
+/// `BertTokenizer` does.
 ///
 /// A special token that a text spells out, such as `[SEP]`, becomes that token, as in `transformers`; see
 /// [`Tokenizer::special_tokens_in_text`]. Words of more than 100 characters become one `[UNK]`.
@@ -58,8 +59,8 @@ impl Tokenizer {
 
     /// Makes a tokenizer from the content of its files.
     ///
-    /// `tokenizer.json` is preferred to `vocab.txt`; its truncation and padding are ignored, and what
-    /// `tokenizer_config.json` says about case, accents and CJK characters overrides it, as in
+    /// `tokenizer.json` is preferred to `vocab.txt`. Its truncation and padding are ignored, and the settings
+    /// of `tokenizer_config.json` for case, accents and CJK characters override its own, as in
     /// `transformers`. Without any of these settings text is lower-cased, accents are stripped and CJK
     /// characters are words.
     ///
@@ -117,8 +118,8 @@ impl Tokenizer {
         })
     }
 
-    /// Oddities of the files that do not keep the tokenizer from working but may be mistakes, such as a line
-    /// that `vocab.txt` has twice: each a sentence that names its file.
+    /// Returns oddities of the files that do not keep the tokenizer from working but may be mistakes, such as
+    /// a line that `vocab.txt` has twice. Each is a sentence that names its file.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -133,7 +134,8 @@ impl Tokenizer {
         self
     }
 
-    /// `[CLS] text [SEP]`. A text without tokens gives `[CLS] [SEP]`; a long one is not cut.
+    /// Encodes a text as `[CLS] text [SEP]`. A text without tokens gives `[CLS] [SEP]`, and a long one is not
+    /// cut.
     ///
     /// # Errors
     /// [`ErrorKind::Tokenizer`] if the `tokenizers` crate fails. No text is known that makes it fail.
@@ -142,7 +144,8 @@ impl Tokenizer {
         Ok(Encoding::build((&text, 0..text.len()), None))
     }
 
-    /// `[CLS] first [SEP] second [SEP]`, segment 0 up to the first `[SEP]` and 1 behind it. Nothing is cut.
+    /// Encodes a pair as `[CLS] first [SEP] second [SEP]`, with segment 0 up to the first `[SEP]` and 1
+    /// behind it. Nothing is cut.
     ///
     /// # Errors
     /// The errors of [`Tokenizer::encode`].
@@ -151,8 +154,8 @@ impl Tokenizer {
         Ok(Encoding::build((&first, 0..first.len()), Some((&second, 0..second.len()))))
     }
 
-    /// The tokens of a text alone, for [windows](TokenizedText::windows) and other uses of one text many
-    /// times.
+    /// Splits a text into its tokens alone, for [windows](TokenizedText::windows) and other uses of one text
+    /// many times.
     ///
     /// # Errors
     /// The errors of [`Tokenizer::encode`].
@@ -194,14 +197,14 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Number of rows that an embedding table needs: the largest id and one.
+    /// Returns the number of rows that an embedding table needs, which is the largest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.vocabulary.size
     }
 
     /// Checks that the model has an embedding for every token of the vocabulary. A table with more rows is
-    /// fine: many are padded. Special tokens that the files declare without an id do not count: a text
-    /// without them needs no rows for them, and a batch with them is refused by the engine.
+    /// fine, because many are padded. Special tokens that the files declare without an id do not count: a
+    /// text without them needs no rows for them, and the engine refuses a batch with them.
     ///
     /// # Errors
     /// [`ErrorKind::Tokenizer`] if the vocabulary is larger than the table of `rows` rows.
@@ -219,29 +222,29 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The id of a token, spelt as in the vocabulary.
+    /// Returns the id of a token, spelt as in the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.ids.get(token).copied()
     }
 
-    /// The token with that id.
+    /// Returns the token with that id.
     pub fn id_to_token(&self, id: u32) -> Option<&str> {
         self.vocabulary.token(id)
     }
 
-    /// Ids of the tokens with a role.
+    /// Returns the ids of the tokens with a role.
     pub fn special_ids(&self) -> SpecialIds {
         self.vocabulary.special
     }
 
-    /// `model_max_length` of `tokenizer_config.json`: the longest sequence, in tokens, that the model was
-    /// meant for.
+    /// Returns the `model_max_length` of `tokenizer_config.json`: the longest sequence, in tokens, that the
+    /// model was meant for.
     pub fn model_max_length(&self) -> Option<usize> {
         self.model_max_length
     }
 
-    /// The longest sequence, in tokens, for a model with so many positions: [`Self::model_max_length`] if
-    /// that is less.
+    /// Returns the longest sequence, in tokens, for a model with so many positions. It is
+    /// [`Self::model_max_length`] if that is less.
     pub fn sequence_limit(&self, positions: usize) -> usize {
         self.model_max_length.map_or(positions, |limit| limit.min(positions))
     }
@@ -257,7 +260,8 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Cuts are known to be safe under BERT's normalisation and splitting alone.
+/// Returns the cuts that a tokenizer allows. Only those under BERT's normalisation and splitting are known to
+/// be safe.
 fn breaks(inner: &tokenizers::Tokenizer) -> Breaks {
     match (inner.get_normalizer(), inner.get_pre_tokenizer()) {
         (Some(NormalizerWrapper::BertNormalizer(bert)), Some(PreTokenizerWrapper::BertPreTokenizer(_))) => {
@@ -273,7 +277,7 @@ fn own_token(token: tokenizers::AddedToken) -> AddedToken {
     AddedToken { content, single_word, lstrip, rstrip, normalized, special }
 }
 
-/// The rows of an embedding table that has one for each of these ids.
+/// Returns the number of rows of an embedding table that has one for each of these ids.
 fn rows(ids: impl Iterator<Item = u32>) -> usize {
     ids.max().map_or(0, |id| id as usize + 1)
 }
@@ -322,8 +326,8 @@ fn add_tokens_with_ids(file: &str, inner: &mut tokenizers::Tokenizer, settings: 
     Ok(())
 }
 
-/// Makes special the tokens that have a role or are listed without an id. Those that the vocabulary lacks get
-/// the ids behind it, in this order.
+/// Makes special tokens of those that have a role or are listed without an id. Those that the vocabulary
+/// lacks get the ids behind it, in this order.
 fn add_special_tokens(file: &str, inner: &mut tokenizers::Tokenizer, settings: &Settings) -> Result<()> {
     let known: HashSet<String> =
         inner.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
@@ -415,7 +419,7 @@ mod tests {
         Tokenizer::from_files(&files.tokenizer_config("config", config.as_bytes())).unwrap()
     }
 
-    /// Texts that are dense in what the rules treat specially.
+    /// Makes texts that are dense in characters that the rules treat specially.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             Just(" "),
@@ -468,7 +472,7 @@ mod tests {
                 "do_lower_case": lower, "strip_accents": strip, "tokenize_chinese_chars": cjk
             });
             if added {
-                // Matched in the normalised text, where all white space is spaces.
+                // This token is matched in the normalised text, where all white space is spaces.
                 config["added_tokens_decoder"] = serde_json::json!({
                     "20": {"content": "B a", "normalized": true},
                     "21": {"content": "b.", "normalized": true, "single_word": true},

@@ -1,4 +1,4 @@
-//! `tokenizer.json`, before the `tokenizers` crate sees it.
+//! Checks of a `tokenizer.json` before the `tokenizers` crate sees it.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::files::{NamedBytes, parse};
 use super::vocabulary::{SpecialIds, problem};
 use crate::error::Result;
 
-/// Parts of a `tokenizer.json` that follow from the text alone and that no file can make fail.
+/// The normalisers and pre-tokenizers that depend on the text alone and that no file can make fail.
 const NORMALIZERS: [&str; 10] = [
     "BertNormalizer",
     "Sequence",
@@ -21,21 +21,21 @@ const NORMALIZERS: [&str; 10] = [
 ];
 const PRE_TOKENIZERS: [&str; 6] =
     ["BertPreTokenizer", "Sequence", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"];
-/// Longer words cannot be in a vocabulary, and the time that a word takes grows with the square of its
-/// length.
+/// The most characters of a word. Longer words cannot be in a vocabulary, and the time that a word takes
+/// grows with the square of its length.
 const MAX_WORD: u64 = 1000;
-/// Larger ids cannot belong to an embedding table, and the crate counts on from the largest.
+/// The largest id. Larger ones cannot belong to an embedding table, and the crate counts on from the largest.
 const MAX_ID: u64 = i32::MAX as u64;
 
-/// Reads a `tokenizer.json` and refuses what is not a WordPiece tokenizer of known parts. Its truncation,
-/// padding and decoder are dropped, and its added tokens if the settings beside it replace them. Its
+/// Reads a `tokenizer.json` and refuses everything but a WordPiece tokenizer of known parts. Its truncation,
+/// padding and decoder are dropped, and so are its added tokens if the settings beside it replace them. Its
 /// `post_processor` is returned apart, for [`check_layout`].
 pub(crate) fn read(file: &NamedBytes<'_>, drop_added: bool) -> Result<(Value, Option<Value>)> {
     let mut json: Value = parse(file)?;
     let Some(object) = json.as_object_mut() else {
         return Err(problem(&file.name, "is not a JSON object; expected a file that `tokenizers` wrote"));
     };
-    // Lengths are this engine's business: a cut here would be silent.
+    // This engine decides about lengths itself, and a cut here would be silent.
     object.remove("truncation");
     object.remove("padding");
     object.remove("decoder");
@@ -46,7 +46,7 @@ pub(crate) fn read(file: &NamedBytes<'_>, drop_added: bool) -> Result<(Value, Op
     let Some(model) = object.get_mut("model").and_then(Value::as_object_mut) else {
         return Err(problem(&file.name, "has no `model`; expected a WordPiece tokenizer"));
     };
-    // Files from before the type was written.
+    // Old files do not name the type.
     if !model.contains_key("type") && model.contains_key("continuing_subword_prefix") {
         model.insert("type".to_owned(), "WordPiece".into());
     }
@@ -102,8 +102,8 @@ fn check_types(
     parts.iter().try_for_each(|part| check_types(file, Some(part), name, list, known))
 }
 
-/// The normaliser `Replace` may exchange one fixed string for another. A regular expression could take any
-/// time, and a long replacement any memory.
+/// Checks that the normaliser `Replace` exchanges one fixed string for another. A regular expression could
+/// take any time, and a long replacement any memory.
 fn check_replacement(file: &NamedBytes<'_>, part: &Value) -> Result<()> {
     const LONGEST: usize = 64;
     let short = |text: &str| text.len() <= LONGEST;
@@ -117,8 +117,8 @@ fn check_replacement(file: &NamedBytes<'_>, part: &Value) -> Result<()> {
     Err(problem(&file.name, format!("the normalizer Replace has {found}; {expected}")))
 }
 
-/// [`Encoding`](super::Encoding) lays sequences out itself, so that windows can share a text. A
-/// `post_processor` that asks for another layout is refused.
+/// Refuses a `post_processor` that asks for another layout than BERT's. [`Encoding`](super::Encoding) lays
+/// sequences out itself, so that windows can share a text.
 pub(crate) fn check_layout(file: &str, processor: &Value, special: &SpecialIds) -> Result<()> {
     let (cls, sep) = (special.cls, special.sep);
     let berts = match processor["type"].as_str() {
@@ -142,7 +142,7 @@ pub(crate) fn check_layout(file: &str, processor: &Value, special: &SpecialIds) 
     Ok(())
 }
 
-/// A template as a list of what, a text's letter or special ids, and its segment.
+/// Reads a template as a list. Each entry has a text's letter or special ids, and the segment.
 fn template(processor: &Value, name: &str) -> Value {
     let piece = |piece: &Value| match piece.get("Sequence") {
         Some(text) => json!([text["id"], text["type_id"]]),

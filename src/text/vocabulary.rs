@@ -10,25 +10,25 @@ pub(crate) struct Vocabulary {
     pub(crate) file: String,
     pub(crate) tokens: HashMap<u32, Box<str>>,
     pub(crate) special: SpecialIds,
-    /// Rows of an embedding table for every token.
+    /// The number of rows of an embedding table with a row for every token.
     pub(crate) size: usize,
-    /// The same without special tokens that got their ids from their order alone.
+    /// The number of rows without those of special tokens that got their ids from their order alone.
     pub(crate) required: usize,
 }
 
-/// Ids of the tokens with a role.
+/// The ids of the tokens with a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpecialIds {
-    /// Begins every sequence; sentence-level heads read its hidden state.
+    /// The token that begins every sequence. Sentence-level heads read its hidden state.
     pub cls: u32,
-    /// Ends every text of a sequence.
+    /// The token that ends every text of a sequence.
     pub sep: u32,
-    /// Stands for words that the vocabulary cannot spell.
+    /// The token that stands for words that the vocabulary cannot spell.
     pub unk: u32,
-    /// The blank of fill-mask; `None` if the vocabulary has none.
+    /// The blank of fill-mask, or `None` if the vocabulary has none.
     pub mask: Option<u32>,
-    /// Padding, which this engine never makes; `None` if the vocabulary has none.
+    /// The padding token, which this engine never makes, or `None` if the vocabulary has none.
     pub pad: Option<u32>,
 }
 
@@ -42,10 +42,11 @@ pub(crate) fn problem(file: &str, problem: impl Into<String>) -> Error {
     ErrorKind::Tokenizer { file: file.to_owned(), problem: problem.into() }.into()
 }
 
-/// Reads `vocab.txt`: one token a line, its id is the line's index. Line ends as in Python's text files:
-/// `\n`, `\r\n` and `\r`. Blank lines at the end are no tokens.
+/// Reads `vocab.txt`. It has one token a line, whose id is the line's index. Lines end as in Python's text
+/// files, in `\n`, `\r\n` or `\r`. Blank lines at the end are no tokens.
 ///
-/// A token that stands on several lines has the id of the last one, as in `transformers`; `warnings` says so.
+/// A token that stands on several lines has the id of the last one, as in `transformers`, and gets an entry
+/// in `warnings`.
 pub(crate) fn parse_lines(
     file: &str,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! A long text as overlapping windows that each fit the model.
+//! The cutting of a long text into overlapping windows that each fit the model.
 
 use std::ops::Range;
 
@@ -9,24 +9,24 @@ use crate::error::{Error, ErrorKind, Result};
 /// The length of windows and their overlap.
 ///
 /// `doc_stride` has the meaning that it has in `transformers`: the number of tokens that a window **shares**
-/// with the one before it, so a window begins `room - doc_stride` tokens behind its predecessor, where `room`
-/// is what the question and the special tokens leave of `max_seq_len`. In the original `run_squad.py` the
-/// option of the same name is the **distance** between two windows' beginnings; with that meaning a value
-/// above `room` skips tokens without a word. Take `room - value` to carry a value over.
+/// with the one before it. A window begins `room - doc_stride` tokens behind its predecessor, where `room` is
+/// the part of `max_seq_len` that the question and the special tokens leave. In the original `run_squad.py`
+/// the option of the same name is the **distance** between two windows' beginnings. With that meaning a value
+/// above `room` silently skips tokens. Take `room - value` to carry a value over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowOptions {
-    /// Longest sequence in tokens, special tokens included.
+    /// The longest sequence in tokens, special tokens included.
     pub max_seq_len: usize,
-    /// Tokens that two neighbouring windows share.
+    /// The number of tokens that two neighbouring windows share.
     pub doc_stride: usize,
-    /// Longest question in tokens.
+    /// The longest question in tokens.
     pub max_question_len: usize,
 }
 
 impl WindowOptions {
-    /// Windows of at most `max_seq_len` tokens that share `min(max_seq_len / 2, 128)`, with questions of up
-    /// to 64.
+    /// Makes options for windows of at most `max_seq_len` tokens that share `min(max_seq_len / 2, 128)`, with
+    /// questions of up to 64.
     pub fn new(max_seq_len: usize) -> Self {
         Self { max_seq_len, doc_stride: (max_seq_len / 2).min(128), max_question_len: 64 }
     }
@@ -45,7 +45,7 @@ impl WindowOptions {
         self
     }
 
-    /// Checks the options before there is a text: windows with `reserved` other tokens must have room for
+    /// Checks the options before there is a text. Windows with `reserved` other tokens must have room for
     /// some of it, and each must begin behind the one before.
     pub(crate) fn check(&self, reserved: usize) -> Result<()> {
         let room = self.room(reserved)?;
@@ -57,7 +57,7 @@ impl WindowOptions {
         Error::option("doc_stride", expected, self.doc_stride)
     }
 
-    /// Tokens of the text that fit beside `reserved` others.
+    /// Returns the number of tokens of the text that fit beside `reserved` others.
     pub(crate) fn room(&self, reserved: usize) -> Result<usize> {
         match self.max_seq_len.checked_sub(reserved) {
             Some(room) if room > 0 => Ok(room),
@@ -66,7 +66,7 @@ impl WindowOptions {
     }
 }
 
-/// One window: a sequence for the model, and which tokens of the text it holds.
+/// One window: a sequence for the model, and the tokens of the text that it holds.
 #[derive(Debug, Clone)]
 pub struct Window {
     encoding: Encoding,
@@ -75,43 +75,45 @@ pub struct Window {
 }
 
 impl Window {
-    /// The sequence, special tokens (and question) included.
+    /// Returns the sequence, special tokens (and question) included.
     pub fn encoding(&self) -> &Encoding {
         &self.encoding
     }
 
-    /// The sequence, without the window around it.
+    /// Returns the sequence without the window around it.
     pub fn into_encoding(self) -> Encoding {
         self.encoding
     }
 
-    /// Token ids, for [`Batch::push`](super::Batch::push).
+    /// Returns the token ids, for [`Batch::push`](super::Batch::push).
     pub fn ids(&self) -> &[u32] {
         self.encoding.ids()
     }
 
-    /// Segment ids, for [`Batch::push`](super::Batch::push).
+    /// Returns the segment ids, for [`Batch::push`](super::Batch::push).
     pub fn type_ids(&self) -> &[u32] {
         self.encoding.type_ids()
     }
 
-    /// The tokens of the text that the window holds, as positions in the [`TokenizedText`].
+    /// Returns the tokens of the text that the window holds, as positions in the [`TokenizedText`].
     pub fn tokens(&self) -> Range<usize> {
         self.tokens.clone()
     }
 
-    /// The positions of these tokens in the sequence.
+    /// Returns the positions of these tokens in the sequence.
     pub fn positions(&self) -> Range<usize> {
         self.encoding.positions(self.sequence)
     }
 
-    /// The token of the text at a position of the sequence; `None` for a special token or the question's.
+    /// Returns the token of the text at a position of the sequence, or `None` for a special token or the
+    /// question's.
     pub fn token(&self, position: usize) -> Option<usize> {
         let positions = self.positions();
         positions.contains(&position).then(|| self.tokens.start + position - positions.start)
     }
 
-    /// The bytes of the text behind a position of the sequence; `None` for a special token or the question's.
+    /// Returns the bytes of the text behind a position of the sequence, or `None` for a special token or the
+    /// question's.
     pub fn span(&self, position: usize) -> Option<Span> {
         self.positions().contains(&position).then(|| self.encoding.span(position))
     }
@@ -135,7 +137,7 @@ pub struct Windows<'a> {
 }
 
 impl Windows<'_> {
-    /// The window at an index, without making those before it; `None` behind the last one.
+    /// Makes the window at an index without those before it, or returns `None` behind the last one.
     pub fn get(&self, index: usize) -> Option<Window> {
         if index >= self.count {
             return None;
@@ -168,19 +170,19 @@ impl Iterator for Windows<'_> {
 impl ExactSizeIterator for Windows<'_> {}
 
 impl TokenizedText {
-    /// `[CLS] text [SEP]`, not cut.
+    /// Encodes the text as `[CLS] text [SEP]`, without a cut.
     pub fn encode(&self) -> Encoding {
         Encoding::build((self, 0..self.len()), None)
     }
 
-    /// `[CLS] text [SEP] second [SEP]`, not cut.
+    /// Encodes a pair as `[CLS] text [SEP] second [SEP]`, without a cut.
     pub fn encode_pair(&self, second: &TokenizedText) -> Encoding {
         Encoding::build((self, 0..self.len()), Some((second, 0..second.len())))
     }
 
-    /// [`TokenizedText::encode`], or with a second text [`TokenizedText::encode_pair`], cut at the end to at
-    /// most `max_seq_len` tokens, and whether something was cut. Of two texts the longer one is cut first, as
-    /// with `truncation=True` in `transformers`.
+    /// Does what [`TokenizedText::encode`] does, or with a second text [`TokenizedText::encode_pair`], but
+    /// cuts the end to at most `max_seq_len` tokens. The flag is true if something was cut. The longer one of
+    /// two texts is cut first, as with `truncation=True` in `transformers`.
     ///
     /// # Errors
     /// [`ErrorKind::Option`] if `max_seq_len` leaves no room beside the special tokens.
@@ -201,8 +203,9 @@ impl TokenizedText {
         Ok((encoding, (a, b) != (self.len(), second.len())))
     }
 
-    /// Windows `[CLS] part [SEP]` over the whole text, one at least: the same as `transformers`' fast
-    /// tokenizer makes with `truncation=True, stride=doc_stride, return_overflowing_tokens=True`.
+    /// Cuts the whole text into windows `[CLS] part [SEP]`, at least one. They are the same as
+    /// `transformers`' fast tokenizer makes with
+    /// `truncation=True, stride=doc_stride, return_overflowing_tokens=True`.
     ///
     /// # Errors
     /// [`ErrorKind::Option`] if `max_seq_len` leaves no room for text, or if more than one window is needed
@@ -215,8 +218,8 @@ impl TokenizedText {
         Ok(self.cut(None, room, options.doc_stride))
     }
 
-    /// Windows `[CLS] question [SEP] part [SEP]` over this text, one at least, each with the whole question:
-    /// the same as `transformers`' fast tokenizer makes with
+    /// Cuts this text into windows `[CLS] question [SEP] part [SEP]`, at least one, each with the whole
+    /// question. They are the same as `transformers`' fast tokenizer makes with
     /// `truncation="only_second", stride=doc_stride, return_overflowing_tokens=True`.
     ///
     /// ```
@@ -276,7 +279,8 @@ impl TokenizedText {
     }
 }
 
-/// Lengths of two texts cut to `room` tokens together, as the `tokenizers` crate's `LongestFirst`.
+/// Returns the lengths of two texts cut to `room` tokens together, as by the `tokenizers` crate's
+/// `LongestFirst`.
 fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     if first + second <= room {
         return (first, second);
