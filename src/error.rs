@@ -188,7 +188,7 @@ pub enum ErrorKind {
         "row {row} of the logits holds {value}; the weights overflow f32, so no answer of this model can be trusted"
     )]
     NotFinite {
-        /// The output row. The head decides if a row is a token or a sequence.
+        /// The output row. The head decides whether a row is a token or a sequence.
         row: usize,
         /// NaN or an infinity.
         value: f32,
@@ -261,7 +261,7 @@ pub enum ErrorKind {
         /// The largest difference allowed.
         limit: f32,
     },
-    /// A quantised model loses more accuracy than it may.
+    /// A quantised model loses more of its score than it may.
     #[error(
         "{metric} drops by {drop:.2} from {reference:.2} to {found:.2}, more than {max_drop}, with {}{} in f32; allow a larger \
          drop or more modules in f32",

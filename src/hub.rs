@@ -69,8 +69,8 @@ pub(crate) fn resolve(source: &str) -> Result<PathBuf> {
     }
 }
 
-/// Returns `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`, as Hugging Face's own tools
-/// do.
+/// Returns the cache's folder, which is `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`,
+/// as in Hugging Face's own tools.
 fn cache_folder() -> Option<PathBuf> {
     let var = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("HF_HUB_CACHE")

@@ -310,8 +310,7 @@ fn built_in(name: &str) -> Result<ModelFiles> {
     Ok(ModelFiles::Memory(embedded::files(name)))
 }
 
-/// Finds a built-in model in the checkout that the program was built from, when the models are not compiled
-/// in.
+/// Finds a built-in model in the checkout that the program was built from, because none is compiled in.
 #[cfg(not(feature = "embedded-models"))]
 fn built_in(name: &str) -> Result<ModelFiles> {
     in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name)

@@ -55,8 +55,7 @@ impl FillOptions {
 pub struct Fill {
     /// The text with the word in the mask's place.
     pub sequence: String,
-    /// The probability of the word in the whole vocabulary, so the scores of a list of targets do not sum to
-    /// 1.
+    /// The probability of the word in the whole vocabulary. The scores of a list of targets do not sum to 1.
     pub score: f32,
     /// The word's id in the vocabulary.
     pub token: u32,

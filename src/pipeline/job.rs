@@ -53,8 +53,8 @@ pub trait Job {
     /// Takes the result, once the rows of all sequences have been accepted. It can be taken once.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFinite`] if the job has failed by it; [`ErrorKind::Rows`] if rows are missing, or the
-    /// result has been taken before.
+    /// [`ErrorKind::NotFinite`] if the job has failed with it; [`ErrorKind::Rows`] if rows are missing, or
+    /// the result has been taken before.
     fn finish(&mut self) -> Result<Self::Output>;
 
     /// Iterates over all sequences with their indices. Each is made when the iterator gets there.
@@ -93,7 +93,7 @@ pub(super) struct Arrivals {
     count: usize,
     next: usize,
     early: BTreeMap<usize, Vec<f32>>,
-    /// The first row of the job with a number that is not finite, and that number.
+    /// The row and the value of the first number that was not finite.
     not_finite: Option<(usize, f32)>,
     finished: bool,
 }

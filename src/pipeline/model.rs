@@ -44,7 +44,7 @@ impl ModelOptions {
         self
     }
 
-    /// Sets if `[SEP]` and the like in the user's text are special tokens, as in `transformers`; see
+    /// Sets whether `[SEP]` and the like in the user's text are special tokens, as in `transformers`; see
     /// [`Tokenizer::special_tokens_in_text`].
     pub fn special_tokens_in_text(mut self, matched: bool) -> Self {
         self.special_tokens_in_text = matched;
@@ -248,8 +248,8 @@ impl Model {
     }
 }
 
-/// Checks that a model has the head that a task needs. [`Head::None`] goes with every model. `task` names
-/// the task in errors.
+/// Checks that a model has the head that a task needs. [`Head::None`] goes with every model. `task` names the
+/// task in errors.
 ///
 /// # Errors
 /// [`ErrorKind::WrongTask`].

@@ -29,8 +29,8 @@ impl Model {
     }
 
     /// Runs jobs together and returns a result for each, in their order. The jobs share forward passes, but
-    /// no result depends on the others, and a job that fails costs the others nothing. A job that
-    /// already is an error keeps its place.
+    /// no result depends on the others, and a job that fails costs the others nothing. A job that already
+    /// is an error keeps its place.
     ///
     /// ```
     /// use mobilebert::{ErrorKind, RunControl, TextClassification};

@@ -20,7 +20,7 @@ pub(super) static FAMILY: Family = Family {
         ("ForMaskedLM", Head::MaskedLm),
         ("ForMultipleChoice", Head::MultipleChoice),
         ("ForPreTraining", Head::MaskedLm),
-        // This head tells if one text follows another. Only the encoder is of use here.
+        // This head tells whether one text follows another. Only the encoder is of use here.
         ("ForNextSentencePrediction", Head::None),
     ],
     fields: &[],

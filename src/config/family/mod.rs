@@ -42,8 +42,8 @@ pub struct Family {
     pub(super) class: &'static str,
     /// The names that may follow [`Family::class`] in `architectures`, and the head that each stands for.
     pub(super) classes: &'static [(&'static str, Head)],
-    /// The fields of `config.json` that have another name here than in BERT, or `None` for those that the
-    /// family does not have.
+    /// BERT's names of the fields of `config.json` that have another name here. Each comes with that name, or
+    /// with `None` if the family does not have the field.
     pub(super) fields: &'static [(&'static str, Option<&'static str>)],
     pub(super) defaults: Defaults,
     /// Reads and checks the family's own fields into a configuration that has all common ones.
