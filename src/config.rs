@@ -22,17 +22,17 @@ pub struct ModelConfig {
     pub head: Head,
     /// The number of rows of the word embedding table.
     pub vocab_size: usize,
-    /// Width of the word embedding table. It is [`ModelConfig::hidden_size`] in BERT and DistilBERT.
+    /// The width of the word embedding table. It is [`ModelConfig::hidden_size`] in BERT and DistilBERT.
     pub embedding_size: usize,
-    /// Width of the encoder's output.
+    /// The width of the encoder's output.
     pub hidden_size: usize,
     /// The number of encoder layers.
     pub num_hidden_layers: usize,
     /// The number of attention heads.
     pub num_attention_heads: usize,
-    /// Width inside the feed-forward networks.
+    /// The width inside the feed-forward networks.
     pub intermediate_size: usize,
-    /// Activation inside the feed-forward networks.
+    /// The activation inside the feed-forward networks.
     pub hidden_act: Activation,
     /// The length of the longest sequence, in tokens.
     pub max_position_embeddings: usize,

@@ -20,13 +20,14 @@
 //!
 //! 1. [`text`]: a [`Tokenizer`] turns text into an [`Encoding`], whose tokens know the bytes they came from.
 //!    Long texts become [`Window`]s. A [`Batch`] collects sequences without padding.
-//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data. [`format`](mod@format)
-//!    and [`model::Weights`] find its weights in a checkpoint.
+//! 2. [`model`]: a [`ModelConfig`] becomes a [`graph::Graph`], the architecture as data.
+//!    [`format`](mod@format) and [`model::Weights`] find its weights in a checkpoint.
 //! 3. [`backend`] runs graphs. An [`Engine`] holds configuration, weights and backend: batches go in, logits
 //!    come out.
 //! 4. [`pipeline`]: [`QuestionAnswering`], [`TextClassification`], [`TokenClassification`], [`FillMask`] and
-//!    [`Embedder`] compose all of it. Most programs need nothing else. Pipelines may share one loaded [`Model`].
-//!    A program may schedule their work itself as [`Job`]s, and watch and stop it by a [`RunControl`].
+//!    [`Embedder`] compose all of it. Most programs need nothing else. Pipelines may share one loaded
+//!    [`Model`]. A program may schedule their work itself as [`Job`]s, and watch and stop it by a
+//!    [`RunControl`].
 //!
 //! Converters, datasets, metrics and training are in the package `mobilebert-tools`.
 //!

@@ -18,8 +18,8 @@ const MIN_TEXTS: usize = 64;
 /// repeats one text.
 const MAX_PLACES: usize = 256;
 
-/// The search for the answers to one question; see [`super::QuestionAnswering::prepare_answer`]. It keeps the best
-/// places of a bounded number of texts and two sums, however long the context is.
+/// The search for the answers to one question; see [`super::QuestionAnswering::prepare_answer`]. It keeps the
+/// best places of a bounded number of texts and two sums, however long the context is.
 #[derive(Debug)]
 pub struct AnswerJob {
     question: TokenizedText,
@@ -108,7 +108,8 @@ impl Job for AnswerJob {
     }
 }
 
-/// The search for the places of one question with their logits; see [`super::QuestionAnswering::prepare_rank`].
+/// The search for the places of one question with their logits; see
+/// [`super::QuestionAnswering::prepare_rank`].
 #[derive(Debug)]
 pub struct RankJob(pub(super) AnswerJob);
 

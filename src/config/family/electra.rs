@@ -65,7 +65,7 @@ pub(super) static FAMILY: Family = Family {
 fn read(fields: &Fields<'_>, config: &mut ModelConfig) -> Result<()> {
     config.embedding_size = fields.size("embedding_size", 128)?;
     if config.head == Head::MultipleChoice {
-        // These are the options of XLNet's summary. The only known models have the values that ELECTRA's
+        // These are the options of XLNet's summary. All known models have the values that ELECTRA's
         // configuration has by default.
         for (field, expected) in [("summary_type", "first"), ("summary_activation", "gelu")] {
             let value = fields.map.get(field);

@@ -50,7 +50,7 @@ pub struct Family {
     pub(super) read: fn(&Fields<'_>, &mut ModelConfig) -> Result<()>,
     /// Returns the family's own fields, as `config.json` has them.
     pub(super) write: fn(&ModelConfig) -> Vec<(&'static str, Value)>,
-    /// Module paths of the graph that checkpoints call differently. `{}` stands for the number of a layer.
+    /// The module paths of the graph that checkpoints call differently. `{}` stands for a layer's number.
     pub(super) renamed: &'static [(&'static str, &'static str)],
     /// The modules and buffers that checkpoints may hold although the graph does not read them. They have the
     /// checkpoint's names without the prefix, and `{}` for the number of a layer.
