@@ -116,7 +116,7 @@ fn what_the_feature_candle_brings_is_said_with_the_command_that_brings_it() {
             assert!(run.stderr.contains(command), "{}", run.stderr);
         }
     }
-    let verified = run(&["convert", &tiny("mobilebert-f32"), &destination, "--verify"]);
+    let verified = run(&["convert", &crate::support::tiny("mobilebert-f32"), &destination, "--verify"]);
     assert_eq!((verified.code, verified.stderr.as_str()), (0, ""));
     for part in
         [&["verified by the native engine itself; the feature `candle` brings the"], &commands[..1]].concat()
