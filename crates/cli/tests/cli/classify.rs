@@ -21,6 +21,7 @@ fn precisions_agree_on_an_easy_sentence() {
     let [f32, bf16, int8] = ["f32", "bf16", "int8"].map(score);
     assert!(bf16 != f32 && (bf16 - f32).abs() < 0.02 && (int8 - f32).abs() < 0.05, "{f32} {bf16} {int8}");
     run(&["classify", "a", "--precision", "f16"]).failed(2, "`int8`, `bf16` or `f32`");
+    #[cfg(feature = "candle")]
     run(&["classify", "a", "--backend", "candle", "--precision", "bf16"]).failed(2, "--precision is `bf16`");
 }
 
