@@ -52,6 +52,7 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let model =
         ModelOptions::new().engine(global.engine()).special_tokens_in_text(!args.no_special_tokens_in_text);
     let pipeline = QuestionAnswering::open_with(global.model("qa"), model, options(args))?;
+    global.warn(pipeline.tokenizer().warnings());
     let share = |text| Ok::<_, Failure>(Shared { context: pipeline.prepare(text)?, text });
     let shared = context.as_deref().map(share).transpose()?;
     let watch = Watch::new(global, args.progress);

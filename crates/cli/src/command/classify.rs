@@ -44,6 +44,7 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
         o.labels.clone_from(&args.labels);
     });
     let pipeline = TextClassification::open_with(global.model("sentiment"), global.engine(), options)?;
+    global.warn(pipeline.tokenizer().warnings());
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
     let results = ["label", "score", "truncated"];
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &results, global)

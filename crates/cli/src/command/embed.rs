@@ -32,13 +32,15 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     });
     let model = global.model(DEFAULT_MODEL);
     let task = Embed { pipeline: Embedder::open_with(model, global.engine(), options)? };
-    if !global.quiet && !task.pipeline.is_trained_for_embeddings() {
-        eprintln!(
-            "mobilebert: warning: `{model}` was not trained for embeddings, so the similarity of its vectors says \
-             little about that of the texts; use a model of sentence-transformers (--model with its folder or hub \
-             id), which has a modules.json"
-        );
-    }
+    global.warn(task.pipeline.tokenizer().warnings());
+    let untrained = !task.pipeline.is_trained_for_embeddings();
+    global.warn(untrained.then(|| {
+        format!(
+            "`{model}` was not trained for embeddings, so the similarity of its vectors says little about that of \
+             the texts; use a model of sentence-transformers (--model with its folder or hub id), which has a \
+             modules.json"
+        )
+    }));
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }
 

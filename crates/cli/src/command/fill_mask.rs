@@ -22,6 +22,7 @@ pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure>
         o.targets.clone_from(&args.targets);
     });
     let pipeline = FillMask::open_with(model, global.engine(), options)?;
+    global.warn(pipeline.tokenizer().warnings());
     let task = Filling { pipeline, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

@@ -97,6 +97,13 @@ impl Global {
         })
     }
 
+    /// Prints what a user should know although nothing failed, unless `--quiet` was given.
+    fn warn<W: std::fmt::Display>(&self, warnings: impl IntoIterator<Item = W>) {
+        if !self.quiet {
+            warnings.into_iter().for_each(|warning| eprintln!("mobilebert: warning: {warning}"));
+        }
+    }
+
     fn engine(&self) -> EngineOptions {
         let mut options = EngineOptions::new();
         if let Some(backend) = self.backend {

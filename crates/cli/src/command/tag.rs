@@ -26,6 +26,7 @@ pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
         }
     });
     let pipeline = TokenClassification::open_with(model, global.engine(), options)?;
+    global.warn(pipeline.tokenizer().warnings());
     let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single() };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

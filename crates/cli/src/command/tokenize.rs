@@ -33,6 +33,7 @@ fn collect_tokens<S: Serializer>(encoding: &&Encoding, serializer: S) -> Result<
 pub(super) fn run(args: &args::Tokenize, global: &Global) -> Result<(), Failure> {
     let records = Records::of_texts(&args.texts, args.pair.as_deref(), None)?;
     let tokenizer = ModelFiles::resolve(global.model(DEFAULT_MODEL))?.tokenizer()?;
+    global.warn(tokenizer.warnings());
     let task = Tokenizing { tokenizer, offsets: args.offsets };
     run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
 }

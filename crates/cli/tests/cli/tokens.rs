@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{QUESTION, keys, piped, run, tiny};
+use crate::support::{QUESTION, keys, piped, run, tiny, write};
 
 #[test]
 fn tokenize_gives_ids_tokens_and_offsets() {
@@ -39,6 +39,28 @@ fn fill_mask_lists_words_for_each_mask() {
     assert_eq!(keys(&one[0]), ["sequence", "score", "token", "token_str"]);
     let two = fill("[MASK] is [MASK]");
     assert_eq!((two.as_array().unwrap().len(), two[1].as_array().unwrap().len()), (2, 2));
+}
+
+/// Every command that reads texts says what is odd about the model's vocabulary, unless it is told to be quiet.
+#[test]
+fn a_repeated_line_of_a_vocabulary_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = std::path::Path::new("../..").join(tiny("mobilebert-f32"));
+    for file in ["config.json", "model.safetensors", "tokenizer_config.json"] {
+        std::fs::copy(original.join(file), folder.path().join(file)).unwrap();
+    }
+    let vocabulary = std::fs::read_to_string(original.join("vocab.txt")).unwrap();
+    write(folder.path(), "vocab.txt", vocabulary.replace("\nday\n", "\ntime\n"));
+    let model = folder.path().to_str().unwrap();
+    let question = ["answer", "--question", "who works ?", "--context", "anna works in paris"];
+    for command in [&["tokenize", "paris"][..], &["embed", "paris"], &question] {
+        let loud = run(&[command, &["--model", model]].concat());
+        assert_eq!(loud.code, 0, "{}", loud.stderr);
+        assert!(loud.stderr.contains("warning: ") && loud.stderr.contains("vocab.txt"), "{}", loud.stderr);
+        let quiet = run(&[command, &["--model", model, "--quiet"]].concat());
+        assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+        assert_eq!(quiet.stdout, loud.stdout);
+    }
 }
 
 #[test]
