@@ -22,7 +22,7 @@ mod verify;
 
 use std::path::Path;
 
-use crate::writer::{self, Partial, Progress, content_hash};
+use crate::writer::{self, Partial, WriteProgress, content_hash};
 use mobilebert::Result;
 use mobilebert::format::Bytes;
 use mobilebert::pipeline::sentence_files;
@@ -76,7 +76,7 @@ pub fn convert(
     source: &str,
     destination: &Path,
     options: &ConvertOptions,
-    progress: Progress<'_>,
+    progress: WriteProgress<'_>,
 ) -> Result<ConvertReport> {
     let found = recognise::find(source)?;
     writer::check_destination(destination, found.path(), options.force)?;

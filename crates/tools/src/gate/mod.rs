@@ -80,7 +80,7 @@ impl GateOptions {
 }
 
 /// Is told the current step, how many examples or modules of it are done, and how many there are in all.
-pub type Progress<'p> = &'p dyn Fn(&str, usize, usize);
+pub type GateProgress<'p> = &'p dyn Fn(&str, usize, usize);
 
 /// A candidate: which modules had more bits, and how the model scored.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -168,7 +168,7 @@ pub fn quantize(
     destination: &Path,
     data: &Path,
     options: &GateOptions,
-    progress: Progress<'_>,
+    progress: GateProgress<'_>,
 ) -> Result<GateReport> {
     if !options.max_drop.is_finite() || options.max_drop < 0.0 {
         return Err(Error::option("max_drop", "a number of points, 0 or more", options.max_drop));
@@ -286,7 +286,12 @@ fn failed(f32: &Answered, options: &GateOptions, attempts: &[Attempt]) -> Error 
     .into()
 }
 
-fn answered(evaluator: &Evaluator, data: &Dataset, what: &str, progress: Progress<'_>) -> Result<Answered> {
+fn answered(
+    evaluator: &Evaluator,
+    data: &Dataset,
+    what: &str,
+    progress: GateProgress<'_>,
+) -> Result<Answered> {
     Answered::new(evaluator, data, &|done| progress(what, done, data.len()))
 }
 

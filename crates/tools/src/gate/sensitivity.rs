@@ -1,7 +1,7 @@
 //! The cost of each module: when it alone is quantised, and in the written model, where it also inherits the
 //! errors of the modules before it.
 
-use super::{Kept, Progress};
+use super::{GateProgress, Kept};
 use crate::compare::{Answered, Pair, node_by_node};
 use crate::task::{Dataset, Evaluator};
 use mobilebert::graph::Node;
@@ -64,7 +64,7 @@ pub(super) fn rank(
     data: &Dataset,
     f32: &Answered,
     options: &EngineOptions,
-    progress: Progress<'_>,
+    progress: GateProgress<'_>,
 ) -> Result<SensitivityRanking> {
     let mut some = data.clone();
     some.truncate(EXAMPLES);

@@ -164,7 +164,7 @@ pub struct TrainingEvent<'e> {
 }
 
 /// Is called with the progress of training.
-pub type Progress<'p> = &'p (dyn Fn(TrainingEvent<'_>) + Sync);
+pub type TrainingProgress<'p> = &'p (dyn Fn(TrainingEvent<'_>) + Sync);
 
 /// The result of [`finetune`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -228,7 +228,7 @@ pub fn finetune(
     data: &Path,
     eval_data: Option<&Path>,
     options: &FinetuneOptions,
-    progress: Progress<'_>,
+    progress: TrainingProgress<'_>,
 ) -> Result<FinetuneReport> {
     options.check()?;
     let run = || run(source, destination, data, eval_data, options, progress);
@@ -256,7 +256,7 @@ fn run(
     data: &Path,
     eval_data: Option<&Path>,
     options: &FinetuneOptions,
-    progress: Progress<'_>,
+    progress: TrainingProgress<'_>,
 ) -> Result<FinetuneReport> {
     let files = ModelFiles::resolve(source)?;
     let folder = match &files {
@@ -341,7 +341,7 @@ fn score(
     data: &Dataset,
     options: &FinetuneOptions,
     what: &str,
-    progress: Progress<'_>,
+    progress: TrainingProgress<'_>,
 ) -> Result<Scores> {
     let task = TaskOptions::new(options.task);
     let (_quantised, evaluator) = match options.qat {
@@ -368,7 +368,7 @@ fn train(
     examples: &Examples,
     teacher: Option<&Teacher>,
     options: &FinetuneOptions,
-    progress: Progress<'_>,
+    progress: TrainingProgress<'_>,
 ) -> Result<(usize, Vec<f64>)> {
     let qat = options.qat.map(rounding);
     let per_epoch = examples.sequences.len().div_ceil(options.batch);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::canonical::{self, ContentHash};
 use super::output::{Planned, TensorFile};
-use super::{Progress, RawModel};
+use super::{RawModel, WriteProgress};
 use mobilebert::Result;
 use mobilebert::format::Tensor;
 use mobilebert::graph::{Parameter, ParameterId};
@@ -57,7 +57,7 @@ pub(crate) struct Written {
 }
 
 /// Writes floats sorted by name, then int8 tensors, so that everything is aligned.
-pub(crate) fn write_weights(model: &RawModel, path: &Path, progress: Progress<'_>) -> Result<Written> {
+pub(crate) fn write_weights(model: &RawModel, path: &Path, progress: WriteProgress<'_>) -> Result<Written> {
     let RawModel { config, graph, weights, extra, .. } = model;
     let of_graph = graph.parameters.len();
     let parameters: Vec<&Parameter> = graph.parameters.iter().chain(extra).collect();

@@ -23,4 +23,4 @@ pub(crate) use probe::{check_logits, sample};
 pub(crate) use raw_model::RawModel;
 
 /// A function that is called while tensors are written, with the bytes written so far and in all.
-pub type Progress<'p> = &'p dyn Fn(u64, u64);
+pub type WriteProgress<'p> = &'p dyn Fn(u64, u64);
