@@ -1,6 +1,6 @@
 //! WordPiece through the `tokenizers` crate. No other file names that crate.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::files::{NamedBytes, Settings, TokenizerFiles};
 use super::span::Span;
 use super::special::AddedToken;
 use super::tokenizer_json;
-use super::vocabulary::{SpecialIds, Vocabulary, parse_lines, problem};
+use super::vocabulary::{SpecialIds, Tokens, Vocabulary, parse_lines, problem};
 use crate::error::{ErrorKind, Result};
 
 /// A tokenizer that splits text into the word pieces of a BERT vocabulary, exactly as `transformers`' fast
@@ -41,7 +41,6 @@ use crate::error::{ErrorKind, Result};
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocabulary: Arc<Vocabulary>,
-    ids: HashMap<Box<str>, u32>,
     never_split: HashSet<String>,
     breaks: Breaks,
     model_max_length: Option<usize>,
@@ -88,30 +87,29 @@ impl Tokenizer {
             }
         };
         add_tokens_with_ids(&file.name, &mut inner, &settings)?;
-        let required = rows(inner.get_vocab(true).values().copied());
         special_ids(&file.name, &inner, &settings)?;
-        add_special_tokens(&file.name, &mut inner, &settings)?;
+        let unnumbered = add_special_tokens(&file.name, &mut inner, &settings)?;
         let special = special_ids(&file.name, &inner, &settings)?;
         inner.set_encode_special_tokens(settings.split_special_tokens);
         if let Some(layout) = layout {
             tokenizer_json::check_layout(&file.name, &layout, &special)?;
         }
 
-        let ids: HashMap<Box<str>, u32> =
-            inner.get_vocab(true).into_iter().map(|(token, id)| (token.into_boxed_str(), id)).collect();
-        let mut tokens = HashMap::with_capacity(ids.len());
-        for (token, &id) in &ids {
-            if let Some(other) = tokens.insert(id, token.clone()) {
-                return Err(problem(&file.name, format!("gives id {id} to both {other:?} and {token:?}")));
+        let tokens = Tokens::new(inner.get_vocab(true)).map_err(|(id, one, other)| {
+            problem(&file.name, format!("gives id {id} to both {one:?} and {other:?}"))
+        })?;
+        let size = rows(tokens.last_id());
+        let required = match unnumbered.is_empty() {
+            true => size,
+            false => {
+                rows(tokens.iter().filter(|(_, token)| !unnumbered.contains(*token)).map(|(id, _)| id).last())
             }
-        }
-        let size = rows(tokens.keys().copied());
+        };
         let vocabulary = Vocabulary { file: file.name.clone(), tokens, special, size, required };
         Ok(Self {
             breaks: breaks(&inner),
             inner,
             vocabulary: Arc::new(vocabulary),
-            ids,
             never_split: settings.never_split.into_iter().collect(),
             model_max_length: settings.model_max_length,
             warnings,
@@ -224,7 +222,7 @@ impl Tokenizer {
 
     /// Returns the id of a token, spelt as in the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.ids.get(token).copied()
+        self.inner.token_to_id(token)
     }
 
     /// Returns the token with that id.
@@ -277,9 +275,9 @@ fn own_token(token: tokenizers::AddedToken) -> AddedToken {
     AddedToken { content, single_word, lstrip, rstrip, normalized, special }
 }
 
-/// Returns the number of rows of an embedding table that has one for each of these ids.
-fn rows(ids: impl Iterator<Item = u32>) -> usize {
-    ids.max().map_or(0, |id| id as usize + 1)
+/// Returns the number of rows of an embedding table that has one for every id up to `last`.
+fn rows(last: Option<u32>) -> usize {
+    last.map_or(0, |id| id as usize + 1)
 }
 
 fn from_vocab(
@@ -290,7 +288,7 @@ fn from_vocab(
     let failed = |e: tokenizers::Error| problem(&file.name, e.to_string());
     // The builder takes a map type that only the crate can name.
     let mut ids = WordPiece::read_bytes(&[]).map_err(failed)?;
-    ids.extend(parse_lines(&file.name, &file.bytes, warnings)?);
+    parse_lines(&file.name, &file.bytes, warnings, |token, id| ids.insert(token, id))?;
     let model =
         WordPiece::builder().vocab(ids).unk_token(settings.unk.content.clone()).build().map_err(failed)?;
     let mut inner = tokenizers::Tokenizer::new(model);
@@ -327,8 +325,12 @@ fn add_tokens_with_ids(file: &str, inner: &mut tokenizers::Tokenizer, settings: 
 }
 
 /// Makes special tokens of those that have a role or are listed without an id. Those that the vocabulary
-/// lacks get the ids behind it, in this order.
-fn add_special_tokens(file: &str, inner: &mut tokenizers::Tokenizer, settings: &Settings) -> Result<()> {
+/// lacks get the ids behind it, in this order. Returns those that were lacking.
+fn add_special_tokens(
+    file: &str,
+    inner: &mut tokenizers::Tokenizer,
+    settings: &Settings,
+) -> Result<HashSet<String>> {
     let known: HashSet<String> =
         inner.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
     let declared = &settings.declared;
@@ -350,8 +352,10 @@ fn add_special_tokens(file: &str, inner: &mut tokenizers::Tokenizer, settings: &
         position += 1;
         !is_role(token) || !is_new(token) || last.is_some_and(|last| position <= last)
     });
+    let lacking = tokens.iter().filter(|token| is_new(token)).map(|token| token.content.clone()).collect();
     let tokens: Vec<_> = tokens.into_iter().map(crate_token).collect();
-    inner.add_tokens(tokens).map(drop).map_err(|e| problem(file, e.to_string()))
+    inner.add_tokens(tokens).map_err(|e| problem(file, e.to_string()))?;
+    Ok(lacking)
 }
 
 fn from_json(file: &NamedBytes<'_>, settings: &Settings) -> Result<(tokenizers::Tokenizer, Option<Value>)> {
