@@ -15,7 +15,7 @@ const ACCUMULATORS: usize = 6;
 #[inline(always)]
 pub(super) fn peak<S: Tiles>(s: S, kernel: Kernel, macs: u64, done: &mut u64) {
     *done = match kernel {
-        Kernel::GemmInt8 => spin_widest(Int8(s), S::STRIPS_I8, 4, macs),
+        Kernel::GemmInt8 => spin_widest(Int8(s), S::STRIPS_I8, S::INPUTS, macs),
         Kernel::GemmBf16 => tiles(s, macs),
         _ => spin_widest(F32(s), S::STRIPS_I8, 1, macs),
     };
@@ -27,23 +27,33 @@ fn spin_widest<P: Products>(p: P, strips: usize, inputs: usize, macs: u64) -> u6
     let vectors = if strips > 1 { 2 * ACCUMULATORS } else { ACCUMULATORS };
     let each = (inputs * LANES * vectors) as u64;
     let rounds = macs.div_ceil(each);
-    if strips > 1 {
-        spin::<P, { 2 * ACCUMULATORS }>(p, rounds);
-    } else {
-        spin::<P, ACCUMULATORS>(p, rounds);
+    match (strips > 1, inputs == 2) {
+        (true, true) => spin::<P, { 2 * ACCUMULATORS }, true>(p, rounds),
+        (true, false) => spin::<P, { 2 * ACCUMULATORS }, false>(p, rounds),
+        (false, true) => spin::<P, ACCUMULATORS, true>(p, rounds),
+        (false, false) => spin::<P, ACCUMULATORS, false>(p, rounds),
     }
     rounds * each
 }
 
+/// Does `rounds` times `N` multiply-adds. Products that are not joined to an addition (`LOAD`) would be computed
+/// once for all sums and rounds, so each sum has weights of its own then, which are loaded in each round.
 #[inline(always)]
-fn spin<P: Products, const N: usize>(p: P, rounds: u64) {
-    let (x, w) = (black_box(0.5f32.to_ne_bytes()), black_box(Line([1u8; 64])));
-    // SAFETY: both arrays are as long as the reads.
-    let (x, w) = unsafe { (p.row(x.as_ptr()), p.weights(w.0.as_ptr())) };
+fn spin<P: Products, const N: usize, const LOAD: bool>(p: P, rounds: u64) {
+    let (x, lines) = (black_box(0.5f32.to_ne_bytes()), black_box([Line([1u8; 64]); N]));
+    // SAFETY: the arrays are as long as the reads.
+    let (x, w) = unsafe { (p.row(x.as_ptr()), p.weights(lines[0].0.as_ptr())) };
     let mut sums = [p.zero(); N];
     for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = p.fastest(*sum, x, w);
+        if LOAD {
+            for (sum, line) in sums.iter_mut().zip(black_box(&lines)) {
+                // SAFETY: the read is a line.
+                *sum = p.fastest(*sum, x, unsafe { p.weights(line.0.as_ptr()) });
+            }
+        } else {
+            for sum in &mut sums {
+                *sum = p.fastest(*sum, x, w);
+            }
         }
     }
     let mut lanes = [0; LANES];

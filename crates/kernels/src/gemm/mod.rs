@@ -15,6 +15,8 @@ mod products;
 mod tile;
 #[cfg(target_feature = "simd128")]
 mod wasm;
+#[cfg(target_arch = "x86_64")]
+mod widened;
 
 #[cfg(target_arch = "x86_64")]
 use amx::Configured;

@@ -43,7 +43,11 @@ pub(crate) trait Products: Copy {
     fn store(self, sum: Self::Sum, to: &mut [i32; LANES]);
 }
 
-/// Multiplies four 8-bit numbers by four int8 weights of each column, exactly.
+/// Most rows of a register tile.
+const MOST_ROWS: usize = 6;
+
+/// Multiplies four 8-bit numbers by four int8 weights of each column, exactly. On instruction sets that widen
+/// them first, it is two numbers of 16 bits instead.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8<S>(pub(crate) S);
 
@@ -52,7 +56,7 @@ impl<S: Dot> Products for Int8<S> {
     type Row = S::A;
     type Weights = S::B;
 
-    const ROWS: usize = S::ROWS_I8;
+    const ROWS: usize = if S::ROWS_I8 < MOST_ROWS { S::ROWS_I8 } else { MOST_ROWS };
     const STRIPS: usize = S::STRIPS_I8;
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use crate::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
-use crate::isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
+use crate::isa::{Avx512Bf16, Avx512Vnni, AvxVnni};
 use crate::isa::{Scalar, with_features};
 use crate::simd::{Dot, LANES};
 
@@ -22,7 +22,10 @@ pub(crate) const TILE_ROWS: usize = 32;
 /// Accumulators of some rows by some strips, as i32 or as the bits of f32.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(crate) struct Sums(pub(crate) [[[i32; LANES]; PANEL_STRIPS]; TILE_ROWS]);
+pub(crate) struct Sums(pub(crate) [RowSums; TILE_ROWS]);
+
+/// Accumulators of a row.
+pub(crate) type RowSums = [[i32; LANES]; PANEL_STRIPS];
 
 impl Sums {
     pub(crate) const ZERO: Self = Self([[[0; LANES]; PANEL_STRIPS]; TILE_ROWS]);
@@ -98,7 +101,7 @@ pub(crate) trait Tiles: Dot {
         sums: &mut Sums,
         _registers: &mut Registers,
     ) {
-        tile(Bf16(self), rows, x, weights, sums);
+        tile(Bf16(self), rows, x, weights, &mut sums.0);
     }
 }
 
@@ -114,7 +117,7 @@ macro_rules! compiled_tile {
             weights: $crate::gemm::tile::Strips<'_, [u8; 64]>,
             sums: &mut $crate::gemm::tile::Sums,
         ) {
-            $crate::gemm::tile::tile(products, rows, x, weights, sums);
+            $crate::gemm::tile::tile(products, rows, x, weights, &mut sums.0);
         }
         // SAFETY: the token in `products` proves the features. (The scalar variant needs none.)
         #[allow(unused_unsafe)]
@@ -159,11 +162,7 @@ macro_rules! tiles {
 
 with_features!(Scalar, tiles!(Scalar));
 #[cfg(target_arch = "x86_64")]
-with_features!(Avx2, tiles!(Avx2));
-#[cfg(target_arch = "x86_64")]
 with_features!(AvxVnni, tiles!(AvxVnni));
-#[cfg(target_arch = "x86_64")]
-with_features!(Avx512, tiles!(Avx512));
 #[cfg(target_arch = "x86_64")]
 with_features!(
     Avx512Vnni,
@@ -183,7 +182,7 @@ with_features!(
                 Some(&token) => {
                     with_features!(Avx512Bf16, compiled_tile!(token, Avx512Bf16, rows, x, weights, sums))
                 }
-                None => tile(Bf16(self), rows, x, weights, sums),
+                None => tile(Bf16(self), rows, x, weights, &mut sums.0),
             }
         }
     )
@@ -201,7 +200,7 @@ pub(super) fn tile<P: Products>(
     rows: usize,
     (x, stride): (&[u8], usize),
     weights: Strips<'_, [u8; 64]>,
-    sums: &mut Sums,
+    sums: &mut [RowSums],
 ) {
     weights.check();
     let depth = weights.depth;
@@ -241,7 +240,7 @@ unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
     weights: *const u8,
     (apart, depth): (usize, usize),
     first: usize,
-    sums: &mut Sums,
+    sums: &mut [RowSums],
 ) {
     let mut acc = [[p.zero(); V]; M];
     for k in 0..depth {
@@ -259,7 +258,7 @@ unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
             }
         }
     }
-    for (acc, to) in acc.into_iter().zip(&mut sums.0) {
+    for (acc, to) in acc.into_iter().zip(sums) {
         for (acc, to) in acc.into_iter().zip(&mut to[first..first + V]) {
             p.store(acc, to);
         }

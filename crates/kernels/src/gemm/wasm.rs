@@ -40,7 +40,7 @@ impl Tiles for WasmSimd128 {
 
     #[inline(never)]
     fn fma_tile(self, rows: usize, x: (&[f32], usize), weights: Strips<'_, [f32; 16]>, sums: &mut Sums) {
-        tile(F32(self), rows, bytes(x), weights.bytes(), sums);
+        tile(F32(self), rows, bytes(x), weights.bytes(), &mut sums.0);
     }
 }
 

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::aligned::Line;
 use super::super::isa::{Avx2, AvxVnni};
-use super::{Dot, LANES, Simd};
+use super::{Dot, LANES, Simd, Widen};
 
 type F = [__m256; 2];
 type I = [__m256i; 2];
@@ -158,50 +158,52 @@ impl Dot for AvxVnni {
     }
 }
 
-/// Without VNNI the bytes are widened to i16, even and odd bytes separately, and sums of two products cannot
-/// overflow. `vpmaddubsw`, which multiplies bytes directly, would saturate.
+/// Without VNNI the bytes are widened to i16, and sums of two products cannot overflow. `vpmaddubsw`, which
+/// multiplies bytes directly, would saturate.
 impl Dot for Avx2 {
-    type A = [__m256i; 2];
-    type B = [I; 2];
+    type A = __m256i;
+    type B = I;
 
-    // 8 accumulators, 4 registers of weights, 2 of activations and a product use 15 of 16 registers.
-    const GROUP: usize = 12;
-    const ROWS_I8: usize = 4;
+    const INPUTS: usize = 2;
+    // Register tiles have 6 rows: 12 accumulators, a register of activations and two of products and weights.
+    const GROUP: usize = 16;
+    const ROWS_I8: usize = 32;
     const STRIPS_I8: usize = 1;
     const ROWS_F32: usize = 6;
     const STRIPS_F32: usize = 1;
 
     instructions! {
         zero_int() -> I = [_mm256_setzero_si256(); 2];
-        dot(acc: I, a: [__m256i; 2], b: [I; 2]) -> I = {
-            let even = [_mm256_madd_epi16(a[0], b[0][0]), _mm256_madd_epi16(a[0], b[0][1])];
-            let odd = [_mm256_madd_epi16(a[1], b[1][0]), _mm256_madd_epi16(a[1], b[1][1])];
-            [
-                _mm256_add_epi32(_mm256_add_epi32(acc[0], even[0]), odd[0]),
-                _mm256_add_epi32(_mm256_add_epi32(acc[1], even[1]), odd[1]),
-            ]
-        };
+        dot(acc: I, a: __m256i, b: I) -> I = [
+            _mm256_add_epi32(acc[0], _mm256_madd_epi16(a, b[0])),
+            _mm256_add_epi32(acc[1], _mm256_madd_epi16(a, b[1])),
+        ];
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, a: *const u8) -> [__m256i; 2] {
+    unsafe fn broadcast(self, a: *const u8) -> __m256i {
         // SAFETY: `self` proves the features, and the caller promises four readable bytes.
-        unsafe {
-            let a = a.cast::<u32>().read_unaligned();
-            [_mm256_set1_epi32((a & 0x00FF_00FF) as i32), _mm256_set1_epi32(((a >> 8) & 0x00FF_00FF) as i32)]
-        }
+        unsafe { _mm256_set1_epi32(a.cast::<i32>().read_unaligned()) }
     }
 
     #[inline(always)]
-    unsafe fn weights(self, b: *const i8) -> [I; 2] {
+    unsafe fn weights(self, b: *const i8) -> I {
         // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
-        unsafe {
-            let b = [_mm256_loadu_si256(b.cast()), _mm256_loadu_si256(b.add(32).cast())];
-            let low = [_mm256_slli_epi16::<8>(b[0]), _mm256_slli_epi16::<8>(b[1])];
-            [
-                [_mm256_srai_epi16::<8>(low[0]), _mm256_srai_epi16::<8>(low[1])],
-                [_mm256_srai_epi16::<8>(b[0]), _mm256_srai_epi16::<8>(b[1])],
-            ]
+        unsafe { [_mm256_loadu_si256(b.cast()), _mm256_loadu_si256(b.add(32).cast())] }
+    }
+}
+
+impl Widen for Avx2 {
+    #[inline(always)]
+    fn widen(self, line: &[i8; 64], [even, odd]: &mut [Line<[u8; 64]>; 2]) {
+        for half in [0, 32] {
+            // SAFETY: `self` proves the features, and 32 bytes can be read and written in half a line.
+            unsafe {
+                let bytes = _mm256_loadu_si256(line.as_ptr().add(half).cast());
+                let low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
+                _mm256_store_si256(even.0.as_mut_ptr().add(half).cast(), low);
+                _mm256_store_si256(odd.0.as_mut_ptr().add(half).cast(), _mm256_srai_epi16::<8>(bytes));
+            }
         }
     }
 }

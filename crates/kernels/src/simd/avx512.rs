@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::aligned::Line;
 use super::super::isa::{Amx, Avx512, Avx512Vnni};
-use super::{Dot, LANES, Simd};
+use super::{Dot, LANES, Simd, Widen};
 
 /// Defines methods whose bodies are instructions of the token's features.
 macro_rules! instructions {
@@ -124,40 +124,47 @@ vnni!(Avx512Vnni, 12, 6);
 // A tile register has 16 rows, and two of them share the loads of the weights.
 vnni!(Amx, 16, 32);
 
-/// Without VNNI the bytes are widened to i16, even and odd bytes separately, and sums of two products cannot
-/// overflow.
+/// Without VNNI the bytes are widened to i16, and sums of two products cannot overflow.
 impl Dot for Avx512 {
-    type A = [__m512i; 2];
-    type B = [__m512i; 2];
+    type A = __m512i;
+    type B = __m512i;
 
-    // Each operand takes two registers: 16 accumulators, 8 registers for the strips and 2 for the row.
-    const GROUP: usize = 12;
-    const ROWS_I8: usize = 4;
+    const INPUTS: usize = 2;
+    // Register tiles have 6 rows: 24 accumulators, 4 registers of weights, one of activations and products.
+    const GROUP: usize = 16;
+    const ROWS_I8: usize = 32;
     const STRIPS_I8: usize = 4;
     const ROWS_F32: usize = 6;
     const STRIPS_F32: usize = 4;
 
     instructions! {
         zero_int() -> __m512i = _mm512_setzero_si512();
-        dot(acc: __m512i, a: [__m512i; 2], b: [__m512i; 2]) -> __m512i =
-            _mm512_add_epi32(_mm512_add_epi32(acc, _mm512_madd_epi16(a[0], b[0])), _mm512_madd_epi16(a[1], b[1]));
+        dot(acc: __m512i, a: __m512i, b: __m512i) -> __m512i =
+            _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, a: *const u8) -> [__m512i; 2] {
+    unsafe fn broadcast(self, a: *const u8) -> __m512i {
         // SAFETY: `self` proves the features, and the caller promises four readable bytes.
-        unsafe {
-            let a = a.cast::<u32>().read_unaligned();
-            [_mm512_set1_epi32((a & 0x00FF_00FF) as i32), _mm512_set1_epi32(((a >> 8) & 0x00FF_00FF) as i32)]
-        }
+        unsafe { _mm512_set1_epi32(a.cast::<i32>().read_unaligned()) }
     }
 
     #[inline(always)]
-    unsafe fn weights(self, b: *const i8) -> [__m512i; 2] {
+    unsafe fn weights(self, b: *const i8) -> __m512i {
         // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
+        unsafe { _mm512_loadu_si512(b.cast()) }
+    }
+}
+
+impl Widen for Avx512 {
+    #[inline(always)]
+    fn widen(self, line: &[i8; 64], [even, odd]: &mut [Line<[u8; 64]>; 2]) {
+        // SAFETY: `self` proves the features, and a line can be read and two can be written.
         unsafe {
-            let b = _mm512_loadu_si512(b.cast());
-            [_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)), _mm512_srai_epi16::<8>(b)]
+            let bytes = _mm512_loadu_si512(line.as_ptr().cast());
+            let low = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(bytes));
+            _mm512_store_si512(even.0.as_mut_ptr().cast(), low);
+            _mm512_store_si512(odd.0.as_mut_ptr().cast(), _mm512_srai_epi16::<8>(bytes));
         }
     }
 }

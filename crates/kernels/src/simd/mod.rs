@@ -145,6 +145,9 @@ pub(super) trait Dot: Simd {
     /// Four weights of each of sixteen columns.
     type B: Copy;
 
+    /// Inputs that [`Dot::dot`] multiplies: four, or two that were widened.
+    const INPUTS: usize = 4;
+
     /// Half of the rows of a group in a small linear. The results of a group stay in the L1 cache, and it
     /// reads each panel of the weights once.
     const GROUP: usize;
@@ -167,7 +170,8 @@ pub(super) trait Dot: Simd {
     /// 64 bytes can be read at `b`.
     unsafe fn weights(self, b: *const i8) -> Self::B;
 
-    /// `acc[j] + sum of a[i] * b[j][i]` for the four `i`, exact.
+    /// `acc[j] + sum of a[i] * b[j][i]` for the four `i`, exact. For instruction sets that implement
+    /// [`Widen`], the four bytes of a row are two i16, and so are those of a column.
     fn dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I;
 
     /// The same as [`Dot::dot`] without the part that tiles do once for all their rows. The measurement of
@@ -176,4 +180,11 @@ pub(super) trait Dot: Simd {
     fn fastest_dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I {
         self.dot(acc, a, b)
     }
+}
+
+/// Instruction sets whose [`Dot`] multiplies numbers of 16 bits.
+#[cfg(target_arch = "x86_64")]
+pub(super) trait Widen: Dot {
+    /// Widens a line of weights: the first of `to` has weights 0 and 2 of each column, the second 1 and 3.
+    fn widen(self, line: &[i8; 64], to: &mut [Line<[u8; 64]>; 2]);
 }
