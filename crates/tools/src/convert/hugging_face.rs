@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::elsewhere::TF_SAFETENSORS;
 use crate::writer::RawModel;
 use mobilebert::format::{Bytes, Checkpoint, Tensor, WeightSource};
 use mobilebert::graph::{Parameter, ParameterId};
 use mobilebert::model::{self, Weights};
-use mobilebert::{ModelConfig, Result};
+use mobilebert::{ErrorKind, ModelConfig, Result};
 
 /// Returns true for the beginning of a zip archive or of a pickle (protocol 2 or later).
 pub(super) fn is_pytorch(head: &[u8]) -> bool {
@@ -51,6 +52,7 @@ pub(super) fn open(
     original: Map<String, Value>,
     notes: &mut Vec<String>,
 ) -> Result<RawModel> {
+    refuse_tensorflow(&checkpoint)?;
     let mut config = ModelConfig::from_json(&Value::Object(original.clone()).to_string())?;
     let head = config.head;
     let (graph, weights) = Weights::open(checkpoint, &mut config, head)?;
@@ -88,6 +90,21 @@ pub(super) fn open(
     let parameters = graph.parameters.len();
     let weights = Box::new(Named { weights, extra: names, parameters });
     Ok(RawModel { config, original, graph, weights, extra, approximate: false })
+}
+
+/// Refuses a file with the names of transformers' TensorFlow classes, such as `bert/pooler/dense/kernel:0`.
+fn refuse_tensorflow(checkpoint: &Checkpoint) -> Result<()> {
+    let is_variable = |name: &&str| name.contains('/') && name.ends_with(":0");
+    let Some(name) = checkpoint.entries().map(|(name, _)| name).find(is_variable) else { return Ok(()) };
+    Err(ErrorKind::Conversion {
+        file: checkpoint.file_of(name).to_owned(),
+        place: format!("tensor `{name}`").into(),
+        module: "the model".into(),
+        expected: "the names of PyTorch, such as bert.pooler.dense.weight".to_owned(),
+        found: TF_SAFETENSORS.found.to_owned(),
+        hint: TF_SAFETENSORS.hint.into(),
+    }
+    .into())
 }
 
 /// Turns a checkpoint's name into the name of the graph's parameter.

@@ -5,6 +5,7 @@
 mod attached;
 mod attention;
 mod constants;
+mod elsewhere;
 mod flow;
 mod formulas;
 mod graph_file;
@@ -81,8 +82,8 @@ pub fn convert(
     let found = recognise::find(source)?;
     writer::check_destination(destination, found.path(), options.force)?;
     let mut notes = Vec::new();
-    let tokenizer = source::tokenizer_files(&found, options, &mut notes)?;
     let source = found.open(options, &mut notes)?;
+    let tokenizer = source::tokenizer_files(&found, options, &mut notes)?;
 
     let partial = Partial::create(destination)?;
     if let Some(note) = partial.removed_note() {

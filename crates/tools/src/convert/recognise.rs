@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::elsewhere::{self, Elsewhere};
 use super::hugging_face::is_pytorch;
 use super::source::{Found, SourceFormat};
 use crate::foreign::is_tensorflow_index;
@@ -38,33 +39,21 @@ fn folder(path: &Path) -> Result<Found> {
         let files = ModelFiles::Folder(path.to_owned());
         return Ok(Found { format: SourceFormat::HuggingFace, files, file: None });
     }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(|e| Error::io(path, e))? {
-        let file = entry.map_err(|e| Error::io(path, e))?.path();
-        if file.is_file() && recognise(&file)?.is_ok() {
-            files.push(file);
-        }
+    let mut listing = Listing::default();
+    listing.read(path)?;
+    // The layout of models on the hub.
+    if listing.models.is_empty() && path.join(ONNX_FOLDER).is_dir() {
+        listing.read(&path.join(ONNX_FOLDER))?;
     }
-    files.sort();
-    match files.as_slice() {
+    match listing.models.as_slice() {
         [only] => file(only),
-        [] => Err(ErrorKind::MissingFile {
-            folder: path.to_owned(),
-            expected: [
-                "model.safetensors",
-                "pytorch_model.bin",
-                "NAME.ckpt.index",
-                "NAME.onnx",
-                "NAME.tflite",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            hint: "pass the model's folder, or its weight file".to_owned(),
-        }
-        .into()),
+        [] => match listing.elsewhere.into_iter().next() {
+            Some((path, found)) => Err(not_read(&path, found)),
+            None => Err(nothing(path, &listing.names)),
+        },
         several => {
-            let names: Vec<_> =
-                several.iter().map(|f| f.file_name().unwrap_or_default().display().to_string()).collect();
+            let name = |file: &PathBuf| file.strip_prefix(path).unwrap_or(file).display().to_string();
+            let names: Vec<_> = several.iter().map(name).collect();
             Err(ErrorKind::Input {
                 place: path.display().to_string(),
                 problem: format!("holds several models ({}); pass one of the files", names.join(", ")),
@@ -72,6 +61,67 @@ fn folder(path: &Path) -> Result<Found> {
             .into())
         }
     }
+}
+
+/// The folder of a model's folder in which optimum and the hub keep graphs.
+const ONNX_FOLDER: &str = "onnx";
+
+/// What stands in a folder.
+#[derive(Default)]
+struct Listing {
+    models: Vec<PathBuf>,
+    elsewhere: Vec<(PathBuf, Elsewhere)>,
+    names: Vec<String>,
+}
+
+impl Listing {
+    fn read(&mut self, folder: &Path) -> Result<()> {
+        let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+        let mut paths = entries
+            .map(|entry| Ok(entry.map_err(|e| Error::io(folder, e))?.path()))
+            .collect::<Result<Vec<PathBuf>>>()?;
+        paths.sort();
+        for path in paths {
+            self.names.push(path.file_name().unwrap_or_default().display().to_string());
+            if !path.is_file() {
+                continue;
+            }
+            match recognise(&path)? {
+                Ok(_) => self.models.push(path),
+                Err(Some(found)) => self.elsewhere.push((path, found)),
+                Err(None) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nothing(folder: &Path, names: &[String]) -> Error {
+    /// The most names that the error lists.
+    const MOST: usize = 12;
+    let expected = ["model.safetensors", "pytorch_model.bin", "NAME.ckpt.index", "NAME.onnx", "NAME.tflite"];
+    let more = if names.len() > MOST { ", ..." } else { "" };
+    let names = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let found = if names.is_empty() { "it is empty".to_owned() } else { format!("it holds {names}{more}") };
+    ErrorKind::MissingFile {
+        folder: folder.to_owned(),
+        expected: expected.map(str::to_owned).to_vec(),
+        hint: format!("looked in the folder and in its folder {ONNX_FOLDER}; {found}; pass the model's folder, or its weight file"),
+    }
+    .into()
+}
+
+fn not_read(path: &Path, Elsewhere { found, hint }: Elsewhere) -> Error {
+    ErrorKind::Conversion {
+        file: path.display().to_string(),
+        place: "the file".into(),
+        module: "the model".into(),
+        expected: "safetensors, a PyTorch file, a TensorFlow checkpoint, an ONNX or a LiteRT graph"
+            .to_owned(),
+        found: found.to_owned(),
+        hint: hint.into(),
+    }
+    .into()
 }
 
 fn file(path: &Path) -> Result<Found> {
@@ -82,27 +132,22 @@ fn file(path: &Path) -> Result<Found> {
             return file(&index);
         }
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match recognise(path)? {
-        Ok(format) => {
-            let files = ModelFiles::Folder(folder.to_owned());
-            Ok(Found { format, files, file: Some(path.to_owned()) })
-        }
-        Err(found) => Err(ErrorKind::Conversion {
-            file: path.display().to_string(),
-            place: "byte 0".into(),
-            module: "the model".into(),
-            expected: "safetensors, a PyTorch file, a TensorFlow checkpoint, an ONNX or a LiteRT graph"
-                .to_owned(),
-            found: found.to_owned(),
-            hint: "save the model in one of these formats".into(),
-        }
-        .into()),
+    let mut folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let format =
+        recognise(path)?.map_err(|found| not_read(path, found.unwrap_or_else(elsewhere::unknown)))?;
+    // The files beside a graph in the folder `onnx` stand one folder up.
+    let is_apart =
+        format == SourceFormat::Onnx && folder.ends_with(ONNX_FOLDER) && !folder.join(CONFIG).is_file();
+    if let Some(parent) = folder.parent().filter(|parent| is_apart && parent.join(CONFIG).is_file()) {
+        folder = parent;
     }
+    Ok(Found { format, files: ModelFiles::Folder(folder.to_owned()), file: Some(path.to_owned()) })
 }
 
-/// Returns the format of a file, judged by its first and last bytes, or a name for what it is instead.
-fn recognise(path: &Path) -> Result<Result<SourceFormat, &'static str>> {
+const CONFIG: &str = "config.json";
+
+/// Returns the format of a file, judged by its first and last bytes, or what it is instead, if that is known.
+fn recognise(path: &Path) -> Result<Result<SourceFormat, Option<Elsewhere>>> {
     const ENDS: usize = 64;
     let io = |e| Error::io(path, e);
     let mut file = File::open(path).map_err(io)?;
@@ -112,24 +157,21 @@ fn recognise(path: &Path) -> Result<Result<SourceFormat, &'static str>> {
     let length = file.seek(SeekFrom::End(0)).map_err(io)?;
     file.seek(SeekFrom::Start(length.saturating_sub(ENDS as u64))).map_err(io)?;
     file.read_to_end(&mut tail).map_err(io)?;
-    Ok(by_ends(&head, &tail))
+    if let Some(found) = elsewhere::recognise(path, &head) {
+        return Ok(Err(Some(found)));
+    }
+    Ok(by_ends(&head, &tail).ok_or(None))
 }
 
-fn by_ends(head: &[u8], tail: &[u8]) -> Result<SourceFormat, &'static str> {
+fn by_ends(head: &[u8], tail: &[u8]) -> Option<SourceFormat> {
     let is_safetensors = head.get(8) == Some(&b'{') && head.get(4..8) == Some(&[0; 4]);
     if is_safetensors || is_pytorch(head) {
-        Ok(SourceFormat::HuggingFace)
+        Some(SourceFormat::HuggingFace)
     } else if is_tensorflow_index(tail) {
-        Ok(SourceFormat::TensorFlow)
+        Some(SourceFormat::TensorFlow)
     } else if is_tflite(head) {
-        Ok(SourceFormat::LiteRt)
-    } else if is_onnx(head) {
-        Ok(SourceFormat::Onnx)
-    } else if head.starts_with(b"\x89HDF") {
-        Err("an HDF5 file of Keras: load it with `from_pretrained(..., from_tf=True)` and save it again")
-    } else if head.starts_with(b"GGUF") {
-        Err("a GGUF file, whose weights are quantised in another way")
+        Some(SourceFormat::LiteRt)
     } else {
-        Err("something else")
+        is_onnx(head).then_some(SourceFormat::Onnx)
     }
 }

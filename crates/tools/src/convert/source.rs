@@ -98,15 +98,14 @@ impl Found {
                 hugging_face::open(hugging_face::weight_file(file)?, required(&["config.json"])?, notes)
             }
             (SourceFormat::TensorFlow, Some(index)) => {
-                let config = required(&["bert_config.json", "config.json"])?;
-                tensorflow::open(open_tensorflow(index)?, config, notes)
+                let checkpoint = open_tensorflow(index)?;
+                tensorflow::refuse_objects(&checkpoint, &self.label())?;
+                tensorflow::open(checkpoint, required(&["bert_config.json", "config.json"])?, notes)
             }
             (SourceFormat::Onnx, Some(file)) => {
-                let folder = match &self.files {
-                    ModelFiles::Folder(folder) => Some(folder.as_path()),
-                    _ => None,
-                };
-                let flow = graph_file::onnx(&self.label(), Bytes::map(file)?, folder)?;
+                let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                let flow = graph_file::onnx(&self.label(), Bytes::map(file)?, Some(folder))?;
                 graph_file::open(flow, config(&["config.json"])?, None, notes)
             }
             (SourceFormat::LiteRt, Some(file)) => {

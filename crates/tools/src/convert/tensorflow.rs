@@ -5,15 +5,37 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::elsewhere::OBJECTS;
 use super::stored::{Stored, StoredWeights, View};
 use crate::writer::RawModel;
 use mobilebert::format::Checkpoint;
 use mobilebert::graph::Parameter;
 use mobilebert::model::{self, names};
-use mobilebert::{Error, ModelConfig, Result, TensorProblem};
+use mobilebert::{Error, ErrorKind, ModelConfig, Result, TensorProblem};
 
 /// The last parts of the names of variables that training adds and no model reads.
 const OF_TRAINING: [&str; 6] = ["adam_m", "adam_v", "Adam", "Adam_1", "Momentum", "ExponentialMovingAverage"];
+
+/// The variable of a checkpoint of TensorFlow 2 that holds the graph of its objects.
+const OBJECT_GRAPH: &str = "_CHECKPOINTABLE_OBJECT_GRAPH";
+
+/// Refuses a checkpoint of objects, whose variables have no names of layers.
+pub(super) fn refuse_objects(checkpoint: &Checkpoint, file: &str) -> Result<()> {
+    if checkpoint.entry(OBJECT_GRAPH).is_none() {
+        return Ok(());
+    }
+    Err(ErrorKind::Conversion {
+        file: file.to_owned(),
+        place: format!("variable `{OBJECT_GRAPH}`").into(),
+        module: "the model".into(),
+        expected:
+            "a checkpoint of `tf.compat.v1.train.Saver`, with names such as bert/embeddings/word_embeddings"
+                .to_owned(),
+        found: OBJECTS.found.to_owned(),
+        hint: OBJECTS.hint.into(),
+    }
+    .into())
+}
 
 /// Reads the model in a checkpoint. `config` holds the fields of its `bert_config.json`.
 pub(super) fn open(

@@ -13,6 +13,9 @@ use mobilebert::{ErrorKind, Result};
 
 const INDEX: &str = ".index";
 
+/// The number of the type of texts.
+const STRING: u64 = 7;
+
 /// A number of files that no checkpoint exceeds.
 const MAX_SHARDS: u64 = 4096;
 
@@ -88,7 +91,10 @@ fn add(
             Ok(dtype) => Entry::new(variable.shape, dtype, range.clone()),
             Err(other) => Entry::unreadable(variable.shape, other, range.clone()),
         };
-        sums.push((variable.shard as usize, name.clone(), range, variable.sum));
+        // The checksum of strings is taken over their lengths too, and none is read.
+        if variable.dtype != STRING {
+            sums.push((variable.shard as usize, name.clone(), range, variable.sum));
+        }
         file.push((name, entry));
     }
     let mut labels = Vec::new();
@@ -163,6 +169,11 @@ fn header(message: Message<'_>) -> Result<Header> {
     let mut header = Header::default();
     message.fields(|field, value| {
         match field {
+            1 if matches!(value, Value::Bytes(_)) => {
+                let expected = "a checkpoint of version 2 (NAME.index and NAME.data-*); restore it in its program and save \
+                                it again with `tf.compat.v1.train.Saver()`";
+                return Err(format_error(message.label, message.start, expected, "one of version 1"));
+            }
             1 => header.shards = message.number(value)?,
             2 => header.big_endian = message.number(value)? != 0,
             _ => {}
@@ -240,7 +251,7 @@ fn dtype(number: u64) -> Result<ElementType, String> {
         14 => Ok(ElementType::Bf16),
         19 => Ok(ElementType::F16),
         3 => Err("DT_INT32".to_owned()),
-        7 => Err("DT_STRING".to_owned()),
+        STRING => Err("DT_STRING".to_owned()),
         other => Err(format!("data type {other}")),
     }
 }
