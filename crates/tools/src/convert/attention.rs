@@ -1,6 +1,7 @@
 //! Recognises the forms in which exporters write `softmax(query * key^T / sqrt(head size) + mask) * value`.
 
 use super::flow::{FAR, Flow, Node, Op, Origin, ValueIndex};
+use super::mask;
 
 /// The most values that are looked at between a softmax and the product of queries and keys. That is a few
 /// times what any exporter needs, and it bounds the work on graphs made of such operators only.
@@ -20,19 +21,30 @@ pub(super) struct Attention {
     pub(super) padding: Option<f32>,
     /// True if the scores are cut off at the ends of a range.
     pub(super) is_clipped: bool,
+    /// The values that are added to the scores, or choose between them.
+    masks: Vec<ValueIndex>,
 }
 
 /// The value where an attention differs from every known form, and what was expected there.
 pub(super) type Missing = (ValueIndex, &'static str);
 
-/// Reads the attention that computes a value.
+impl Attention {
+    /// Checks that the scores depend on the queries, the keys and the padding only.
+    pub(super) fn check_masks(&self, flow: &Flow) -> Result<(), Missing> {
+        self.masks.iter().try_for_each(|&mask| mask::check(flow, mask))
+    }
+}
+
+/// Reads the attention that computes a value. What is done to its scores is checked by
+/// [`Attention::check_masks`].
 pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing> {
     if let Some(Node { op: Op::Attention { scale }, inputs, .. }) = flow.node(value) {
         let [Some(query), Some(key), Some(values), ..] = *inputs.as_slice() else {
             return Err((value, "queries, keys and values"));
         };
+        let masks = inputs[3..].iter().flatten().copied().collect();
         let [query, key, value] = [query, key, values].map(|v| flow.peel(v));
-        return Ok(Attention { query, key, value, scale: *scale, padding: None, is_clipped: false });
+        return Ok(Attention { query, key, value, scale: *scale, padding: None, is_clipped: false, masks });
     }
     let [weights, values] = product(flow, value).ok_or((value, "softmax(query * key^T) * value"))?;
     let mut softmax = flow.peel(weights);
@@ -55,14 +67,24 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
     }
     let ((query, by_query), (key, by_key)) = (behind_scale(flow, query), behind_scale(flow, key));
     let scale = found.scale.zip(by_query).zip(by_key).map(|((a, b), c)| a * b * c);
-    let Scores { padding, is_clipped, .. } = found;
-    Ok(Attention { query, key, value: flow.peel(values), scale, padding, is_clipped })
+    let Scores { padding, is_clipped, masks, .. } = found;
+    Ok(Attention { query, key, value: flow.peel(values), scale, padding, is_clipped, masks })
 }
 
 /// Returns the operands of a product of two values that are both computed.
 fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
-    let pair = flow.pair(value, &Op::MatMul).or_else(|| unrolled(flow, value))?;
+    let pair = flow.pair(value, &Op::MatMul);
+    let pair = pair.or_else(|| integer(flow, value)).or_else(|| unrolled(flow, value))?;
     pair.iter().all(|&operand| flow.constant(operand).is_none()).then_some(pair)
+}
+
+/// Returns the operands of `float(a_int8 * b_int8) * (a_scale * b_scale)`, a product as ONNX Runtime's dynamic
+/// quantiser writes it.
+fn integer(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
+    let operands = flow.pair(flow.peel(value), &Op::Mul)?;
+    let product = operands.into_iter().map(|v| flow.peel(v)).find(|&v| flow.is(v, &Op::MatMulInteger))?;
+    let node = flow.node(product)?;
+    Some([node.input(0)?, node.input(1)?])
 }
 
 /// Returns the operands of a product that an exporter has written head by head: each head multiplies the
@@ -114,6 +136,7 @@ struct Scores {
     scale: Option<f32>,
     padding: Option<f32>,
     is_clipped: bool,
+    masks: Vec<ValueIndex>,
 }
 
 /// Finds the product behind a mask and a scale, and the scale if it is a constant.
@@ -121,14 +144,18 @@ fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
     *steps = steps.checked_sub(1)?;
     let (value, scale, is_turned) = behind_scale_turning(flow, value);
     if let Some(product) = product(flow, value) {
-        return Some(Scores { product, is_turned, scale, padding: None, is_clipped: false });
+        let masks = Vec::new();
+        return Some(Scores { product, is_turned, scale, padding: None, is_clipped: false, masks });
     }
     let node = flow.node(value)?;
     let inputs = || node.inputs.iter().take(OPERANDS).flatten().copied();
     let (mut found, other) = match node.op {
         Op::Add | Op::Where | Op::Clip => inputs().enumerate().find_map(|(i, input)| {
-            let other = inputs().enumerate().find(|&(j, _)| j != i).map(|(_, other)| other);
-            Some((scores(flow, input, steps)?, other))
+            let mut others = inputs().enumerate().filter(|&(j, _)| j != i).map(|(_, other)| other);
+            let mut found = scores(flow, input, steps)?;
+            let first = others.next();
+            found.masks.extend(first.into_iter().chain(others));
+            Some((found, first))
         })?,
         // The graph sets scores of padding to zero before it adds something to them.
         Op::Mul => {

@@ -57,6 +57,9 @@ impl Flow {
     /// Returns a constant of `width` numbers, one for each column.
     pub(super) fn vector(&self, value: ValueIndex, width: usize) -> Option<View> {
         let mut view = self.constant(value)?;
+        if view.columns.is_some() {
+            return (view.shape() == [width]).then_some(view);
+        }
         let elements = view.shape.iter().product::<usize>();
         if elements != width || view.shape.last() != Some(&width) {
             return None;
@@ -133,6 +136,33 @@ impl Flow {
             value = input;
         }
         false
+    }
+
+    /// Returns the first number of a value that is the same for every text, where it can be told.
+    pub(super) fn first_number(&self, value: ValueIndex) -> Option<f64> {
+        self.first_number_within(value, FAR, &mut (FAR * FAR))
+    }
+
+    fn first_number_within(&self, value: ValueIndex, depth: usize, steps: &mut usize) -> Option<f64> {
+        let depth = depth.checked_sub(1)?;
+        *steps = steps.checked_sub(1)?;
+        if let Origin::Constant(view) = &self.values[value].origin {
+            return self.checkpoint.numbers(&view.name).ok()?.first().copied();
+        }
+        let node = self.node(value)?;
+        let mut first = |index: usize| self.first_number_within(node.input(index)?, depth, steps);
+        match &node.op {
+            Op::View | Op::Transpose => first(0),
+            Op::Slice => {
+                let starts = self.numbers(node.input(1)?)?;
+                starts.iter().all(|&start| start == 0.0).then(|| first(0)).flatten()
+            }
+            Op::Add => Some(first(0)? + first(1)?),
+            Op::Sub => Some(first(0)? - first(1)?),
+            Op::Mul => Some(first(0)? * first(1)?),
+            Op::Other(op) if op == "Range" => first(0),
+            _ => None,
+        }
     }
 
     /// Returns true if a constant holds integers.

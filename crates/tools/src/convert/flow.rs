@@ -14,6 +14,10 @@ pub(super) const FAR: usize = 32;
 /// A number of inputs that no operator of a formula exceeds.
 pub(super) const WIDE: usize = 16;
 
+/// The end of the names of relus that the file does not have, but that quantising to a type without negative
+/// numbers computes.
+pub(super) const IMPLIED_RELU: &str = " (relu)";
+
 /// A graph and its constants.
 pub(super) struct Flow {
     pub(super) file: String,
@@ -131,6 +135,19 @@ impl Flow {
         self.node(value).is_some_and(|node| node.op == *op)
     }
 
+    /// Returns true if a node is a relu that [`IMPLIED_RELU`] stands for.
+    pub(super) fn is_implied_relu(&self, node: &Node) -> bool {
+        node.op == Op::Relu && node.name.ends_with(IMPLIED_RELU)
+    }
+
+    /// Does the same as [`Flow::peel`], and also looks behind a relu that is only implied. The caller knows that
+    /// the value cannot be negative.
+    pub(super) fn peel_positive(&self, value: ValueIndex) -> ValueIndex {
+        let value = self.peel(value);
+        let implied = self.node(value).filter(|node| self.is_implied_relu(node));
+        implied.and_then(|node| node.input(0)).map_or(value, |input| self.peel(input))
+    }
+
     /// Returns the two operands of a node.
     pub(super) fn pair(&self, value: ValueIndex, op: &Op) -> Option<[ValueIndex; 2]> {
         let node = self.node(value).filter(|node| node.op == *op)?;
@@ -223,14 +240,35 @@ impl Flow {
 
     /// Returns an error at a value, with what the module needs there and what the file has.
     pub(super) fn mismatch(&self, module: &str, value: ValueIndex, expected: &str) -> mobilebert::Error {
-        let found = match (self.node(value), &self.values[value].origin) {
+        self.mismatch_of(module, value, expected, &self.found(value))
+    }
+
+    /// Returns an error at a value that only models of other architectures compute.
+    pub(super) fn other_architecture(
+        &self,
+        module: &str,
+        value: ValueIndex,
+        expected: &str,
+    ) -> mobilebert::Error {
+        let hint = "the model is of another architecture and cannot be converted, however it is exported";
+        self.error(self.place(value), module, expected, &self.found(value), hint)
+    }
+
+    fn found(&self, value: ValueIndex) -> String {
+        match (self.node(value), &self.values[value].origin) {
             (Some(Node { op: Op::Other(op), .. }), _) => format!("the operator {op}"),
             (Some(node), _) => format!("{:?}", node.op),
             (None, Origin::Constant(view)) => format!("a constant of shape {:?}", view.shape()),
             (None, Origin::Input) => "an input of the model".to_owned(),
             (None, _) => "nothing that produces it".to_owned(),
-        };
-        self.mismatch_of(module, value, expected, &found)
+        }
+    }
+
+    fn place(&self, value: ValueIndex) -> String {
+        match self.node(value) {
+            Some(node) => format!("node `{}` at byte {}", node.name, node.offset),
+            None => format!("value `{}`", self.values[value].name),
+        }
     }
 
     /// Does the same as [`Flow::mismatch`], with a more precise description of what was found.
@@ -241,11 +279,7 @@ impl Flow {
         expected: &str,
         found: &str,
     ) -> mobilebert::Error {
-        let place = match self.node(value) {
-            Some(node) => format!("node `{}` at byte {}", node.name, node.offset),
-            None => format!("value `{}`", self.values[value].name),
-        };
-        self.error(place, module, expected, found, hint_at(module))
+        self.error(self.place(value), module, expected, found, hint_at(module))
     }
 
     /// Returns an error about the whole graph, which lacks what the module needs.

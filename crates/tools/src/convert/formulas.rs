@@ -260,7 +260,7 @@ impl Flow {
             let node = &self.nodes[node];
             matches!(node.op, Op::Sqrt | Op::Rsqrt).then(|| node.input(0)).flatten()
         })?;
-        let [a, b] = self.pair(self.peel(root), &Op::Add)?;
+        let [a, b] = self.pair(self.peel_positive(root), &Op::Add)?;
         let eps = self.scalar(a).or_else(|| self.scalar(b))?;
         Some((x, eps))
     }
@@ -269,6 +269,8 @@ impl Flow {
     /// single numbers. With a `leaf`, the formula may depend on that value only; without one, it is followed
     /// as far as the arithmetic goes.
     fn formula(&self, value: ValueIndex, leaf: Option<ValueIndex>) -> Option<Vec<usize>> {
+        /// The most operators of a formula. Each may be quantised and dequantised.
+        const LONG: usize = 3 * FAR;
         let mut nodes = Vec::new();
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
@@ -301,10 +303,16 @@ impl Flow {
                     nodes.push(index);
                     stack.extend(node.input(0));
                 }
+                // No exporter writes a relu into a formula. Sums like 1 + erf(x) and variance + epsilon are
+                // never negative, so that their zero point is the smallest integer.
+                Op::Relu if self.is_implied_relu(node) => {
+                    nodes.push(index);
+                    stack.extend(node.input(0));
+                }
                 _ if leaf.is_some() => return None,
                 _ => {}
             }
-            if nodes.len() > FAR {
+            if nodes.len() > LONG {
                 return if leaf.is_some() { None } else { Some(nodes) };
             }
         }

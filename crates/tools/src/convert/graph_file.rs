@@ -9,6 +9,7 @@ use super::flow::{Flow, Op};
 use super::infer;
 use super::stored::{Stored, StoredWeights};
 use super::topology::{self, Matched};
+use super::unread;
 use crate::writer::RawModel;
 use mobilebert::format::Bytes;
 use mobilebert::model;
@@ -41,11 +42,15 @@ pub(super) fn open(
     }
     let inferred = config.is_none();
     let candidates = match config {
-        Some(config) => vec![without_relu6(config)],
-        None => infer::configurations(&flow, notes)?,
+        Some(config) => given(&flow, config, notes),
+        None => {
+            let found = infer::configurations(&flow, notes);
+            let found = found.map_err(|error| unread::explain(&flow, error))?;
+            found.into_iter().map(|config| (config, None)).collect()
+        }
     };
     let mut first_error = None;
-    for mut original in candidates {
+    for (mut original, note) in candidates {
         let is_named = inferred && labels.as_ref().is_some_and(|labels| name_labels(&mut original, labels));
         match attempt(&flow, &original) {
             Ok((config, graph, Matched { stored, notes: found })) => {
@@ -64,6 +69,7 @@ pub(super) fn open(
                          from the vocabulary"
                     ));
                 }
+                notes.extend(note);
                 notes.extend(found);
                 let rounded = |node: &super::flow::Node| {
                     matches!(node.op, Op::Quantize | Op::Dequantize { .. } | Op::MatMulInteger)
@@ -88,7 +94,59 @@ pub(super) fn open(
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    Err(first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT")))
+    let error = first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT"));
+    Err(unread::explain(&flow, error))
+}
+
+/// A configuration, and what to say if it is the one of the graph.
+type Candidate = (Map<String, Value>, Option<String>);
+
+/// Returns the configurations to try for one that was given: itself, then with the head that the graph has, because
+/// exporters copy the configuration of the model that they took the encoder from, and then with the approximation
+/// that optimisers put in the place of GELU.
+fn given(flow: &Flow, config: Map<String, Value>, notes: &mut Vec<String>) -> Vec<Candidate> {
+    let mut config = without_relu6(config);
+    let number = |name: &str| config.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let Some(vocabulary) = number("vocab_size") else { return vec![(config, None)] };
+    let all = number("max_position_embeddings").unwrap_or(usize::MAX);
+    if let Some(positions) = infer::fixed_length(flow, vocabulary).filter(|&positions| positions < all) {
+        notes.push(format!(
+            "the graph was exported for sequences of {positions} tokens and holds no further positions: \
+             max_position_embeddings is {positions}, not {all}; export with dynamic axes for longer texts"
+        ));
+        config.insert("max_position_embeddings".to_owned(), positions.into());
+    }
+    let head = infer::head(flow, vocabulary);
+    let family = match config.get("model_type").and_then(Value::as_str) {
+        Some("mobilebert") => "MobileBert",
+        Some("bert") => "Bert",
+        _ => return vec![(config, None)],
+    };
+    let mut candidates = vec![(config.clone(), None)];
+    let class = format!("{family}{}", head.class);
+    if config.get("architectures").is_some_and(|classes| classes[0] != class) {
+        let mut config = config.clone();
+        if head.class == "ForSequenceClassification" && family == "MobileBert" {
+            config.insert("classifier_activation".to_owned(), head.tanh.into());
+        }
+        let note = format!(
+            "the configuration names another head, but the graph ends as {class}, which was converted"
+        );
+        config.insert("architectures".to_owned(), serde_json::json!([class]));
+        candidates.push((config, Some(note)));
+    }
+    if config.get("hidden_act").is_none_or(|name| name == "gelu")
+        && flow.nodes.iter().any(|node| node.op == Op::GeluTanh)
+    {
+        for (mut config, note) in candidates.clone() {
+            config.insert("hidden_act".to_owned(), "gelu_new".into());
+            let ours = "the graph computes GELU by its tanh approximation, as after `optimum-cli ... --optimize O3`: \
+                        hidden_act is gelu_new";
+            let note = note.map_or_else(|| ours.to_owned(), |note| format!("{note}; {ours}"));
+            candidates.push((config, Some(note)));
+        }
+    }
+    candidates
 }
 
 /// Gives the labels of a classifier their names, if there are as many names as labels.

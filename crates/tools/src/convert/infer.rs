@@ -133,10 +133,18 @@ fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize,
     })
 }
 
+/// Returns the number of positions of a graph that was exported for sequences of one length, if it has no table
+/// of all positions.
+pub(super) fn fixed_length(flow: &Flow, vocabulary: usize) -> Option<usize> {
+    let (rows, _, all) = positions(flow, &tables(flow), vocabulary)?;
+    (!all).then_some(rows)
+}
+
 /// Returns the number of attentions, the width of the first one and that of one of its heads.
 fn attentions(flow: &Flow) -> Option<(usize, usize, usize)> {
     let products = (0..flow.values.len()).filter(|&value| {
-        let is_product = |op: &Op| matches!(op, Op::MatMul | Op::Attention { .. } | Op::Pack | Op::Concat);
+        let is_product =
+            |op: &Op| matches!(op, Op::MatMul | Op::Mul | Op::Attention { .. } | Op::Pack | Op::Concat);
         flow.node(value).is_some_and(|node| is_product(&node.op))
     });
     let mut found = products.filter_map(|value| attention::read(flow, value).ok());
@@ -216,6 +224,7 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
         let node = &flow.nodes[index];
         let input = node.input(0);
         let (input, name) = match node.op {
+            Op::Relu if flow.is_implied_relu(node) && !read.contains(&value) => continue,
             Op::Relu => (input, "relu"),
             Op::Relu6 => (input, RELU6),
             Op::Gelu => (input, "gelu"),
@@ -246,15 +255,15 @@ fn read_by_linears(flow: &Flow) -> HashSet<ValueIndex> {
 }
 
 /// The head that stands on the encoder.
-struct Head {
+pub(super) struct Head {
     /// The suffix of Hugging Face's class.
-    class: &'static str,
-    labels: usize,
+    pub(super) class: &'static str,
+    pub(super) labels: usize,
     /// True if a pooler with a tanh is below the head.
-    tanh: bool,
+    pub(super) tanh: bool,
 }
 
-fn head(flow: &Flow, vocabulary: usize) -> Head {
+pub(super) fn head(flow: &Flow, vocabulary: usize) -> Head {
     let none = Head { class: "Model", labels: 2, tanh: true };
     let Some(&first) = flow.outputs.first() else { return none };
     let logits = flow.logits(first);
@@ -280,10 +289,7 @@ fn head(flow: &Flow, vocabulary: usize) -> Head {
     if outputs == 2 && width == 2 {
         return Head { class: "ForQuestionAnswering", ..none };
     }
-    let Some(input) = flow.node(product).and_then(|node| node.input(0)) else {
-        return none;
-    };
-    let input = flow.peel(input);
+    let Some(input) = flow.linear(product).map(|linear| flow.peel(linear.input)) else { return none };
     let tanh = flow.is(input, &Op::Tanh);
     let selected = matches!(flow.node(input), Some(Node { op: Op::Gather { .. } | Op::Slice, .. }));
     let class = if tanh || selected { "ForSequenceClassification" } else { "ForTokenClassification" };

@@ -2,78 +2,125 @@
 
 use std::collections::HashMap;
 
-use super::flow::{Flow, Node, Op, Origin, Value, ValueIndex};
+use super::flow::{Flow, IMPLIED_RELU, Node, Op, Origin, Value, ValueIndex};
+use super::fused;
 use super::stored::View;
 use crate::foreign::onnx::{OnnxGraph, OnnxNode};
 use mobilebert::format::{Checkpoint, ElementType};
 
 pub(super) fn flow(file: &str, graph: OnnxGraph, checkpoint: Checkpoint) -> Flow {
-    let mut names = Names::default();
-    for (name, entry) in checkpoint.entries() {
-        names.set(name, Origin::Constant(View::new(name, &entry.shape)));
+    let mut builder = Builder { checkpoint, values: Vec::new(), indices: HashMap::new(), nodes: Vec::new() };
+    let constants: Vec<(String, View)> = builder
+        .checkpoint
+        .entries()
+        .map(|(name, entry)| (name.to_owned(), View::new(name, &entry.shape)))
+        .collect();
+    for (name, view) in constants {
+        let index = builder.index(&name);
+        builder.values[index].origin = Origin::Constant(view);
     }
     for input in &graph.inputs {
         // Old files list constants among the inputs too.
-        let index = names.index(input);
-        if matches!(names.values[index].origin, Origin::Nowhere) {
-            names.values[index].origin = Origin::Input;
-        }
+        builder.define(input, Origin::Input);
     }
-    let mut nodes: Vec<Node> = Vec::new();
     for node in graph.nodes {
         if node.op == "Constant" {
             continue;
         }
-        let input = |name: &String| (!name.is_empty()).then(|| names.index(name));
+        let input = |name: &String| (!name.is_empty()).then(|| builder.index(name));
         let mut inputs: Vec<Option<ValueIndex>> = node.inputs.iter().map(input).collect();
-        if clips_below_zero(&checkpoint, &node)
+        if fused::lower(&mut builder, &node, &inputs).is_some() {
+            continue;
+        }
+        if clips_below_zero(&builder.checkpoint, &node)
             && let Some(input) = inputs.first().copied().flatten()
-            && let Origin::Node(producer, _) = names.values[input].origin
-            && matches!(nodes.get(producer), Some(Node { op: Op::Add | Op::Linear { .. }, .. }))
+            && matches!(builder.producer(input), Some(Node { op: Op::Add | Op::Linear { .. }, .. }))
         {
             // ONNX Runtime's quantiser drops a relu in front of a type that cannot hold negative numbers.
             let output = node.outputs.first().map_or("", String::as_str);
-            let (name, offset) = (format!("{output} (relu)"), node.offset);
-            nodes.push(Node { op: Op::Relu, inputs: vec![Some(input)], name: name.clone(), offset });
-            names.set(&name, Origin::Node(nodes.len() - 1, 0));
-            inputs[0] = Some(names.index(&name));
-        }
-        for (port, output) in node.outputs.iter().enumerate() {
-            let index = names.index(output);
-            if matches!(names.values[index].origin, Origin::Nowhere) {
-                names.values[index].origin = Origin::Node(nodes.len(), port);
-            }
+            let name = format!("{output}{IMPLIED_RELU}");
+            inputs[0] = Some(builder.push(Op::Relu, vec![Some(input)], &name, node.offset));
         }
         let name = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
         let name = name.cloned().unwrap_or_default();
-        nodes.push(Node { op: op(&node), inputs, name, offset: node.offset });
+        builder.nodes.push(Node { op: op(&node), inputs, name, offset: node.offset });
+        for (port, output) in node.outputs.iter().enumerate() {
+            builder.define(output, Origin::Node(builder.nodes.len() - 1, port));
+        }
     }
-    let outputs = graph.outputs.iter().map(|name| names.index(name)).collect();
-    Flow { file: file.to_owned(), checkpoint, values: names.values, nodes, outputs }
+    let outputs = graph.outputs.iter().map(|name| builder.index(name)).collect();
+    let Builder { checkpoint, values, nodes, .. } = builder;
+    Flow { file: file.to_owned(), checkpoint, values, nodes, outputs }
 }
 
-/// The values by their names.
-#[derive(Default)]
-struct Names {
+/// A graph in the making, and its values by their names.
+pub(super) struct Builder {
+    pub(super) checkpoint: Checkpoint,
     values: Vec<Value>,
     indices: HashMap<String, ValueIndex>,
+    nodes: Vec<Node>,
 }
 
-impl Names {
+impl Builder {
     /// Returns the value of a name. A new one comes from nowhere yet.
     fn index(&mut self, name: &str) -> ValueIndex {
         if let Some(&index) = self.indices.get(name) {
             return index;
         }
-        let index = self.values.len();
-        self.values.push(Value { name: name.to_owned(), origin: Origin::Nowhere });
+        let index = self.value(name, Origin::Nowhere);
         self.indices.insert(name.to_owned(), index);
         index
     }
 
-    fn set(&mut self, name: &str, origin: Origin) {
+    /// Adds a value that no operator of the file reads by its name.
+    pub(super) fn value(&mut self, name: &str, origin: Origin) -> ValueIndex {
+        self.values.push(Value { name: name.to_owned(), origin });
+        self.values.len() - 1
+    }
+
+    /// Says where the value of a name comes from, unless that was said before.
+    fn define(&mut self, name: &str, origin: Origin) {
         let index = self.index(name);
-        self.values[index].origin = origin;
+        if matches!(self.values[index].origin, Origin::Nowhere) {
+            self.values[index].origin = origin;
+        }
+    }
+
+    /// Says that the value of a name is the same as another value.
+    pub(super) fn alias(&mut self, name: &str, value: ValueIndex) {
+        if self.indices.contains_key(name) {
+            self.define(name, self.values[value].origin.clone());
+        } else {
+            self.indices.insert(name.to_owned(), value);
+        }
+    }
+
+    /// Adds an operator with one output, and returns that.
+    pub(super) fn push(
+        &mut self,
+        op: Op,
+        inputs: Vec<Option<ValueIndex>>,
+        name: &str,
+        offset: usize,
+    ) -> ValueIndex {
+        self.nodes.push(Node { op, inputs, name: name.to_owned(), offset });
+        self.value(name, Origin::Node(self.nodes.len() - 1, 0))
+    }
+
+    /// Returns the operator that produces a value, if it was read before.
+    pub(super) fn producer(&self, value: ValueIndex) -> Option<&Node> {
+        match self.values[value].origin {
+            Origin::Node(node, _) => self.nodes.get(node),
+            _ => None,
+        }
+    }
+
+    /// Returns a constant, if a value is one.
+    pub(super) fn constant(&self, value: ValueIndex) -> Option<&View> {
+        match &self.values[value].origin {
+            Origin::Constant(view) => Some(view),
+            _ => None,
+        }
     }
 }
 
@@ -92,11 +139,14 @@ fn clips_below_zero(checkpoint: &Checkpoint, node: &OnnxNode) -> bool {
 fn op(node: &OnnxNode) -> Op {
     /// The epsilon of a LayerNormalization that gives none.
     const DEFAULT_EPS: f32 = 1e-5;
-    let other = || Op::Other(node.op.clone());
+    let other = || match node.domain.as_str() {
+        "" | "ai.onnx" => Op::Other(node.op.clone()),
+        domain => Op::Other(format!("{domain}.{}", node.op)),
+    };
     let is_own = matches!(node.domain.as_str(), "" | "ai.onnx");
     let is_microsoft = node.domain == "com.microsoft";
     if !is_own && !is_microsoft {
-        return Op::Other(format!("{}.{}", node.domain, node.op));
+        return other();
     }
     match node.op.as_str() {
         "MatMul" => Op::MatMul,

@@ -66,6 +66,8 @@ pub(super) struct View {
     pub(super) affine: Option<Affine>,
     /// The rows of the stored matrix to read; `None` for all of them.
     pub(super) rows: Option<Range<usize>>,
+    /// The part of each stored row to read, or of a vector; `None` for all of it.
+    pub(super) columns: Option<Range<usize>>,
     /// True if the parameter is the transpose of what is stored.
     pub(super) transposed: bool,
 }
@@ -82,7 +84,7 @@ impl View {
     /// Makes a view of the tensor as it is.
     pub(super) fn new(name: impl Into<String>, shape: &[usize]) -> Self {
         let shape = shape.to_vec();
-        Self { name: name.into(), shape, affine: None, rows: None, transposed: false }
+        Self { name: name.into(), shape, affine: None, rows: None, columns: None, transposed: false }
     }
 
     /// Returns the shape as the parameter has it.
@@ -90,6 +92,9 @@ impl View {
         let mut shape = self.shape.clone();
         if let (Some(rows), Some(first)) = (&self.rows, shape.first_mut()) {
             *first = rows.len();
+        }
+        if let (Some(columns), Some(last)) = (&self.columns, shape.last_mut()) {
+            *last = columns.len();
         }
         if self.transposed {
             shape.reverse();
@@ -119,7 +124,12 @@ impl View {
                 Cow::Owned(values) => Cow::Owned(values[range].to_vec()),
             };
         }
+        if let Some(part) = &self.columns {
+            let rows = values.chunks_exact(columns.max(1));
+            values = Cow::Owned(rows.flat_map(|row| row[part.clone()].iter().copied()).collect());
+        }
         if self.transposed && self.shape.len() == 2 {
+            let columns = self.columns.as_ref().map_or(columns, Range::len);
             return Ok(Cow::Owned(transpose(&values, columns)));
         }
         Ok(values)

@@ -241,8 +241,12 @@ impl Reader<'_> {
     ) -> Result<(String, Attribute)> {
         let mut name = String::new();
         let mut found = Attribute::Other;
+        let (mut integers, mut floats) = (Vec::new(), Vec::new());
         message.fields(|field, value| {
             match (field, value) {
+                (7, Value::Fixed32(bits)) if op == "Constant" => floats.extend(bits),
+                (7, Value::Bytes(packed)) if op == "Constant" => floats.extend(packed.bytes),
+                (8, _) if op == "Constant" => message.numbers(value, &mut integers)?,
                 (1, _) => name = message.message(value)?.text()?.to_owned(),
                 (2, Value::Fixed32(bits)) => found = Attribute::Float(f32::from_le_bytes(bits)),
                 (3, _) => found = Attribute::Int(message.number(value)? as i64),
@@ -260,9 +264,44 @@ impl Reader<'_> {
                 }
                 _ => {}
             }
+            if integers.len() > MAX_NUMBERS || floats.len() > MAX_NUMBERS {
+                let expected = format!("at most {MAX_NUMBERS} numbers in an attribute");
+                return Err(format_error(message.label, message.start, &expected, "more"));
+            }
             Ok(())
         })?;
+        if let ("Constant", Some(output)) = (op, output) {
+            self.listed(message, output, &name, &found, (&integers, floats))?;
+        }
         Ok((name, found))
+    }
+
+    /// Keeps a constant that is not a tensor but a number or a list of numbers.
+    fn listed(
+        &mut self,
+        message: Message<'_>,
+        output: &str,
+        attribute: &str,
+        single: &Attribute,
+        (integers, floats): (&[u64], Vec<u8>),
+    ) -> Result<()> {
+        let (dtype, shape, bytes) = match (attribute, single) {
+            ("value_int", Attribute::Int(number)) => {
+                (ElementType::I64, Vec::new(), number.to_le_bytes().to_vec())
+            }
+            ("value_float", Attribute::Float(number)) => {
+                (ElementType::F32, Vec::new(), number.to_le_bytes().to_vec())
+            }
+            ("value_ints", _) => {
+                (ElementType::I64, vec![integers.len()], le_bytes(integers, Some(ElementType::I64)))
+            }
+            ("value_floats", _) => (ElementType::F32, vec![floats.len() / 4], floats),
+            _ => return Ok(()),
+        };
+        self.count(message.start)?;
+        let entry = Entry::new(shape, dtype, 0..bytes.len());
+        self.tensors.push(Tensor { name: output.to_owned(), entry, data: Data::Decoded(bytes) });
+        Ok(())
     }
 
     /// Keeps a constant. A constant in an attribute gets the `name` of the value that it becomes.

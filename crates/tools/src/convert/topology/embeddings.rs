@@ -7,6 +7,8 @@ use crate::convert::stored::Stored;
 use mobilebert::Result;
 use mobilebert::graph::{Norm, ParameterId, ValueId};
 
+const POSITIONS: &str = "embeddings.position_embeddings.weight";
+
 impl Matcher<'_> {
     /// Tells the terms of the sum apart. Positions do not depend on the text, token types do, and the
     /// remaining term is the words.
@@ -25,20 +27,32 @@ impl Matcher<'_> {
         let types = token_type.map_or(&[][..], |parameter| &graph.parameter(parameter).shape);
         let (mut words, mut position_table, mut type_table) = (None, None, None);
         for term in self.terms(value) {
-            let (table, of_text, all_zero) = match self.flow.gather(term) {
+            let (table, of_text, all_zero, is_computed) = match self.flow.gather(term) {
                 Some((table, indices)) => {
                     let of_text = !self.flow.is_static(indices);
-                    (Some(table), Some(of_text), !of_text && self.flow.is_zero(indices))
+                    let is_computed = of_text && !self.flow.is_input(indices);
+                    (Some(table), Some(of_text), !of_text && self.flow.is_zero(indices), is_computed)
                 }
                 // The exporter did the lookup, of all positions or of the one token type.
-                None => (self.flow.matrix(term), None, false),
+                None => (self.flow.matrix(term), None, false, false),
             };
             let constant = table.is_some() && of_text.is_none();
             // A model exported without token_type_ids looks up row 0 for every token.
             let is_first_type = all_zero && table.as_ref().is_some_and(|table| table.shape() == *types);
             let is_positions = !is_first_type && (positions != types || of_text != Some(true));
             match table {
+                // The numbers of the positions are an input of some graphs, but none is computed from the text.
+                Some(table) if is_computed && table.shape() == *positions => {
+                    let expected = "positions 0, 1, 2 and so on; here they depend on the text, as in RoBERTa";
+                    return Err(self.flow.other_architecture(POSITIONS, term, expected));
+                }
                 Some(table) if position_table.is_none() && is_positions && table.shape() == *positions => {
+                    let first = self.flow.gather(term).and_then(|(_, places)| self.flow.first_number(places));
+                    if let Some(first) = first.filter(|&first| first != 0.0) {
+                        let expected =
+                            format!("positions from 0; the first token has {first}, as in RoBERTa");
+                        return Err(self.flow.other_architecture(POSITIONS, term, &expected));
+                    }
                     position_table = Some(table);
                 }
                 Some(table)
@@ -68,7 +82,7 @@ impl Matcher<'_> {
         };
         let Some(position_table) = position_table else {
             let expected = format!("a table of shape {positions:?}");
-            return self.fail("embeddings.position_embeddings.weight", value, &expected);
+            return self.fail(POSITIONS, value, &expected);
         };
         self.set(position, Stored::Tensor(position_table))?;
         let Some(token_type) = token_type else { return self.bind(input, words) };

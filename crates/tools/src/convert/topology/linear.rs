@@ -11,6 +11,9 @@ use mobilebert::graph::{self, Activation, Norm, NormKind, ParameterId, ValueId};
 /// The value at which relu6 cuts activations off.
 const CUT: f32 = 6.0;
 
+/// The numbers that converters to f16 write for an epsilon too small for it: its smallest number and twice that.
+const SMALLEST: [f32; 2] = [1.0 / (1 << 24) as f32, 1.0 / (1 << 23) as f32];
+
 impl Matcher<'_> {
     pub(super) fn linear(&mut self, index: usize, mut value: ValueIndex) -> Result<()> {
         let node = &self.graph.nodes[index];
@@ -155,6 +158,13 @@ impl Matcher<'_> {
             },
             NormKind::LayerNorm { eps } => match self.flow.layer_norm(value, width) {
                 Some(found) if same(found.eps, eps) => (found.input, found.affine),
+                Some(found) if eps < found.eps && SMALLEST.contains(&found.eps) => {
+                    self.note(format!(
+                        "the graph has {:e} for the norms' epsilon {eps:e}, which f16 cannot hold",
+                        found.eps
+                    ));
+                    (found.input, found.affine)
+                }
                 Some(found) => {
                     let expected = format!("a layer norm with epsilon {eps}, not {}", found.eps);
                     return self.fail(module, value, &expected);

@@ -149,6 +149,9 @@ impl<'a> Matcher<'a> {
             Ok(found) => found,
             Err((at, expected)) => return self.fail(module, at, expected),
         };
+        if let Err((at, expected)) = found.check_masks(self.flow) {
+            return Err(self.flow.other_architecture(module, at, expected));
+        }
         let expected = 1.0 / (head_size as f32).sqrt();
         if found.scale == Some(1.0) && head_size > 1 {
             // softmax(q k^T) is our softmax((q / s) k^T s), whatever reason the exporter had.
@@ -216,7 +219,11 @@ impl<'a> Matcher<'a> {
         let tied = self.graph.parameter(decoder).name.starts_with("embeddings.");
         match extra {
             // The weight is stored as [hidden, vocab]: the decoder's columns above those of `extra`.
-            Some(extra) if linear.weight.transposed && linear.weight.rows.is_none() => {
+            Some(extra)
+                if linear.weight.transposed
+                    && linear.weight.rows.is_none()
+                    && linear.weight.columns.is_none() =>
+            {
                 let above = View { rows: Some(0..embedding), ..linear.weight.clone() };
                 let below = View { rows: Some(embedding..hidden), transposed: false, ..linear.weight };
                 if !tied {
