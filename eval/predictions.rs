@@ -81,7 +81,7 @@ fn labels(task: Task, data: &Labelled, predictions: &[Prediction]) -> String {
 fn tags(data: &Tagged, predictions: &[Prediction]) -> String {
     let mut text = String::new();
     for (sentence, prediction) in data.sentences.iter().zip(predictions) {
-        let Prediction::Tags { tags } = prediction else { continue };
+        let Prediction::Tags { tags, .. } = prediction else { continue };
         for ((word, gold), tag) in sentence.words.iter().zip(&sentence.tags).zip(tags) {
             text += &format!("{word}\t{gold}\t{tag}\n");
         }

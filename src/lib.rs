@@ -67,7 +67,7 @@ pub use pipeline::{
     AggregationStrategy, Answer, AnswerOptions, AnswerPlace, Classification, ClassifyOptions, EmbedOptions,
     Embedder, Embedding, Entity, Fill, FillMask, FillOptions, FunctionToApply, Job, LabelScore, LongText,
     Model, ModelOptions, Pass, PassProgress, Pooling, PreparedContext, QuestionAnswering, RankedAnswer,
-    Ranking, RunControl, TagOptions, TextClassification, TokenClassification,
+    Ranking, RunControl, TagMark, TagOptions, TagScheme, TextClassification, TokenClassification,
 };
 pub use source::{BUILT_IN, MemoryFiles, ModelFiles, Source};
 pub use text::{

@@ -124,7 +124,7 @@ fn glue_tables_and_entities() {
         assert!(result[name].is_number(), "{name}: {result}");
     }
     let text = fs::read_to_string(&predictions).unwrap();
-    assert!(text.starts_with("Clara\tB-person\t") && text.lines().count() == 15 + 3, "{text}");
+    assert!(text.starts_with("Clara\tB-PER\t") && text.lines().count() == 15 + 3, "{text}");
 }
 
 /// For each task: the labels of its sample, and the names of its scores.

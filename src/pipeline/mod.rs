@@ -18,6 +18,7 @@ mod question_answering;
 mod runner;
 mod scores;
 mod sentence;
+mod tag_scheme;
 mod text_classification;
 mod token_classification;
 
@@ -34,6 +35,7 @@ pub use question_answering::{
 };
 pub use scores::FunctionToApply;
 pub use sentence::sentence_files;
+pub use tag_scheme::{TagMark, TagScheme};
 pub use text_classification::{
     Classification, ClassifyJob, ClassifyOptions, LabelScore, LongText, TextClassification,
 };

@@ -1,5 +1,6 @@
 //! Labels for the words of a text: named entities, parts of speech.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::ser::SerializeStruct as _;
@@ -10,6 +11,7 @@ use super::model::{Model, ModelOptions};
 use super::pass::Sequence;
 use super::runner::prepare_all;
 use super::scores::{softmax, top_k};
+use super::tag_scheme::TagScheme;
 use crate::config::Head;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -18,14 +20,16 @@ use crate::text::{Encoding, Span, TokenizedText, Tokenizer, WindowOptions};
 
 const TASK: &str = "token classification";
 
-/// The way in which the labels of tokens become entities. The names are Hugging Face's.
+/// The way in which the labels of tokens become entities. The names are Hugging Face's. Neighbours are joined
+/// by the marks of the model's [`TagScheme`]; in BIO, the entities are those of Hugging Face's pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum AggregationStrategy {
     /// Every token is an entity of its own.
     None,
-    /// Neighbouring tokens of one label are joined.
+    /// Neighbouring tokens of one label are joined. A word of several tokens may be cut where they have other
+    /// labels, or where each of them has a label that is a whole entity (`B-` after `B-`, `S-` after `S-`).
     #[default]
     Simple,
     /// Neighbours are joined as by `Simple`, but a word has the label of its first token.
@@ -98,7 +102,7 @@ impl TagOptions {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Entity {
-    /// The label. It has no `B-` or `I-` if tokens were joined.
+    /// The label. It has no mark such as `B-` if tokens were joined.
     pub label: String,
     /// True if the entity stands for joined tokens, and false for one token ([`AggregationStrategy::None`]).
     pub grouped: bool,
@@ -175,6 +179,11 @@ impl TokenClassification {
     /// Returns the model below, which other pipelines may share.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Returns the scheme of the model's labels, which says how neighbours are joined.
+    pub fn scheme(&self) -> TagScheme {
+        TagScheme::of(&self.model.config().labels)
     }
 
     /// Returns the options of calls that bring none.
@@ -322,23 +331,12 @@ impl TagJob {
         entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect()
     }
 
-    /// Joins neighbouring parts of one label. A `B-` begins a new entity, as in Hugging Face's pipeline.
+    /// Joins neighbouring parts of one label as [`TagScheme::groups`] does.
     fn join(&self, parts: &[Part]) -> Vec<Entity> {
-        let mut entities = Vec::new();
-        let mut start = 0;
-        for i in 1..=parts.len() {
-            let begins = |part: &Part| split_tag(self.label(part.label));
-            let continues = i < parts.len() && {
-                let (begin, label) = begins(&parts[i]);
-                !begin && label == begins(&parts[i - 1]).1
-            };
-            if !continues {
-                let group = &parts[start..i];
-                entities.push(self.entity(begins(&group[0]).1, group));
-                start = i;
-            }
-        }
-        entities
+        let tags: Vec<&str> = parts.iter().map(|part| self.label(part.label)).collect();
+        let scheme = TagScheme::of(&self.model.config().labels);
+        let entity = |group: Range<usize>| self.entity(scheme.split(tags[group.start]).1, &parts[group]);
+        scheme.groups(&tags).into_iter().map(entity).collect()
     }
 
     fn entity(&self, label: &str, parts: &[Part]) -> Entity {
@@ -355,16 +353,6 @@ impl TagJob {
 
     fn is_ignored(&self, label: &str) -> bool {
         self.options.ignore_labels.iter().any(|ignored| ignored == label)
-    }
-}
-
-/// Splits a tag into its label and a flag that is true if the tag begins an entity: `B-PER` is (true, PER),
-/// `I-PER` and `PER` are (false, PER).
-fn split_tag(tag: &str) -> (bool, &str) {
-    match tag.split_once('-') {
-        Some(("B", label)) => (true, label),
-        Some(("I", label)) => (false, label),
-        _ => (false, tag),
     }
 }
 
@@ -402,28 +390,4 @@ fn word(parts: Vec<Part>, strategy: AggregationStrategy) -> Option<Part> {
         _ => parts.into_iter().next()?.scores,
     };
     Some(Part { label: best(&scores), span, scores })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_tag;
-
-    /// Hugging Face's `get_tag` does the same: a tag without one of the two marks continues an entity of its
-    /// own name.
-    #[test]
-    fn only_b_begins_an_entity() {
-        for (tag, expected) in [
-            ("B-PER", (true, "PER")),
-            ("I-PER", (false, "PER")),
-            ("PER", (false, "PER")),
-            ("B-", (true, "")),
-            ("I-", (false, "")),
-            ("B", (false, "B")),
-            ("I", (false, "I")),
-            ("E-PER", (false, "E-PER")),
-            ("B-creative-work", (true, "creative-work")),
-        ] {
-            assert_eq!(split_tag(tag), expected, "{tag}");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mobilebert::{Error, ErrorKind};
+use mobilebert::{Error, ErrorKind, TagScheme};
 use mobilebert_tools::dataset::{GlueTask, Gold, Squad, TableOptions, Tagged};
 use mobilebert_tools::metrics::squad::Version;
 use tempfile::TempDir;
@@ -220,10 +220,27 @@ fn conll_files() {
         ("Ada is".into(), "B-PER O".into())
     );
     assert_eq!((data.sentences[1].line, data.sentences[1].words[0].as_str()), (7, "Paris"));
+    for (tags, scheme) in [
+        ("B-A I-A O", TagScheme::Bio),
+        ("B-A I-A E-A S-B O", TagScheme::Bioes),
+        ("B-A I-A L-A U-B O", TagScheme::Bilou),
+        ("B-A E-A S-B O", TagScheme::Bio),
+    ] {
+        let text: String = tags.split(' ').map(|tag| format!("w\t{tag}\n")).collect();
+        assert_eq!(Tagged::read(&folder.file("d.conll", &text)).unwrap().scheme, scheme, "{tags}");
+    }
     for (text, expected) in [
         ("Ada\n", "d.conll, line 1: `Ada` has one column; expected a word and its tag"),
-        ("Ada\tPER\n", "d.conll, line 1: tag `PER`; expected `O` or a type behind `B-`, `I-`, `E-` or `S-`"),
+        (
+            "Ada\tPER\n",
+            "d.conll, line 1: tag `PER`; expected `O` or a type behind `B-`, `I-`, `E-`, `S-`, `L-` or `U-`",
+        ),
         ("Ada\tO\n\tO\n", "d.conll, line 2: the word is empty"),
+        (
+            "Ada\tB-PER\nLi\tL-PER\n\nBo\tS-PER\n",
+            "d.conll, line 4: tag `S-PER`, but line 2 has a tag with one of `L-`, `U-`; expected one scheme: BIOES has \
+             `E-` and `S-`, BILOU has `L-` and `U-`",
+        ),
         ("\n\n", "d.conll, line 1: the file is empty"),
         ("-DOCSTART- O\n", "d.conll, line 1: there are no words"),
     ] {

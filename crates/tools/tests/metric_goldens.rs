@@ -1,10 +1,11 @@
 //! Compares scores with those of the original implementations: scikit-learn, SciPy, seqeval and SQuAD's
 //! definitions (`eval/reference/make_metric_goldens.py`).
 
+use mobilebert::TagScheme;
 use mobilebert_tools::metrics::classification::{accuracy, f1, macro_f1, matthews, pearson, spearman};
 use mobilebert_tools::metrics::entities;
 use mobilebert_tools::metrics::squad::{self, Item, Score, Version};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The tolerance for sums in another order. scikit-learn and SciPy add or multiply in another order (NumPy
 /// adds pairwise), so the last bits of sums over up to 1,500 numbers may differ.
@@ -111,6 +112,35 @@ fn entity_scores_are_those_of_seqeval() {
         assert_eq!(scores.types.keys().collect::<Vec<_>>(), types.keys().collect::<Vec<_>>());
         for (kind, found) in &scores.types {
             same(found, &types[kind], kind);
+        }
+    }
+}
+
+/// BIOES and BILOU in seqeval's strict mode (`eval/reference/make_tag_goldens.py`).
+#[test]
+fn strict_entities_are_those_of_seqeval() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tags.json");
+    let goldens: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for (name, scheme) in [("bioes", TagScheme::Bioes), ("bilou", TagScheme::Bilou)] {
+        let golden = &goldens[name];
+        let mut gold = Vec::new();
+        for sequence in golden["sequences"].as_array().unwrap() {
+            let tags = list(&sequence["tags"], text);
+            let chunks = entities::chunks_in(scheme, &tags);
+            let found: Vec<Value> = chunks.iter().map(|c| json!([c.kind, c.first, c.last])).collect();
+            assert_eq!(Value::from(found), sequence["strict"], "{tags:?}");
+            gold.push(tags);
+        }
+        let predicted = list(&golden["predicted"], |tags| list(tags, text));
+        let scores = entities::score_in((scheme, &predicted), (scheme, &gold));
+        let types = golden["types"].as_object().unwrap();
+        assert_eq!(scores.types.keys().collect::<Vec<_>>(), types.keys().collect::<Vec<_>>());
+        let pairs = scores.types.iter().map(|(kind, found)| (found, &types[kind]));
+        for (found, expected) in pairs.chain([(&scores.all, &golden["micro"])]) {
+            assert_eq!(found.precision, number(&expected["precision"]), "{name}");
+            assert_eq!(found.recall, number(&expected["recall"]), "{name}");
+            assert_eq!(found.f1, number(&expected["f1-score"]), "{name}");
+            assert_eq!(found.support as f64, number(&expected["support"]), "{name}");
         }
     }
 }

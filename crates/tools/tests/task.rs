@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mobilebert::{AggregationStrategy, ModelOptions, TagOptions, TokenClassification};
+use mobilebert::{AggregationStrategy, ModelOptions, TagOptions, TagScheme, TokenClassification};
 use mobilebert_tools::dataset::TableOptions;
 use mobilebert_tools::task::{Dataset, Prediction, Scores, Task, TaskOptions};
 use tempfile::TempDir;
@@ -110,7 +110,7 @@ fn words_have_the_label_of_their_first_token() {
     let tags: Vec<&[String]> = predictions
         .iter()
         .map(|prediction| match prediction {
-            Prediction::Tags { tags } => &tags[..],
+            Prediction::Tags { tags, .. } => &tags[..],
             other => panic!("{other:?}"),
         })
         .collect();
@@ -154,4 +154,37 @@ fn differences_are_paired() {
     let same = right.items.difference(&right.items, 1).unwrap();
     assert_eq!((same.low, same.high), (0.0, 0.0));
     assert!(right.items.difference(&wrong.items, 1).unwrap().low < 0.0);
+}
+
+/// A model with the labels of BIOES is scored on data in BIO and in BIOES, each side in its own scheme.
+#[test]
+fn each_side_is_read_in_its_own_scheme() {
+    let tags =
+        |tags: &str, scheme| Prediction::Tags { tags: tags.split(' ').map(str::to_owned).collect(), scheme };
+    let predictions = [tags("B-PER E-PER O S-LOC", TagScheme::Bioes), tags("B-PER I-PER", TagScheme::Bioes)];
+    let bio = "a\tB-PER\nb\tI-PER\nc\tO\nd\tB-LOC\n\ne\tO\nf\tO\n";
+    let bioes = "a\tB-PER\nb\tE-PER\nc\tO\nd\tS-LOC\n\ne\tO\nf\tI-PER\n";
+    for text in [bio, bioes] {
+        let (_folder, path) = file("d.conll", text);
+        let data = Task::Entities.read(&path).unwrap();
+        let scores = Task::Entities.score(&data, &predictions).unwrap();
+        // In BIOES, the entity of the second sentence has no end, so it is none.
+        assert_eq!((scores.main(), scores.get("overall_precision")), (100.0, Some(100.0)), "{text}");
+    }
+    let json = serde_json::to_string(&predictions[0]).unwrap();
+    assert_eq!(json, r#"{"tags":["B-PER","E-PER","O","S-LOC"],"scheme":"bioes"}"#);
+    assert_eq!(serde_json::from_str::<Prediction>(&json).unwrap(), predictions[0]);
+    let old = r#"{"tags":["B-PER"]}"#;
+    assert_eq!(serde_json::from_str::<Prediction>(old).unwrap(), tags("B-PER", TagScheme::Bio));
+}
+
+#[test]
+fn entities_that_the_model_cannot_find_are_refused() {
+    let (_folder, path) = file("d.conll", "Ada\tB-person\nran\tO\nOslo\tB-city\n");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/mobilebert-ner-f32");
+    let data = Task::Entities.read(&path).unwrap();
+    let evaluator = TaskOptions::new(Task::Entities).open(model).unwrap();
+    let error = evaluator.predictions(&data, 0..1).next().unwrap().unwrap_err().to_string();
+    let expected = "d.conll: none of its entity types (city, person) is one of the model's (LOC, PER)";
+    assert!(error.contains(expected), "{error}");
 }

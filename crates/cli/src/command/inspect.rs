@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mobilebert::format::{ElementType, sha256};
 use mobilebert::graph::Parameter;
 use mobilebert::model::{self, Weights};
-use mobilebert::{ModelConfig, ModelFiles, QuantizationConfig, Result};
+use mobilebert::{Head, ModelConfig, ModelFiles, QuantizationConfig, Result, TagScheme};
 use mobilebert_tools::writer::content_hash;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,6 +23,9 @@ struct Description {
     class: String,
     config: Map<String, Value>,
     labels: Vec<String>,
+    /// The scheme of a tagger's labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag_scheme: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokenizer: Option<Tokens>,
     /// The number of weights, without scales and buffers.
@@ -115,6 +118,7 @@ fn describe(files: &ModelFiles) -> Result<Description> {
         class: config.class_name(),
         config: summary(&config),
         labels: config.labels.clone(),
+        tag_scheme: tag_scheme(&config),
         tokenizer: Some(Tokens {
             vocab_size: tokenizer.vocab_size(),
             model_max_length: tokenizer.model_max_length(),
@@ -142,6 +146,7 @@ fn describe_synthetic(name: &str, config: &ModelConfig) -> Description {
         class: config.class_name(),
         config: summary(config),
         labels: config.labels.clone(),
+        tag_scheme: tag_scheme(config),
         tokenizer: None,
         parameters,
         content_sha256: None,
@@ -149,6 +154,10 @@ fn describe_synthetic(name: &str, config: &ModelConfig) -> Description {
         files: Vec::new(),
         tensors,
     }
+}
+
+fn tag_scheme(config: &ModelConfig) -> Option<String> {
+    (config.head == Head::TokenClassification).then(|| TagScheme::of(&config.labels).to_string())
 }
 
 /// Returns the resolved configuration, under the names of `config.json`.
@@ -199,6 +208,9 @@ fn show(model: &Description, output: &mut Output) -> Result<(), Failure> {
     output.line(format_args!("class         {}", model.class))?;
     if !model.labels.is_empty() {
         output.line(format_args!("labels        {}", model.labels.join(", ")))?;
+    }
+    if let Some(scheme) = &model.tag_scheme {
+        output.line(format_args!("tag scheme    {scheme}"))?;
     }
     match &model.tokenizer {
         Some(tokenizer) => output.line(format_args!("tokenizer     {} tokens", tokenizer.vocab_size))?,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mobilebert::{TagMark, TagScheme};
 use serde::Serialize;
 
 /// An entity: words `first..=last` of a sentence, and its type.
@@ -16,8 +17,9 @@ pub struct Chunk<'t> {
     pub last: usize,
 }
 
-/// Reads the entities off tags in BIO, IOBES or a similar scheme. As in the original, an `I-` begins an
-/// entity if it follows `O` or another type.
+/// Reads the entities off tags as seqeval's default mode and `conlleval` do: an `I-` begins an entity if it
+/// follows `O` or another type, and `E-` and `S-` have their meaning of IOBES. `L-` and `U-` of BILOU, which
+/// the originals do not know, are read like `E-` and `S-`.
 ///
 /// ```
 /// use mobilebert_tools::metrics::entities::chunks;
@@ -41,10 +43,54 @@ pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
     chunks
 }
 
+/// Reads the entities off tags in a scheme: in BIO as [`chunks`] does, in BIOES and BILOU as seqeval's strict
+/// mode does with its schemes IOBES and BILOU. There, an entity is `S-`, or `B-`, any number of `I-` and `E-`,
+/// all of one type; tags that break this rule are no entity.
+///
+/// ```
+/// use mobilebert::TagScheme;
+/// use mobilebert_tools::metrics::entities::chunks_in;
+///
+/// let found = chunks_in(TagScheme::Bioes, &["B-PER", "E-PER", "I-PER", "S-LOC", "B-LOC"]);
+/// let found: Vec<_> = found.iter().map(|c| (c.kind, c.first, c.last)).collect();
+/// assert_eq!(found, [("PER", 0, 1), ("LOC", 3, 3)]);
+/// ```
+pub fn chunks_in<T: AsRef<str>>(scheme: TagScheme, tags: &[T]) -> Vec<Chunk<'_>> {
+    if scheme == TagScheme::Bio {
+        return chunks(tags);
+    }
+    let mut chunks = Vec::new();
+    // The entity that `B-` has begun: its first word and its type.
+    let mut open: Option<(usize, &str)> = None;
+    for (i, tag) in tags.iter().enumerate() {
+        let (mark, kind) = scheme.split(tag.as_ref());
+        let continued = open.filter(|&(_, begun)| begun == kind);
+        open = match (mark, continued) {
+            (TagMark::Begin, _) => Some((i, kind)),
+            (TagMark::Inside, continued) => continued,
+            (TagMark::End, Some((first, _))) => {
+                chunks.push(Chunk { kind, first, last: i });
+                None
+            }
+            (TagMark::Single, _) => {
+                chunks.push(Chunk { kind, first: i, last: i });
+                None
+            }
+            _ => None,
+        };
+    }
+    chunks
+}
+
 /// Splits a tag into its letter and its type.
 fn split(tag: &str) -> (char, &str) {
     let mut chars = tag.chars();
     let mark = chars.next().unwrap_or('O');
+    let mark = match mark {
+        'L' => 'E',
+        'U' => 'S',
+        mark => mark,
+    };
     let rest = chars.as_str();
     let kind = rest.split_once('-').map_or(rest, |(_, kind)| kind);
     (mark, if kind.is_empty() { "_" } else { kind })
@@ -102,11 +148,23 @@ impl Counts {
     }
 }
 
-/// Scores sentences of tags.
+/// Scores sentences of tags in BIO; see [`score_in`].
 ///
 /// # Panics
 /// If the lists, or two sentences, differ in length.
 pub fn score<T: AsRef<str>>(predictions: &[Vec<T>], references: &[Vec<T>]) -> EntityScores {
+    score_in((TagScheme::Bio, predictions), (TagScheme::Bio, references))
+}
+
+/// Scores sentences of tags. Each side is read in its own scheme, so that a model of one scheme can be scored
+/// on data of another. Only `accuracy` compares the tags as they are written.
+///
+/// # Panics
+/// If the lists, or two sentences, differ in length.
+pub fn score_in<T: AsRef<str>>(
+    (scheme, predictions): (TagScheme, &[Vec<T>]),
+    (reference_scheme, references): (TagScheme, &[Vec<T>]),
+) -> EntityScores {
     assert_eq!(predictions.len(), references.len());
     let mut types: BTreeMap<&str, Counts> = BTreeMap::new();
     let (mut right_tags, mut tags) = (0usize, 0usize);
@@ -114,8 +172,8 @@ pub fn score<T: AsRef<str>>(predictions: &[Vec<T>], references: &[Vec<T>]) -> En
         assert_eq!(predicted.len(), actual.len());
         tags += actual.len();
         right_tags += predicted.iter().zip(actual).filter(|(p, a)| p.as_ref() == a.as_ref()).count();
-        let found: BTreeSet<Chunk<'_>> = chunks(predicted).into_iter().collect();
-        let there: BTreeSet<Chunk<'_>> = chunks(actual).into_iter().collect();
+        let found: BTreeSet<Chunk<'_>> = chunks_in(scheme, predicted).into_iter().collect();
+        let there: BTreeSet<Chunk<'_>> = chunks_in(reference_scheme, actual).into_iter().collect();
         found.iter().for_each(|chunk| types.entry(chunk.kind).or_default().predicted += 1);
         there.iter().for_each(|chunk| types.entry(chunk.kind).or_default().actual += 1);
         found.intersection(&there).for_each(|chunk| types.entry(chunk.kind).or_default().right += 1);

@@ -1,16 +1,16 @@
 //! A pipeline that predicts the examples of a dataset.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::{Candidate, Dataset, Prediction, Task, TaskOptions};
-use crate::dataset::{Example, GlueTask, Gold, Labelled, Sentence, Squad};
+use crate::dataset::{Example, GlueTask, Gold, Labelled, Sentence, Squad, Tagged};
 use mobilebert::pipeline::{
     AggregationStrategy, AnswerOptions, Classification, ClassifyOptions, FunctionToApply, PreparedContext,
     QuestionAnswering, Ranking, TagOptions, TextClassification, TokenClassification,
 };
 use mobilebert::text::{Encoding, Tokenizer};
-use mobilebert::{Engine, Error, ErrorKind, Result, Source};
+use mobilebert::{Engine, Error, ErrorKind, Result, Source, TagScheme};
 
 /// How many examples are predicted together: enough to fill forward passes, and few enough that a stopped run
 /// loses little.
@@ -194,9 +194,29 @@ impl Evaluator {
                     false => classes_of(labels, data),
                 }
             }
+            (Pipeline::Tags(pipeline), Dataset::Tagged(data)) => {
+                check_types(&self.engine().config().labels, pipeline.scheme(), data)?;
+                Ok(Vec::new())
+            }
             _ => Ok(Vec::new()),
         }
     }
+}
+
+/// Refuses data of whose entities the model knows none: each score would be 0, whatever the model found.
+fn check_types(labels: &[String], scheme: TagScheme, data: &Tagged) -> Result<()> {
+    fn types<'t>(scheme: TagScheme, tags: impl Iterator<Item = &'t String>) -> BTreeSet<&'t str> {
+        tags.map(|tag| scheme.split(tag).1).filter(|kind| *kind != "O").collect()
+    }
+    let known = types(scheme, labels.iter());
+    let wanted = types(data.scheme, data.sentences.iter().flat_map(|sentence| &sentence.tags));
+    if wanted.is_empty() || !known.is_disjoint(&wanted) {
+        return Ok(());
+    }
+    let list = |types: BTreeSet<&str>| types.into_iter().collect::<Vec<_>>().join(", ");
+    let problem =
+        format!("none of its entity types ({}) is one of the model's ({})", list(wanted), list(known));
+    Err(ErrorKind::Input { place: data.file.clone(), problem }.into())
 }
 
 /// Predictions for a range of examples; see [`Evaluator::predictions`].
@@ -373,7 +393,7 @@ pub(crate) fn classes_of(labels: &[String], data: &Labelled) -> Result<Vec<Optio
 /// A word has the label of its first token, and `O` if it has no token.
 fn tags(pipeline: &TokenClassification, sentences: &[Sentence]) -> Result<Vec<Prediction>> {
     let texts: Vec<String> = sentences.iter().map(|sentence| sentence.words.join(" ")).collect();
-    let tokens = pipeline.tag_batch(&texts)?;
+    let (tokens, scheme) = (pipeline.tag_batch(&texts)?, pipeline.scheme());
     let predictions = sentences.iter().zip(tokens).map(|(sentence, tokens)| {
         let mut tokens = tokens.into_iter().peekable();
         let mut start = 0;
@@ -383,7 +403,7 @@ fn tags(pipeline: &TokenClassification, sentences: &[Sentence]) -> Result<Vec<Pr
             start = end + 1;
             tokens.next_if(|token| token.start < end).map_or_else(|| "O".to_owned(), |token| token.label)
         };
-        Prediction::Tags { tags: sentence.words.iter().map(tag).collect() }
+        Prediction::Tags { tags: sentence.words.iter().map(tag).collect(), scheme }
     });
     Ok(predictions.collect())
 }

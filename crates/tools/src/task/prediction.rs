@@ -1,5 +1,6 @@
 //! A model's prediction for one example.
 
+use mobilebert::TagScheme;
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
@@ -51,6 +52,9 @@ pub enum Prediction {
     Tags {
         /// In the order of the words.
         tags: Vec<String>,
+        /// The scheme of the model's labels.
+        #[serde(default, skip_serializing_if = "is_bio")]
+        scheme: TagScheme,
     },
 }
 
@@ -71,7 +75,7 @@ impl Prediction {
                 None => "none of the classes".to_owned(),
             },
             Prediction::Value { value } => format!("{value:.2}"),
-            Prediction::Tags { tags } => tags.join(" "),
+            Prediction::Tags { tags, .. } => tags.join(" "),
         }
     }
 
@@ -86,4 +90,8 @@ impl Prediction {
             _ => None,
         }
     }
+}
+
+fn is_bio(scheme: &TagScheme) -> bool {
+    *scheme == TagScheme::Bio
 }

@@ -254,17 +254,21 @@ fn of_labels(task: Task, labelled: &Labelled, data: &Dataset, predictions: &[Pre
 
 fn of_tags(tagged: &Tagged, data: &Dataset, predictions: &[Prediction]) -> Result<Scores> {
     let mut predicted = Vec::with_capacity(predictions.len());
+    let mut scheme = tagged.scheme;
     for (sentence, prediction) in tagged.sentences.iter().zip(predictions) {
         match prediction {
-            Prediction::Tags { tags } if tags.len() == sentence.words.len() => predicted.push(tags.clone()),
+            Prediction::Tags { tags, scheme: found } if tags.len() == sentence.words.len() => {
+                scheme = *found;
+                predicted.push(tags.clone());
+            }
             _ => return Err(mismatch(data, format!("line {}: one tag a word expected", sentence.line))),
         }
     }
     let actual: Vec<Vec<String>> =
         tagged.sentences[..predicted.len()].iter().map(|s| s.tags.clone()).collect();
-    let scores = entities::score(&predicted, &actual);
+    let scores = entities::score_in((scheme, &predicted), (tagged.scheme, &actual));
     let counts = predicted.iter().zip(&actual).map(|(p, a)| {
-        let (found, there) = (entities::chunks(p), entities::chunks(a));
+        let (found, there) = (entities::chunks_in(scheme, p), entities::chunks_in(tagged.scheme, a));
         [found.iter().filter(|chunk| there.contains(chunk)).count(), found.len(), there.len()]
     });
     let items = Items(Form::Entities(counts.collect()));
