@@ -12,8 +12,9 @@ const ABOUT: &str = "Measures models: accuracy as the official scripts compute i
 
 const AFTER_HELP: &str = "\
 Examples:
-  mobilebert-eval squad --model models/qa --data dev-v1.1.json --json
-  mobilebert-eval sst2 --model models/sentiment --data dev.tsv --report report.html
+  mobilebert-eval squad --model models/qa --data eval/samples/squad.json --json
+  mobilebert-eval sst2 --model models/sentiment --data eval/samples/sst2.tsv \\
+      --report report.html
   mobilebert-eval certify --reference predictions.json --model models/qa \\
       --data dev-v1.1.json --precision f32
   mobilebert-eval latency --model models/qa --task squad --data dev-v1.1.json
@@ -30,7 +31,27 @@ again: predictions are kept in a log (see --log) until they are complete.
 Exit codes:
   0  all well
   1  an input or the model failed, or a target was missed
-  2  wrong usage";
+  2  wrong usage
+  130  stopped by Ctrl-C";
+
+/// Reads a number between two others. NaN lies between none.
+fn between(low: f64, high: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| match text.parse::<f64>() {
+        Ok(value) if (low..=high).contains(&value) => Ok(value),
+        Ok(_) => Err(format!("expected a number from {low} to {high}")),
+        Err(_) => Err("expected a number".to_owned()),
+    }
+}
+
+/// Reads a number that may be infinite, but is one.
+fn number(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value: &f32| !value.is_nan()).ok_or_else(|| "expected a number".to_owned())
+}
+
+/// Reads a number of things of which there is at least one.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number from 1".to_owned())
+}
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -127,7 +148,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// Only the first examples
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
@@ -165,7 +186,7 @@ pub(crate) struct Squad {
     #[arg(long, value_name = "FILE")]
     pub(crate) null_odds: Option<PathBuf>,
     /// v2.0: null odds above this are the empty answer
-    #[arg(long, value_name = "ODDS", default_value_t = 0.0, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ODDS", default_value_t = 0.0, value_parser = number, allow_hyphen_values = true)]
     pub(crate) null_threshold: f32,
     /// Tokens that neighbouring windows share. Default: 128
     #[arg(long, value_name = "TOKENS")]
@@ -203,10 +224,10 @@ pub(crate) struct Certify {
     #[arg(long, value_name = "FILE")]
     pub(crate) reference: PathBuf,
     /// Fail if fewer answers are equal, in percent
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = between(0.0, 100.0))]
     pub(crate) min_equal: Option<f64>,
     /// Logits closer than this, relative to their size, are a tie
-    #[arg(long, value_name = "X", default_value_t = 1e-5)]
+    #[arg(long, value_name = "X", default_value_t = 1e-5, value_parser = number)]
     pub(crate) tie: f32,
     /// List every disagreement, not the first 20
     #[arg(long)]
@@ -244,13 +265,13 @@ pub(crate) struct Latency {
     #[arg(long, value_name = "NAME")]
     pub(crate) scenario: Vec<Scenario>,
     /// Seconds of each scenario, at least
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = between(0.001, 86_400.0))]
     pub(crate) duration: f64,
     /// Server: queries a second. Default: 60 % of what SingleStream could do
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = between(0.01, 1e6))]
     pub(crate) qps: Option<f64>,
     /// Server: bound of the 99th percentile in milliseconds. Default: 10 times the median of SingleStream
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = between(0.001, 1e7))]
     pub(crate) latency_bound: Option<f64>,
     /// Print one JSON object
     #[arg(long)]

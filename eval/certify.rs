@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{Certify, Common};
-use crate::evaluate::{Evaluation, SEED, evaluate};
+use crate::evaluate::{Evaluation, SEED, check_outputs, evaluate, write_outputs};
 use crate::failure::{FAILED, Failure, print};
 use crate::tasks;
 
@@ -103,6 +103,7 @@ pub(crate) fn run(args: &Certify) -> Result<ExitCode, Failure> {
     if squad.version == Version::V2 {
         return Err(Failure::Input(format!("{}: certificates are made on SQuAD v1.1", path.display())));
     }
+    check_outputs(&args.common, &[], &[&path, &args.reference])?;
     let recorded = read(args)?;
     let all = squad.questions.len();
     squad.questions.retain(|question| recorded.contains_key(&question.id));
@@ -115,7 +116,8 @@ pub(crate) fn run(args: &Certify) -> Result<ExitCode, Failure> {
     let options = TaskOptions::new(Task::Squad).n_best(CANDIDATES);
     // A log holds the first questions of a file, not a selection of them.
     let common = Common { no_resume: some || args.common.no_resume, ..args.common.clone() };
-    let evaluation = evaluate(Task::Squad, &common, options, Dataset::Squad(squad.clone()), 0.0)?;
+    let mut evaluation = evaluate(Task::Squad, &common, options, Dataset::Squad(squad.clone()), 0.0)?;
+    write_outputs(&mut evaluation, &common, 0.0)?;
     let mut certificate = certify(args, &squad, &evaluation, &recorded);
     let missed = args.min_equal.is_some_and(|least| certificate.equal_percent < least);
     if !args.all {
@@ -125,6 +127,7 @@ pub(crate) fn run(args: &Certify) -> Result<ExitCode, Failure> {
         true => format!("{}\n", serde_json::to_string(&certificate).unwrap_or_default()),
         false => human(&certificate),
     })?;
+    evaluation.finish();
     Ok(if missed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 

@@ -1,21 +1,23 @@
 //! Runs a task: predicts, scores, and writes the files.
 
-use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mobilebert::format::sha256;
 use mobilebert::profile::machine;
+use mobilebert::{Error, ErrorKind};
 use mobilebert_tools::dataset::TableOptions;
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Command, Common, Squad};
+use crate::args::{Classify, Command, Common, Squad};
 use crate::failure::{Failure, print, write};
+use crate::interrupt::Interrupt;
 use crate::log::Log;
-use crate::report::{self, Run, breakdown};
-use crate::{latency, predictions, tasks};
+use crate::report::{self, Run, breakdown, examples};
+use crate::{date, latency, outputs, predictions, tasks};
 
 /// The seed of all intervals.
 pub(crate) const SEED: u64 = 20_261_122;
@@ -28,6 +30,17 @@ pub(crate) struct Evaluation {
     /// `None` if the data has no labels.
     pub(crate) scores: Option<Scores>,
     pub(crate) run: Run,
+    /// The log of the predictions, while something may still fail.
+    log: Option<Log>,
+}
+
+impl Evaluation {
+    /// All results are written, so nobody needs the predictions again.
+    pub(crate) fn finish(self) {
+        if let Some(log) = self.log {
+            log.finish();
+        }
+    }
 }
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
@@ -36,21 +49,15 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     let data = read(command, task, common)?;
     let mut options = TaskOptions::new(task);
     let mut null_threshold = 0.0;
-    let mut outputs: Vec<&Path> =
-        common.predictions.iter().chain(&common.report).map(AsRef::as_ref).collect();
+    let mut more: Vec<&Path> = Vec::new();
     if let Command::Squad(args) = command {
         options = squad_options(args, options);
         null_threshold = args.null_threshold;
-        outputs.extend(args.n_best.iter().chain(&args.null_odds).map(std::path::PathBuf::as_path));
+        more.extend(args.n_best.iter().chain(&args.null_odds).map(PathBuf::as_path));
     }
-    // An output that cannot be written has to be reported before hours of work, not after.
-    for path in outputs {
-        OpenOptions::new().append(true).create(true).open(path).map_err(|e| Failure::output(path, e))?;
-    }
+    check_outputs(common, &more, &[Path::new(data.file())])?;
     let mut evaluation = evaluate(task, common, options, data, null_threshold)?;
-    if let Some(path) = &common.predictions {
-        write(path, &predictions::official(task, &evaluation.data, &evaluation.predictions, null_threshold))?;
-    }
+    write_outputs(&mut evaluation, common, null_threshold)?;
     if let (Command::Squad(args), Dataset::Squad(data)) = (command, &evaluation.data) {
         if let Some(path) = &args.n_best {
             write(path, &predictions::n_best(data, &evaluation.predictions))?;
@@ -59,12 +66,40 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
             write(path, &predictions::null_odds(data, &evaluation.predictions))?;
         }
     }
-    if !common.report.is_empty() {
-        breakdown::add(&mut evaluation)?;
-        latency::add(&mut evaluation, &common.model)?;
-        report::write_all(&common.report, &[evaluation.run.clone()], &[])?;
+    print(&text(&evaluation, common.json))?;
+    evaluation.finish();
+    Ok(())
+}
+
+/// Checks the outputs of a run, `more` ones included: a problem has to be reported before hours of work, not
+/// after.
+pub(crate) fn check_outputs(common: &Common, more: &[&Path], inputs: &[&Path]) -> Result<(), Failure> {
+    report::check(&common.report)?;
+    let paths = common.predictions.iter().chain(&common.report).chain(&common.log).map(PathBuf::as_path);
+    outputs::check(&paths.chain(more.iter().copied()).collect::<Vec<_>>(), inputs)
+}
+
+/// Writes the files of `--predictions` and `--report`.
+pub(crate) fn write_outputs(
+    evaluation: &mut Evaluation,
+    common: &Common,
+    null_threshold: f32,
+) -> Result<(), Failure> {
+    let task = evaluation.evaluator.task();
+    if let Some(path) = &common.predictions {
+        write(path, &predictions::official(task, &evaluation.data, &evaluation.predictions, null_threshold))?;
     }
-    print(&text(&evaluation, common.json))
+    if common.report.is_empty() {
+        return Ok(());
+    }
+    breakdown::add(evaluation)?;
+    if evaluation.scores.is_some() {
+        let (data, predictions) = (&evaluation.data, &evaluation.predictions);
+        evaluation.run.confusion = examples::confusion(data, predictions);
+        evaluation.run.wrong = examples::wrong(data, predictions, null_threshold);
+    }
+    latency::add(evaluation, &common.model)?;
+    report::write_all(&common.report, std::slice::from_ref(&evaluation.run), &[])
 }
 
 fn read(command: &Command, task: Task, common: &Common) -> Result<Dataset, Failure> {
@@ -75,15 +110,25 @@ fn read(command: &Command, task: Task, common: &Common) -> Result<Dataset, Failu
             if let Some(column) = &args.pair_column {
                 options = options.pair(column);
             }
-            Dataset::Labelled(options.read(&path)?)
+            Dataset::Labelled(options.read(&path).map_err(|error| with_flags(error, args))?)
         }
         _ => task.read(&path)?,
     };
-    if common.limit == Some(0) {
-        return Err(Failure::Usage("--limit 0 leaves no examples".to_owned()));
-    }
     data.truncate(common.limit.unwrap_or(usize::MAX));
     Ok(data)
+}
+
+/// Adds to an error about a missing column how a column is chosen.
+fn with_flags(error: Error, args: &Classify) -> Failure {
+    match error.kind() {
+        ErrorKind::Input { problem, .. } if problem.starts_with("no column") => {
+            let (text, label) = (&args.text_column, &args.label_column);
+            let flags =
+                format!("name the columns with --text-column (now {text}) and --label-column (now {label})");
+            Failure::Input(format!("{error}; {flags}"))
+        }
+        _ => error.into(),
+    }
 }
 
 fn squad_options(args: &Squad, mut options: TaskOptions) -> TaskOptions {
@@ -137,20 +182,23 @@ pub(crate) fn evaluate(
     let progress = progress(&data, resumed, common.quiet);
     let (start, before) = (Instant::now(), log.seconds);
     let mut seconds = before;
+    let interrupt = Interrupt::new();
     for prediction in evaluator.predictions(&data, resumed..data.len()) {
         let prediction = prediction?;
         seconds = before + start.elapsed().as_secs_f64();
         log.push(&prediction, seconds)?;
         log.predictions.push(prediction);
         progress.inc(1);
+        if interrupt.is_pressed() && log.predictions.len() < data.len() {
+            progress.finish_and_clear();
+            return Err(Failure::Interrupted(log.stopped(data.len())));
+        }
     }
+    drop(interrupt);
     progress.finish_and_clear();
     let predictions = std::mem::take(&mut log.predictions);
     let labelled = !matches!(&data, Dataset::Labelled(l) if l.examples.iter().any(|e| e.gold.is_none()));
     let scores = labelled.then(|| Scores::new(task, &data, &predictions, null_threshold)).transpose()?;
-    if is_done {
-        log.finish();
-    }
     let (model_sha256, model_bytes) = weights.unzip();
     let run = Run {
         scores: scores.as_ref().map_or_else(Map::new, named),
@@ -172,9 +220,10 @@ pub(crate) fn evaluate(
         data_sha256,
         resumed,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        date: date::now(),
         ..Run::default()
     };
-    Ok(Evaluation { evaluator, data, predictions, scores, run })
+    Ok(Evaluation { evaluator, data, predictions, scores, run, log: is_done.then_some(log) })
 }
 
 /// The scores under their official names.

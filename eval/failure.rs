@@ -11,6 +11,9 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit code for wrong usage; clap uses the same number.
 pub(crate) const USAGE: u8 = 2;
 
+/// Exit code of a run that Ctrl-C stopped, as shells count it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// The reason why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -20,6 +23,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// A file with unexpected contents.
     Input(String),
+    /// Ctrl-C stopped the run.
+    Interrupted(String),
     /// Standard output or an output file could not be written.
     Output { place: String, source: io::Error },
 }
@@ -50,6 +55,7 @@ impl Failure {
             }
             Failure::Usage(message) => (message.clone(), USAGE),
             Failure::Input(message) => (message.clone(), FAILED),
+            Failure::Interrupted(message) => (message.clone(), INTERRUPTED),
             Failure::Output { place, source } => (format!("{place}: {source}"), FAILED),
         };
         let _ = writeln!(io::stderr().lock(), "mobilebert-eval: {message}");

@@ -121,6 +121,19 @@ impl Log {
         file.write_all(text.as_bytes()).map_err(|source| Failure::output(&self.path, source))
     }
 
+    /// What to tell the user when a run is stopped before it has all of `total` predictions.
+    pub(crate) fn stopped(&self, total: usize) -> String {
+        let made = self.predictions.len();
+        let next = match (&self.file, self.keep) {
+            (None, _) => "they are not kept".to_owned(),
+            (Some(_), true) => {
+                format!("the same command goes on from there; they are in {}", self.path.display())
+            }
+            (Some(_), false) => "the same command goes on from there".to_owned(),
+        };
+        format!("stopped after {made} of {total} predictions; {next}")
+    }
+
     /// All predictions are made: a log in the cache has done its work.
     pub(crate) fn finish(mut self) {
         self.is_empty = true;

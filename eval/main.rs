@@ -3,13 +3,16 @@
 
 mod args;
 mod certify;
+mod date;
 mod debug;
 mod evaluate;
 mod failure;
 mod inputs;
+mod interrupt;
 mod latency;
 mod layers;
 mod log;
+mod outputs;
 mod predictions;
 mod report;
 mod tasks;

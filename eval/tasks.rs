@@ -43,9 +43,13 @@ pub(crate) fn find(task: &str, data: &Path) -> Result<PathBuf, Failure> {
     }
     let files: Vec<String> = of(task)?.into_iter().flat_map(|entry| entry.files).collect();
     let found = files.iter().map(|file| data.join(file)).find(|path| path.is_file());
-    let expected = || match files.is_empty() {
-        true => "give a file".to_owned(),
-        false => format!("expected one of {}, or give a file", files.join(", ")),
+    let samples: Vec<String> = of(task)?.into_iter().map(|entry| format!("eval/{}", entry.sample)).collect();
+    let expected = || {
+        let sample = format!("give a file, such as {} of the repository", samples.join(" or "));
+        match files.is_empty() {
+            true => sample,
+            false => format!("expected one of {}, or {sample}", files.join(", ")),
+        }
     };
     found.ok_or_else(|| Failure::Input(format!("{}: no file for {task}; {}", data.display(), expected())))
 }

@@ -83,6 +83,11 @@ type Asked = (Option<String>, String, String);
 
 fn questions(args: &Debug) -> Result<Vec<Asked>, Failure> {
     if let (Some(question), Some(context)) = (&args.question, &args.context) {
+        let is_blank = |(_, text): &(&str, &String)| text.trim().is_empty();
+        if let Some((flag, _)) = [("--question", question), ("--context", context)].into_iter().find(is_blank)
+        {
+            return Err(Failure::Usage(format!("{flag} is empty")));
+        }
         return Ok(vec![(None, question.clone(), context.clone())]);
     }
     let Some(path) = &args.data else { return Ok(Vec::new()) };
@@ -92,7 +97,12 @@ fn questions(args: &Debug) -> Result<Vec<Asked>, Failure> {
     let asked: Vec<Asked> =
         questions.map(|q| (Some(q.id.clone()), q.question.clone(), squad.context(q).to_owned())).collect();
     match (asked.is_empty(), &args.id) {
-        (true, Some(id)) => Err(Failure::Input(format!("{}: no question `{id}`", path.display()))),
+        (true, Some(id)) => {
+            let known: Vec<String> = squad.questions.iter().take(3).map(|q| format!("`{}`", q.id)).collect();
+            let (all, known) = (squad.questions.len(), known.join(", "));
+            let problem = format!("no question `{id}`; the ids of its {all} questions begin with {known}");
+            Err(Failure::Input(format!("{}: {problem}", path.display())))
+        }
         _ => Ok(asked),
     }
 }

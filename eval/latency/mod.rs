@@ -4,6 +4,7 @@ mod early_stopping;
 mod scenario;
 mod stability;
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mobilebert::profile::machine;
@@ -19,12 +20,14 @@ use crate::evaluate::Evaluation;
 use crate::failure::{Failure, print};
 use crate::inputs::{self, Input};
 use crate::report::{self, Run};
-use crate::tasks;
+use crate::{date, outputs, tasks};
 
 /// How many real inputs are used, in rotation.
 const INPUTS: usize = 512;
 /// How many seconds SingleStream takes in the report of an accuracy run.
 const BRIEF: f64 = 3.0;
+/// The most queries of a run of Server.
+const MOST_QUERIES: f64 = 1e6;
 /// Share of what SingleStream could do that Server asks for, and its bound in medians of SingleStream.
 const SERVER_LOAD: f64 = 0.6;
 const SERVER_BOUND: f64 = 10.0;
@@ -55,12 +58,17 @@ pub(crate) struct Latency {
 
 pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
     report::check(&args.report)?;
+    let reports: Vec<&Path> = args.report.iter().map(PathBuf::as_path).collect();
+    outputs::check(&reports, &args.data.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let wanted = match args.scenario.as_slice() {
         [] => vec![Scenario::SingleStream, Scenario::MultiStream, Scenario::Server, Scenario::Offline],
         some => some.to_vec(),
     };
-    if !(args.duration > 0.0 && args.duration.is_finite()) {
-        return Err(Failure::Usage(format!("--duration is {}; expected a positive number", args.duration)));
+    // The times of all queries are kept.
+    if args.qps.is_some_and(|qps| qps * args.duration > MOST_QUERIES) {
+        let problem =
+            format!("--qps times --duration is more than {MOST_QUERIES} queries; lower one of them");
+        return Err(Failure::Usage(problem));
     }
     let start = Instant::now();
     let engine = Engine::open(&args.model.model, args.model.engine())?;
@@ -72,7 +80,7 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
             // The tokenizer of the task's pipeline; the engine that is measured is the one above.
             let evaluator = TaskOptions::new(task).engine(args.model.engine()).open(&args.model.model)?;
             let inputs = inputs::encodings(&evaluator, &data, INPUTS)?;
-            (format!("first {} of {}, cut to 384 tokens", inputs.len(), data.file()), inputs)
+            (format!("first {} of {}, cut to 384 tokens", inputs.len(), report::place(data.file())), inputs)
         }
         None => (format!("{} tokens each", args.seq_len), inputs::fixed(&engine, args.seq_len)),
     };
@@ -115,6 +123,8 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
             model_sha256,
             model_bytes,
             latency: Some(latency),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            date: date::now(),
             ..Run::default()
         };
         report::write_all(&args.report, &[run], &[])?;
@@ -128,7 +138,8 @@ pub(crate) fn add(evaluation: &mut Evaluation, model: &Model) -> Result<(), Fail
     let engine = Engine::open(&model.model, model.engine())?;
     let load_ms = milliseconds(start);
     let inputs = inputs::encodings(&evaluation.evaluator, &evaluation.data, INPUTS)?;
-    let rule = format!("first {} of {}, cut to 384 tokens", inputs.len(), evaluation.data.file());
+    let file = report::place(evaluation.data.file());
+    let rule = format!("first {} of {file}, cut to 384 tokens", inputs.len());
     let mut latency = measure(&engine, model, &inputs, rule, load_ms, |bench, done| {
         done.push(bench.single_stream(BRIEF)?);
         Ok(())

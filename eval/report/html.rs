@@ -2,44 +2,63 @@
 
 use serde_json::Value;
 
+use super::breakdown::GroupRow;
 use super::svg::{Chart, Scale, escape};
-use super::{Peer, Run, megabytes};
+use super::{Peer, Run, matrix, megabytes};
 use crate::latency::Latency;
 
 /// The number of series colours in the style sheet.
 const SERIES: usize = 6;
+/// How many bars a chart has room for.
+const BARS: usize = 12;
 
 pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
-    let mut body = format!("<header><h1>Evaluation</h1><p>{}</p></header>\n", escape(&subtitle(runs)));
+    let title = escape(&title(runs));
+    let mut body = format!("<header><h1>{title}</h1><p>{}</p></header>\n", escape(&subtitle(runs)));
     body += &table(runs, peers);
     let mut cards = Vec::new();
     cards.extend(pareto(runs, peers));
     cards.extend(latency(runs));
     for (i, run) in runs.iter().enumerate() {
         for group in &run.groups {
-            let rows: Vec<(String, f64, String)> = group
-                .rows
-                .iter()
+            let mut rows: Vec<&GroupRow> = group.rows.iter().collect();
+            let mut left_out = String::new();
+            if rows.len() > BARS {
+                rows.sort_by_key(|row| usize::MAX - row.examples);
+                rows.truncate(BARS);
+                left_out = format!(" The {BARS} largest of {} groups are shown.", group.rows.len());
+            }
+            let sizes: Vec<String> =
+                rows.iter().map(|row| format!("{}: {}", row.name, row.examples)).collect();
+            let rows: Vec<(String, f64, String)> = rows
+                .into_iter()
                 .map(|row| (row.name.clone(), row.score, format!("{} examples", row.examples)))
                 .collect();
             let title = format!("{}, {}", group.title, run.name());
             let y = (group.metric.as_str(), Scale::fixed(0.0, 105.0));
             let mut chart = Chart::new(&title, (&group.title, Scale::fixed(0.0, 1.0)), y);
             chart.bars(i % SERIES, &rows);
-            let sizes: Vec<String> =
-                group.rows.iter().map(|row| format!("{} {}", row.name, row.examples)).collect();
             let title = format!("{} by {}", group.metric, lower(&group.title));
-            cards.push(card(&title, &run.name(), chart, &format!("Examples: {}.", sizes.join(" · "))));
+            cards.push(card(
+                &title,
+                &run.name(),
+                chart,
+                &format!("Examples: {}.{left_out}", sizes.join(" · ")),
+            ));
         }
     }
+    cards.extend(runs.iter().filter_map(matrix::confusion));
     cards.extend(layers(runs));
     cards.extend(calibration(runs));
     body += &format!("<main>\n{}</main>\n", cards.concat());
+    for run in runs {
+        body += &matrix::wrong(run);
+    }
     body += &format!("<section><h2>What was measured</h2>\n{}</section>\n", provenance(runs));
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Evaluation</title>\n<style>\n{}</style></head>\n<body>\n{body}</body></html>\n",
+         <title>{title}</title>\n<style>\n{}</style></head>\n<body>\n{body}</body></html>\n",
         include_str!("style.css")
     )
 }
@@ -49,16 +68,37 @@ fn lower(title: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
+/// What the page is about: a model and its task, or several results.
+fn title(runs: &[Run]) -> String {
+    match runs {
+        [run] if run.task.is_empty() => format!("Latency of {}", run.name()),
+        [run] => format!("Evaluation of {} on {}", run.name(), run.task),
+        _ => format!("Evaluation, {} results", runs.len()),
+    }
+}
+
+/// The day of the results, or the first and the last one.
+fn days(runs: &[Run]) -> Option<String> {
+    let mut days: Vec<&str> = runs.iter().filter_map(|run| run.date.split(' ').next()).collect();
+    days.retain(|day| !day.is_empty());
+    days.sort_unstable();
+    let (first, last) = (days.first()?, days.last()?);
+    Some(if first == last { (*first).to_owned() } else { format!("{first} to {last}") })
+}
+
 fn subtitle(runs: &[Run]) -> String {
     let mut tasks: Vec<&str> =
         runs.iter().map(|run| run.task.as_str()).filter(|task| !task.is_empty()).collect();
     tasks.dedup();
     let cpu = runs.first().map_or("", |run| run.cpu.as_str());
-    format!(
-        "{} · {} results · {cpu}",
-        if tasks.is_empty() { "latency".to_owned() } else { tasks.join(", ") },
-        runs.len()
-    )
+    let mut parts: Vec<String> = days(runs).into_iter().collect();
+    parts.push(if tasks.is_empty() { "latency".to_owned() } else { tasks.join(", ") });
+    match runs {
+        [run] if run.total > 0 => parts.push(format!("{} examples", run.total)),
+        _ => {}
+    }
+    parts.push(cpu.to_owned());
+    parts.join(" · ")
 }
 
 fn card(title: &str, about: &str, chart: Chart, note: &str) -> String {
@@ -75,16 +115,20 @@ fn card(title: &str, about: &str, chart: Chart, note: &str) -> String {
 fn table(runs: &[Run], peers: &[Peer]) -> String {
     let mut rows = String::new();
     for (i, run) in runs.iter().enumerate() {
-        let score =
-            run.main().map_or_else(|| "–".to_owned(), |s| format!("<b>{s:.2}</b> {}", escape(&run.metric)));
+        let score = run.main().map_or_else(
+            || "–".to_owned(),
+            |s| format!("<span><b>{s:.2}</b> {}</span>", escape(&run.metric)),
+        );
         let interval = run.interval.map_or_else(String::new, |[a, b]| format!("{a:.2} – {b:.2}"));
         let second = run.scores.iter().find(|(name, _)| **name != run.metric && *name != "types");
         let second = second.and_then(|(name, v)| Some(format!("{:.2} {}", v.as_f64()?, escape(name))));
         let latency = run.latency_ms().map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2} ms"));
         let size = run.model_bytes.map_or_else(|| "–".to_owned(), megabytes);
         rows += &format!(
-            "<tr><td><i class=\"key s{}\"></i>{}</td><td>{}</td><td>{score}</td><td>{interval}</td><td>{}</td>\
-             <td>{}</td><td>{latency}</td><td>{size}</td></tr>\n",
+            "<tr><td><i class=\"key s{}\"></i>{}</td><td data-name=\"task\">{}</td><td data-name=\"score\">{score}</td>\
+             <td data-name=\"95 % interval\">{interval}</td><td data-name=\"other score\">{}</td>\
+             <td data-name=\"examples\">{}</td><td data-name=\"latency p50\">{latency}</td>\
+             <td data-name=\"weights\">{size}</td></tr>\n",
             i % SERIES,
             escape(&run.name()),
             escape(&run.task),
@@ -99,8 +143,9 @@ fn table(runs: &[Run], peers: &[Peer]) -> String {
             .filter_map(|(name, value)| Some(format!("{:.2} {}", value.as_f64()?, escape(name))))
             .collect();
         rows += &format!(
-            "<tr class=\"peer\"><td><i class=\"key peer\"></i>{}</td><td>given</td><td>{}</td><td></td><td>{}</td>\
-             <td></td><td>{}</td><td>{}</td></tr>\n",
+            "<tr class=\"peer\"><td><i class=\"key peer\"></i>{}</td><td data-name=\"task\">given</td>\
+             <td data-name=\"score\">{}</td><td></td><td data-name=\"other score\">{}</td><td></td>\
+             <td data-name=\"latency p50\">{}</td><td data-name=\"weights\">{}</td></tr>\n",
             escape(&peer.name),
             scores.first().cloned().unwrap_or_else(|| "–".to_owned()),
             scores.get(1).cloned().unwrap_or_default(),
@@ -109,8 +154,8 @@ fn table(runs: &[Run], peers: &[Peer]) -> String {
         );
     }
     format!(
-        "<section class=\"scroll\"><table><thead><tr><th>model</th><th>task</th><th>score</th><th>95 % interval</th>\
-         <th></th><th>examples</th><th>latency p50</th><th>weights</th></tr></thead>\n<tbody>{rows}</tbody></table></section>\n"
+        "<section><table class=\"results\"><thead><tr><th>model</th><th>task</th><th>score</th><th>95 % interval</th>\
+         <th>other score</th><th>examples</th><th>latency p50</th><th>weights</th></tr></thead>\n<tbody>{rows}</tbody></table></section>\n"
     )
 }
 
@@ -136,6 +181,7 @@ fn pareto(runs: &[Run], peers: &[Peer]) -> Option<String> {
     let x = Scale::around(points.iter().map(|p| p.1.0), true);
     let ends = points.iter().flat_map(|p| p.5.map_or([p.1.1; 2], |ends| ends));
     let y = Scale::around(ends.collect::<Vec<_>>().into_iter(), false);
+    let begins = y.note(&metric);
     let mut chart =
         Chart::new("Accuracy, latency and size", ("latency, median ms", x), (&metric, y)).x_ticks();
     // These points have no other that is both faster and more accurate.
@@ -155,13 +201,22 @@ fn pareto(runs: &[Run], peers: &[Peer]) -> Option<String> {
         let radius = bytes.map_or(5.0, |bytes| (bytes as f64 / 1e6).sqrt().clamp(4.0, 26.0));
         chart.point(*series, *place, radius, name, hint);
     }
-    let note =
-        "Area: bytes of weights. Whiskers: 95 % interval. Dashed: nothing here is both faster and better.";
-    Some(card("Accuracy against latency against size", "up and to the left is better", chart, note))
+    let mut note = "Area: bytes of weights. Whiskers: 95 % interval.".to_owned();
+    if front.len() > 1 {
+        note += " Dashed: nothing here is both faster and better.";
+    }
+    let note = format!("{note} {begins}");
+    Some(card(
+        "Accuracy against latency against size",
+        "up and to the left is better",
+        chart,
+        note.trim_end(),
+    ))
 }
 
 /// The chart of the distribution of latencies: for each latency, the share of queries that took no longer.
 fn latency(runs: &[Run]) -> Vec<String> {
+    const TAIL: &str = "The slowest 1 % of the queries are not shown.";
     let mut cards = Vec::new();
     for scenario in ["SingleStream", "MultiStream", "Server"] {
         let found: Vec<(usize, &Run, &Latency, &crate::latency::Measured)> = runs
@@ -198,7 +253,7 @@ fn latency(runs: &[Run]) -> Vec<String> {
                 latency.mean_tokens
             ));
         }
-        let note = format!("{} {}.", notes.join(" "), found[0].2.note);
+        let note = format!("{} {TAIL} {}.", notes.join(" "), found[0].2.note);
         cards.push(card(
             &format!("Latency, {scenario}"),
             "share of queries that took no longer",
@@ -292,6 +347,9 @@ fn provenance(runs: &[Run]) -> String {
                 100.0 * s.spread,
                 100.0 * s.drift
             );
+        }
+        if !run.date.is_empty() {
+            text += &format!("<br>{}, mobilebert-eval {}", escape(&run.date), escape(&run.version));
         }
         text += "</p>\n";
     }

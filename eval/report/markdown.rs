@@ -4,6 +4,12 @@ use super::{Peer, Run, megabytes};
 
 pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
     let mut text = "# Evaluation\n\n".to_owned();
+    let mut dates: Vec<&str> =
+        runs.iter().map(|run| run.date.as_str()).filter(|date| !date.is_empty()).collect();
+    dates.dedup();
+    if !dates.is_empty() {
+        text += &format!("{}\n\n", dates.join(", "));
+    }
     text +=
         "| model | task | score | 95 % | examples | latency p50 | size |\n|---|---|---|---|---|---|---|\n";
     for run in runs {
@@ -11,7 +17,7 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
         let interval = run.interval.map_or_else(String::new, |[low, high]| format!("{low:.2} to {high:.2}"));
         let latency = run.latency_ms().map_or_else(String::new, |ms| format!("{ms:.2} ms"));
         let size = run.model_bytes.map_or_else(String::new, megabytes);
-        let (name, task, total) = (run.name(), &run.task, run.total);
+        let (name, task, total) = (cell(&run.name()), &run.task, run.total);
         text += &format!("| {name} | {task} | {score} | {interval} | {total} | {latency} | {size} |\n");
     }
     for peer in peers {
@@ -22,10 +28,11 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
             .collect();
         let latency = peer.latency_ms.map_or_else(String::new, |ms| format!("{ms:.2} ms"));
         let size = peer.bytes.map_or_else(String::new, megabytes);
-        text += &format!("| {} (given) | | {} | | | {latency} | {size} |\n", peer.name, scores.join(", "));
+        text +=
+            &format!("| {} (given) | | {} | | | {latency} | {size} |\n", cell(&peer.name), scores.join(", "));
     }
     for run in runs {
-        text += &format!("\n## {}\n\n", run.name());
+        text += &format!("\n## {}\n\n", cell(&run.name()));
         let hash = run.model_sha256.as_deref().unwrap_or("none");
         text += &format!("Weights sha256 `{hash}`; {}, {} threads, {}.\n", run.kernel, run.threads, run.cpu);
         if !run.data.is_empty() {
@@ -34,13 +41,33 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
                 Some(false) => ", not the official file",
                 None => "",
             };
-            text += &format!("Data {} (sha256 `{}`{official}).\n", run.data, run.data_sha256);
+            text += &format!("Data {} (sha256 `{}`{official}).\n", cell(&run.data), run.data_sha256);
         }
         for group in &run.groups {
             text += &format!("\n| {} | {} | examples |\n|---|---|---|\n", group.title, group.metric);
             for row in &group.rows {
-                text += &format!("| {} | {:.2} | {} |\n", row.name, row.score, row.examples);
+                text += &format!("| {} | {:.2} | {} |\n", cell(&row.name), row.score, row.examples);
             }
+        }
+        if let Some(confusion) = &run.confusion {
+            let names: Vec<String> = confusion.predicted.iter().map(|name| cell(name)).collect();
+            text += &format!("\n| data, {} | {} |\n|---|", confusion.unit, names.join(" | "));
+            text += &format!("{}\n", "---|".repeat(names.len()));
+            for (name, counts) in confusion.gold.iter().zip(&confusion.counts) {
+                let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+                text += &format!("| {} | {} |\n", cell(name), counts.join(" | "));
+            }
+            text += &format!(
+                "\nRows are the classes of the data, columns the predicted ones. {}\n",
+                confusion.note
+            );
+        }
+        if let Some(wrong) = &run.wrong {
+            let (total, listed) = (wrong.total, wrong.listed.len());
+            text += &format!(
+                "\n{total} of {} examples are wrong; an HTML report shows {listed} of them.\n",
+                run.total
+            );
         }
         if let Some(calibration) = &run.calibration {
             text += &format!("\nExpected calibration error {:.3}.\n", calibration.error);
@@ -69,4 +96,27 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
         }
     }
     text
+}
+
+/// Text of names and data inside a table: nothing of it is markup, and it stays in its cell.
+fn cell(text: &str) -> String {
+    let mut cell = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' => cell.extend(['\\', c]),
+            '<' => cell.push_str("&lt;"),
+            '&' => cell.push_str("&amp;"),
+            c if c.is_control() => cell.push(' '),
+            c => cell.push(c),
+        }
+    }
+    cell
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_stay_in_their_cell() {
+        assert_eq!(super::cell("a|b\n<i>_x_ & \\"), "a\\|b &lt;i>\\_x\\_ &amp; \\\\");
+    }
 }

@@ -1,8 +1,10 @@
 //! Results as files, and reports that join several of them.
 
 pub(crate) mod breakdown;
+pub(crate) mod examples;
 mod html;
 mod markdown;
+mod matrix;
 mod svg;
 
 use std::fs;
@@ -12,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::breakdown::{Calibration, Group};
+use self::examples::{Confusion, Wrong};
 use crate::args;
 use crate::failure::{Failure, write};
 use crate::latency::Latency;
 use crate::layers::LayerError;
+use crate::outputs;
 
 /// The result of one model at one precision on one data set. `--json` prints it, and a report has further
 /// fields.
@@ -47,10 +51,17 @@ pub(crate) struct Run {
     /// How many predictions were made by an earlier run.
     pub(crate) resumed: usize,
     pub(crate) version: String,
+    /// When the result was made, in UTC; empty in results of earlier versions.
+    #[serde(default)]
+    pub(crate) date: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) groups: Vec<Group>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) calibration: Option<Calibration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confusion: Option<Confusion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wrong: Option<Wrong>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) layers: Vec<LayerError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +71,25 @@ pub(crate) struct Run {
 impl Run {
     /// The result without the fields that only reports show.
     pub(crate) fn without_details(&self) -> Self {
-        Self { groups: Vec::new(), calibration: None, layers: Vec::new(), latency: None, ..self.clone() }
+        Self {
+            groups: Vec::new(),
+            calibration: None,
+            confusion: None,
+            wrong: None,
+            layers: Vec::new(),
+            latency: None,
+            ..self.clone()
+        }
+    }
+
+    /// The result as a report shows it: whoever reads a report need not learn the folders of a machine.
+    fn without_folders(&self) -> Self {
+        let mut run = self.clone();
+        if let Some(latency) = &mut run.latency {
+            latency.model = place(&latency.model);
+        }
+        (run.model, run.data) = (place(&run.model), place(&run.data));
+        run
     }
 
     /// The main score.
@@ -113,6 +142,16 @@ fn form(path: &Path) -> Result<Form, Failure> {
     }
 }
 
+/// A path as a report shows it: a relative path as it is, and of an absolute one the last part.
+pub(crate) fn place(path: &str) -> String {
+    let has_drive = path.get(1..3).is_some_and(|rest| matches!(rest, ":\\" | ":/"));
+    if !(Path::new(path).is_absolute() || path.starts_with(['/', '\\']) || has_drive) {
+        return path.to_owned();
+    }
+    let last = path.rsplit(['/', '\\']).find(|part| !part.is_empty());
+    last.unwrap_or("the root folder").to_owned()
+}
+
 /// Refuses names that are no report's, before work begins.
 pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
     paths.iter().try_for_each(|path| form(path).map(drop))
@@ -120,6 +159,8 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<(), Failure> {
 
 /// Writes the runs in the form that each file name asks for.
 pub(crate) fn write_all(paths: &[PathBuf], runs: &[Run], peers: &[Peer]) -> Result<(), Failure> {
+    let runs: Vec<Run> = runs.iter().map(Run::without_folders).collect();
+    let runs = runs.as_slice();
     for path in paths {
         let text = match form(path)? {
             Form::Html => html::page(runs, peers),
@@ -137,10 +178,12 @@ pub(crate) fn write_all(paths: &[PathBuf], runs: &[Run], peers: &[Peer]) -> Resu
 /// `mobilebert-eval report`
 pub(crate) fn run(args: &args::Report) -> Result<(), Failure> {
     check(&args.out)?;
+    let inputs: Vec<&Path> = args.results.iter().chain(&args.peers).map(PathBuf::as_path).collect();
+    outputs::check(&args.out.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &inputs)?;
     let mut runs: Vec<Run> = Vec::new();
     let mut peers = Vec::new();
     for path in &args.results {
-        let document: Document = read(path)?;
+        let document: Document = read(path, "a .json of --report")?;
         peers.extend(document.peers);
         for run in document.runs {
             // A result of `latency` belongs to the accuracy of the same weights at the same precision.
@@ -155,18 +198,41 @@ pub(crate) fn run(args: &args::Report) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &args.peers {
-        peers.extend(read::<Vec<Peer>>(path)?);
+        peers.extend(read::<Vec<Peer>>(path, "an array of objects with `name`")?);
     }
     write_all(&args.out, &runs, &peers)
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+fn read<T: serde::de::DeserializeOwned>(path: &Path, expected: &str) -> Result<T, Failure> {
     let bad = |e: String| Failure::Input(format!("{}: {e}", path.display()));
     let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| bad(format!("expected a .json of --report: {e}")))
+    serde_json::from_str(&text).map_err(|e| bad(format!("expected {expected}: {e}")))
 }
 
 /// Writes a number of bytes for people.
 fn megabytes(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn reports_name_no_folders_of_a_machine() {
+        for (path, expected) in [
+            ("models/qa", "models/qa"),
+            ("qa", "qa"),
+            ("org/name@main", "org/name@main"),
+            ("../data/dev.json", "../data/dev.json"),
+            ("/home/ada/models/qa/", "qa"),
+            ("/home/ada/dev.json", "dev.json"),
+            ("C:\\Users\\Ada\\dev.json", "dev.json"),
+            ("C:/Users/Ada/dev.json", "dev.json"),
+            ("\\\\server\\share\\dev.json", "dev.json"),
+            ("/", "the root folder"),
+        ] {
+            assert_eq!(place(path), expected, "{path}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
+/// About the width of a character of a name.
+const PER_CHARACTER: f64 = 6.5;
 
 /// Maps numbers to places on an axis.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,14 @@ impl Scale {
 
     pub(super) fn fixed(low: f64, high: f64) -> Self {
         Self { low, high }
+    }
+
+    /// A note for an axis that does not begin at 0, so that nobody takes its lengths for amounts.
+    pub(super) fn note(&self, name: &str) -> String {
+        match self.low > 0.0 {
+            true => format!("The axis of {name} begins at {:.1}, not at 0.", self.low),
+            false => String::new(),
+        }
     }
 
     fn share(&self, value: f64) -> f64 {
@@ -70,9 +80,31 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Escapes text for markup.
+/// Escapes text for markup. Control characters that HTML does not allow are shown as U+FFFD.
 pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            '\n' | '\t' | '\r' => escaped.push(c),
+            c if c.is_control() => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A name that fits a number of pixels, cut if it has to be.
+fn fit(name: &str, pixels: f64) -> String {
+    let room = ((pixels / PER_CHARACTER) as usize).max(2);
+    match name.chars().count() > room {
+        true => name.chars().take(room - 1).chain(['…']).collect(),
+        false => name.to_owned(),
+    }
 }
 
 impl Chart {
@@ -173,7 +205,7 @@ impl Chart {
                 (base - top).max(0.5),
                 escape(&format!("{name}: {} ({note})", number(*value)))
             ));
-            self.text(middle, HEIGHT - BOTTOM + 18.0, "middle tick", name);
+            self.text(middle, HEIGHT - BOTTOM + 18.0, "middle tick", &fit(name, slot));
             self.text(middle, top - 5.0, "middle note", &format!("{value:.1}"));
         }
     }

@@ -1,0 +1,437 @@
+//! What the model takes for what, and the examples that it gets wrong.
+
+use std::collections::HashMap;
+
+use mobilebert::{TagMark, TagScheme};
+use mobilebert_tools::dataset::{Gold, Labelled, Question, Sentence, Squad, Tagged};
+use mobilebert_tools::metrics::entities::chunks_in;
+use mobilebert_tools::metrics::squad::{Version, score};
+use mobilebert_tools::task::{Dataset, Prediction};
+use serde::{Deserialize, Serialize};
+
+/// How many classes a matrix shows. The others are counted together.
+const CLASSES: usize = 12;
+/// How many wrong examples are listed.
+const LISTED: usize = 50;
+/// How many characters of a text are shown, and how many of a context on each side of an answer.
+const LONGEST: usize = 600;
+const AROUND: usize = 160;
+
+/// How often each class was taken for each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Confusion {
+    /// What is counted: `examples` or `words`.
+    pub(crate) unit: String,
+    /// The classes of the data, a row each.
+    pub(crate) gold: Vec<String>,
+    /// The predicted classes, a column each: those of the rows in the same order, then any others.
+    pub(crate) predicted: Vec<String>,
+    pub(crate) counts: Vec<Vec<usize>>,
+    pub(crate) note: String,
+}
+
+/// The examples with a wrong prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Wrong {
+    /// How many there are. The list may be shorter.
+    pub(crate) total: usize,
+    /// What makes an example wrong, and the order of the list.
+    pub(crate) about: String,
+    pub(crate) listed: Vec<WrongExample>,
+}
+
+/// An example with a wrong prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WrongExample {
+    pub(crate) id: String,
+    pub(crate) texts: Vec<NamedText>,
+    pub(crate) gold: String,
+    pub(crate) predicted: String,
+    /// 0 to 1, where the model has one.
+    pub(crate) confidence: Option<f32>,
+}
+
+/// A text of an example.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NamedText {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// Counts what was taken for what; `None` for questions, numbers and data without labels.
+pub(crate) fn confusion(data: &Dataset, predictions: &[Prediction]) -> Option<Confusion> {
+    match data {
+        Dataset::Labelled(data) if !data.classes.is_empty() => of_labels(data, predictions),
+        Dataset::Tagged(data) => Some(of_tags(data, predictions)),
+        _ => None,
+    }
+}
+
+fn of_labels(data: &Labelled, predictions: &[Prediction]) -> Option<Confusion> {
+    const NONE: &str = "none of these";
+    let name = |class: usize| match data.classes.get(class).and_then(|names| names.last()) {
+        Some(name) => name.as_str(),
+        None => NONE,
+    };
+    let pair = |(example, prediction): (&mobilebert_tools::dataset::Example, &Prediction)| match (
+        example.gold,
+        prediction,
+    ) {
+        (Some(Gold::Class(gold)), Prediction::Class { class, .. }) => Some((name(gold), name(*class))),
+        _ => None,
+    };
+    let pairs: Option<Vec<(&str, &str)>> = data.examples.iter().zip(predictions).map(pair).collect();
+    Some(count("examples", &pairs?, ""))
+}
+
+fn of_tags(data: &Tagged, predictions: &[Prediction]) -> Confusion {
+    let mut pairs = Vec::new();
+    for (sentence, prediction) in data.sentences.iter().zip(predictions) {
+        let Prediction::Tags { tags, scheme } = prediction else { continue };
+        let kinds = sentence.tags.iter().zip(tags);
+        pairs.extend(kinds.map(|(gold, tag)| (data.scheme.split(gold).1, scheme.split(tag).1)));
+    }
+    count("words", &pairs, "Words by the type of their tag, without marks such as B-.")
+}
+
+/// Counts pairs of a true and a predicted class.
+fn count(unit: &str, pairs: &[(&str, &str)], note: &str) -> Confusion {
+    const OTHERS: &str = "all others";
+    let mut sizes: HashMap<&str, (usize, usize)> = HashMap::new();
+    for (gold, predicted) in pairs {
+        sizes.entry(gold).or_default().0 += 1;
+        sizes.entry(predicted).or_default().1 += 1;
+    }
+    let mut names: Vec<&str> = sizes.keys().copied().collect();
+    names.sort_unstable_by_key(|name| (sizes[name].0 == 0, *name));
+    let mut note = note.to_owned();
+    let all = names.len();
+    if all > CLASSES {
+        names.sort_by_key(|name| usize::MAX - sizes[name].0 - sizes[name].1);
+        names.truncate(CLASSES - 1);
+        names.sort_unstable_by_key(|name| (sizes[name].0 == 0, *name));
+        let rest = all - names.len();
+        note += &format!(" The {rest} smallest of {all} classes are counted together as “{OTHERS}”.");
+    }
+    let has_others = all > names.len();
+    let rows = names.iter().take_while(|name| sizes[**name].0 > 0).count();
+    // A class that is only predicted has a column and no row.
+    let (mut gold, mut predicted) = (names[..rows].to_vec(), names.clone());
+    if has_others {
+        gold.push(OTHERS);
+        predicted.insert(rows, OTHERS);
+    }
+    let place = |list: &[&str], name: &str| {
+        list.iter()
+            .position(|known| *known == name)
+            .or_else(|| list.iter().position(|known| *known == OTHERS))
+    };
+    let mut counts = vec![vec![0; predicted.len()]; gold.len()];
+    for (g, p) in pairs {
+        if let (Some(row), Some(column)) = (place(&gold, g), place(&predicted, p)) {
+            counts[row][column] += 1;
+        }
+    }
+    let owned = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
+    Confusion {
+        unit: unit.to_owned(),
+        gold: owned(gold),
+        predicted: owned(predicted),
+        counts,
+        note: note.trim().to_owned(),
+    }
+}
+
+/// Lists wrong examples; `None` for data without labels.
+pub(crate) fn wrong(data: &Dataset, predictions: &[Prediction], null_threshold: f32) -> Option<Wrong> {
+    let (mut found, about): (Vec<(f64, usize)>, &str) = match data {
+        Dataset::Squad(squad) => (
+            wrong_answers(squad, predictions, null_threshold),
+            "Wrong: not equal to any answer of the data, as the official script compares them. The lowest F1 first.",
+        ),
+        Dataset::Labelled(data) if data.classes.is_empty() => (
+            wrong_values(data, predictions)?,
+            "Wrong: more than 1 from the number of the data. The furthest first.",
+        ),
+        Dataset::Labelled(data) => (
+            wrong_classes(data, predictions)?,
+            "Wrong: another class than in the data. The most confident first.",
+        ),
+        Dataset::Tagged(data) => (
+            wrong_tags(data, predictions),
+            "Wrong: a sentence with an entity too many, too few or with other borders. The most such entities first.",
+        ),
+    };
+    // The largest first, and examples that are equally wrong in the order of the file.
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let show = |&(_, i): &(f64, usize)| example(data, &predictions[i], i, null_threshold);
+    let listed = found.iter().take(LISTED).map(show).collect();
+    Some(Wrong { total: found.len(), about: about.to_owned(), listed })
+}
+
+fn null_of(squad: &Squad, threshold: f32) -> Option<f32> {
+    (squad.version == Version::V2).then_some(threshold)
+}
+
+/// The wrong examples, each with how wrong it is.
+fn wrong_answers(squad: &Squad, predictions: &[Prediction], threshold: f32) -> Vec<(f64, usize)> {
+    let judge = |(i, (question, prediction)): (usize, (&Question, &Prediction))| {
+        let answer = prediction.answer(null_of(squad, threshold)).unwrap_or_default();
+        let score = score(squad.version, answer, &question.references());
+        (score.exact < 1.0).then_some((1.0 - score.f1, i))
+    };
+    squad.questions.iter().zip(predictions).enumerate().filter_map(judge).collect()
+}
+
+fn wrong_values(data: &Labelled, predictions: &[Prediction]) -> Option<Vec<(f64, usize)>> {
+    let gold = data.gold_values()?;
+    let far = |(i, (gold, prediction)): (usize, (f64, &Prediction))| match prediction {
+        Prediction::Value { value } => {
+            Some(((f64::from(*value) - gold).abs(), i)).filter(|(far, _)| *far > 1.0)
+        }
+        _ => None,
+    };
+    Some(gold.into_iter().zip(predictions).enumerate().filter_map(far).collect())
+}
+
+fn wrong_classes(data: &Labelled, predictions: &[Prediction]) -> Option<Vec<(f64, usize)>> {
+    let gold = data.gold_classes()?;
+    let judge = |(i, (gold, prediction)): (usize, (usize, &Prediction))| match prediction {
+        Prediction::Class { class, .. } if *class != gold => {
+            Some((f64::from(confidence(prediction).unwrap_or_default()), i))
+        }
+        _ => None,
+    };
+    Some(gold.into_iter().zip(predictions).enumerate().filter_map(judge).collect())
+}
+
+fn wrong_tags(data: &Tagged, predictions: &[Prediction]) -> Vec<(f64, usize)> {
+    let judge = |(i, (sentence, prediction)): (usize, (&Sentence, &Prediction))| {
+        let Prediction::Tags { tags, scheme } = prediction else { return None };
+        let (gold, found) = (chunks_in(data.scheme, &sentence.tags), chunks_in(*scheme, tags));
+        let missing = gold.iter().filter(|chunk| !found.contains(chunk)).count();
+        let surplus = found.iter().filter(|chunk| !gold.contains(chunk)).count();
+        Some(((missing + surplus) as f64, i)).filter(|(wrong, _)| *wrong > 0.0)
+    };
+    data.sentences.iter().zip(predictions).enumerate().filter_map(judge).collect()
+}
+
+fn confidence(prediction: &Prediction) -> Option<f32> {
+    match prediction {
+        Prediction::Class { probabilities, .. } => probabilities.iter().copied().reduce(f32::max),
+        Prediction::Answers { answers, .. } => answers.first().map(|best| best.score),
+        _ => None,
+    }
+}
+
+fn example(data: &Dataset, prediction: &Prediction, i: usize, threshold: f32) -> WrongExample {
+    let named = |name: &str, text: &str| NamedText { name: name.to_owned(), text: cut(text, LONGEST) };
+    let (texts, gold, predicted) = match data {
+        Dataset::Squad(squad) => {
+            let question = &squad.questions[i];
+            let answer = prediction.answer(null_of(squad, threshold)).unwrap_or_default();
+            let texts = vec![
+                named("question", &question.question),
+                NamedText { name: "context".to_owned(), text: excerpt(squad, question, prediction) },
+            ];
+            let mut gold: Vec<&str> = question.references();
+            gold.sort_unstable();
+            gold.dedup();
+            let or_none = |text: String| if text.is_empty() { "no answer".to_owned() } else { text };
+            (texts, or_none(gold.join(" | ")), or_none(answer.to_owned()))
+        }
+        Dataset::Labelled(labelled) => {
+            let example = &labelled.examples[i];
+            let mut texts = vec![named("text", &example.text)];
+            texts.extend(example.pair.as_ref().map(|pair| named("second text", pair)));
+            (texts, data.references(i).join(" | "), prediction.text(data))
+        }
+        Dataset::Tagged(tagged) => {
+            let sentence = &tagged.sentences[i];
+            let (tags, scheme) = match prediction {
+                Prediction::Tags { tags, scheme } => (tags.as_slice(), *scheme),
+                _ => (&[][..], TagScheme::Bio),
+            };
+            let gold = entities(&sentence.words, tagged.scheme, &sentence.tags);
+            (
+                vec![named("sentence", &sentence.words.join(" "))],
+                gold,
+                entities(&sentence.words, scheme, tags),
+            )
+        }
+    };
+    WrongExample {
+        id: data.id(i),
+        texts,
+        gold: cut(&gold, LONGEST),
+        predicted: cut(&predicted, LONGEST),
+        confidence: confidence(prediction),
+    }
+}
+
+/// Writes entities as `PER Ada Lovelace · LOC London`.
+fn entities(words: &[String], scheme: TagScheme, tags: &[String]) -> String {
+    let chunks = chunks_in(scheme, tags);
+    let entity = |chunk: &mobilebert_tools::metrics::entities::Chunk<'_>| {
+        format!("{} {}", chunk.kind, words.get(chunk.first..=chunk.last).unwrap_or_default().join(" "))
+    };
+    match chunks.as_slice() {
+        // Tags that are no entity in a strict scheme are shown as they are.
+        [] if tags.iter().any(|tag| scheme.split(tag).0 != TagMark::Plain) => {
+            format!("no entity: {}", tags.join(" "))
+        }
+        [] => "no entity".to_owned(),
+        some => some.iter().map(entity).collect::<Vec<_>>().join(" · "),
+    }
+}
+
+/// The parts of the context around the first true answer and the predicted one.
+fn excerpt(squad: &Squad, question: &Question, prediction: &Prediction) -> String {
+    let context: Vec<char> = squad.context(question).chars().collect();
+    let mut places: Vec<(usize, usize)> = Vec::new();
+    if let Some(gold) = question.answers.first() {
+        places.push((gold.answer_start, gold.answer_start + gold.text.chars().count()));
+    }
+    if let Prediction::Answers { answers, .. } = prediction
+        && let Some(best) = answers.first()
+    {
+        let before = |byte: usize| squad.context(question).get(..byte).map_or(0, |text| text.chars().count());
+        places.push((before(best.start), before(best.end)));
+    }
+    let end = context.len();
+    let widen = |(from, to): (usize, usize)| (from.saturating_sub(AROUND).min(end), (to + AROUND).min(end));
+    let mut places: Vec<(usize, usize)> = places.into_iter().map(widen).collect();
+    places.sort_unstable();
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for (from, to) in places {
+        match parts.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => parts.push((from, to)),
+        }
+    }
+    if parts.is_empty() {
+        parts.push((0, end.min(2 * AROUND)));
+    }
+    let mut text = String::new();
+    for (k, &(from, to)) in parts.iter().enumerate() {
+        if k > 0 || from > 0 {
+            text += if k > 0 { " … " } else { "… " };
+        }
+        text.extend(&context[from..to]);
+    }
+    if parts.last().is_some_and(|part| part.1 < end) {
+        text += " …";
+    }
+    text
+}
+
+/// The first characters of a text, and a note if there are more.
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((byte, _)) => format!("{} … ({} more characters)", &text[..byte], text[byte..].chars().count()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(found: &Confusion) -> (usize, usize, usize) {
+        let total = found.counts.iter().flatten().sum();
+        let right = (0..found.gold.len()).map(|i| found.counts[i][i]).sum();
+        let row = found.counts.first().map_or(0, |row| row.iter().sum());
+        (total, right, row)
+    }
+
+    #[test]
+    fn a_matrix_by_hand() {
+        let pairs = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "c"), ("a", "a")];
+        let found = count("examples", &pairs, "");
+        assert_eq!((found.gold.join(" "), found.predicted.join(" ")), ("a b".into(), "a b c".into()));
+        assert_eq!(found.counts, [[2, 1, 0], [0, 1, 1]]);
+        assert_eq!((sums(&found), found.note.as_str()), ((5, 3, 3), ""));
+    }
+
+    #[test]
+    fn a_matrix_of_many_classes_counts_every_example() {
+        let names: Vec<String> = (0..100).map(|i| format!("class {i:02}")).collect();
+        let pairs: Vec<(&str, &str)> =
+            (0..5000).map(|i: usize| (names[(i * i) % 97].as_str(), names[(i * 7) % 100].as_str())).collect();
+        let found = count("examples", &pairs, "");
+        assert_eq!(sums(&found).0, 5000);
+        assert!(found.gold.len() <= CLASSES && found.predicted.len() <= CLASSES + 1, "{found:?}");
+        assert_eq!(found.gold, found.predicted[..found.gold.len()]);
+        assert!(found.note.contains("of 100 classes are counted together"), "{}", found.note);
+    }
+
+    #[test]
+    fn words_are_counted_by_the_type_of_their_tag() {
+        let sentence = |tags: &str| {
+            let tags: Vec<String> = tags.split(' ').map(str::to_owned).collect();
+            Sentence { line: 1, words: vec!["w".to_owned(); tags.len()], tags }
+        };
+        let data = Tagged {
+            file: "f".to_owned(),
+            scheme: TagScheme::Bioes,
+            sentences: vec![sentence("B-PER I-PER E-PER O S-LOC"), sentence("O O")],
+        };
+        let tags = |tags: &str| Prediction::Tags {
+            tags: tags.split(' ').map(str::to_owned).collect(),
+            scheme: TagScheme::Bio,
+        };
+        let predictions = [tags("B-PER I-PER O O B-PER"), tags("O O")];
+        let found = of_tags(&data, &predictions);
+        assert_eq!(
+            (found.gold.join(" "), found.counts),
+            ("LOC O PER".into(), vec![vec![0, 0, 1], vec![0, 3, 0], vec![0, 1, 2]])
+        );
+        let wrong = wrong(&Dataset::Tagged(data), &predictions, 0.0).unwrap();
+        assert_eq!((wrong.total, wrong.listed[0].gold.as_str()), (1, "PER w w w · LOC w"));
+        assert_eq!(wrong.listed[0].predicted, "PER w w · PER w");
+    }
+
+    #[test]
+    fn excerpts_hold_both_answers() {
+        let context = format!("{}Ada{}Bob{}", "x ".repeat(500), "y ".repeat(500), "z ".repeat(500));
+        let answer = mobilebert_tools::dataset::GoldAnswer { text: "Ada".to_owned(), answer_start: 1000 };
+        let question = Question {
+            id: "q".to_owned(),
+            title: String::new(),
+            question: "Who?".to_owned(),
+            context: 0,
+            answers: vec![answer],
+        };
+        let at = context.find("Bob").unwrap();
+        let best = mobilebert_tools::task::Candidate {
+            text: "Bob".to_owned(),
+            start: at,
+            end: at + 3,
+            score: 0.5,
+            start_logit: 0.0,
+            end_logit: 0.0,
+        };
+        let prediction = Prediction::Answers { answers: vec![best], null_odds: 0.0 };
+        let squad = Squad {
+            file: "f".to_owned(),
+            version: Version::V1,
+            contexts: vec![context],
+            questions: vec![question.clone()],
+        };
+        let found = excerpt(&squad, &question, &prediction);
+        assert!(found.contains("Ada") && found.contains("Bob") && found.contains(" … "), "{found}");
+        assert!(found.chars().count() < 4 * AROUND + 30 && found.starts_with("… ") && found.ends_with(" …"));
+        let all = Dataset::Squad(squad);
+        let wrong = wrong(&all, &[prediction], 0.0).unwrap();
+        assert_eq!(
+            (wrong.total, wrong.listed[0].gold.as_str(), wrong.listed[0].predicted.as_str()),
+            (1, "Ada", "Bob")
+        );
+    }
+
+    #[test]
+    fn long_texts_say_what_is_missing() {
+        assert_eq!(cut("éééé", 3), "ééé … (1 more characters)");
+        assert_eq!(cut("ééé", 3), "ééé");
+    }
+}
