@@ -6,18 +6,27 @@ use super::svg::escape;
 
 /// How many wrong examples are shown before the reader asks for more.
 const OPEN: usize = 10;
+/// How many columns have names, and how long these may be.
+const WORDED: usize = 5;
+const SHORT: usize = 10;
 /// The number of shades in the style sheet.
 const SHADES: usize = 5;
 
 /// The card of the matrix, or `None` if the task has no classes.
 pub(super) fn confusion(run: &Run) -> Option<String> {
     let Confusion { unit, gold, predicted, counts, note } = run.confusion.as_ref()?;
-    let head: String =
-        predicted.iter().map(|name| format!("<th scope=\"col\">{}</th>", isolated(name))).collect();
+    // Columns have no room for many or long names: they have numbers then, and rows say which is which.
+    let is_wide = predicted.len() > WORDED || predicted.iter().any(|name| name.chars().count() > SHORT);
+    let column = |(k, name): (usize, &String)| match is_wide {
+        true => format!("<th scope=\"col\" title=\"{}\">{}</th>", escape(name), k + 1),
+        false => format!("<th scope=\"col\">{}</th>", isolated(name)),
+    };
+    let head: String = predicted.iter().enumerate().map(column).collect();
     let mut rows = String::new();
     for (i, (name, counts)) in gold.iter().zip(counts).enumerate() {
         let total: usize = counts.iter().sum();
-        rows += &format!("<tr><th scope=\"row\">{}</th>", isolated(name));
+        let number = if is_wide { format!("{} ", i + 1) } else { String::new() };
+        rows += &format!("<tr><th scope=\"row\" title=\"{}\">{number}{}</th>", escape(name), isolated(name));
         for (k, &count) in counts.iter().enumerate() {
             let side = if i == k { "right" } else { "wrong" };
             // Shades are shares of the row. Any example at all has the first shade.
@@ -34,7 +43,9 @@ pub(super) fn confusion(run: &Run) -> Option<String> {
         true => String::new(),
         false => format!("{right} of {total} {unit} are right. "),
     };
-    let note = format!("{right}Shades are shares of a row. {note}");
+    let more = predicted.iter().enumerate().skip(gold.len()).filter(|_| is_wide);
+    let more: String = more.map(|(k, name)| format!("Column {} is “{name}”. ", k + 1)).collect();
+    let note = format!("{right}{more}Shades are shares of a row. {note}");
     Some(format!(
         "<figure class=\"matrix\"><h2>What was taken for what</h2><p class=\"about\">{}: rows are the classes of the \
          data, columns the predicted ones, in {}</p>\n<div class=\"scroll\"><table><thead><tr><td></td>{head}\
@@ -84,4 +95,39 @@ fn pair(class: &str, name: &str, text: &str) -> String {
 /// Text of the data. Marks of writing direction in it have no effect on the rest of the page.
 fn isolated(text: &str) -> String {
     format!("<bdi>{}</bdi>", escape(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(names: &[&str], more: &[&str], counts: Vec<Vec<usize>>) -> String {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (gold, predicted) = (owned(names), owned(&[names, more].concat()));
+        let (unit, note) = ("words".to_owned(), String::new());
+        let confusion = Some(Confusion { unit, gold, predicted, counts, note });
+        super::confusion(&Run { confusion, ..Run::default() }).unwrap()
+    }
+
+    #[test]
+    fn rows_sum_and_shade() {
+        let card = card(&["no", "yes"], &[], vec![vec![9, 1], vec![0, 5]]);
+        for part in [
+            "<th scope=\"col\"><bdi>no</bdi></th>",
+            "<td class=\"right shade5\">9</td><td class=\"wrong shade1\">1</td><td class=\"sum\">10</td>",
+            "<td class=\"wrong shade0\">0</td><td class=\"right shade5\">5</td><td class=\"sum\">5</td>",
+            "14 of 15 words are right.",
+        ] {
+            assert!(card.contains(part), "no {part} in {card}");
+        }
+    }
+
+    #[test]
+    fn long_names_become_numbers_of_columns() {
+        let card =
+            card(&["a name of <many> letters", "b"], &["none of these"], vec![vec![1, 0, 2], vec![0, 0, 0]]);
+        assert!(card.contains("\">1</th>") && card.contains("\">3</th>"), "{card}");
+        assert!(card.contains(">1 <bdi>a name of &lt;many&gt; letters</bdi></th>"), "{card}");
+        assert!(card.contains("Column 3 is “none of these”.") && !card.contains("<many>"), "{card}");
+    }
 }

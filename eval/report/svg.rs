@@ -9,7 +9,7 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 /// About the width of a character of a name.
-const PER_CHARACTER: f64 = 6.5;
+const PER_CHARACTER: f64 = 8.0;
 
 /// Maps numbers to places on an axis.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +100,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A name that fits a number of pixels, cut if it has to be.
 fn fit(name: &str, pixels: f64) -> String {
-    let room = ((pixels / PER_CHARACTER) as usize).max(2);
+    let room = (((pixels - 4.0) / PER_CHARACTER) as usize).max(2);
     match name.chars().count() > room {
         true => name.chars().take(room - 1).chain(['…']).collect(),
         false => name.to_owned(),
