@@ -46,8 +46,9 @@ pub(super) fn confusion(run: &Run) -> Option<String> {
     let more = predicted.iter().enumerate().skip(gold.len()).filter(|_| is_wide);
     let more: String = more.map(|(k, name)| format!("Column {} is “{name}”. ", k + 1)).collect();
     let note = format!("{right}{more}Shades are shares of a row. {note}");
+    let wide = if is_wide { " wide" } else { "" };
     Some(format!(
-        "<figure class=\"matrix\"><h2>What was taken for what</h2><p class=\"about\">{}: rows are the classes of the \
+        "<figure class=\"matrix{wide}\"><h2>What was taken for what</h2><p class=\"about\">{}: rows are the classes of the \
          data, columns the predicted ones, in {}</p>\n<div class=\"scroll\"><table><thead><tr><td></td>{head}\
          <th scope=\"col\">all</th></tr></thead>\n<tbody>{rows}</tbody></table></div>\n<p class=\"small\">{}</p></figure>\n",
         escape(&run.name()),
