@@ -50,6 +50,10 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// The meaning of a sequence classifier's outputs, or `None` if the file does not say.
     pub problem_type: Option<ProblemType>,
+    /// True if the model was trained on questions that their context does not answer, as in SQuAD 2.0, so that
+    /// its score of "no answer" means something. `None` if the file does not say. The field
+    /// `handles_unanswerable` is this engine's own; `transformers` ignores it.
+    pub handles_unanswerable: Option<bool>,
     /// MobileBERT's options, or `None` in the other families, whose layers are BERT's.
     pub mobilebert: Option<MobileBertConfig>,
     /// The quantisation, which is present if the checkpoint holds int8 weights (see `docs/model-format.md`).
@@ -176,6 +180,7 @@ impl ModelConfig {
             own_decoder: false,
             labels: labels(&fields)?,
             problem_type: problem_type(&fields)?,
+            handles_unanswerable: fields.optional_bool("handles_unanswerable")?,
             mobilebert: None,
             quantization: quantization(&fields)?,
         };
@@ -218,7 +223,8 @@ impl ModelConfig {
         ];
         let fields = fields.into_iter().filter_map(|(name, value)| Some((self.family.field(name)?, value)));
         let problem_type = self.problem_type.map(|problem| ("problem_type", problem.name().into()));
-        let all = fields.chain((self.family.write)(self)).chain(problem_type);
+        let unanswerable = self.handles_unanswerable.map(|yes| ("handles_unanswerable", yes.into()));
+        let all = fields.chain((self.family.write)(self)).chain(problem_type).chain(unanswerable);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
@@ -345,8 +351,12 @@ impl<'a> Fields<'a> {
     }
 
     fn bool(&self, name: &str, default: bool) -> Result<bool> {
-        let Some((name, value)) = self.find(name) else { return Ok(default) };
-        value.as_bool().ok_or_else(|| bad(name, "true or false", value))
+        Ok(self.optional_bool(name)?.unwrap_or(default))
+    }
+
+    fn optional_bool(&self, name: &str) -> Result<Option<bool>> {
+        let Some((name, value)) = self.find(name) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| bad(name, "true or false", value))
     }
 
     fn string(&self, name: &str) -> Result<Option<&'a str>> {

@@ -18,6 +18,7 @@ mod question_answering;
 mod runner;
 mod scores;
 mod sentence;
+mod tag_job;
 mod tag_scheme;
 mod text_classification;
 mod token_classification;
@@ -35,8 +36,9 @@ pub use question_answering::{
 };
 pub use scores::FunctionToApply;
 pub use sentence::sentence_files;
+pub use tag_job::TagJob;
 pub use tag_scheme::{TagMark, TagScheme};
 pub use text_classification::{
     Classification, ClassifyJob, ClassifyOptions, LabelScore, LongText, TextClassification,
 };
-pub use token_classification::{AggregationStrategy, Entity, TagJob, TagOptions, TokenClassification};
+pub use token_classification::{AggregationStrategy, Entity, TagOptions, TokenClassification};

@@ -7,7 +7,7 @@ use crate::config::{Family, Head, ModelConfig};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{ModelFiles, Source};
-use crate::text::{TokenizedText, Tokenizer, WindowOptions};
+use crate::text::{TokenizedText, Tokenizer, Tokens, WindowOptions};
 
 /// The options for loading a model. Options of a task, such as the number of answers, are not among them,
 /// because they may differ from call to call.
@@ -222,6 +222,12 @@ impl Model {
     pub(super) fn tokenize(&self, text: &str, what: &'static str) -> Result<TokenizedText> {
         let tokens = self.tokenizer.tokenize(text)?;
         if tokens.is_empty() { Err(ErrorKind::EmptyText { what }.into()) } else { Ok(tokens) }
+    }
+
+    /// Tokenises a text of any length that must not be empty.
+    pub(super) fn read(&self, text: &Arc<str>, what: &'static str) -> Result<Tokens> {
+        let tokens = Tokens::read(&self.tokenizer, text)?;
+        if tokens.len() == 0 { Err(ErrorKind::EmptyText { what }.into()) } else { Ok(tokens) }
     }
 
     /// Returns the window options of a task, with their defaults resolved and checked against the model's

@@ -11,7 +11,7 @@ use crate::config::Head;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::Source;
-use crate::text::{Encoding, TokenizedText, Tokenizer, WindowOptions};
+use crate::text::{Encoding, Tokenizer, Tokens, WindowOptions};
 
 const TASK: &str = "question answering";
 
@@ -117,7 +117,7 @@ pub struct AnswerPlace {
 #[derive(Debug, Clone)]
 pub struct PreparedContext {
     pub(super) text: Arc<str>,
-    pub(super) tokens: Arc<TokenizedText>,
+    pub(super) tokens: Arc<Tokens>,
 }
 
 impl PreparedContext {
@@ -240,13 +240,14 @@ impl QuestionAnswering {
         self.answers_in_with(question, &self.prepare(context)?, options)
     }
 
-    /// Tokenises a context whose questions come one by one.
+    /// Tokenises a context whose questions come one by one. The tokens of a long context, of more than a
+    /// megabyte, are counted and made again when they are needed, so it takes little more memory than its text.
     ///
     /// # Errors
     /// [`ErrorKind::EmptyText`] for a context without words.
     pub fn prepare(&self, context: impl Into<Arc<str>>) -> Result<PreparedContext> {
         let text = context.into();
-        let tokens = self.model.tokenize(&text, "context")?.into();
+        let tokens = self.model.read(&text, "context")?.into();
         Ok(PreparedContext { text, tokens })
     }
 

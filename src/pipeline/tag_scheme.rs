@@ -108,7 +108,8 @@ impl TagScheme {
         groups
     }
 
-    fn joins(self, before: (TagMark, &str), tag: (TagMark, &str)) -> bool {
+    /// Whether a tag belongs to the group of the one before.
+    pub(super) fn joins(self, before: (TagMark, &str), tag: (TagMark, &str)) -> bool {
         let is_over = matches!(before.0, TagMark::End | TagMark::Single);
         let begins = matches!(tag.0, TagMark::Begin | TagMark::Single);
         !is_over && !begins && before.1 == tag.1

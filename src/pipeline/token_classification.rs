@@ -1,22 +1,19 @@
 //! Labels for the words of a text: named entities, parts of speech.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize};
 
-use super::job::{Arrivals, Job};
 use super::model::{Model, ModelOptions};
-use super::pass::Sequence;
 use super::runner::prepare_all;
-use super::scores::{softmax, top_k};
+use super::tag_job::TagJob;
 use super::tag_scheme::TagScheme;
 use crate::config::Head;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::source::Source;
-use crate::text::{Encoding, Span, TokenizedText, Tokenizer, WindowOptions};
+use crate::text::{Encoding, Tokenizer, WindowOptions};
 
 const TASK: &str = "token classification";
 
@@ -135,13 +132,6 @@ pub struct TokenClassification {
     options: TagOptions,
 }
 
-/// A token or word with a score for each label.
-struct Part {
-    span: Span,
-    scores: Vec<f32>,
-    label: usize,
-}
-
 impl TokenClassification {
     /// Opens a model with default options.
     ///
@@ -247,147 +237,8 @@ impl TokenClassification {
     /// The errors of [`TokenClassification::tag_with`].
     pub fn prepare_tag(&self, text: &str, options: &TagOptions) -> Result<TagJob> {
         let windows = options.windows(&self.model)?;
-        let tokens = self.model.tokenize(text, "text")?;
-        let count = tokens.windows(&windows)?.len();
-        Ok(TagJob {
-            model: self.model.clone(),
-            options: options.clone(),
-            text: text.into(),
-            windows,
-            scores: vec![(0, Vec::new()); tokens.len()],
-            tokens,
-            arrivals: Arrivals::new(count),
-        })
+        let text: Arc<str> = text.into();
+        let tokens = self.model.read(&text, "text")?;
+        TagJob::new(self.model.clone(), options, text, tokens, windows)
     }
-}
-
-/// The job that finds the entities of one text; see [`TokenClassification::prepare_tag`]. It keeps a score
-/// for each token and label.
-#[derive(Debug)]
-pub struct TagJob {
-    model: Model,
-    options: TagOptions,
-    text: Arc<str>,
-    tokens: TokenizedText,
-    windows: WindowOptions,
-    /// The scores of each token, and the number of neighbours that the model saw on the token's poorer side.
-    scores: Vec<(usize, Vec<f32>)>,
-    arrivals: Arrivals,
-}
-
-impl Job for TagJob {
-    type Output = Vec<Entity>;
-
-    fn count(&self) -> usize {
-        self.arrivals.count()
-    }
-
-    fn sequence(&self, index: usize) -> Option<Sequence> {
-        let window = self.tokens.windows(&self.windows).ok()?.get(index)?;
-        Some(Sequence::new(window.into_encoding()))
-    }
-
-    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
-        let width = self.model.config().labels.len();
-        let windows = self.tokens.windows(&self.windows).ok();
-        let window = |index| windows.as_ref().and_then(|windows| windows.get(index));
-        let tokens = window(index).map_or(0, |window| window.encoding().len());
-        let scores = &mut self.scores;
-        self.arrivals.accept(index, rows, (tokens, width), |index, logits| {
-            let Some(window) = window(index) else { return };
-            let range = window.tokens();
-            for (position, token) in window.positions().zip(range.clone()) {
-                // This is the number of neighbours on the poorer side, counted from 1. The first of equal
-                // windows wins.
-                let context = 1 + (token - range.start).min(range.end - 1 - token);
-                let kept = &mut scores[token];
-                if context > kept.0 {
-                    *kept = (context, softmax(&logits[position * width..(position + 1) * width]));
-                }
-            }
-        })
-    }
-
-    fn finish(&mut self) -> Result<Vec<Entity>> {
-        self.arrivals.finish()?;
-        let part =
-            |((_, scores), &span): ((usize, Vec<f32>), &Span)| Part { label: best(&scores), span, scores };
-        let scores = std::mem::take(&mut self.scores);
-        let parts = scores.into_iter().zip(self.tokens.spans()).map(part).collect();
-        Ok(self.entities(parts))
-    }
-}
-
-impl TagJob {
-    fn entities(&self, parts: Vec<Part>) -> Vec<Entity> {
-        let entities = match self.options.aggregation_strategy {
-            AggregationStrategy::None => parts
-                .iter()
-                .map(|part| self.entity(self.label(part.label), std::slice::from_ref(part)))
-                .collect(),
-            AggregationStrategy::Simple => self.join(&parts),
-            strategy => self.join(&words(&self.tokens, parts, strategy)),
-        };
-        entities.into_iter().filter(|e: &Entity| !self.is_ignored(&e.label)).collect()
-    }
-
-    /// Joins neighbouring parts of one label as [`TagScheme::groups`] does.
-    fn join(&self, parts: &[Part]) -> Vec<Entity> {
-        let tags: Vec<&str> = parts.iter().map(|part| self.label(part.label)).collect();
-        let scheme = TagScheme::of(&self.model.config().labels);
-        let entity = |group: Range<usize>| self.entity(scheme.split(tags[group.start]).1, &parts[group]);
-        scheme.groups(&tags).into_iter().map(entity).collect()
-    }
-
-    fn entity(&self, label: &str, parts: &[Part]) -> Entity {
-        let span = parts.iter().map(|p| p.span).reduce(Span::cover).unwrap_or_default();
-        let score = parts.iter().map(|p| p.scores[p.label]).sum::<f32>() / parts.len() as f32;
-        let word = self.text[span.range()].to_owned();
-        let grouped = self.options.aggregation_strategy != AggregationStrategy::None;
-        Entity { label: label.to_owned(), grouped, score, word, start: span.start, end: span.end }
-    }
-
-    fn label(&self, index: usize) -> &str {
-        &self.model.config().labels[index]
-    }
-
-    fn is_ignored(&self, label: &str) -> bool {
-        self.options.ignore_labels.iter().any(|ignored| ignored == label)
-    }
-}
-
-fn best(scores: &[f32]) -> usize {
-    top_k(scores, 1).first().copied().unwrap_or(0)
-}
-
-/// Joins the parts of each word into one.
-fn words(tokens: &TokenizedText, parts: Vec<Part>, strategy: AggregationStrategy) -> Vec<Part> {
-    let ids = tokens.word_ids();
-    let mut words = Vec::new();
-    let mut group: Vec<Part> = Vec::new();
-    for (i, part) in parts.into_iter().enumerate() {
-        if i > 0 && ids[i] != ids[i - 1] {
-            words.extend(word(std::mem::take(&mut group), strategy));
-        }
-        group.push(part);
-    }
-    words.extend(word(group, strategy));
-    words
-}
-
-fn word(parts: Vec<Part>, strategy: AggregationStrategy) -> Option<Part> {
-    let span = parts.iter().map(|p| p.span).reduce(Span::cover)?;
-    let certainty = |part: &Part| part.scores[part.label];
-    let scores = match strategy {
-        AggregationStrategy::Average => {
-            let mean = |label: usize| parts.iter().map(|p| p.scores[label]).sum::<f32>() / parts.len() as f32;
-            (0..parts[0].scores.len()).map(mean).collect()
-        }
-        AggregationStrategy::Max => {
-            let most = parts.into_iter().reduce(|a, b| if certainty(&b) > certainty(&a) { b } else { a })?;
-            most.scores
-        }
-        _ => parts.into_iter().next()?.scores,
-    };
-    Some(Part { label: best(&scores), span, scores })
 }

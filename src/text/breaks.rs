@@ -47,6 +47,11 @@ impl Breaks {
         breaks
     }
 
+    /// Returns true if there is a place where a text can be cut.
+    pub(crate) fn any(&self) -> bool {
+        self.before.contains(&true)
+    }
+
     /// Returns the length of the first piece. It ends at the last possible cut within `chunk` bytes, or at
     /// the first one behind.
     pub(crate) fn first_piece(&self, text: &[u8]) -> usize {

@@ -10,6 +10,7 @@ mod batch;
 mod breaks;
 mod encoding;
 mod files;
+mod long;
 mod offsets;
 mod span;
 mod special;
@@ -27,3 +28,5 @@ pub use span::{Span, TextIndex};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::SpecialIds;
 pub use window::{Window, WindowOptions, Windows};
+
+pub(crate) use long::Tokens;

@@ -158,8 +158,7 @@ impl Tokenizer {
     /// # Errors
     /// The errors of [`Tokenizer::encode`].
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
-        let vocabulary = self.vocabulary.clone();
-        let mut tokens = TokenizedText { vocabulary, ids: Vec::new(), spans: Vec::new(), words: Vec::new() };
+        let mut tokens = self.no_tokens();
         let mut start = 0;
         if !self.never_split.is_empty() {
             for word in text.split_whitespace().filter(|word| self.never_split.contains(*word)) {
@@ -175,23 +174,50 @@ impl Tokenizer {
         Ok(tokens)
     }
 
+    /// Returns the tokens of an empty text.
+    pub(super) fn no_tokens(&self) -> TokenizedText {
+        let vocabulary = self.vocabulary.clone();
+        TokenizedText { vocabulary, ids: Vec::new(), spans: Vec::new(), words: Vec::new() }
+    }
+
+    /// Returns true if the tokens of a text are those of its [pieces](Self::first_piece), one after another.
+    pub(super) fn allows_pieces(&self) -> bool {
+        self.never_split.is_empty() && self.breaks.any()
+    }
+
+    /// Returns the length of a text's first piece.
+    pub(super) fn first_piece(&self, text: &str) -> usize {
+        self.breaks.first_piece(text.as_bytes())
+    }
+
+    /// Returns the tokens of one piece of a text. `word` is the number of its first word.
+    pub(super) fn piece(&self, text: &str, piece: Span, word: u32) -> Result<TokenizedText> {
+        let mut tokens = self.no_tokens();
+        self.append_piece(text, piece, word, &mut tokens)?;
+        Ok(tokens)
+    }
+
     /// Appends the tokens of a part of the text, piece by piece where that makes no difference.
     fn append(&self, text: &str, part: Span, tokens: &mut TokenizedText) -> Result<()> {
         let mut start = part.start;
         while start < part.end {
-            let end = start + self.breaks.first_piece(&text.as_bytes()[start..part.end]);
-            let piece = self
-                .inner
-                .encode(&text[start..end], false)
-                .map_err(|e| problem(&self.vocabulary.file, e.to_string()))?;
-            let first_word = tokens.words.last().map_or(0, |w| w + 1);
-            tokens.ids.extend_from_slice(piece.get_ids());
-            tokens.spans.extend(piece.get_offsets().iter().map(|&(s, e)| Span::new(start + s, start + e)));
-            tokens
-                .words
-                .extend(piece.get_word_ids().iter().map(|word| first_word + word.unwrap_or_default()));
+            let end = start + self.first_piece(&text[start..part.end]);
+            let word = tokens.words.last().map_or(0, |w| w + 1);
+            self.append_piece(text, Span::new(start, end), word, tokens)?;
             start = end;
         }
+        Ok(())
+    }
+
+    fn append_piece(&self, text: &str, piece: Span, word: u32, tokens: &mut TokenizedText) -> Result<()> {
+        let encoded = self
+            .inner
+            .encode(&text[piece.range()], false)
+            .map_err(|e| problem(&self.vocabulary.file, e.to_string()))?;
+        let span = |&(start, end): &(usize, usize)| Span::new(piece.start + start, piece.start + end);
+        tokens.ids.extend_from_slice(encoded.get_ids());
+        tokens.spans.extend(encoded.get_offsets().iter().map(span));
+        tokens.words.extend(encoded.get_word_ids().iter().map(|id| word + id.unwrap_or_default()));
         Ok(())
     }
 

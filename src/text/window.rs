@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::encoding::{Encoding, TokenizedText};
+use super::long::Pieces;
 use super::span::Span;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -125,11 +126,18 @@ impl AsRef<Encoding> for Window {
     }
 }
 
+/// The text that windows are cut from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Text<'a> {
+    Whole(&'a TokenizedText),
+    Pieces(&'a Pieces),
+}
+
 /// The windows of a text, made as they are asked for.
 #[derive(Debug, Clone)]
 pub struct Windows<'a> {
     question: Option<&'a TokenizedText>,
-    text: &'a TokenizedText,
+    text: Text<'a>,
     room: usize,
     step: usize,
     next: usize,
@@ -142,14 +150,26 @@ impl Windows<'_> {
         if index >= self.count {
             return None;
         }
-        let start = index * self.step;
+        let start = self.first_token(index);
         let tokens = start..self.text.len().min(start + self.room);
-        let text = (self.text, tokens.clone());
+        let part;
+        let text = match self.text {
+            Text::Whole(text) => (text, tokens.clone()),
+            Text::Pieces(pieces) => {
+                part = pieces.tokens(tokens.clone())?;
+                (&part, 0..part.len())
+            }
+        };
         let (encoding, sequence) = match self.question {
             Some(question) => (Encoding::build((question, 0..question.len()), Some(text)), 1),
             None => (Encoding::build(text, None), 0),
         };
         Some(Window { encoding, tokens, sequence })
+    }
+
+    /// Returns the first token of the text that the window at an index holds.
+    pub(crate) fn first_token(&self, index: usize) -> usize {
+        index.saturating_mul(self.step)
     }
 }
 
@@ -211,11 +231,7 @@ impl TokenizedText {
     /// [`ErrorKind::Option`] if `max_seq_len` leaves no room for text, or if more than one window is needed
     /// and `doc_stride` is not below that room, so that the next window would not advance.
     pub fn windows(&self, options: &WindowOptions) -> Result<Windows<'_>> {
-        let room = options.room(Encoding::SPECIAL_SINGLE)?;
-        if self.len() > room && options.doc_stride >= room {
-            return Err(options.stride_error(room));
-        }
-        Ok(self.cut(None, room, options.doc_stride))
+        Text::Whole(self).windows(options)
     }
 
     /// Cuts this text into windows `[CLS] question [SEP] part [SEP]`, at least one, each with the whole
@@ -248,6 +264,31 @@ impl TokenizedText {
         question: &'a TokenizedText,
         options: &WindowOptions,
     ) -> Result<Windows<'a>> {
+        Text::Whole(self).windows_with_question(question, options)
+    }
+}
+
+impl<'a> Text<'a> {
+    fn len(self) -> usize {
+        match self {
+            Text::Whole(text) => text.len(),
+            Text::Pieces(pieces) => pieces.len(),
+        }
+    }
+
+    pub(crate) fn windows(self, options: &WindowOptions) -> Result<Windows<'a>> {
+        let room = options.room(Encoding::SPECIAL_SINGLE)?;
+        if self.len() > room && options.doc_stride >= room {
+            return Err(options.stride_error(room));
+        }
+        Ok(self.cut(None, room, options.doc_stride))
+    }
+
+    pub(crate) fn windows_with_question(
+        self,
+        question: &'a TokenizedText,
+        options: &WindowOptions,
+    ) -> Result<Windows<'a>> {
         let too_long =
             |limit, hint| ErrorKind::TooLong { what: "question", found: question.len(), limit, hint };
         let most = options.room(Encoding::SPECIAL_PAIR)?;
@@ -272,7 +313,7 @@ impl TokenizedText {
         Ok(self.cut(Some(question), room, options.doc_stride))
     }
 
-    fn cut<'a>(&'a self, question: Option<&'a TokenizedText>, room: usize, doc_stride: usize) -> Windows<'a> {
+    fn cut(self, question: Option<&'a TokenizedText>, room: usize, doc_stride: usize) -> Windows<'a> {
         let step = room.saturating_sub(doc_stride).max(1);
         let count = 1 + self.len().saturating_sub(room).div_ceil(step);
         Windows { question, text: self, room, step, next: 0, count }
