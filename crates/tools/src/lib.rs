@@ -8,6 +8,7 @@
 //! - [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] computes scores as the official scripts do, and
 //!   [`task`] runs a pipeline over a dataset.
 //! - [`compare`] shows where two models differ, layer by layer or example by example.
+//! - [`vectors`] writes embeddings for NumPy and, with the feature `parquet`, as Parquet.
 //! - `train` (feature `candle`) trains a model, in floats or through the int8 engine's rounding; `candle` is
 //!   the reference backend that it computes with.
 
@@ -26,6 +27,7 @@ pub mod metrics;
 pub mod task;
 #[cfg(feature = "candle")]
 pub mod train;
+pub mod vectors;
 pub mod writer;
 
 pub use backend::BackendKind;

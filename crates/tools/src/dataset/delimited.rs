@@ -2,11 +2,15 @@
 //! because a lenient reader would take all the rows behind it for one cell.
 
 use std::fmt;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 
 /// The longest cell between quotation marks. Without this limit, a mark that is not closed would make the
 /// rest of the file one cell.
 const MAX_QUOTED: usize = 64 << 20;
+
+/// The longest line of any text, and the longest text. Without this limit, a file that is no text, or a small
+/// one that unpacks to a huge one, would take all memory.
+pub const MAX_LINE: usize = 256 << 20;
 
 /// A reader of the rows of a CSV file. Blank lines are skipped. A `\n` ends a row, with or without `\r` in
 /// front of it.
@@ -85,9 +89,14 @@ impl<R: BufRead> Delimited<R> {
         Self { reader, delimiter, line: 0, end: 0, failed: false }
     }
 
+    /// Returns the number of lines that were read.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// Appends the next line with its end to `bytes`. Returns `false` at the end of the file.
     fn read_line(&mut self, bytes: &mut Vec<u8>) -> io::Result<bool> {
-        let read = self.reader.read_until(b'\n', bytes)?;
+        let read = read_line(&mut self.reader, bytes)?;
         self.line += usize::from(read > 0);
         self.end += read as u64;
         Ok(read > 0)
@@ -184,6 +193,19 @@ impl<R: BufRead> Iterator for Delimited<R> {
         self.failed = row.is_err();
         row.transpose()
     }
+}
+
+/// Appends the next line with its `\n` to `bytes`, and returns the number of bytes read.
+///
+/// # Errors
+/// The errors of the reader, and [`io::ErrorKind::InvalidData`] for a line of more than [`MAX_LINE`] bytes.
+pub fn read_line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let read = reader.take(MAX_LINE as u64 + 1).read_until(b'\n', bytes)?;
+    if read > MAX_LINE {
+        let problem = format!("the line is longer than {} MiB, the limit", MAX_LINE >> 20);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    Ok(read)
 }
 
 /// Returns a line without its end.

@@ -13,7 +13,9 @@ mod squad;
 mod table;
 
 pub use conll::{Sentence, Tagged};
-pub use delimited::{Delimited, DelimitedError, DelimitedRow, foreign_encoding, wrong_encoding};
+pub use delimited::{
+    Delimited, DelimitedError, DelimitedRow, MAX_LINE, foreign_encoding, read_line, wrong_encoding,
+};
 pub use glue::GlueTask;
 pub use labelled::{Example, Gold, Labelled, TableOptions};
 pub use squad::{GoldAnswer, Question, Squad};

@@ -102,7 +102,7 @@ pub(super) fn quantization(bits: Bits) -> Value {
 }
 
 /// Returns the bytes of numbers as they are in a file, which are always little-endian.
-pub(super) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
+pub(crate) fn le_bytes(values: &[f32]) -> std::borrow::Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         bytemuck::cast_slice(values).into()
     } else {

@@ -6,6 +6,7 @@ mod canonical;
 mod floats;
 mod int8;
 mod output;
+mod partial_file;
 mod probe;
 mod quantized;
 mod raw_model;
@@ -13,12 +14,13 @@ mod raw_model;
 pub use canonical::content_hash;
 pub use int8::{Int8Options, Int8Report, TensorError, to_int8, to_int8_with};
 
-pub(crate) use canonical::config_json;
+pub(crate) use canonical::{config_json, le_bytes};
 #[cfg(feature = "candle")]
 pub(crate) use floats::write_f32;
 pub(crate) use floats::write_weights;
 pub(crate) use int8::write_int8;
 pub(crate) use output::{Partial, check_destination};
+pub(crate) use partial_file::PartialFile;
 pub(crate) use probe::{check_logits, sample};
 pub(crate) use raw_model::RawModel;
 
