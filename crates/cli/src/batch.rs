@@ -47,7 +47,7 @@ const UNREADABLE: &str = "input";
 pub(super) fn run<T: Task>(
     task: &T,
     mut records: Records,
-    output: &mut Output,
+    mut output: Output,
     global: &Global,
     to_file: bool,
 ) -> Result<(), Failure> {
@@ -64,7 +64,7 @@ pub(super) fn run<T: Task>(
                 Err(problem) => (problem.clone(), UNREADABLE),
                 Ok(fields) => match outcomes.next() {
                     Some(Ok(outcome)) => {
-                        task.write(output, record, fields, outcome)?;
+                        task.write(&mut output, record, fields, outcome)?;
                         continue;
                     }
                     Some(Err(error)) if records.is_single() || is_cancelled(&error) => {
@@ -80,7 +80,7 @@ pub(super) fn run<T: Task>(
         output.flush()?;
         progress.update(end, total);
     }
-    output.flush()?;
+    output.finish()?;
     progress.finish();
     if failed > 0 { Err(Failure::Records { failed, total }) } else { Ok(()) }
 }

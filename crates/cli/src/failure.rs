@@ -70,6 +70,11 @@ impl Failure {
     }
 }
 
+/// Writes a message to standard error. If that cannot be written, nobody has to be told.
+pub(super) fn complain(message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "mobilebert: {message}");
+}
+
 /// Returns true if the error is about the value of a flag, which is wrong usage.
 fn is_usage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Option { .. })
@@ -100,6 +105,10 @@ fn with_flags(message: &str) -> String {
 pub(super) const WITH_CANDLE: &str = "`cargo run --release --features candle -- ...` in a checkout, or `cargo install \
                                       --path crates/cli --features candle`";
 
+/// Instructions for building the command with the feature `parquet`.
+const WITH_PARQUET: &str = "`cargo run --release --features parquet -- ...` in a checkout, or `cargo install --path \
+                            crates/cli --features parquet`";
+
 /// Returns the error in the words of the command line, followed by those of its causes that add something.
 pub(super) fn describe(error: &Error) -> String {
     let message = match error.kind() {
@@ -110,6 +119,9 @@ pub(super) fn describe(error: &Error) -> String {
         ErrorKind::TooLong { .. } => with_flags(&error.to_string()),
         ErrorKind::NotBuilt { what, feature: "candle" } => {
             format!("{what} is not part of this build; the feature `candle` brings it: {WITH_CANDLE}")
+        }
+        ErrorKind::NotBuilt { what, feature: "parquet" } => {
+            format!("{what} is not part of this build; the feature `parquet` brings it: {WITH_PARQUET}")
         }
         _ => error.to_string(),
     };

@@ -1,24 +1,20 @@
-//! Reads the input of a command: one text, the lines of standard input, or the rows of a batch file.
+//! Reads the input of a command: one text, the lines of standard input, the rows of a batch file, or the texts
+//! of a folder.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead};
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
-use std::thread;
 
-use mobilebert_tools::dataset::{foreign_encoding, wrong_encoding};
+use mobilebert_tools::dataset::{foreign_encoding, read_line, wrong_encoding};
 use serde_json::{Map, Value};
 
+use super::ahead;
 use super::args::{AtOnce, Batch, TableFormat, Texts};
 use super::failure::Failure;
+use super::reader::{self, DASH, Folder, cannot_read, not_utf8, place_of, stdin_is_file};
 use super::table::{self, Column, Layout};
 
-/// The name of standard input in error messages.
-const STDIN: &str = "stdin";
-/// The argument that stands for standard input.
-const DASH: &str = "-";
-/// The number of records that are read ahead of the model.
-const READ_AHEAD: usize = 64;
+/// The most bytes of records in a batch, unless one record alone has more.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// A unit of work, such as a line or a row of the input.
 #[derive(Debug)]
@@ -27,6 +23,10 @@ pub(super) struct Record {
     pub(super) index: usize,
     /// The file and line, for messages.
     pub(super) place: String,
+    /// The line, counted from 1, if the record is one.
+    pub(super) line: Option<usize>,
+    /// The name of the record's file, if it comes from a folder.
+    pub(super) file: Option<String>,
     /// The number of bytes of the file up to the end of the record.
     pub(super) end: u64,
     /// The cells of the record's row as they are in the file, for output tables that repeat them.
@@ -35,6 +35,14 @@ pub(super) struct Record {
     pub(super) object: Option<Map<String, Value>>,
     /// The texts that the command asked for, or the reason why they could not be read.
     pub(super) fields: Result<Vec<String>, String>,
+}
+
+impl Record {
+    /// Returns the number of bytes of the texts and cells.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = self.fields.iter().flatten().map(String::len);
+        fields.chain(self.cells.iter().map(Vec::len)).sum()
+    }
 }
 
 /// The records of an input, in order. They are read ahead of the model by a separate thread.
@@ -48,6 +56,8 @@ pub(super) struct Records {
     pub(super) is_file: bool,
     /// The number of records to run at once, if it is not the command's usual number.
     pub(super) batch: Option<usize>,
+    /// What the user should know about the input although nothing failed.
+    pub(super) note: Option<String>,
     /// The error that ended reading. It is reported after the records that come before it.
     failure: Option<Failure>,
 }
@@ -63,8 +73,16 @@ impl Records {
     /// Makes one record of the texts.
     pub(super) fn single(fields: Vec<String>) -> Self {
         let cells = fields.iter().map(|field| field.clone().into_bytes()).collect();
-        let record =
-            Record { index: 0, place: String::new(), end: 0, cells, object: None, fields: Ok(fields) };
+        let record = Record {
+            index: 0,
+            place: String::new(),
+            line: None,
+            file: None,
+            end: 0,
+            cells,
+            object: None,
+            fields: Ok(fields),
+        };
         Self::new(Source::Single(Some(record)))
     }
 
@@ -82,6 +100,25 @@ impl Records {
     ) -> Result<Self, Failure> {
         const TEXT: Column<'static> = Column { flag: "--text-column", name: "text", wanted: None };
         const PAIR: Column<'static> = Column { flag: "--pair-column", name: "pair", wanted: None };
+        if let Some(path) = texts.input.as_deref().filter(|path| path.is_dir()) {
+            let (batch, text_column) = (&texts.batch, texts.text_column.is_some());
+            for (flag, given) in [
+                ("--format", batch.format.is_some()),
+                ("--delimiter", batch.delimiter.is_some()),
+                ("--no-header", batch.no_header),
+                ("--text-column", text_column),
+                ("--pair-column", pair_column.is_some()),
+            ] {
+                if given {
+                    let problem = format!(
+                        "{flag} goes with a file, and --input {} is a folder: each file in it is one text",
+                        path.display()
+                    );
+                    return Err(Failure::Usage(problem));
+                }
+            }
+            return Self::folder(path);
+        }
         if let Some(path) = &texts.input {
             let mut columns = vec![Column { wanted: texts.text_column.as_deref(), ..TEXT }];
             columns.extend(pair_column.map(|name| Column { wanted: Some(name), ..PAIR }));
@@ -90,8 +127,7 @@ impl Records {
         let pair = pair.map(str::to_owned);
         let mut records = match texts.text.as_deref() {
             Some(DASH) => {
-                let lines = Lines::new(BufReader::new(io::stdin()), STDIN.to_owned());
-                let records = Self::spawn(lines.records(pair.clone()));
+                let records = Self::spawn(open_lines(Path::new(DASH))?.records(pair.clone()));
                 // A reader that waits at the other end of a pipe gets each answer at once.
                 let batch = if stdin_is_file() { None } else { Some(1) };
                 Self { batch, ..records }
@@ -117,21 +153,64 @@ impl Records {
                     "standard input has no extension: pass --format tsv, csv, jsonl or txt with --input -";
                 return Err(Failure::Usage(problem.to_owned()));
             };
-            let reader = BufReader::new(io::stdin());
-            let (header, rows) = table::read(STDIN.to_owned(), format, reader, columns, layout)?;
+            let opened = reader::open(path)?;
+            let (header, rows) = table::read(opened.place, format, opened.reader, columns, layout)?;
             let batch = if stdin_is_file() { None } else { Some(1) };
             return Ok(Self { header, batch, ..Self::spawn(rows) });
         }
-        if path.is_dir() {
-            return Err(Failure::Usage(format!("--input {} is a folder; pass a file in it", path.display())));
-        }
-        let format = layout.format.map_or_else(|| TableFormat::of(path), Ok)?;
-        let file = open(path)?;
-        let metadata = file.metadata().map_err(|e| cannot_read(&path.display().to_string(), &e))?;
-        let (header, rows) =
-            table::read(path.display().to_string(), format, BufReader::new(file), columns, layout)?;
-        let length = metadata.is_file().then_some(metadata.len());
+        let opened = reader::open(path)?;
+        let format = layout.format.map_or_else(|| TableFormat::of_input(path), Ok)?;
+        let length = opened.length;
+        let (header, rows) = table::read(opened.place, format, opened.reader, columns, layout)?;
         Ok(Self { header, length, is_file: true, ..Self::spawn(rows) })
+    }
+
+    /// Reads the texts of a folder, sorted by name. The cell of each record is the name of its file.
+    pub(super) fn folder(path: &Path) -> Result<Self, Failure> {
+        Self::folder_with(path, |record| [record])
+    }
+
+    /// Does what [`Records::folder`] does, but makes any number of records of each text.
+    pub(super) fn folder_with<I>(
+        path: &Path,
+        make: impl Fn(Record) -> I + Send + 'static,
+    ) -> Result<Self, Failure>
+    where
+        I: IntoIterator<Item = Record> + 'static,
+        I::IntoIter: Send + 'static,
+    {
+        let Folder { files, others } = reader::folder(path)?;
+        let length = files.iter().map(|(_, size)| size).sum();
+        let mut end = 0;
+        let texts = files.into_iter().enumerate().map(move |(index, (path, size))| {
+            end += size;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let place = path.display().to_string();
+            let (line, fields) = match reader::read_file(&path) {
+                Ok(text) => (None, Ok(vec![text])),
+                Err((line, problem)) => (line, Err(problem)),
+            };
+            let cells = vec![name.clone().into_bytes()];
+            Record {
+                index,
+                place: place_of(&place, line),
+                line,
+                file: Some(name),
+                end,
+                cells,
+                object: None,
+                fields,
+            }
+        });
+        let records = Self::spawn(texts.flat_map(make).map(Ok));
+        const LISTED: usize = 5;
+        let more = others.len().saturating_sub(LISTED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let listed = others[..others.len().min(LISTED)].join(", ");
+        let note = (!others.is_empty()).then(|| {
+            format!("{}: not read, because they are no texts by their names: {listed}{more}", path.display())
+        });
+        Ok(Self { header: vec!["file".to_owned()], length: Some(length), is_file: true, note, ..records })
     }
 
     /// Reads the lines of a file, or of standard input if the path is `-`.
@@ -140,7 +219,15 @@ impl Records {
     }
 
     fn new(source: Source) -> Self {
-        Self { source, header: Vec::new(), length: None, is_file: false, batch: None, failure: None }
+        Self {
+            source,
+            header: Vec::new(),
+            length: None,
+            is_file: false,
+            batch: None,
+            note: None,
+            failure: None,
+        }
     }
 
     fn spawn(records: impl Iterator<Item = Result<Record, Failure>> + Send + 'static) -> Self {
@@ -148,17 +235,7 @@ impl Records {
             // Without threads, records are read when they are wanted.
             return Self::new(Source::Stream(Box::new(records)));
         }
-        let (sender, receiver) = sync_channel(READ_AHEAD);
-        // The thread ends with its input or with the receiver.
-        thread::spawn(move || {
-            for record in records {
-                let is_last = record.is_err();
-                if sender.send(record).is_err() || is_last {
-                    break;
-                }
-            }
-        });
-        Self::new(Source::Stream(Box::new(receiver.into_iter())))
+        Self::new(Source::Stream(Box::new(ahead::read_ahead(records))))
     }
 
     /// Returns true if the only record is the text of the command line.
@@ -176,10 +253,13 @@ impl Records {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let mut batch = Vec::new();
-        while batch.len() < most {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < most && bytes < BATCH_BYTES {
             match stream.next() {
-                Some(Ok(record)) => batch.push(record),
+                Some(Ok(record)) => {
+                    bytes += record.bytes();
+                    batch.push(record);
+                }
                 Some(Err(failure)) if batch.is_empty() => return Err(failure),
                 Some(Err(failure)) => {
                     self.failure = Some(failure);
@@ -204,6 +284,7 @@ pub(super) struct Lines<R> {
 /// A line of a text.
 pub(super) struct Line {
     pub(super) place: String,
+    pub(super) number: usize,
     pub(super) bytes: Vec<u8>,
     pub(super) end: u64,
 }
@@ -231,11 +312,11 @@ impl<R: BufRead> Lines<R> {
     fn records(self, pair: Option<String>) -> impl Iterator<Item = Result<Record, Failure>> {
         self.enumerate().map(move |(index, line)| {
             let line = line?;
-            let (place, end) = (line.place.clone(), line.end);
+            let (place, number, end) = (line.place.clone(), Some(line.number), line.end);
             let cells = [Some(line.bytes.clone()), pair.clone().map(String::into_bytes)];
             let fields = line.text().map(|text| [Some(text), pair.clone()].into_iter().flatten().collect());
             let cells = cells.into_iter().flatten().collect();
-            Ok(Record { index, place, end, cells, object: None, fields })
+            Ok(Record { index, place, line: number, file: None, end, cells, object: None, fields })
         })
     }
 }
@@ -257,10 +338,10 @@ impl<R: BufRead> Iterator for Lines<R> {
                 wrong_encoding(encoding)
             ))));
         }
-        match self.reader.read_until(b'\n', &mut bytes) {
+        match read_line(&mut self.reader, &mut bytes) {
             Ok(0) => return None,
             Ok(read) => self.end += read as u64,
-            Err(e) => return Some(Err(cannot_read(&self.place, &e))),
+            Err(e) => return Some(Err(cannot_read_line(&self.place, self.number, &e))),
         }
         self.number += 1;
         if bytes.last() == Some(&b'\n') {
@@ -270,7 +351,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             }
         }
         let place = format!("{}, line {}", self.place, self.number);
-        Some(Ok(Line { place, bytes, end: self.end }))
+        Some(Ok(Line { place, number: self.number, bytes, end: self.end }))
     }
 }
 
@@ -284,62 +365,13 @@ pub(super) fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
     Ok(MARK.len() as u64)
 }
 
-/// Reads the whole file, or all of standard input if the path is `-`.
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
-    let place = place(path);
-    let mut bytes = Vec::new();
-    let read = match path.as_os_str() == DASH {
-        true => io::stdin().read_to_end(&mut bytes),
-        false => open(path)?.read_to_end(&mut bytes),
-    };
-    read.map_err(|e| cannot_read(&place, &e))?;
-    if let Some(encoding) = foreign_encoding(&bytes) {
-        return Err(Failure::Input(format!("{place}, line 1: {}", wrong_encoding(encoding))));
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let bad = e.utf8_error().valid_up_to();
-        let before = &e.as_bytes()[..bad];
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
-        let start = before.iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1);
-        let problem = not_utf8(&e.as_bytes()[start..], bad - start);
-        Failure::Input(format!("{place}, line {line}: {problem}"))
-    })
+/// Makes the error for a line that cannot be read, behind `lines` lines that could.
+pub(super) fn cannot_read_line(place: &str, lines: usize, error: &io::Error) -> Failure {
+    let line = (error.kind() == io::ErrorKind::InvalidData).then_some(lines + 1);
+    cannot_read(&place_of(place, line), error)
 }
 
 fn open_lines(path: &Path) -> Result<Lines<Box<dyn BufRead + Send>>, Failure> {
-    let reader: Box<dyn BufRead + Send> = match path.as_os_str() == DASH {
-        true => Box::new(BufReader::new(io::stdin())),
-        false => Box::new(BufReader::new(open(path)?)),
-    };
-    Ok(Lines::new(reader, place(path)))
-}
-
-#[cfg(unix)]
-fn stdin_is_file() -> bool {
-    use std::os::fd::AsFd as _;
-    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    stdin.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
-}
-
-#[cfg(not(unix))]
-fn stdin_is_file() -> bool {
-    false
-}
-
-fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|e| cannot_read(&path.display().to_string(), &e))
-}
-
-fn place(path: &Path) -> String {
-    if path.as_os_str() == DASH { STDIN.to_owned() } else { path.display().to_string() }
-}
-
-pub(super) fn cannot_read(place: &str, error: &io::Error) -> Failure {
-    Failure::Input(format!("{place}: {error}"))
-}
-
-/// Describes the place where a line stops being UTF-8. `byte` is counted from 0 in the line.
-pub(super) fn not_utf8(line: &[u8], byte: usize) -> String {
-    let found = line.get(byte).map_or("the end".to_owned(), |b| format!("0x{b:02x}"));
-    format!("byte {byte}: expected UTF-8; found {found}")
+    let opened = reader::open(path)?;
+    Ok(Lines::new(opened.reader, opened.place))
 }

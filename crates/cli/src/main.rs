@@ -1,12 +1,14 @@
 //! The `mobilebert` command reads arguments, runs pipelines and prints lines. Only this package and
 //! `mobilebert-eval` print.
 
+mod ahead;
 mod args;
 mod batch;
 mod command;
 mod failure;
 mod input;
 mod output;
+mod reader;
 mod table;
 
 use std::ffi::OsString;

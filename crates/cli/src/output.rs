@@ -1,15 +1,16 @@
-//! Writes results to standard output or to a file: as plain lines, as JSON lines or as a table.
+//! Writes results to standard output or to a file: as plain lines, as JSON lines, as a table or as vectors.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use mobilebert_tools::vectors::{self, NpyFile, VectorFile, VectorRow};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::args::{Global, TableFormat};
-use super::failure::Failure;
+use super::args::{Global, OutputFormat};
+use super::failure::{Failure, complain};
 use super::input::Record;
 
 type Writer = BufWriter<Box<dyn Write>>;
@@ -25,10 +26,30 @@ pub(super) enum Format {
     Table,
 }
 
+/// The results of a command, for outputs that have to know them in advance.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Results<'a> {
+    /// The names of the columns of a table. There are none if the command writes no tables.
+    pub(super) columns: &'a [&'a str],
+    /// The number of numbers of a vector, if the command makes vectors.
+    pub(super) dimensions: Option<usize>,
+}
+
 enum Sink {
     Human(Writer),
     Json { writer: Writer, keeps_input: bool },
     Table { table: Box<csv::Writer<Writer>>, cell: Cell },
+    Vectors(Vectors),
+}
+
+/// A file of vectors.
+struct Vectors {
+    file: Box<dyn VectorFile>,
+    /// True if the file has a place for texts and failures.
+    has_texts: bool,
+    rows: usize,
+    /// What was cut, for a file that cannot say so itself.
+    cut: Cut,
 }
 
 /// The change that a cell needs before it is written.
@@ -65,28 +86,48 @@ impl Output {
         Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0 }
     }
 
-    /// Opens the file of `--output`, or standard output if that is not given. A table has the columns of
-    /// `header`, then `results` and `error`. Tables are refused if `results` is absent.
+    /// Opens the file of `--output`, or standard output if that is not given. The format is the one that the
+    /// extension names, unless there is another. A table has the columns of `header`, then those of `results`
+    /// and `error`.
     pub(super) fn open(
         path: Option<&Path>,
+        format: Option<OutputFormat>,
         global: &Global,
         header: &[String],
-        results: &[&str],
+        results: Results<'_>,
     ) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self::stdout(global)) };
+        let header = header.to_vec();
+        let Some(path) = path else { return Ok(Self { header, ..Self::stdout(global) }) };
         let place = path.display().to_string();
-        let (builder, cell): (_, Cell) = match TableFormat::of(path)? {
-            TableFormat::JsonLines => (None, |cell| cell.into()),
-            TableFormat::Tsv if !results.is_empty() => {
+        let is_writable = |format: &OutputFormat| match format {
+            OutputFormat::JsonLines => true,
+            OutputFormat::Tsv | OutputFormat::Csv => !results.columns.is_empty(),
+            OutputFormat::Npy | OutputFormat::Parquet => results.dimensions.is_some(),
+        };
+        let format = format.or_else(|| OutputFormat::of(path)).filter(is_writable).ok_or_else(|| {
+            let known = OutputFormat::ALL.into_iter().filter(is_writable);
+            let known: Vec<String> = known.map(|format| format!(".{}", format.name())).collect();
+            let problem =
+                format!("this command writes {} files, by extension or --output-format", known.join(", "));
+            Failure::Usage(format!("{place}: {problem}"))
+        })?;
+        if let (OutputFormat::Npy | OutputFormat::Parquet, Some(dimensions)) = (format, results.dimensions) {
+            let has_texts = format == OutputFormat::Parquet;
+            let file = match has_texts {
+                true => vectors::parquet(path, &header, dimensions)?,
+                false => Box::new(NpyFile::create(path, dimensions)?),
+            };
+            let sink = Sink::Vectors(Vectors { file, has_texts, rows: 0, cut: Cut::default() });
+            return Ok(Self { sink, place, header, results: 0 });
+        }
+        let (builder, cell): (_, Cell) = match format {
+            OutputFormat::Tsv => {
                 let mut builder = csv::WriterBuilder::new();
                 builder.delimiter(b'\t').quote_style(csv::QuoteStyle::Never);
                 (Some(builder), tsv_cell)
             }
-            TableFormat::Csv if !results.is_empty() => (Some(csv::WriterBuilder::new()), |cell| cell.into()),
-            _ => {
-                let tables = if results.is_empty() { "" } else { ", .tsv or .csv" };
-                return Err(Failure::Usage(format!("{place}: this command writes .jsonl{tables} files")));
-            }
+            OutputFormat::Csv => (Some(csv::WriterBuilder::new()), |cell| cell.into()),
+            _ => (None, |cell| cell.into()),
         };
         let file = File::create(path).map_err(|source| Failure::Output { place: place.clone(), source })?;
         let writer: Writer = BufWriter::new(Box::new(file));
@@ -95,11 +136,13 @@ impl Output {
             None => Sink::Json { writer, keeps_input: true },
             Some(builder) => Sink::Table { table: Box::new(builder.from_writer(writer)), cell },
         };
-        let mut output = Self { sink, place, header: header.to_vec(), results: results.len() };
+        let mut output = Self { sink, place, header, results: results.columns.len() };
         if !is_table {
             return Ok(output);
         }
-        let names = header.iter().map(String::as_str).chain(results.iter().copied()).chain(["error"]);
+        let header = output.header.clone();
+        let results = results.columns.iter().copied();
+        let names = header.iter().map(String::as_str).chain(results).chain(["error"]);
         output.write_row(names.map(str::as_bytes))?;
         Ok(output)
     }
@@ -109,8 +152,20 @@ impl Output {
         match self.sink {
             Sink::Human(_) => Format::Human,
             Sink::Json { .. } => Format::Json,
-            Sink::Table { .. } => Format::Table,
+            Sink::Table { .. } | Sink::Vectors(_) => Format::Table,
         }
+    }
+
+    /// Writes the vector of a record, and returns `false` if this output is not a file of vectors.
+    pub(super) fn vector(
+        &mut self,
+        record: &Record,
+        vector: &[f32],
+        truncated: bool,
+    ) -> Result<bool, Failure> {
+        let Sink::Vectors(vectors) = &mut self.sink else { return Ok(false) };
+        vectors.push(record, self.header.len(), Some(vector), truncated, None)?;
+        Ok(true)
     }
 
     /// Writes a value as a line of JSON.
@@ -121,15 +176,15 @@ impl Output {
         })
     }
 
-    /// Writes the result of a record as a line of JSON. In a file, the fields of the input come first, and a
-    /// result that is not an object becomes the field `name`.
+    /// Writes the result of a record as a line of JSON. In a file, and for the texts of a folder, the fields of
+    /// the input come first, and a result that is not an object becomes the field `name`.
     pub(super) fn result(
         &mut self,
         record: &Record,
         name: &str,
         value: &impl Serialize,
     ) -> Result<(), Failure> {
-        if !matches!(self.sink, Sink::Json { keeps_input: true, .. }) {
+        if record.file.is_none() && !matches!(self.sink, Sink::Json { keeps_input: true, .. }) {
             return self.json(value);
         }
         let place = self.place.clone();
@@ -180,6 +235,9 @@ impl Output {
     /// Writes the failure of a record in place of its result. In JSON it also has the `code` of the library.
     pub(super) fn error(&mut self, record: &Record, problem: &str, code: &str) -> Result<(), Failure> {
         let message = format!("{}: {problem}", record.place);
+        if let Sink::Vectors(vectors) = &mut self.sink {
+            return vectors.push(record, self.header.len(), None, false, Some(&message));
+        }
         match self.format() {
             Format::Human => self.line(format_args!("error: {}", plain(&message))),
             Format::Json => self.result(record, "error", &json!({ "error": message, "code": code })),
@@ -196,6 +254,7 @@ impl Output {
         let flushed = match &mut self.sink {
             Sink::Human(writer) | Sink::Json { writer, .. } => writer.flush(),
             Sink::Table { table, .. } => table.flush(),
+            Sink::Vectors(_) => Ok(()),
         };
         flushed.map_err(|source| Failure::Output { place: self.place.clone(), source })
     }
@@ -203,15 +262,100 @@ impl Output {
     fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<(), Failure> {
         let written = match &mut self.sink {
             Sink::Human(writer) | Sink::Json { writer, .. } => write(writer),
-            Sink::Table { .. } => Ok(()),
+            Sink::Table { .. } | Sink::Vectors(_) => Ok(()),
         };
         written.map_err(|source| Failure::Output { place: self.place.clone(), source })
+    }
+
+    /// Completes the output, once all records have been written.
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        self.flush()?;
+        let Sink::Vectors(Vectors { file, has_texts, cut, .. }) = self.sink else { return Ok(()) };
+        file.finish()?;
+        if let (false, Some(cut)) = (has_texts, cut.describe()) {
+            complain(format_args!("warning: {}: {cut}", self.place));
+        }
+        Ok(())
     }
 
     fn write_row<'r>(&mut self, cells: impl Iterator<Item = &'r [u8]>) -> Result<(), Failure> {
         let Sink::Table { table, cell } = &mut self.sink else { return Ok(()) };
         let written = table.write_record(cells.map(*cell));
         written.map_err(|e| Failure::Output { place: self.place.clone(), source: e.into() })
+    }
+}
+
+impl Vectors {
+    fn push(
+        &mut self,
+        record: &Record,
+        width: usize,
+        vector: Option<&[f32]>,
+        truncated: bool,
+        error: Option<&str>,
+    ) -> Result<(), Failure> {
+        match error {
+            Some(error) if !self.has_texts => {
+                complain(format_args!("{error}; row {} is NaN (counted from 0)", self.rows));
+            }
+            _ => {}
+        }
+        if truncated {
+            self.cut.add(record);
+        }
+        self.rows += 1;
+        let cells: Vec<Cow<'_, str>> = repeated(record, width).map(String::from_utf8_lossy).collect();
+        let cells: Vec<&str> = cells.iter().map(|cell| &**cell).collect();
+        Ok(self.file.push(VectorRow { cells: &cells, vector, truncated, error })?)
+    }
+}
+
+/// The records whose texts were cut: their number and lines.
+#[derive(Debug, Default)]
+struct Cut {
+    count: usize,
+    /// First and last lines of runs of lines.
+    runs: Vec<(usize, usize)>,
+    /// The number of runs beyond those that are listed.
+    more: usize,
+    /// Names of files, for the texts of a folder.
+    files: Vec<String>,
+}
+
+impl Cut {
+    /// The most runs of lines, or names of files, that are listed.
+    const LISTED: usize = 100;
+
+    fn add(&mut self, record: &Record) {
+        self.count += 1;
+        if let Some(file) = &record.file {
+            match self.files.len() < Self::LISTED {
+                true => self.files.push(file.clone()),
+                false => self.more += 1,
+            }
+        } else if let Some(line) = record.line {
+            let listed = self.runs.len();
+            match self.runs.last_mut() {
+                Some((_, last)) if *last + 1 == line => *last = line,
+                _ if listed < Self::LISTED => self.runs.push((line, line)),
+                _ => self.more += 1,
+            }
+        }
+    }
+
+    fn describe(&self) -> Option<String> {
+        let (runs, texts) = (self.runs.iter(), if self.count == 1 { "text was" } else { "texts were" });
+        let run = |&(first, last): &(usize, usize)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        };
+        let places: Vec<String> =
+            runs.map(run).chain(self.files.iter().map(|file| plain(file).into_owned())).collect();
+        let kind = if self.files.is_empty() { "line " } else { "" };
+        let places =
+            if places.is_empty() { String::new() } else { format!(" ({kind}{})", places.join(", ")) };
+        let more = if self.more > 0 { format!(" and {} more places", self.more) } else { String::new() };
+        (self.count > 0).then(|| format!("the end of {} {texts} not read{places}{more}", self.count))
     }
 }
 
@@ -238,6 +382,11 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Returns what people are shown of a text: the name of its file, or the text itself.
+pub(super) fn shown<'a>(record: &'a Record, text: &'a str) -> Cow<'a, str> {
+    plain(record.file.as_deref().unwrap_or(text))
 }
 
 /// Returns the cells of the input's row, cut or filled with empty cells to the width of the header.

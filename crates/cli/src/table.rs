@@ -1,14 +1,18 @@
 //! Reads batch files: TSV, CSV, JSON lines and plain lines.
 
+use std::fmt;
 use std::io::BufRead;
 use std::path::Path;
 
 use mobilebert_tools::dataset::{Delimited, DelimitedError, DelimitedRow, foreign_encoding, wrong_encoding};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::args::TableFormat;
 use super::failure::Failure;
-use super::input::{Lines, Record, cannot_read, not_utf8, skip_mark};
+use super::input::{Lines, Record, cannot_read_line, skip_mark};
+use super::reader::{cannot_read, not_utf8, without_gz};
 
 /// A column that a command reads.
 #[derive(Debug, Clone, Copy)]
@@ -36,19 +40,31 @@ pub(super) struct Layout {
 const OTHER_DELIMITERS: [u8; 3] = [b';', b'\t', b'|'];
 
 impl TableFormat {
+    /// Returns the format that the extension of a file to be read names. A `.gz` behind it does not count.
+    pub(super) fn of_input(path: &Path) -> Result<Self, Failure> {
+        let inner = without_gz(path);
+        let extension = inner.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let program = match extension.as_deref() {
+            Some("bz2") => "bzip2 -dc",
+            Some("xz") => "xz -dc",
+            Some("zst") => "zstd -dc",
+            Some("zip") => "unzip -p",
+            _ => return Self::of(&inner),
+        };
+        let problem = format!(
+            "only gzip is unpacked; unpack it into a pipe, as in `{program} FILE | mobilebert ... --input - --format csv`"
+        );
+        Err(Failure::Usage(format!("{}: {problem}", path.display())))
+    }
+
     /// Returns the format that the extension of a file names.
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+    fn of(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("tsv") => Ok(TableFormat::Tsv),
             Some("csv") => Ok(TableFormat::Csv),
             Some("jsonl" | "ndjson") => Ok(TableFormat::JsonLines),
             Some("txt") => Ok(TableFormat::Lines),
-            Some("gz" | "bz2" | "xz" | "zst" | "zip") => {
-                let problem = "is compressed; unpack it into a pipe, as in `gzip -dc FILE | mobilebert ... --input - \
-                               --format csv`";
-                Err(Failure::Usage(format!("{}: {problem}", path.display())))
-            }
             _ => {
                 let expected = "expected the extension .tsv, .csv, .jsonl or .txt; --format tells of an input what it is";
                 Err(Failure::Usage(format!("{}: {expected}", path.display())))
@@ -71,7 +87,16 @@ pub(super) fn read(
     if layout.delimiter.is_some() && format != TableFormat::Csv {
         return Err(Failure::Usage("--delimiter goes with CSV; see --format".to_owned()));
     }
-    let start = reader.fill_buf().map_err(|e| cannot_read(&place, &e))?;
+    if !layout.has_header && matches!(format, TableFormat::JsonLines | TableFormat::Lines) {
+        let problem = format!("--no-header goes with TSV and CSV; {place} has no first line of names");
+        return Err(Failure::Usage(problem));
+    }
+    if let (TableFormat::Lines, [Column { flag, wanted: Some(_), .. }]) = (format, columns) {
+        return Err(Failure::Usage(format!(
+            "{flag} goes with TSV, CSV and JSON lines; a line of {place} is one text"
+        )));
+    }
+    let start = reader.fill_buf().map_err(|e| cannot_read_line(&place, 0, &e))?;
     if let Some(encoding) = foreign_encoding(start) {
         return Err(Failure::Input(format!("{place}, line 1: {}", wrong_encoding(encoding))));
     }
@@ -92,11 +117,11 @@ pub(super) fn read(
             let header = columns.iter().map(|c| c.name.to_owned()).collect();
             let rows = lines.enumerate().map(move |(index, line)| {
                 let line = line?;
-                let (place, end) = (line.place.clone(), line.end);
+                let (place, number, end) = (line.place.clone(), Some(line.number), line.end);
                 let object = line.text().and_then(|text| object(&text));
                 let fields = object.as_ref().map_err(Clone::clone).and_then(|o| object_fields(o, &names));
                 let cells = fields.iter().flatten().map(|field| field.clone().into_bytes()).collect();
-                Ok(Record { index, place, end, cells, object: object.ok(), fields })
+                Ok(Record { index, place, line: number, file: None, end, cells, object: object.ok(), fields })
             });
             Ok((header, Box::new(rows)))
         }
@@ -107,6 +132,8 @@ pub(super) fn read(
                 Ok(Record {
                     index,
                     place,
+                    line: Some(line.number),
+                    file: None,
                     end,
                     cells,
                     object: None,
@@ -144,7 +171,17 @@ fn read_tsv(
         let line = line?;
         let cells = cut(&line.bytes);
         let fields = cell_fields(&cells, &picked, width);
-        Ok(Record { index, place: line.place, end: line.end, cells, object: None, fields })
+        let number = Some(line.number);
+        Ok(Record {
+            index,
+            place: line.place,
+            line: number,
+            file: None,
+            end: line.end,
+            cells,
+            object: None,
+            fields,
+        })
     });
     Ok((header, Box::new(rows)))
 }
@@ -169,8 +206,9 @@ fn read_csv(
         let place = place.clone();
         move || {
             let row = rows.next()?;
+            let lines = rows.line();
             Some(row.map_err(|e| match e {
-                DelimitedError::Io(error) => cannot_read(&place, &error),
+                DelimitedError::Io(error) => cannot_read_line(&place, lines, &error),
                 quote => Failure::Input(format!("{place}, {quote}")),
             }))
         }
@@ -184,7 +222,8 @@ fn read_csv(
         let DelimitedRow { line, end, cells } = row?;
         let fields = cell_fields(&cells, &picked, width);
         let place = format!("{place}, line {line}");
-        Ok(Record { index, place, end: skipped + end, cells, object: None, fields })
+        let line = Some(line);
+        Ok(Record { index, place, line, file: None, end: skipped + end, cells, object: None, fields })
     });
     Ok((header, Box::new(rows)))
 }
@@ -291,7 +330,36 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
     if text.trim_ascii().is_empty() {
         return Err("is empty; expected a JSON object".to_owned());
     }
-    serde_json::from_str(text).map_err(|e| format!("expected a JSON object: {e}"))
+    let object: Unique = serde_json::from_str(text).map_err(|e| format!("expected a JSON object: {e}"))?;
+    Ok(object.0)
+}
+
+/// A JSON object that has each of its fields once. Of a repeated field, one value would be lost.
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Unique;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Unique, A::Error> {
+                let mut object = Map::new();
+                while let Some((name, value)) = fields.next_entry::<String, Value>()? {
+                    if object.contains_key(&name) {
+                        return Err(A::Error::custom(format!("the field `{name}` is there twice")));
+                    }
+                    object.insert(name, value);
+                }
+                Ok(Unique(object))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 fn object_fields(object: &Map<String, Value>, names: &[String]) -> Result<Vec<String>, String> {

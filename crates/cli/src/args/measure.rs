@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::up_to;
+use super::{at_least, up_to};
 
 pub(super) const EXAMPLE_BENCH: &str = "\
 Example:
@@ -46,13 +46,13 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = up_to(0, MAX_RUNS))]
     pub(crate) num_runs: usize,
     /// Passes before the timed ones
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = up_to(0, MAX_RUNS))]
     pub(crate) warmup_runs: usize,
     /// Seconds of timed passes at least
-    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    #[arg(long, value_name = "S", default_value_t = 2.0, value_parser = at_least(0.0))]
     pub(crate) min_secs: f64,
     /// Seconds after which no further pass begins
-    #[arg(long, value_name = "S", default_value_t = 150.0)]
+    #[arg(long, value_name = "S", default_value_t = 150.0, value_parser = at_least(0.0))]
     pub(crate) max_secs: f64,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Profile {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = up_to(0, MAX_RUNS))]
     pub(crate) num_runs: usize,
     /// Passes before the recorded ones
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = up_to(0, MAX_RUNS))]
     pub(crate) warmup_runs: usize,
     /// List every operation
     #[arg(long)]

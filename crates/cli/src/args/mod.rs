@@ -16,7 +16,9 @@ use mobilebert_tools::BackendKind;
 
 pub(crate) use measure::{Bench, Profile, ProfileCommand};
 pub(crate) use models::{Compare, Convert, Finetune, Infer, Quantize, Sqnr};
-pub(crate) use texts::{Answer, AtOnce, Batch, Classify, Embed, FillMask, TableFormat, Tag, Texts, Tokenize};
+pub(crate) use texts::{
+    Answer, AtOnce, Batch, Classify, Embed, FillMask, OutputFormat, TableFormat, Tag, Texts, Tokenize,
+};
 
 const ABOUT: &str = "Answers questions, classifies, tags and embeds text with compact BERT models, offline";
 
@@ -46,6 +48,11 @@ Batch files (--input), by extension or --format:
           cells end at commas, or see --delimiter
   .jsonl  one object a line; columns are its fields
   .txt    one text a line
+  FOLDER  each .txt, .text and .md file in it is one text, sorted by name;
+          results have its name as `file`
+  Files and pipes that gzip has packed are unpacked, whatever their names;
+  a .gz behind an extension does not count. A line or a text has up to
+  256 MiB.
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
   --output keeps the input's columns in front of the results. In .jsonl an
   input field with the name of a result has `input_` in front of its name.
@@ -66,7 +73,7 @@ Exit codes:
      the output, in the place of its result
   2  wrong usage
   3  quantize: the score drops too far, and nothing was written
-  130  answer: stopped by Ctrl-C";
+  130  answer, tag: stopped by Ctrl-C";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -83,13 +90,13 @@ impl Args {
     pub(crate) fn parse_from_os(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
         // Each turn moves one text behind `--`, so there are at most as many turns as arguments.
-        while let Err(error) = Self::command().try_get_matches_from(&arguments)
+        while let Err(error) = parser().try_get_matches_from(&arguments)
             && move_text_behind_dashes(&mut arguments, &error)
         {}
         // This pass only finds out which flags are written; the second one knows the variables too and
         // reports errors.
-        let written = Self::command().ignore_errors(true).try_get_matches_from(&arguments).ok();
-        let command = with_environment(Self::command(), written.as_ref());
+        let written = parser().ignore_errors(true).try_get_matches_from(&arguments).ok();
+        let command = with_environment(parser(), written.as_ref());
         let mut command = command.mut_subcommands(with_exit_codes);
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
@@ -121,6 +128,31 @@ fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -
     }
     arguments.push(text);
     true
+}
+
+/// Returns the command, whose flags for numbers take a `-1` as their value, so that the message is about it.
+fn parser() -> clap::Command {
+    /// The names that the values of these flags have in the help.
+    const NUMBERS: [&str; 6] = ["N", "N,N", "S", "R", "SCORE", "POINTS"];
+    fn with_negative(command: clap::Command) -> clap::Command {
+        let with_negative_value = |arg: Arg| {
+            let names = arg.get_value_names().unwrap_or_default();
+            let is_number = names.iter().any(|name| NUMBERS.contains(&name.as_str()));
+            if is_number && arg.get_long().is_some() { arg.allow_negative_numbers(true) } else { arg }
+        };
+        command.mut_args(with_negative_value).mut_subcommands(with_negative)
+    }
+    with_negative(Args::command())
+}
+
+/// Reads a finite number of at least `least`.
+fn at_least(least: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
+    move |text: &str| match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= least => Ok(number),
+        Ok(_) if least == f64::MIN => Err("expected a finite number".to_owned()),
+        Ok(_) => Err(format!("expected a finite number of at least {least}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Reads a number that is from `least` to `most`.
@@ -177,6 +209,28 @@ fn with_exit_codes(command: clap::Command) -> clap::Command {
     const EXIT_CODES: &str = "Exit codes: 0 all well, 1 some input or the model failed, 2 wrong usage";
     let help = command.get_after_help().map(|help| format!("{help}\n\n{EXIT_CODES}"));
     command.after_help(help.unwrap_or_else(|| EXIT_CODES.to_owned()))
+}
+
+/// Returns the command with everything that its help shows.
+pub(crate) fn documented() -> clap::Command {
+    with_environment(Args::command(), None).mut_subcommands(with_exit_codes)
+}
+
+const EXAMPLE_MAN: &str = "\
+Examples:
+  $ mobilebert man | man -l -
+  $ mobilebert man answer | man -l -
+  $ mobilebert man --output ~/.local/share/man/man1";
+
+/// `mobilebert man`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Man {
+    /// The command whose page to write. Default: the page about all of them
+    #[arg(value_name = "COMMAND", conflicts_with = "output")]
+    pub(crate) page: Option<String>,
+    /// Write all pages as files into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<std::path::PathBuf>,
 }
 
 const EXAMPLE_COMPLETIONS: &str = "\
@@ -268,6 +322,9 @@ pub(crate) enum Command {
     /// Write a script that completes commands and flags in a shell
     #[command(after_help = EXAMPLE_COMPLETIONS)]
     Completions(Completions),
+    /// Write manual pages
+    #[command(after_help = EXAMPLE_MAN)]
+    Man(Man),
     /// List the kernels, which of them this processor has, and which is picked
     #[command(after_help = measure::EXAMPLE_KERNELS)]
     Kernels,

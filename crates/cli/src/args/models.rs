@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use mobilebert::quant::{Bits, Scales};
 use mobilebert_tools::task::Task;
 
+use super::at_least;
+
 pub(super) const EXAMPLE_INSPECT: &str = "\
 Example:
   $ mobilebert inspect --model sentiment";
@@ -150,7 +152,7 @@ pub(crate) struct Quantize {
     #[arg(long, value_name = "FILE", requires = "task")]
     pub(crate) data: Option<PathBuf>,
     /// Points that the task's main score may drop by. Default: 0.5
-    #[arg(long, value_name = "POINTS", requires = "task")]
+    #[arg(long, value_name = "POINTS", requires = "task", value_parser = at_least(f64::MIN))]
     pub(crate) max_drop: Option<f64>,
     /// Score only the first examples
     #[arg(long, value_name = "N", requires = "task")]
@@ -198,7 +200,7 @@ pub(crate) struct Finetune {
     #[arg(long, value_name = "N", default_value = "16")]
     pub(crate) batch: NonZeroUsize,
     /// Largest learning rate
-    #[arg(long, value_name = "R", default_value_t = 3e-5)]
+    #[arg(long, value_name = "R", default_value_t = 3e-5, value_parser = at_least(0.0))]
     pub(crate) rate: f64,
     /// Train only on the first examples
     #[arg(long, value_name = "N")]

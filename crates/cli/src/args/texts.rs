@@ -1,11 +1,11 @@
 //! Defines the flags of the commands that read texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mobilebert::{AggregationStrategy, FunctionToApply, LongText, OffsetUnit, Pooling};
 
-use super::up_to;
+use super::{at_least, up_to};
 
 pub(super) const EXAMPLE_ANSWER: &str = "\
 Example:
@@ -14,7 +14,8 @@ Example:
   {\"question_index\":0,\"score\":0.98,\"start\":16,\"end\":19,
    \"answer\":\"Ada\"}
 
-\"question_index\" counts the questions from 0.";
+\"question_index\" counts the questions from 0. An answer in several places has
+\"others\", with the score, start and end of each of the other places.";
 
 pub(super) const EXAMPLE_CLASSIFY: &str = "\
 Example:
@@ -40,7 +41,14 @@ With several masks: an array of such arrays, one for each mask.";
 pub(super) const EXAMPLE_EMBED: &str = "\
 Example:
   $ mobilebert embed \"a joy to watch\" --json
-  {\"embedding\":[0.031,-0.012,...]}";
+  {\"embedding\":[0.031,-0.012,...]}
+  $ mobilebert embed --input texts.txt --output vectors.npy
+
+.npy holds the vectors alone: f32 of the shape (texts, numbers). Row i is text
+i, counted from 0, and all NaN if the text failed. .csv has a column for each
+number, .parquet one of lists (feature `parquet`); both repeat the input, and
+have \"truncated\" and \"error\". For .npy standard error names the texts whose
+end was not read.";
 
 pub(super) const EXAMPLE_TOKENIZE: &str = "\
 Example:
@@ -61,17 +69,51 @@ pub(crate) enum TableFormat {
     Lines,
 }
 
+/// The format of an output file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OutputFormat {
+    #[value(name = "jsonl")]
+    JsonLines,
+    Tsv,
+    Csv,
+    Npy,
+    Parquet,
+}
+
+impl OutputFormat {
+    pub(crate) const ALL: [Self; 5] = [Self::JsonLines, Self::Tsv, Self::Csv, Self::Npy, Self::Parquet];
+
+    /// Returns the name of the format, which is also the extension of its files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Tsv => "tsv",
+            Self::Csv => "csv",
+            Self::Npy => "npy",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// Returns the format that the extension of a file names.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        let extension = if extension == "ndjson" { "jsonl" } else { &extension };
+        Self::ALL.into_iter().find(|format| format.name() == extension)
+    }
+}
+
 /// Where texts come from and results go.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Texts {
     /// The text, or `-` for one text a line from standard input
     #[arg(value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
     pub(crate) text: Option<String>,
-    /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line; `-` for standard input, with --format
+    /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line; `-` for standard input, with --format;
+    /// or a folder, in which each .txt and .md file is one text
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Column of --input that holds the text: its name, or its number from 1. Default: `text`
-    #[arg(long, value_name = "NAME|N")]
+    #[arg(long, value_name = "NAME|N", requires = "input")]
     pub(crate) text_column: Option<String>,
     #[command(flatten)]
     pub(crate) batch: Batch,
@@ -90,7 +132,7 @@ pub(crate) struct AtOnce {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Batch {
     /// The first line of --input (.tsv, .csv) is data; columns go by number
-    #[arg(long)]
+    #[arg(long, requires = "input")]
     pub(crate) no_header: bool,
     /// Format of --input, instead of the one that its extension names
     #[arg(long, value_name = "FORMAT", requires = "input")]
@@ -99,10 +141,21 @@ pub(crate) struct Batch {
     /// tab if only that one gives the columns
     #[arg(long, value_name = "CHAR", value_parser = delimiter, requires = "input")]
     pub(crate) delimiter: Option<u8>,
-    /// Write the input's columns and the results to this file: .jsonl; answer and classify also write .tsv
-    /// and .csv
+    /// Write the input's columns and the results to this file: .jsonl; answer, classify and embed also write
+    /// .tsv and .csv, and embed .npy and .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Format of --output, instead of the one that its extension names
+    #[arg(long, value_name = "FORMAT", requires = "output")]
+    pub(crate) output_format: Option<OutputFormat>,
+}
+
+impl Texts {
+    /// Returns the place that texts come from, or `None` for a text of the command line.
+    pub(crate) fn source(&self) -> Option<&Path> {
+        let stdin = self.text.as_deref().filter(|text| *text == "-").map(Path::new);
+        self.input.as_deref().or(stdin)
+    }
 }
 
 /// The largest number of texts in a batch. The memory that a model takes grows with it.
@@ -144,7 +197,7 @@ pub(crate) struct Answer {
     /// The text to search for answers; `-` for standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) context: Option<String>,
-    /// File that holds the context; `-` for standard input
+    /// File that holds the context; `-` for standard input. Each question is put to each text of a folder
     #[arg(long, value_name = "FILE", conflicts_with = "context")]
     pub(crate) context_file: Option<PathBuf>,
     /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl; `-` for standard input, with
@@ -176,6 +229,14 @@ pub(crate) struct Answer {
     /// Allow "the context does not say": an empty answer at 0..0 (models trained on SQuAD 2.0)
     #[arg(long)]
     pub(crate) handle_impossible_answer: bool,
+    /// Let "the context does not say" take its share of the scores without being an answer, as in
+    /// transformers: a low best score then means that the context may not say
+    #[arg(long)]
+    pub(crate) null_competes: bool,
+    /// Make each place of a repeated answer an answer of its own. Without this, its scores are added up, and
+    /// --json lists the other places under "others"
+    #[arg(long)]
+    pub(crate) no_merge_equal_texts: bool,
     /// Read [SEP] and the like in questions and contexts as plain text, not as special tokens
     #[arg(long)]
     pub(crate) no_special_tokens_in_text: bool,
@@ -204,7 +265,7 @@ pub(crate) struct Classify {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_RANKED))]
     pub(crate) top_k: usize,
     /// Leave out labels that score less
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", value_parser = |text: &str| at_least(f64::MIN)(text).map(|score| score as f32))]
     pub(crate) threshold: Option<f32>,
     /// From logits to scores: auto (as the model's problem_type says), softmax, sigmoid or none
     #[arg(long, value_name = "FUNCTION", default_value = "auto")]
@@ -244,6 +305,9 @@ pub(crate) struct Tag {
     /// Unit of start and end
     #[arg(long, value_name = "UNIT", default_value = "bytes", value_parser = offset_unit())]
     pub(crate) offsets: OffsetUnit,
+    /// Show how far a long text is on standard error, even if that is no terminal
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 /// `mobilebert fill-mask`

@@ -1,8 +1,11 @@
 //! `mobilebert answer`
 
+use std::cell::RefCell;
 use std::path::Path;
 
-use mobilebert::{AnswerOptions, ModelOptions, OffsetUnit, PreparedContext, QuestionAnswering, Result};
+use mobilebert::{
+    AnswerOptions, AnswerPlace, ModelOptions, OffsetUnit, PreparedContext, QuestionAnswering, Result,
+};
 use serde::Serialize;
 
 use super::run_task;
@@ -10,12 +13,10 @@ use super::watch::Watch;
 use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
-use crate::input::{Record, Records, read_text};
-use crate::output::{Format, Output, plain};
+use crate::input::{Record, Records};
+use crate::output::{Format, Output, Results, plain};
+use crate::reader::{DASH, read_text};
 use crate::table::Column;
-
-/// The argument that stands for standard input.
-const STDIN: &str = "-";
 
 const COLUMNS: [Column<'static>; 2] =
     [Column { flag: "", name: "question", wanted: None }, Column { flag: "", name: "context", wanted: None }];
@@ -24,6 +25,8 @@ struct Answering<'c> {
     pipeline: QuestionAnswering,
     /// The context of all questions. Without it each record has its own.
     shared: Option<Shared<'c>>,
+    /// The last context of a record, which the next record may have too.
+    last: RefCell<Option<PreparedContext>>,
     unit: OffsetUnit,
     several: bool,
     watch: Watch,
@@ -43,6 +46,8 @@ struct Line<'a> {
     start: usize,
     end: usize,
     answer: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    others: &'a [AnswerPlace],
 }
 
 pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
@@ -53,34 +58,57 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
         ModelOptions::new().engine(global.engine()).special_tokens_in_text(!args.no_special_tokens_in_text);
     let pipeline = QuestionAnswering::open_with(global.model("qa"), model, options(args))?;
     global.warn(pipeline.tokenizer().warnings());
-    let share = |text| Ok::<_, Failure>(Shared { context: pipeline.prepare(text)?, text });
-    let shared = context.as_deref().map(share).transpose()?;
+    if args.handle_impossible_answer {
+        global.warn(uncalibrated(global.model("qa"), pipeline.engine().config().handles_unanswerable));
+    }
     let watch = Watch::new(global, args.progress);
-    let task = Answering { pipeline, shared, unit: args.offsets, several, watch };
-    let results = ["question_index", "score", "start", "end", "answer"];
-    run_task(&task, records, &args.batch, args.input.as_deref(), &results, global)
+    let share = |text: &'_ str| watch.read(text, || pipeline.prepare(text));
+    let prepared = context.as_deref().map(share).transpose()?;
+    let shared = prepared.zip(context.as_deref()).map(|(context, text)| Shared { context, text });
+    let task = Answering { pipeline, shared, last: RefCell::new(None), unit: args.offsets, several, watch };
+    let columns = &["question_index", "score", "start", "end", "answer"];
+    let dash = (args.context.as_deref() == Some(DASH)).then_some(Path::new(DASH));
+    let files = [&args.input, &args.questions_file, &args.context_file].map(|file| file.as_deref());
+    let inputs: Vec<&Path> = files.into_iter().chain([dash]).flatten().collect();
+    run_task(&task, records, &args.batch, &inputs, Results { columns, dimensions: None }, global)
+}
+
+/// Returns a warning if a model is not known to tell questions without an answer from others.
+fn uncalibrated(model: &str, handles_unanswerable: Option<bool>) -> Option<String> {
+    let reason = match handles_unanswerable {
+        Some(true) => return None,
+        Some(false) => "its config.json says that it was not trained on questions without an answer",
+        None => {
+            "its config.json does not say that it was trained on questions without an answer (as in SQuAD 2.0; \
+             \"handles_unanswerable\": true)"
+        }
+    };
+    let advice = "an answer may be given, with a high score, where the context has none";
+    Some(format!("the \"no answer\" of `{model}` is not calibrated: {reason}; {advice}"))
 }
 
 fn options(args: &args::Answer) -> AnswerOptions {
     AnswerOptions::with(|o| {
         (o.top_k, o.handle_impossible_answer) = (args.top_k, args.handle_impossible_answer);
         (o.max_seq_len, o.doc_stride) = (args.max_seq_len, args.doc_stride);
+        (o.merge_equal_texts, o.null_competes) = (!args.no_merge_equal_texts, args.null_competes);
         o.max_question_len = args.max_question_len.unwrap_or(o.max_question_len);
         o.max_answer_len = args.max_answer_len.unwrap_or(o.max_answer_len);
     })
 }
 
 fn context(args: &args::Answer) -> Result<Option<String>, Failure> {
-    let is_stdin = |path: &Path| path.as_os_str() == STDIN;
+    let is_stdin = |path: &Path| path.as_os_str() == DASH;
     let from_stdin =
-        args.context.as_deref() == Some(STDIN) || args.context_file.as_deref().is_some_and(is_stdin);
+        args.context.as_deref() == Some(DASH) || args.context_file.as_deref().is_some_and(is_stdin);
     if from_stdin && args.questions_file.as_deref().is_some_and(is_stdin) {
         let problem = "standard input cannot be both the context and the questions";
         return Err(Failure::Usage(problem.to_owned()));
     }
     match (&args.context, &args.context_file) {
-        _ if from_stdin => read_text(Path::new(STDIN)).map(Some),
+        _ if from_stdin => read_text(Path::new(DASH)).map(Some),
         (Some(context), _) => Ok(Some(context.clone())),
+        (None, Some(path)) if path.is_dir() => Ok(None),
         (None, Some(path)) => read_text(path).map(Some),
         (None, None) if args.input.is_some() => Ok(None),
         (None, None) => Err(Failure::Usage("pass --context, --context-file or --input".to_owned())),
@@ -90,6 +118,10 @@ fn context(args: &args::Answer) -> Result<Option<String>, Failure> {
 /// Returns the questions, or the rows of a batch file.
 fn records(args: &args::Answer) -> Result<Records, Failure> {
     if let Some(path) = &args.input {
+        if path.is_dir() {
+            let problem = "is a folder; to ask its texts, pass it as --context-file, with --question";
+            return Err(Failure::Usage(format!("--input {} {problem}", path.display())));
+        }
         return Records::file(path, &COLUMNS, &args.batch);
     }
     let mut records = match (args.question.as_slice(), &args.questions_file) {
@@ -106,14 +138,57 @@ fn records(args: &args::Answer) -> Result<Records, Failure> {
             Records::list(all)
         }
     };
+    if let Some(folder) = args.context_file.as_deref().filter(|path| path.is_dir()) {
+        let mut questions = Vec::new();
+        while let Some(question) = records.next_batch(1)?.pop() {
+            questions.push(question);
+        }
+        records = Records::folder_with(folder, move |text| {
+            questions.iter().map(|question| of_both(question, &text)).collect::<Vec<_>>()
+        })?;
+        records.header = vec!["file".to_owned(), COLUMNS[0].name.to_owned()];
+        return Ok(records);
+    }
     records.header = vec![COLUMNS[0].name.to_owned()];
     Ok(records)
+}
+
+/// Makes the record that puts a question to the text of a file.
+fn of_both(question: &Record, text: &Record) -> Record {
+    let (fields, place) = match (&question.fields, &text.fields) {
+        (Err(problem), _) => (Err(problem.clone()), &question.place),
+        (_, Err(problem)) => (Err(problem.clone()), &text.place),
+        (Ok(question), Ok(context)) => (Ok([&question[..], context].concat()), &text.place),
+    };
+    Record {
+        index: question.index,
+        place: place.clone(),
+        line: text.line,
+        file: text.file.clone(),
+        end: text.end,
+        cells: [&text.cells[..], &question.cells].concat(),
+        object: None,
+        fields,
+    }
 }
 
 fn record((index, question): (usize, &String)) -> Record {
     let place = format!("question {}", index + 1);
     let cells = vec![question.clone().into_bytes()];
-    Record { index, place, end: 0, cells, object: None, fields: Ok(vec![question.clone()]) }
+    let fields = Ok(vec![question.clone()]);
+    Record { index, place, line: None, file: None, end: 0, cells, object: None, fields }
+}
+
+impl Answering<'_> {
+    /// Prepares a context, unless it is the same as that of the record before.
+    fn prepare(&self, context: &str) -> Result<PreparedContext> {
+        let mut last = self.last.borrow_mut();
+        if let Some(prepared) = last.as_ref().filter(|prepared| prepared.text() == context) {
+            return Ok(prepared.clone());
+        }
+        let prepared = self.watch.read(context, || self.pipeline.prepare(context))?;
+        Ok(last.insert(prepared).clone())
+    }
 }
 
 impl Task for Answering<'_> {
@@ -122,7 +197,7 @@ impl Task for Answering<'_> {
     fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
         let (question, context) = match (fields, &self.shared) {
             ([question, ..], Some(shared)) => (question, shared.context.clone()),
-            ([question, context], None) => (question, self.pipeline.prepare(context.as_str())?),
+            ([question, context], None) => (question, self.prepare(context)?),
             _ => return Ok(Vec::new()),
         };
         let job = self.pipeline.prepare_answer(question, &context, self.pipeline.options())?;
@@ -138,9 +213,14 @@ impl Task for Answering<'_> {
     ) -> Result<(), Failure> {
         let own = || fields.get(1).map(String::as_str).unwrap_or_default();
         let context = self.shared.as_ref().map_or_else(own, |shared| shared.text);
-        self.unit.convert(context, answers.iter_mut().flat_map(|a| [&mut a.start, &mut a.end]))?;
+        let offsets = answers.iter_mut().flat_map(|a| {
+            let others = a.others.iter_mut().flat_map(|place| [&mut place.start, &mut place.end]);
+            [&mut a.start, &mut a.end].into_iter().chain(others)
+        });
+        self.unit.convert(context, offsets)?;
         if self.several && output.format() == Format::Human {
-            output.line(format_args!("{}. {}", record.index + 1, plain(&fields[0])))?;
+            let file = record.file.as_deref().map(|file| format!("{}: ", plain(file))).unwrap_or_default();
+            output.line(format_args!("{file}{}. {}", record.index + 1, plain(&fields[0])))?;
         }
         for found in &answers {
             let line = Line {
@@ -149,13 +229,20 @@ impl Task for Answering<'_> {
                 start: found.start,
                 end: found.end,
                 answer: &found.answer,
+                others: &found.others,
             };
             match output.format() {
                 Format::Json => output.result(record, "answer", &line)?,
                 Format::Human => {
                     let answer =
                         if line.answer.is_empty() { "(no answer)".into() } else { plain(line.answer) };
-                    output.line(format_args!("{answer}\t{:.4}\t{}..{}", line.score, line.start, line.end))?;
+                    let others = match line.others.len() {
+                        0 => String::new(),
+                        1 => "\t(and 1 more place)".to_owned(),
+                        count => format!("\t(and {count} more places)"),
+                    };
+                    let (score, start, end) = (line.score, line.start, line.end);
+                    output.line(format_args!("{answer}\t{score:.4}\t{start}..{end}{others}"))?;
                 }
                 Format::Table => {
                     let cells = [record.index, line.start, line.end].map(|number| number.to_string());

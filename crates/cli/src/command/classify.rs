@@ -9,7 +9,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output, plain};
+use crate::output::{Format, Output, Results, shown};
 
 struct Classifying {
     pipeline: TextClassification,
@@ -46,8 +46,8 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
     let pipeline = TextClassification::open_with(global.model("sentiment"), global.engine(), options)?;
     global.warn(pipeline.tokenizer().warnings());
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
-    let results = ["label", "score", "truncated"];
-    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &results, global)
+    let results = Results { columns: &["label", "score", "truncated"], dimensions: None };
+    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), results, global)
 }
 
 impl Classifying {
@@ -113,7 +113,7 @@ impl Task for Classifying {
                     line.push_str("\t(truncated)");
                 }
                 match self.several {
-                    true => output.line(format_args!("{line}\t{}", plain(&fields[0]))),
+                    true => output.line(format_args!("{line}\t{}", shown(record, &fields[0]))),
                     false => output.line(format_args!("{line}")),
                 }
             }

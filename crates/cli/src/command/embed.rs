@@ -10,7 +10,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, Results, plain};
 
 struct Embed {
     pipeline: Embedder,
@@ -41,7 +41,11 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
              modules.json"
         )
     }));
-    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+    let dimensions = task.pipeline.dimensions();
+    let numbers: Vec<String> = (0..dimensions).map(|i| format!("embedding_{i}")).collect();
+    let columns: Vec<&str> = ["truncated"].into_iter().chain(numbers.iter().map(String::as_str)).collect();
+    let results = Results { columns: &columns, dimensions: Some(dimensions) };
+    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), results, global)
 }
 
 impl Embed {
@@ -73,14 +77,24 @@ impl Task for Embed {
         _: &[String],
         Embedding { embedding, truncated, .. }: Embedding,
     ) -> Result<(), Failure> {
+        if output.vector(record, &embedding, truncated)? {
+            return Ok(());
+        }
         match output.format() {
             Format::Json => output.result(record, "embedding", &Line { embedding: &embedding, truncated }),
-            Format::Human | Format::Table => {
+            Format::Table => {
+                let numbers = embedding.iter().map(f32::to_string);
+                let cells: Vec<String> = [truncated.to_string()].into_iter().chain(numbers).collect();
+                output.row(record, &cells)
+            }
+            Format::Human => {
                 let mut numbers: Vec<String> = embedding.iter().map(f32::to_string).collect();
                 if truncated {
                     numbers.push("(truncated)".to_owned());
                 }
-                output.line(format_args!("{}", numbers.join(" ")))
+                let file =
+                    record.file.as_deref().map(|file| format!("{}\t", plain(file))).unwrap_or_default();
+                output.line(format_args!("{file}{}", numbers.join(" ")))
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output, plain};
+use crate::output::{Format, Output, Results, plain, shown};
 
 struct Filling {
     pipeline: FillMask,
@@ -24,7 +24,7 @@ pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure>
     let pipeline = FillMask::open_with(model, global.engine(), options)?;
     global.warn(pipeline.tokenizer().warnings());
     let task = Filling { pipeline, several: !records.is_single() };
-    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), Results::default(), global)
 }
 
 impl Task for Filling {
@@ -48,7 +48,7 @@ impl Task for Filling {
             };
         }
         if self.several {
-            output.line(format_args!("{}. {}", record.index + 1, plain(&fields[0])))?;
+            output.line(format_args!("{}. {}", record.index + 1, shown(record, &fields[0])))?;
         }
         for (number, mask) in masks.iter().enumerate() {
             for Fill { token_str, score, sequence, .. } in mask {

@@ -32,10 +32,11 @@ pub(super) fn run(args: &args::Infer, global: &Global) -> Result<(), Failure> {
     let records = args.file.as_deref().map(Records::lines).transpose()?;
     let engine = Engine::open(global.model(DEFAULT_MODEL), global.engine())?;
     let task = Inference { engine, hash: args.hash };
-    let mut output = Output::stdout(global);
+    let output = Output::stdout(global);
     if let Some(records) = records {
-        return batch::run(&task, records, &mut output, global, false);
+        return batch::run(&task, records, output, global, false);
     }
+    let mut output = output;
     let type_ids = (!args.type_ids.is_empty()).then(|| args.type_ids.clone());
     let logits = task.forward(&Sequence { ids: args.ids.clone(), type_ids })?;
     task.show(&mut output, &logits)?;

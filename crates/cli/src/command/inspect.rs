@@ -179,6 +179,9 @@ fn summary(config: &ModelConfig) -> Map<String, Value> {
         let found = "false: the checkpoint stores another decoder, although config.json says true";
         fields.push(("tie_word_embeddings", found.into()));
     }
+    if let Some(handles_unanswerable) = config.handles_unanswerable {
+        fields.push(("handles_unanswerable", handles_unanswerable.into()));
+    }
     if let Some(m) = &config.mobilebert {
         fields.extend([
             ("intra_bottleneck_size", m.intra_bottleneck_size.into()),

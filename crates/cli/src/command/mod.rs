@@ -13,6 +13,7 @@ mod head;
 mod infer;
 mod inspect;
 mod kernels;
+mod man;
 mod profile;
 mod progress;
 mod quantize;
@@ -28,9 +29,10 @@ use mobilebert::{EngineOptions, ModelFiles};
 
 use super::args::{Args, Batch, Command, Global};
 use super::batch::Task;
-use super::failure::Failure;
+use super::failure::{Failure, complain};
 use super::input::Records;
-use super::output::Output;
+use super::output::{Output, Results};
+use super::reader::{is_same_file, is_text_name};
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -53,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::Profile(args) => profile::run(args, global),
         Command::Sqnr(args) => sqnr::run(args, global),
         Command::Completions(args) => completions::run(args, global),
+        Command::Man(args) => man::run(args, global),
         Command::Kernels => kernels::run(global),
     }
 }
@@ -100,7 +103,7 @@ impl Global {
     /// Prints what a user should know although nothing failed, unless `--quiet` was given.
     fn warn<W: std::fmt::Display>(&self, warnings: impl IntoIterator<Item = W>) {
         if !self.quiet {
-            warnings.into_iter().for_each(|warning| eprintln!("mobilebert: warning: {warning}"));
+            warnings.into_iter().for_each(|warning| complain(format_args!("warning: {warning}")));
         }
     }
 
@@ -119,24 +122,43 @@ impl Global {
     }
 }
 
-/// Runs a task on records and writes the results to the place that `--output` names. `results` holds the
-/// column names of an output table.
+/// Runs a task on records and writes the results to the place that `--output` names. `inputs` are the files
+/// that are read, or `-`.
 fn run_task<T: Task>(
     task: &T,
     records: Records,
     batch: &Batch,
-    input: Option<&Path>,
-    results: &[&str],
+    inputs: &[&Path],
+    results: Results<'_>,
     global: &Global,
 ) -> Result<(), Failure> {
     let path = batch.output.as_deref();
-    if let (Some(input), Some(output)) = (input, path)
-        && input.canonicalize().is_ok_and(|input| output.canonicalize().is_ok_and(|output| input == output))
-    {
-        return Err(Failure::Usage(format!("--output {} is the file of --input", output.display())));
+    if let Some(output) = path {
+        check_output(output, inputs)?;
     }
-    let mut output = Output::open(path, global, &records.header, results)?;
-    super::batch::run(task, records, &mut output, global, path.is_some())
+    global.warn(&records.note);
+    let output = Output::open(path, batch.output_format, global, &records.header, results)?;
+    super::batch::run(task, records, output, global, path.is_some())
+}
+
+/// Refuses an output that would destroy what is read.
+fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
+    for input in inputs {
+        let name =
+            if input.as_os_str() == "-" { "standard input".into() } else { input.display().to_string() };
+        if is_same_file(input, output) {
+            return Err(Failure::Usage(format!("--output {} is read from, as {name}", output.display())));
+        }
+        let folder =
+            output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let is_inside = || matches!((folder.canonicalize(), input.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if input.is_dir() && is_text_name(output) && is_inside() {
+            let problem =
+                format!("--output {} would be a text of the folder {name}, which is read", output.display());
+            return Err(Failure::Usage(problem));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the SHA-256 of a model's weight files, one after another, or `None` for a synthetic model.

@@ -1,6 +1,8 @@
-//! A bar on standard error for commands that score models.
+//! Bars on standard error for commands that take long.
 
 use std::io::{IsTerminal as _, stderr};
+
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -16,6 +18,19 @@ pub(super) fn bar(global: &Global) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// Creates a sign that turns while work goes on whose end is not known. It is hidden if the bar is.
+pub(super) fn spinner(bar: &ProgressBar, what: String) -> ProgressBar {
+    if bar.is_hidden() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner().with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
 }
 
 /// Shows the current work and its progress.

@@ -3,16 +3,18 @@
 use mobilebert::{Entity, OffsetUnit, Result, TagOptions, TokenClassification};
 
 use super::run_task;
+use super::watch::Watch;
 use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output, plain};
+use crate::output::{Format, Output, Results, plain, shown};
 
 struct Tagging {
     pipeline: TokenClassification,
     offsets: OffsetUnit,
     several: bool,
+    watch: Watch,
 }
 
 pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
@@ -27,15 +29,18 @@ pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     });
     let pipeline = TokenClassification::open_with(model, global.engine(), options)?;
     global.warn(pipeline.tokenizer().warnings());
-    let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single() };
-    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+    let watch = Watch::new(global, args.progress);
+    let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single(), watch };
+    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), Results::default(), global)
 }
 
 impl Task for Tagging {
     type Outcome = Vec<Entity>;
 
     fn run(&self, fields: &[String]) -> Result<Vec<Entity>> {
-        self.pipeline.tag(fields.first().map(String::as_str).unwrap_or_default())
+        let text = fields.first().map(String::as_str).unwrap_or_default();
+        let job = self.watch.read(text, || self.pipeline.prepare_tag(text, self.pipeline.options()))?;
+        self.watch.run(|control| self.pipeline.model().run_one(job, control))
     }
 
     fn write(
@@ -50,7 +55,7 @@ impl Task for Tagging {
             return output.result(record, "entities", &entities);
         }
         if self.several {
-            output.line(format_args!("{}. {}", record.index + 1, plain(&fields[0])))?;
+            output.line(format_args!("{}. {}", record.index + 1, shown(record, &fields[0])))?;
         }
         for Entity { label, score, word, start, end, .. } in &entities {
             let word = plain(word);

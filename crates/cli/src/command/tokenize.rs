@@ -8,7 +8,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, Results, plain};
 
 struct Tokenizing {
     tokenizer: Tokenizer,
@@ -35,7 +35,7 @@ pub(super) fn run(args: &args::Tokenize, global: &Global) -> Result<(), Failure>
     let tokenizer = ModelFiles::resolve(global.model(DEFAULT_MODEL))?.tokenizer()?;
     global.warn(tokenizer.warnings());
     let task = Tokenizing { tokenizer, offsets: args.offsets };
-    run_task(&task, records, &args.texts.batch, args.texts.input.as_deref(), &[], global)
+    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), Results::default(), global)
 }
 
 impl Task for Tokenizing {
@@ -79,7 +79,10 @@ impl Task for Tokenizing {
             ),
             Format::Human | Format::Table => {
                 let tokens: Vec<&str> = encoding.tokens().collect();
-                output.line(format_args!("{}", tokens.join(" ")))
+                match &record.file {
+                    Some(file) => output.line(format_args!("{}\t{}", plain(file), tokens.join(" "))),
+                    None => output.line(format_args!("{}", tokens.join(" "))),
+                }
             }
         }
     }

@@ -18,6 +18,9 @@ use crate::failure::INTERRUPTED;
 /// it.
 const LEAST_WINDOWS: usize = 16;
 
+/// The number of bytes of a text whose reading is shown.
+const LONG_TEXT: usize = 1 << 20;
+
 /// Stops a run when the user presses Ctrl-C, and shows the progress of the run.
 pub(super) struct Watch {
     /// Set by Ctrl-C.
@@ -41,6 +44,21 @@ impl Watch {
         }
         let _ = flag::register(SIGINT, Arc::clone(&cancel));
         Self { cancel, idle, bar: progress::bar(global), lines: asked && !stderr().is_terminal() }
+    }
+
+    /// Runs the reading of a text, which takes long if the text does. Ctrl-C ends the program at once.
+    pub(super) fn read<T>(&self, text: &str, read: impl FnOnce() -> T) -> T {
+        if text.len() < LONG_TEXT {
+            return read();
+        }
+        let megabytes = text.len() / 1_000_000;
+        if self.lines {
+            let _ = writeln!(stderr(), "reading {megabytes} MB");
+        }
+        let spinner = progress::spinner(&self.bar, format!("reading {megabytes} MB"));
+        let result = read();
+        spinner.finish_and_clear();
+        result
     }
 
     /// Runs work that may take long.

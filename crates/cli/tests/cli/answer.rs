@@ -74,6 +74,91 @@ fn answer_reads_questions_with_contexts() {
 }
 
 #[test]
+fn the_other_places_of_an_answer_are_shown() {
+    let context = "It was built by Ada in London. Long ago, it was built by Ada.";
+    let args = [&QUESTION[..], &["--context", context]].concat();
+    let answer = run(&[&args[..], &["--json"]].concat()).line();
+    assert_eq!(keys(&answer), ["question_index", "score", "start", "end", "answer", "others"]);
+    let others = answer["others"].as_array().unwrap();
+    assert!(!others.is_empty());
+    for place in others {
+        assert_eq!(keys(place), ["score", "start", "end"]);
+        let at = |end: &str| usize::try_from(place[end].as_u64().unwrap()).unwrap();
+        assert_eq!(&context[at("start")..at("end")], answer["answer"]);
+    }
+    let plain = run(&args);
+    assert_eq!(others.len(), 1);
+    assert!(plain.stdout.ends_with("\t(and 1 more place)\n"), "{}", plain.stdout);
+
+    let wide = format!("é{context}");
+    let args = [&QUESTION[..], &["--context", &wide, "--json"]].concat();
+    let (bytes, chars) = (run(&args).line(), run(&[&args[..], &["--offsets", "chars"]].concat()).line());
+    let start = |answer: &serde_json::Value| answer["others"][0]["start"].as_u64().unwrap();
+    assert_eq!(start(&bytes), start(&chars) + 1, "offsets of other places are converted too");
+}
+
+#[test]
+fn equal_texts_can_be_answers_of_their_own() {
+    let context = "It was built by Ada in London. Long ago, it was built by Ada.";
+    let args = [&QUESTION[..], &["--context", context, "--top-k", "5", "--json"]].concat();
+    let merged = run(&args).lines();
+    let apart = run(&[&args[..], &["--no-merge-equal-texts"]].concat()).lines();
+    let count = |lines: &[serde_json::Value]| lines.iter().filter(|line| line["answer"] == "Ada").count();
+    assert_eq!((count(&merged), count(&apart)), (1, 2));
+    let score = |line: &serde_json::Value| line["score"].as_f64().unwrap();
+    assert!(score(&apart[0]) < score(&merged[0]));
+    assert!(apart.iter().all(|line| line.get("others").is_none()));
+}
+
+#[test]
+fn no_answer_can_take_its_share_of_the_score() {
+    let args = ["answer", "--question", "Who built it?", "--context", "Rain", "--json"];
+    let alone = run(&args).line();
+    let shared = run(&[&args[..], &["--null-competes"]].concat()).line();
+    assert_eq!((&alone["answer"], &shared["answer"]), (&json!("Rain"), &json!("Rain")));
+    assert!(alone["score"].as_f64().unwrap() > 0.999);
+    assert!(shared["score"].as_f64().unwrap() < 0.9);
+}
+
+/// The score of "no answer" means something only if the model was trained for it.
+#[test]
+fn a_model_that_was_not_trained_for_no_answer_is_named() {
+    let args = [&QUESTION[..], &["--context", "It was built by Ada.", "--handle-impossible-answer"]].concat();
+    let warned = run(&args);
+    assert!(warned.code == 0 && warned.stdout.starts_with("Ada\t"), "{}", warned.stdout);
+    let expected = "mobilebert: warning: the \"no answer\" of `built-in:qa` is not calibrated: its config.json does not say";
+    assert!(warned.stderr.starts_with(expected), "{}", warned.stderr);
+    assert_eq!(run(&[&args[..], &["--quiet"]].concat()).stderr, "");
+    assert_eq!(run(&args[..args.len() - 1]).stderr, "", "without the flag there is no such answer");
+
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["model.safetensors", "vocab.txt", "tokenizer_config.json"] {
+        let source = format!("{}/../../models/qa/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(source, folder.path().join(file)).unwrap();
+    }
+    let model = folder.path().display().to_string();
+    let config = format!("{}/../../models/qa/config.json", env!("CARGO_MANIFEST_DIR"));
+    let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(config).unwrap()).unwrap();
+    for (value, expected) in
+        [("true", ""), ("false", "says that it was not trained"), ("3", "expected true or false")]
+    {
+        let mut config = config.clone();
+        config["handles_unanswerable"] = serde_json::from_str(value).unwrap();
+        write(folder.path(), "config.json", config.to_string());
+        let told = run(&[&args[..], &["--model", &model]].concat());
+        assert!(
+            told.stderr.contains(expected) && told.stderr.is_empty() == expected.is_empty(),
+            "{}",
+            told.stderr
+        );
+        let inspected = run(&["inspect", "--model", &model, "--json"]);
+        if let Some(line) = inspected.lines().first() {
+            assert_eq!(line["config"]["handles_unanswerable"].to_string(), value);
+        }
+    }
+}
+
+#[test]
 fn a_context_file_has_to_be_utf8() {
     let folder = tempfile::tempdir().unwrap();
     let context = write(folder.path(), "context.txt", b"first\nsec\xe2\x28ond");

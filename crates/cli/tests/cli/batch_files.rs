@@ -113,10 +113,6 @@ fn standard_input_is_a_batch_file_with_a_format() {
     let rows = r#"{"question": "Who built it?", "context": "Ada built it."}"#;
     let answer = piped(&["answer", "--json", "--input", "-", "--format", "jsonl"], rows);
     assert_eq!(answer.line()["answer"], "Ada");
-    classify("tests", &[]).failed(2, "--input tests is a folder; pass a file in it");
-    let folder = tempfile::tempdir().unwrap();
-    let compressed = write(folder.path(), "in.csv.gz", "");
-    classify(&compressed, &[]).failed(2, "gzip -dc");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn output_tables_repeat_the_input() {
     assert!(lines[2].starts_with("2,,,,,") && lines[2].contains("line 3: the text is empty"), "{}", lines[2]);
     assert!(lines[3].contains("has 1 columns; expected 2"), "{}", lines[3]);
     assert!(lines[4].starts_with("4,dull,negative,"), "{}", lines[4]);
-    run(&["classify", "--input", &input, "--output", &input]).failed(2, "is the file of --input");
+    run(&["classify", "--input", &input, "--output", &input]).failed(2, "is read from");
     run(&["tag", "--input", &input, "--output", "x.csv", "--model", &tiny("mobilebert-ner-f32")])
         .failed(2, "this command writes .jsonl files");
 }

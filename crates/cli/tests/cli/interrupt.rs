@@ -16,6 +16,9 @@ fn ctrl_c_stops_a_long_search_between_two_passes() {
     let mut errors = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     errors.read_line(&mut line).unwrap();
+    assert_eq!(line, "reading 2 MB\n");
+    line.clear();
+    errors.read_line(&mut line).unwrap();
     assert!(line.contains(" windows (1 %)"), "{line}");
 
     let interrupt = format!("kill -INT {}", child.id());
