@@ -36,8 +36,9 @@ fn spin_widest<P: Products>(p: P, strips: usize, inputs: usize, macs: u64) -> u6
     rounds * each
 }
 
-/// Does `rounds` times `N` multiply-adds. Products that are not joined to an addition (`LOAD`) would be computed
-/// once for all sums and rounds, so each sum has weights of its own then, which are loaded in each round.
+/// Does `rounds` times `N` multiply-adds. The compiler would compute products that are not joined to an
+/// addition (`LOAD`) once for all sums and rounds, so each sum has weights of its own then, which are loaded
+/// in each round.
 #[inline(always)]
 fn spin<P: Products, const N: usize, const LOAD: bool>(p: P, rounds: u64) {
     let (x, lines) = (black_box(0.5f32.to_ne_bytes()), black_box([Line([1u8; 64]); N]));

@@ -174,7 +174,7 @@ macro_rules! registry {
         fn tiles(isa: Isa) -> [(usize, usize); 3] {
             fn of<S: Tiles>() -> [(usize, usize); 3] {
                 [
-                    (S::ROWS_I8, 16 * S::STRIPS_I8),
+                    (S::REGISTER_ROWS_I8, 16 * S::STRIPS_I8),
                     (S::ROWS_BF16, 16 * S::STRIPS_BF16),
                     (S::ROWS_F32, 16 * S::STRIPS_F32),
                 ]

@@ -43,9 +43,6 @@ pub(crate) trait Products: Copy {
     fn store(self, sum: Self::Sum, to: &mut [i32; LANES]);
 }
 
-/// Most rows of a register tile.
-const MOST_ROWS: usize = 6;
-
 /// Multiplies four 8-bit numbers by four int8 weights of each column, exactly. On instruction sets that widen
 /// them first, it is two numbers of 16 bits instead.
 #[derive(Clone, Copy)]
@@ -56,7 +53,7 @@ impl<S: Dot> Products for Int8<S> {
     type Row = S::A;
     type Weights = S::B;
 
-    const ROWS: usize = if S::ROWS_I8 < MOST_ROWS { S::ROWS_I8 } else { MOST_ROWS };
+    const ROWS: usize = S::REGISTER_ROWS_I8;
     const STRIPS: usize = S::STRIPS_I8;
 
     #[inline(always)]

@@ -8,11 +8,13 @@ use bytemuck::Pod;
 
 use super::PANEL_STRIPS;
 use super::products::{Bf16, F32, Int8, Products};
+#[cfg(target_arch = "x86_64")]
+use super::widened;
 use crate::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
-use crate::isa::{Avx512Bf16, Avx512Vnni, AvxVnni};
+use crate::isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 use crate::isa::{Scalar, with_features};
 use crate::simd::{Dot, LANES};
 
@@ -105,9 +107,16 @@ pub(crate) trait Tiles: Dot {
     }
 }
 
-/// Calls [`tile`], compiled for the features that [`with_features`] gives it.
+/// Calls [`tile`], or another function with the same parameters, compiled for the features that
+/// [`with_features`] gives it.
 macro_rules! compiled_tile {
-    ([$($feature:tt)*] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {{
+    ([$($feature:tt)*] $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr) => {
+        compiled_tile!([$($feature)*] $crate::gemm::tile::tile; $products, $type, $rows, $x, $weights, $sums)
+    };
+    (
+        [$($feature:tt)*] $body:path;
+        $products:expr, $type:ty, $rows:expr, $x:expr, $weights:expr, $sums:expr
+    ) => {{
         $(#[target_feature(enable = $feature)])*
         #[inline(never)]
         fn run(
@@ -117,7 +126,7 @@ macro_rules! compiled_tile {
             weights: $crate::gemm::tile::Strips<'_, [u8; 64]>,
             sums: &mut $crate::gemm::tile::Sums,
         ) {
-            $crate::gemm::tile::tile(products, rows, x, weights, &mut sums.0);
+            $body(products, rows, x, weights, &mut sums.0);
         }
         // SAFETY: the token in `products` proves the features. (The scalar variant needs none.)
         #[allow(unused_unsafe)]
@@ -137,6 +146,9 @@ pub(super) fn bytes((x, stride): (&[f32], usize)) -> (&[u8], usize) {
 
 macro_rules! tiles {
     ([$($feature:tt)*] $token:ident $(, $bf16:item)?) => {
+        tiles!([$($feature)*] tile; $token $(, $bf16)?);
+    };
+    ([$($feature:tt)*] $body:path; $token:ident $(, $bf16:item)?) => {
         impl Tiles for $token {
             #[inline(always)]
             fn dot_tile(
@@ -147,7 +159,8 @@ macro_rules! tiles {
                 sums: &mut Sums,
                 _registers: &mut Registers,
             ) {
-                compiled_tile!([$($feature)*] Int8(self), Int8<$token>, rows, x, weights.bytes(), sums);
+                let weights = weights.bytes();
+                compiled_tile!([$($feature)*] $body; Int8(self), Int8<$token>, rows, x, weights, sums);
             }
 
             #[inline(always)]
@@ -162,7 +175,11 @@ macro_rules! tiles {
 
 with_features!(Scalar, tiles!(Scalar));
 #[cfg(target_arch = "x86_64")]
+with_features!(Avx2, tiles!(widened::tile; Avx2));
+#[cfg(target_arch = "x86_64")]
 with_features!(AvxVnni, tiles!(AvxVnni));
+#[cfg(target_arch = "x86_64")]
+with_features!(Avx512, tiles!(widened::tile; Avx512));
 #[cfg(target_arch = "x86_64")]
 with_features!(
     Avx512Vnni,

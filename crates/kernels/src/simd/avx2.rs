@@ -1,6 +1,7 @@
 //! Sixteen lanes in two 256-bit registers.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::super::aligned::Line;
 use super::super::isa::{Avx2, AvxVnni};
@@ -168,6 +169,7 @@ impl Dot for Avx2 {
     // Register tiles have 6 rows: 12 accumulators, a register of activations and two of products and weights.
     const GROUP: usize = 16;
     const ROWS_I8: usize = 32;
+    const REGISTER_ROWS_I8: usize = 6;
     const STRIPS_I8: usize = 1;
     const ROWS_F32: usize = 6;
     const STRIPS_F32: usize = 1;
@@ -195,14 +197,15 @@ impl Dot for Avx2 {
 
 impl Widen for Avx2 {
     #[inline(always)]
-    fn widen(self, line: &[i8; 64], [even, odd]: &mut [Line<[u8; 64]>; 2]) {
-        for half in [0, 32] {
-            // SAFETY: `self` proves the features, and 32 bytes can be read and written in half a line.
+    fn widen(self, line: &[u8; 64], to: &mut MaybeUninit<[Line<[u8; 64]>; 2]>) {
+        let to = to.as_mut_ptr().cast::<__m256i>();
+        for half in 0..2 {
+            // SAFETY: `self` proves the features; a line has two registers, and `to` has four, aligned to 64.
             unsafe {
-                let bytes = _mm256_loadu_si256(line.as_ptr().add(half).cast());
+                let bytes = _mm256_loadu_si256(line.as_ptr().cast::<__m256i>().add(half));
                 let low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes));
-                _mm256_store_si256(even.0.as_mut_ptr().add(half).cast(), low);
-                _mm256_store_si256(odd.0.as_mut_ptr().add(half).cast(), _mm256_srai_epi16::<8>(bytes));
+                _mm256_store_si256(to.add(half), low);
+                _mm256_store_si256(to.add(2 + half), _mm256_srai_epi16::<8>(bytes));
             }
         }
     }

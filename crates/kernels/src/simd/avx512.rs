@@ -1,6 +1,7 @@
 //! Sixteen lanes in one 512-bit register.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::super::aligned::Line;
 use super::super::isa::{Amx, Avx512, Avx512Vnni};
@@ -133,6 +134,7 @@ impl Dot for Avx512 {
     // Register tiles have 6 rows: 24 accumulators, 4 registers of weights, one of activations and products.
     const GROUP: usize = 16;
     const ROWS_I8: usize = 32;
+    const REGISTER_ROWS_I8: usize = 6;
     const STRIPS_I8: usize = 4;
     const ROWS_F32: usize = 6;
     const STRIPS_F32: usize = 4;
@@ -158,13 +160,14 @@ impl Dot for Avx512 {
 
 impl Widen for Avx512 {
     #[inline(always)]
-    fn widen(self, line: &[i8; 64], [even, odd]: &mut [Line<[u8; 64]>; 2]) {
-        // SAFETY: `self` proves the features, and a line can be read and two can be written.
+    fn widen(self, line: &[u8; 64], to: &mut MaybeUninit<[Line<[u8; 64]>; 2]>) {
+        let to = to.as_mut_ptr().cast::<__m512i>();
+        // SAFETY: `self` proves the features; a line has one register, and `to` has two, aligned to 64.
         unsafe {
             let bytes = _mm512_loadu_si512(line.as_ptr().cast());
             let low = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(bytes));
-            _mm512_store_si512(even.0.as_mut_ptr().cast(), low);
-            _mm512_store_si512(odd.0.as_mut_ptr().cast(), _mm512_srai_epi16::<8>(bytes));
+            _mm512_store_si512(to, low);
+            _mm512_store_si512(to.add(1), _mm512_srai_epi16::<8>(bytes));
         }
     }
 }

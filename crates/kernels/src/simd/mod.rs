@@ -18,6 +18,9 @@ mod portable;
 #[cfg(target_feature = "simd128")]
 mod wasm;
 
+#[cfg(target_arch = "x86_64")]
+use std::mem::MaybeUninit;
+
 use super::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::sdot;
@@ -140,9 +143,9 @@ pub(super) trait Simd: Copy {
 /// The multiply-accumulate operations and tile sizes. They differ between instruction sets that share their
 /// f32 operations.
 pub(super) trait Dot: Simd {
-    /// Four activations, in every lane.
+    /// Four activations in every lane, or two that were widened.
     type A: Copy;
-    /// Four weights of each of sixteen columns.
+    /// Four weights of each of sixteen columns, or two that were widened.
     type B: Copy;
 
     /// Inputs that [`Dot::dot`] multiplies: four, or two that were widened.
@@ -151,8 +154,10 @@ pub(super) trait Dot: Simd {
     /// Half of the rows of a group in a small linear. The results of a group stay in the L1 cache, and it
     /// reads each panel of the weights once.
     const GROUP: usize;
-    /// Rows of the int8 register tile.
+    /// Most rows that the driver multiplies at a time in int8.
     const ROWS_I8: usize;
+    /// Rows of the int8 register tile.
+    const REGISTER_ROWS_I8: usize = Self::ROWS_I8;
     /// Sixteen-column strips of the int8 register tile.
     const STRIPS_I8: usize;
     /// Rows of the f32 register tile.
@@ -170,8 +175,7 @@ pub(super) trait Dot: Simd {
     /// 64 bytes can be read at `b`.
     unsafe fn weights(self, b: *const i8) -> Self::B;
 
-    /// `acc[j] + sum of a[i] * b[j][i]` for the four `i`, exact. For instruction sets that implement
-    /// [`Widen`], the four bytes of a row are two i16, and so are those of a column.
+    /// `acc[j] + sum of a[i] * b[j][i]` for all `i` below [`Dot::INPUTS`], exact.
     fn dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I;
 
     /// The same as [`Dot::dot`] without the part that tiles do once for all their rows. The measurement of
@@ -185,6 +189,7 @@ pub(super) trait Dot: Simd {
 /// Instruction sets whose [`Dot`] multiplies numbers of 16 bits.
 #[cfg(target_arch = "x86_64")]
 pub(super) trait Widen: Dot {
-    /// Widens a line of weights: the first of `to` has weights 0 and 2 of each column, the second 1 and 3.
-    fn widen(self, line: &[i8; 64], to: &mut [Line<[u8; 64]>; 2]);
+    /// Widens a line of weights and writes all of `to`: its first line has weights 0 and 2 of each column, its
+    /// second line 1 and 3.
+    fn widen(self, line: &[u8; 64], to: &mut MaybeUninit<[Line<[u8; 64]>; 2]>);
 }

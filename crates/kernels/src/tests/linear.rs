@@ -161,7 +161,7 @@ const PLAIN: Case = Case {
 fn linear_over_the_ladder_of_sizes() {
     for int8 in [true, false] {
         for rows in [0, 1, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 25, 32, 33, 65] {
-            for inputs in [0, 1, 3, 4, 5, 15, 16, 17, 63, 64, 65, 128] {
+            for inputs in [0, 1, 3, 4, 5, 15, 16, 17, 63, 64, 65, 128, 129, 260] {
                 for outputs in [0, 1, 15, 16, 17, 33, 63, 64, 65, 130] {
                     Case { rows, inputs, outputs, int8, levels: Some(Levels::Full), ..PLAIN }.check();
                 }
