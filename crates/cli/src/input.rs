@@ -153,15 +153,14 @@ impl Records {
                     "standard input has no extension: pass --format tsv, csv, jsonl or txt with --input -";
                 return Err(Failure::Usage(problem.to_owned()));
             };
-            let opened = reader::open(path)?;
-            let (header, rows) = table::read(opened.place, format, opened.reader, columns, layout)?;
+            let (header, rows) = table::read(reader::open(path)?, format, columns, layout)?;
             let batch = if stdin_is_file() { None } else { Some(1) };
             return Ok(Self { header, batch, ..Self::spawn(rows) });
         }
         let opened = reader::open(path)?;
         let format = layout.format.map_or_else(|| TableFormat::of_input(path), Ok)?;
         let length = opened.length;
-        let (header, rows) = table::read(opened.place, format, opened.reader, columns, layout)?;
+        let (header, rows) = table::read(opened, format, columns, layout)?;
         Ok(Self { header, length, is_file: true, ..Self::spawn(rows) })
     }
 
@@ -279,6 +278,13 @@ pub(super) struct Lines<R> {
     place: String,
     number: usize,
     end: u64,
+    /// What has been read and not been returned yet.
+    start: Vec<u8>,
+    started: bool,
+    /// True if zeros show that the text is UTF-16. In the lines of standard input, they are text.
+    is_file: bool,
+    /// True if a byte order mark at the beginning is no part of the first line.
+    skips_mark: bool,
 }
 
 /// A line of a text.
@@ -297,19 +303,55 @@ impl Line {
 }
 
 impl<R: BufRead> Lines<R> {
+    /// Makes the lines of standard input, or of a file that is read as standard input is.
     pub(super) fn new(reader: R, place: String) -> Self {
-        Self { reader, place, number: 0, end: 0 }
+        let (number, end, start) = (0, 0, Vec::new());
+        Self { reader, place, number, end, start, started: false, is_file: false, skips_mark: false }
     }
 
-    /// Skips a byte order mark at the beginning.
-    pub(super) fn skip_mark(&mut self) -> io::Result<()> {
-        let skipped = skip_mark(&mut self.reader)?;
-        self.end += skipped;
+    /// Makes the lines of a batch file. `skips_mark` is true if a byte order mark at the beginning is no part
+    /// of the first line.
+    pub(super) fn of_file(reader: R, place: String, skips_mark: bool) -> Self {
+        Self { is_file: true, skips_mark, ..Self::new(reader, place) }
+    }
+
+    /// Reads the first line, and refuses a text in a foreign encoding. Without this call, the first line is
+    /// read when it is wanted.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.started, true) {
+            return Ok(());
+        }
+        let start = read_start(&mut self.reader).map_err(|e| cannot_read_line(&self.place, 0, &e))?;
+        if (self.is_file || start.first().is_some_and(|&byte| byte >= 0xfe))
+            && let Some(encoding) = foreign_encoding(&start)
+        {
+            // In such a file, lines end with other bytes, so none of them can be read.
+            return Err(Failure::Input(format!("{}, line 1: {}", self.place, wrong_encoding(encoding))));
+        }
+        self.start = start;
+        if self.skips_mark {
+            self.end += skip_mark(&mut self.start);
+        }
         Ok(())
     }
 
+    /// Returns the bytes of the next line with its end. There are none at the end of the text.
+    fn read(&mut self) -> Result<Vec<u8>, Failure> {
+        self.begin()?;
+        let mut bytes = std::mem::take(&mut self.start);
+        match bytes.iter().position(|&byte| byte == b'\n') {
+            Some(end) => self.start = bytes.split_off(end + 1),
+            None => {
+                let read = read_line(&mut self.reader, &mut bytes);
+                read.map_err(|e| cannot_read_line(&self.place, self.number, &e))?;
+            }
+        }
+        self.end += bytes.len() as u64;
+        Ok(bytes)
+    }
+
     /// Returns each line as a record that holds it and, if there is one, the second text.
-    fn records(self, pair: Option<String>) -> impl Iterator<Item = Result<Record, Failure>> {
+    pub(super) fn records(self, pair: Option<String>) -> impl Iterator<Item = Result<Record, Failure>> {
         self.enumerate().map(move |(index, line)| {
             let line = line?;
             let (place, number, end) = (line.place.clone(), Some(line.number), line.end);
@@ -325,24 +367,11 @@ impl<R: BufRead> Iterator for Lines<R> {
     type Item = Result<Line, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut bytes = Vec::new();
-        if self.number == 0
-            && let Ok(start) = self.reader.fill_buf()
-            && start.first().is_some_and(|&b| b >= 0xfe)
-            && let Some(encoding) = foreign_encoding(start)
-        {
-            // In such a file, lines end with other bytes, so none of them can be read.
-            return Some(Err(Failure::Input(format!(
-                "{}, line 1: {}",
-                self.place,
-                wrong_encoding(encoding)
-            ))));
-        }
-        match read_line(&mut self.reader, &mut bytes) {
-            Ok(0) => return None,
-            Ok(read) => self.end += read as u64,
-            Err(e) => return Some(Err(cannot_read_line(&self.place, self.number, &e))),
-        }
+        let mut bytes = match self.read() {
+            Ok(bytes) if bytes.is_empty() => return None,
+            Ok(bytes) => bytes,
+            Err(failure) => return Some(Err(failure)),
+        };
         self.number += 1;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -355,14 +384,24 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-/// Skips a UTF-8 byte order mark and returns the number of bytes skipped.
-pub(super) fn skip_mark(reader: &mut impl BufRead) -> io::Result<u64> {
+/// Reads the first line with its end, and those behind it that are needed to tell its encoding. Whole lines
+/// are read, because the bytes of a pipe come in pieces of any size.
+pub(super) fn read_start(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    /// The most bytes that an encoding is told by.
+    const TELLING: usize = 6;
+    let mut start = Vec::new();
+    while read_line(reader, &mut start)? > 0 && start.len() < TELLING && start.contains(&0) {}
+    Ok(start)
+}
+
+/// Removes a UTF-8 byte order mark from the start of a text and returns the number of bytes removed.
+pub(super) fn skip_mark(start: &mut Vec<u8>) -> u64 {
     const MARK: &[u8] = "\u{feff}".as_bytes();
-    if !reader.fill_buf()?.starts_with(MARK) {
-        return Ok(0);
+    if !start.starts_with(MARK) {
+        return 0;
     }
-    reader.consume(MARK.len());
-    Ok(MARK.len() as u64)
+    start.drain(..MARK.len());
+    MARK.len() as u64
 }
 
 /// Makes the error for a line that cannot be read, behind `lines` lines that could.

@@ -28,17 +28,19 @@ pub(super) struct Opened {
     pub(super) place: String,
     /// The number of bytes, if it is known: of a file that is not packed.
     pub(super) length: Option<u64>,
+    /// True if reading may wait for somebody, as at a pipe.
+    pub(super) waits: bool,
 }
 
-/// Opens a file, or standard input if the path is `-`.
+/// Opens a file, or standard input if the path is `-`. Nothing is read of what may have to be waited for.
 pub(super) fn open(path: &Path) -> Result<Opened, Failure> {
-    let opened = if path.as_os_str() == DASH { open_stdin() } else { open_file(path) };
+    let opened = if path.as_os_str() == DASH { Ok(open_stdin()) } else { open_file(path) };
     opened.map_err(|e| cannot_read(&name(path), &e))
 }
 
-fn open_stdin() -> io::Result<Opened> {
-    let (reader, _) = unpacked(io::stdin())?;
-    Ok(Opened { reader, place: STDIN.to_owned(), length: None })
+fn open_stdin() -> Opened {
+    let reader = Box::new(Unpacked::new(io::stdin()));
+    Opened { reader, place: STDIN.to_owned(), length: None, waits: !stdin_is_file() }
 }
 
 fn open_file(path: &Path) -> io::Result<Opened> {
@@ -47,9 +49,10 @@ fn open_file(path: &Path) -> io::Result<Opened> {
     if metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder; expected a file"));
     }
-    let (reader, packed) = unpacked(file)?;
-    let length = (metadata.is_file() && !packed).then_some(metadata.len());
-    Ok(Opened { reader, place: name(path), length })
+    let waits = !metadata.is_file();
+    let mut reader = Unpacked::new(file);
+    let length = if waits || reader.is_packed()? { None } else { Some(metadata.len()) };
+    Ok(Opened { reader: Box::new(reader), place: name(path), length, waits })
 }
 
 /// Returns the name of a file, or of standard input, in messages.
@@ -57,20 +60,71 @@ fn name(path: &Path) -> String {
     if path.as_os_str() == DASH { STDIN.to_owned() } else { path.display().to_string() }
 }
 
+/// A text whose source is read when the text is wanted, and not before. Its first bytes tell whether it has to
+/// be unpacked.
+struct Unpacked {
+    /// The source, until its first bytes have been read.
+    source: Option<Box<dyn Read + Send>>,
+    reader: Box<dyn BufRead + Send>,
+    packed: bool,
+}
+
+impl Unpacked {
+    fn new(source: impl Read + Send + 'static) -> Self {
+        Self { source: Some(Box::new(source)), reader: Box::new(io::empty()), packed: false }
+    }
+
+    /// Reads the first bytes, and returns true if the source is packed.
+    fn is_packed(&mut self) -> io::Result<bool> {
+        if let Some(source) = self.source.take() {
+            (self.reader, self.packed) = unpacked(source)?;
+        }
+        Ok(self.packed)
+    }
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_packed()?;
+        self.reader.read(buffer)
+    }
+}
+
+impl BufRead for Unpacked {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.is_packed()?;
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.reader.consume(amount);
+    }
+}
+
 /// Returns a reader of the text, and whether it was packed. It waits for no more bytes than it needs to find
 /// out, because the other end of a pipe may wait for an answer to a short line.
 fn unpacked(source: impl Read + Send + 'static) -> io::Result<(Box<dyn BufRead + Send>, bool)> {
     let mut source = BufReader::new(source);
-    let start = source.fill_buf()?;
+    let start = peek(&mut source)?;
     if start != &GZIP[..1] {
         let packed = start.starts_with(&GZIP);
         return Ok(if packed { (unpacking(source), true) } else { (Box::new(source), false) });
     }
     // No text begins with this byte alone, so nobody waits for an answer to it.
     source.consume(1);
-    let packed = source.fill_buf()?.starts_with(&GZIP[1..]);
+    let packed = peek(&mut source)?.starts_with(&GZIP[1..]);
     let source = Cursor::new(&GZIP[..1]).chain(source);
     Ok(if packed { (unpacking(source), true) } else { (Box::new(source), false) })
+}
+
+/// Returns the next bytes. Unlike `fill_buf`, it goes on after a signal.
+fn peek(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    while let Err(error) = reader.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    reader.fill_buf()
 }
 
 fn unpacking(source: impl BufRead + Send + 'static) -> Box<dyn BufRead + Send> {

@@ -1,18 +1,20 @@
 //! Reads batch files: TSV, CSV, JSON lines and plain lines.
 
 use std::fmt;
-use std::io::BufRead;
+use std::io::{BufRead, Cursor, Read as _};
 use std::path::Path;
 
-use mobilebert_tools::dataset::{Delimited, DelimitedError, DelimitedRow, foreign_encoding, wrong_encoding};
+use mobilebert_tools::dataset::{
+    Delimited, DelimitedError, DelimitedRow, foreign_encoding, read_line, wrong_encoding,
+};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::args::TableFormat;
 use super::failure::Failure;
-use super::input::{Lines, Record, cannot_read_line, skip_mark};
-use super::reader::{cannot_read, not_utf8, without_gz};
+use super::input::{Lines, Record, cannot_read_line, read_start, skip_mark};
+use super::reader::{Opened, not_utf8, without_gz};
 
 /// A column that a command reads.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,9 @@ pub(super) struct Layout {
 
 /// Separators that some CSV files use instead of commas.
 const OTHER_DELIMITERS: [u8; 3] = [b';', b'\t', b'|'];
+
+/// The most bytes of blank lines behind which the separator of a CSV file is looked for.
+const MOST_BLANK: usize = 1 << 20;
 
 impl TableFormat {
     /// Returns the format that the extension of a file to be read names. A `.gz` behind it does not count.
@@ -76,14 +81,15 @@ impl TableFormat {
 /// The records of a batch file.
 pub(super) type Rows = Box<dyn Iterator<Item = Result<Record, Failure>> + Send>;
 
-/// Reads the names of the columns, and then the rows. `place` is the name of the file in messages.
+/// Reads the names of the columns, and then the rows. A file without names of columns is read when its rows
+/// are wanted, if it has to be waited for.
 pub(super) fn read(
-    place: String,
+    opened: Opened,
     format: TableFormat,
-    mut reader: impl BufRead + Send + 'static,
     columns: &[Column<'_>],
     layout: Layout,
 ) -> Result<(Vec<String>, Rows), Failure> {
+    let Opened { mut reader, place, waits, .. } = opened;
     if layout.delimiter.is_some() && format != TableFormat::Csv {
         return Err(Failure::Usage("--delimiter goes with CSV; see --format".to_owned()));
     }
@@ -96,23 +102,29 @@ pub(super) fn read(
             "{flag} goes with TSV, CSV and JSON lines; a line of {place} is one text"
         )));
     }
-    let start = reader.fill_buf().map_err(|e| cannot_read_line(&place, 0, &e))?;
-    if let Some(encoding) = foreign_encoding(start) {
-        return Err(Failure::Input(format!("{place}, line 1: {}", wrong_encoding(encoding))));
-    }
     match format {
-        TableFormat::Tsv => {
-            let mut lines = Lines::new(reader, place.clone());
-            lines.skip_mark().map_err(|e| cannot_read(&place, &e))?;
-            read_tsv(&place, lines, columns, layout.has_header)
-        }
+        TableFormat::Tsv => read_tsv(Lines::of_file(reader, place, true), columns, layout.has_header),
         TableFormat::Csv => {
-            let skipped = skip_mark(&mut reader).map_err(|e| cannot_read(&place, &e))?;
-            read_csv(place, reader, skipped, columns, layout)
+            let mut start = read_start(&mut reader).map_err(|e| cannot_read_line(&place, 0, &e))?;
+            if let Some(encoding) = foreign_encoding(&start) {
+                return Err(Failure::Input(format!("{place}, line 1: {}", wrong_encoding(encoding))));
+            }
+            let skipped = skip_mark(&mut start);
+            // Blank lines in front of the first row are skipped.
+            let (mut lines, mut last) = (1, 0);
+            while matches!(&start[last..], b"\n" | b"\r\n") && last < MOST_BLANK {
+                last = start.len();
+                let read = read_line(&mut reader, &mut start);
+                read.map_err(|e| cannot_read_line(&place, lines, &e))?;
+                lines += 1;
+            }
+            read_csv(place, start, reader, skipped, columns, layout)
         }
         TableFormat::JsonLines => {
-            let mut lines = Lines::new(reader, place.clone());
-            lines.skip_mark().map_err(|e| cannot_read(&place, &e))?;
+            let mut lines = Lines::of_file(reader, place, true);
+            if !waits {
+                lines.begin()?;
+            }
             let names: Vec<String> = columns.iter().map(|c| c.wanted.unwrap_or(c.name).to_owned()).collect();
             let header = columns.iter().map(|c| c.name.to_owned()).collect();
             let rows = lines.enumerate().map(move |(index, line)| {
@@ -126,20 +138,11 @@ pub(super) fn read(
             Ok((header, Box::new(rows)))
         }
         TableFormat::Lines if columns.len() == 1 => {
-            let rows = Lines::new(reader, place).enumerate().map(|(index, line)| {
-                let line = line?;
-                let (place, end, cells) = (line.place.clone(), line.end, vec![line.bytes.clone()]);
-                Ok(Record {
-                    index,
-                    place,
-                    line: Some(line.number),
-                    file: None,
-                    end,
-                    cells,
-                    object: None,
-                    fields: line.text().map(|text| vec![text]),
-                })
-            });
+            let mut lines = Lines::of_file(reader, place, false);
+            if !waits {
+                lines.begin()?;
+            }
+            let rows = lines.records(None);
             Ok((vec![columns[0].name.to_owned()], Box::new(rows)))
         }
         TableFormat::Lines => {
@@ -153,7 +156,6 @@ pub(super) fn read(
 /// Reads lines that are cut at tabs. Quotation marks are text. A blank line is a row only if a row may be a
 /// single empty cell.
 fn read_tsv(
-    place: &str,
     mut lines: Lines<impl BufRead + Send + 'static>,
     columns: &[Column<'_>],
     has_header: bool,
@@ -162,7 +164,7 @@ fn read_tsv(
     let Some(first) = first else { return Ok((Vec::new(), Box::new(std::iter::empty()))) };
     let cut = |bytes: &[u8]| bytes.split(|&b| b == b'\t').map(<[u8]>::to_vec).collect::<Vec<_>>();
     let header = header(cut(&first.bytes), has_header);
-    let picked = pick(place, columns, &header, has_header)?;
+    let picked = pick(&first.place, columns, &header, has_header)?;
     let width = header.len();
     let first = (!has_header).then_some(Ok(first));
     let rows = first.into_iter().chain(lines);
@@ -186,22 +188,21 @@ fn read_tsv(
     Ok((header, Box::new(rows)))
 }
 
+/// Reads rows whose cells may be quoted. `start` is what has been read already: the first row, or at least its
+/// first line.
 fn read_csv(
     place: String,
-    mut reader: impl BufRead + Send + 'static,
+    start: Vec<u8>,
+    reader: impl BufRead + Send + 'static,
     skipped: u64,
     columns: &[Column<'_>],
     layout: Layout,
 ) -> Result<(Vec<String>, Rows), Failure> {
     let delimiter = match layout.delimiter {
         Some(delimiter) => delimiter,
-        None => {
-            let start = reader.fill_buf().map_err(|e| cannot_read(&place, &e))?;
-            let line = start.split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
-            find_delimiter(&place, line, columns, layout.has_header)?
-        }
+        None => find_delimiter(&place, &start, columns, layout.has_header)?,
     };
-    let mut rows = Delimited::new(reader, delimiter);
+    let mut rows = Delimited::new(Cursor::new(start).chain(reader), delimiter);
     let mut next = {
         let place = place.clone();
         move || {
@@ -215,7 +216,7 @@ fn read_csv(
     };
     let Some(first) = next().transpose()? else { return Ok((Vec::new(), Box::new(std::iter::empty()))) };
     let header = header(first.cells.clone(), layout.has_header);
-    let picked = pick(&place, columns, &header, layout.has_header)?;
+    let picked = pick(&format!("{place}, line {}", first.line), columns, &header, layout.has_header)?;
     let width = header.len();
     let first = (!layout.has_header).then_some(Ok(first));
     let rows = first.into_iter().chain(std::iter::from_fn(next)).enumerate().map(move |(index, row)| {
@@ -229,9 +230,15 @@ fn read_csv(
 }
 
 /// Finds the separator of the cells by the first line. It is a comma, or another mark if that is the only one
-/// that gives the wanted columns. A line that can be cut in two ways is an error.
-fn find_delimiter(place: &str, line: &[u8], columns: &[Column<'_>], has_header: bool) -> Result<u8, Failure> {
-    let cells = |mark: u8| match Delimited::new(line, mark).next() {
+/// that gives the wanted columns. A line that can be cut in two ways is an error. `start` may have blank lines
+/// in front of it.
+fn find_delimiter(
+    place: &str,
+    start: &[u8],
+    columns: &[Column<'_>],
+    has_header: bool,
+) -> Result<u8, Failure> {
+    let cells = |mark: u8| match Delimited::new(start, mark).next() {
         Some(Ok(row)) => header(row.cells, true),
         _ => Vec::new(),
     };
@@ -253,8 +260,9 @@ fn find_delimiter(place: &str, line: &[u8], columns: &[Column<'_>], has_header: 
         Some(&mark) => {
             let (name, count) =
                 (if mark == b'\t' { "tab".into() } else { char::from(mark).to_string() }, cells(mark).len());
+            let line = start.trim_ascii_end().iter().filter(|&&byte| byte == b'\n').count() + 1;
             Err(Failure::Input(format!(
-                "{place}, line 1: it is one column if cells end at `,` and {count} if they end at `{name}`; say which with \
+                "{place}, line {line}: it is one column if cells end at `,` and {count} if they end at `{name}`; say which with \
                  --delimiter ',' or --delimiter '{name}'"
             )))
         }
@@ -270,7 +278,7 @@ fn header(first: Vec<Vec<u8>>, has_header: bool) -> Vec<String> {
     first.into_iter().enumerate().map(name).collect()
 }
 
-/// Finds the columns that a command reads in a row.
+/// Finds the columns that a command reads in a row. `place` is that of the header, or of the first row.
 fn pick(
     place: &str,
     columns: &[Column<'_>],
@@ -280,7 +288,7 @@ fn pick(
     if let Some(cell) = header.iter().find(|cell| cell.trim_end().contains('\r') && !cell.contains('\n')) {
         let found = cell.split('\r').next().unwrap_or_default();
         return Err(Failure::Input(format!(
-            "{place}, line 1: behind `{found}` comes a \\r without \\n; expected lines that end in \\n or \\r\\n"
+            "{place}: behind `{found}` comes a \\r without \\n; expected lines that end in \\n or \\r\\n"
         )));
     }
     let find = |(i, column): (usize, &Column<'_>)| {
@@ -288,7 +296,7 @@ fn pick(
             let mut found = header.iter().enumerate().filter(|(_, h)| *h == name).map(|(i, _)| i);
             match (found.next(), found.next()) {
                 (Some(_), Some(_)) => Err(Failure::Input(format!(
-                    "{place}, line 1: there are two columns `{name}`; choose one by its number"
+                    "{place}: there are two columns `{name}`; choose one by its number"
                 ))),
                 (first, _) => Ok(first),
             }
@@ -305,7 +313,7 @@ fn pick(
                 if column.flag.is_empty() { String::new() } else { format!("; choose with {}", column.flag) };
             let data = if has_header { "; pass --no-header if the first line is data" } else { "" };
             let found = header.join(", ");
-            Failure::Input(format!("{place}, line 1: no column `{wanted}`; it has {found}{choose}{data}"))
+            Failure::Input(format!("{place}: no column `{wanted}`; it has {found}{choose}{data}"))
         })
     };
     columns.iter().enumerate().map(find).collect()
