@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use mobilebert::{
     AnswerOptions, AnswerPlace, ModelOptions, OffsetUnit, PreparedContext, QuestionAnswering, Result,
@@ -143,8 +144,11 @@ fn records(args: &args::Answer) -> Result<Records, Failure> {
         while let Some(question) = records.next_batch(1)?.pop() {
             questions.push(question);
         }
+        let questions: Arc<[Record]> = questions.into();
+        // Each record holds the whole text, so each is made when there is room for it.
         records = Records::folder_with(folder, move |text| {
-            questions.iter().map(|question| of_both(question, &text)).collect::<Vec<_>>()
+            let questions = Arc::clone(&questions);
+            (0..questions.len()).map(move |i| of_both(&questions[i], &text))
         })?;
         records.header = vec!["file".to_owned(), COLUMNS[0].name.to_owned()];
         return Ok(records);

@@ -32,7 +32,7 @@ fn long_texts_take_little_more_memory_than_their_bytes() {
         let mut errors = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         errors.read_line(&mut line).unwrap();
-        assert_eq!(line, format!("reading {} MB\n", 19), "{args:?}");
+        assert_eq!(line, "reading 19 MB\n", "{args:?}");
         line.clear();
         errors.read_line(&mut line).unwrap();
         assert!(line.contains(" windows (1 %)"), "{line}");
@@ -47,6 +47,28 @@ fn long_texts_take_little_more_memory_than_their_bytes() {
         assert!(rest.lines().last().unwrap().starts_with("mobilebert: cancelled after "), "{rest}");
         assert!(most < 200_000_000, "{args:?}: {most} bytes");
     }
+}
+
+/// With a copy of the text for each question, this would take more than a gigabyte.
+#[cfg(target_os = "linux")]
+#[test]
+fn many_questions_take_little_more_memory_than_one() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "long.txt", "It was built by Ada in London. ".repeat(10_000_000 / 31));
+    let questions = write(folder.path(), "questions", "Who built it?\n".repeat(100));
+    let path = folder.path().display().to_string();
+    let args = ["answer", "--context-file", &path, "--questions-file", &questions, "--progress", "--json"];
+    let mut child = command(&args).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(" windows (1 %)") {
+        line.clear();
+        assert!(errors.read_line(&mut line).unwrap() > 0, "the command has ended");
+    }
+    let most = peak(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(most < 300_000_000, "{most} bytes");
 }
 
 /// A text of more than a megabyte is read in pieces.
