@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use std::path::Path;
 
 use mobilebert_tools::dataset::{foreign_encoding, read_line, wrong_encoding};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::ahead;
 use super::args::{AtOnce, Batch, TableFormat, Texts};
@@ -15,6 +15,9 @@ use super::table::{self, Column, Layout};
 
 /// The most bytes of records in a batch, unless one record alone has more.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// The fields of a line of JSON, in order, with their values as they are written.
+pub(super) type Object = Vec<(String, Box<RawValue>)>;
 
 /// A unit of work, such as a line or a row of the input.
 #[derive(Debug)]
@@ -32,16 +35,17 @@ pub(super) struct Record {
     /// The cells of the record's row as they are in the file, for output tables that repeat them.
     pub(super) cells: Vec<Vec<u8>>,
     /// The whole object, if the record is a line of JSON.
-    pub(super) object: Option<Map<String, Value>>,
+    pub(super) object: Option<Object>,
     /// The texts that the command asked for, or the reason why they could not be read.
     pub(super) fields: Result<Vec<String>, String>,
 }
 
 impl Record {
-    /// Returns the number of bytes of the texts and cells.
+    /// Returns the number of bytes of the texts and cells, and of the object.
     pub(super) fn bytes(&self) -> usize {
         let fields = self.fields.iter().flatten().map(String::len);
-        fields.chain(self.cells.iter().map(Vec::len)).sum()
+        let object = self.object.iter().flatten().map(|(name, value)| name.len() + value.get().len());
+        fields.chain(self.cells.iter().map(Vec::len)).chain(object).sum()
     }
 }
 

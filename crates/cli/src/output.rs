@@ -1,13 +1,15 @@
 //! Writes results to standard output or to a file: as plain lines, as JSON lines, as a table or as vectors.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use mobilebert_tools::vectors::{self, NpyFile, VectorFile, VectorRow};
+use mobilebert_tools::vectors::{self, NpyFile, VectorFile, VectorRow, input_names};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 
 use super::args::{Global, OutputFormat};
 use super::failure::{Failure, complain};
@@ -140,9 +142,10 @@ impl Output {
         if !is_table {
             return Ok(output);
         }
-        let header = output.header.clone();
-        let results = results.columns.iter().copied();
-        let names = header.iter().map(String::as_str).chain(results).chain(["error"]);
+        let results: Vec<&str> = results.columns.iter().copied().chain(["error"]).collect();
+        let header: Vec<&str> = output.header.iter().map(String::as_str).collect();
+        let names = input_names(&header, |name| results.contains(&name));
+        let names = names.iter().map(String::as_str).chain(results);
         output.write_row(names.map(str::as_bytes))?;
         Ok(output)
     }
@@ -193,23 +196,25 @@ impl Output {
         if !result.starts_with('{') {
             result = format!("{{{}:{result}}}", Value::from(name));
         }
-        let taken: Map<String, Value> = serde_json::from_str(&result).map_err(&failed)?;
-        let mut fields = match &record.object {
-            Some(object) => object.clone(),
+        let taken: HashMap<String, IgnoredAny> = serde_json::from_str(&result).map_err(&failed)?;
+        let (names, values): (Vec<&str>, Vec<Cow<'_, str>>) = match &record.object {
+            Some(object) => object.iter().map(|(name, value)| (name.as_str(), value.get().into())).unzip(),
             None => {
-                let text = |cell: &Vec<u8>| Value::from(String::from_utf8_lossy(cell).into_owned());
-                self.header.iter().cloned().zip(record.cells.iter().map(text)).collect()
+                let text = |cell: &Vec<u8>| Value::from(String::from_utf8_lossy(cell)).to_string().into();
+                self.header.iter().map(String::as_str).zip(record.cells.iter().map(text)).unzip()
             }
         };
-        fields = fields.into_iter().map(|(name, value)| (free_name(name, &taken), value)).collect();
-        let mut line = serde_json::to_string(&fields).map_err(&failed)?;
-        if !fields.is_empty() && result != "{}" {
-            // The result is written as text, so that its numbers stay as short as they were.
-            line.truncate(line.len() - 1);
-            line.push(',');
-            line.push_str(&result[1..]);
-        } else if fields.is_empty() {
-            line = result;
+        // Values and result are written as text, so that their numbers stay as they were.
+        let mut line = "{".to_owned();
+        for (name, value) in input_names(&names, |name| taken.contains_key(name)).into_iter().zip(values) {
+            line.push_str(&format!("{}:{value},", Value::from(name)));
+        }
+        match result.as_str() {
+            "{}" if line.ends_with(',') => {
+                line.pop();
+                line.push('}');
+            }
+            result => line.push_str(&result[1..]),
         }
         self.write(|w| {
             w.write_all(line.as_bytes())?;
@@ -357,15 +362,6 @@ impl Cut {
         let more = if self.more > 0 { format!(" and {} more places", self.more) } else { String::new() };
         (self.count > 0).then(|| format!("the end of {} {texts} not read{places}{more}", self.count))
     }
-}
-
-/// Returns a name for a field of the input that is not taken by the result.
-fn free_name(name: String, taken: &Map<String, Value>) -> String {
-    let mut free = name;
-    while taken.contains_key(&free) {
-        free.insert_str(0, "input_");
-    }
-    free
 }
 
 /// Returns a text for a line that people read. Control characters, which could end the line, are escaped as

@@ -1,5 +1,6 @@
 //! Reads batch files: TSV, CSV, JSON lines and plain lines.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufRead, Cursor, Read as _};
 use std::path::Path;
@@ -9,11 +10,11 @@ use mobilebert_tools::dataset::{
 };
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::args::TableFormat;
-use super::failure::Failure;
-use super::input::{Lines, Record, cannot_read_line, read_start, skip_mark};
+use super::failure::{Failure, json_problem};
+use super::input::{Lines, Object, Record, cannot_read_line, read_start, skip_mark};
 use super::reader::{Opened, not_utf8, without_gz};
 
 /// A column that a command reads.
@@ -333,17 +334,17 @@ fn cell_fields(cells: &[Vec<u8>], picked: &[usize], width: usize) -> Result<Vec<
     picked.iter().map(field).collect()
 }
 
-/// Reads a line of JSON.
-fn object(text: &str) -> Result<Map<String, Value>, String> {
+/// Reads a line of JSON. The values stay as they are written.
+fn object(text: &str) -> Result<Object, String> {
     if text.trim_ascii().is_empty() {
         return Err("is empty; expected a JSON object".to_owned());
     }
-    let object: Unique = serde_json::from_str(text).map_err(|e| format!("expected a JSON object: {e}"))?;
-    Ok(object.0)
+    let object = serde_json::from_str(text);
+    object.map(|Unique(object)| object).map_err(|e| format!("expected a JSON object: {}", json_problem(&e)))
 }
 
 /// A JSON object that has each of its fields once. Of a repeated field, one value would be lost.
-struct Unique(Map<String, Value>);
+struct Unique(Object);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -356,12 +357,12 @@ impl<'de> Deserialize<'de> for Unique {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Unique, A::Error> {
-                let mut object = Map::new();
-                while let Some((name, value)) = fields.next_entry::<String, Value>()? {
-                    if object.contains_key(&name) {
+                let (mut object, mut names) = (Object::new(), HashSet::new());
+                while let Some((name, value)) = fields.next_entry::<String, Box<RawValue>>()? {
+                    if !names.insert(name.clone()) {
                         return Err(A::Error::custom(format!("the field `{name}` is there twice")));
                     }
-                    object.insert(name, value);
+                    object.push((name, value));
                 }
                 Ok(Unique(object))
             }
@@ -370,12 +371,15 @@ impl<'de> Deserialize<'de> for Unique {
     }
 }
 
-fn object_fields(object: &Map<String, Value>, names: &[String]) -> Result<Vec<String>, String> {
-    let field = |name: &String| match object.get(name) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Err(format!("field `{name}` is {other}; expected a string")),
+fn object_fields(object: &Object, names: &[String]) -> Result<Vec<String>, String> {
+    let field = |name: &String| match object.iter().find(|(found, _)| found == name) {
+        Some((_, value)) if value.get().starts_with('"') => {
+            let text = serde_json::from_str(value.get());
+            text.map_err(|e| format!("field `{name}`: {}", json_problem(&e)))
+        }
+        Some((_, other)) => Err(format!("field `{name}` is {other}; expected a string")),
         None => {
-            let found: Vec<&str> = object.keys().map(String::as_str).collect();
+            let found: Vec<&str> = object.iter().map(|(name, _)| name.as_str()).collect();
             Err(format!("no field `{name}`; it has {}", found.join(", ")))
         }
     };

@@ -54,8 +54,9 @@ Batch files (--input), by extension or --format:
   a .gz behind an extension does not count. A line or a text has up to
   256 MiB.
   A byte order mark at the start of .tsv, .csv and .jsonl is skipped.
-  --output keeps the input's columns in front of the results. In .jsonl an
-  input field with the name of a result has `input_` in front of its name.
+  --output keeps the input's columns in front of the results. One with the
+  name of a result, or of another, has `input_` in front of its own. Values
+  of .jsonl stay as they are written.
   In .tsv, which has no quotation marks, a tab or a line end in a cell
   becomes a space.
 

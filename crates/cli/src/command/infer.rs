@@ -10,7 +10,7 @@ use serde_json::json;
 use super::DEFAULT_MODEL;
 use crate::args::{self, Global};
 use crate::batch::{self, Task};
-use crate::failure::Failure;
+use crate::failure::{Failure, json_problem};
 use crate::input::{Record, Records};
 use crate::output::{Format, Output};
 
@@ -108,7 +108,7 @@ impl Task for Inference {
         let line = fields.first().map(String::as_str).unwrap_or_default();
         let sequence: Sequence = serde_json::from_str(line).map_err(|e| ErrorKind::Input {
             place: "expected {\"ids\": [..], \"type_ids\": [..]}".to_owned(),
-            problem: e.to_string(),
+            problem: json_problem(&e),
         })?;
         self.forward(&sequence)
     }

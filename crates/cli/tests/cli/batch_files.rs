@@ -152,3 +152,63 @@ fn plain_output_has_one_line_for_each_text() {
     let answer = finished(answer.output().unwrap());
     assert_eq!(answer.stdout.lines().count(), 1, "{}", answer.stdout);
 }
+
+#[test]
+fn values_that_are_only_copied_stay_as_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = r#"{"text":"a joy","big":123456789012345678901234567890,"price":1.10,"more":{"x": [1E2, "\u0041"]},"label":1.0}"#;
+    let input = write(folder.path(), "in.jsonl", object);
+    let output = folder.path().join("out.jsonl").display().to_string();
+    assert_eq!(run(&["classify", "--input", &input, "--output", &output]).code, 0);
+    let found = std::fs::read_to_string(&output).unwrap();
+    let expected =
+        object.replace("\"label\"", "\"input_label\"").replace("1.0}", "1.0,\"label\":\"positive\",");
+    assert!(found.starts_with(&expected), "{found}");
+}
+
+#[test]
+fn problems_of_a_line_of_json_have_a_column_and_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = write(
+        folder.path(),
+        "in.jsonl",
+        "{\"text\":\"a joy\"}\n{\"text\":\"a\",\"text\":\"b\"}\n{\"text\":\n",
+    );
+    let lines = classify(&input, &[]).lines();
+    for (line, end) in [(1, "the field `text` is there twice at column 23"), (2, " at column 8")] {
+        let problem = lines[line]["error"].as_str().unwrap();
+        assert!(problem.ends_with(end) && problem.matches("line ").count() == 1, "{problem}");
+    }
+    let ids = piped(&["infer", "--model", &tiny("mobilebert-f32"), "-", "--json"], "{\"ids\":[2}\n");
+    let problem = ids.lines()[0]["error"].as_str().unwrap().to_owned();
+    assert!(problem.contains("stdin, line 1: ") && problem.ends_with(" at column 10"), "{problem}");
+}
+
+#[test]
+fn a_header_behind_blank_lines_has_its_own_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |content: &str| write(folder.path(), "in.csv", content);
+    classify(&file("\n\r\n\nid,words\n1,a joy\n"), &[]).failed(1, "in.csv, line 4: no column `text`");
+    classify(&file("\n\n1;dull\n"), &["--no-header"]).failed(1, "in.csv, line 3: it is one column");
+}
+
+#[test]
+fn columns_of_an_output_have_names_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in
+        [("in.csv", "text,error,label\na joy,x,y\n"), ("in.tsv", "text\terror\tlabel\na joy\tx\ty\n")]
+    {
+        let input = write(folder.path(), name, content);
+        let output = folder.path().join(format!("out.{name}")).display().to_string();
+        assert_eq!(run(&["classify", "--input", &input, "--output", &output]).code, 0);
+        let header = std::fs::read_to_string(&output).unwrap().replace('\t', ",");
+        assert!(header.starts_with("text,input_error,input_label,label,score,truncated,error\n"), "{header}");
+        assert_eq!(labels(&classify(&output, &["--text-column", "text"])), ["positive"]);
+        assert_eq!(classify(&output, &["--text-column", "label"]).code, 0);
+    }
+    let twice = write(folder.path(), "twice.csv", "text,id,id\na joy,1,2\n");
+    let output = folder.path().join("out.jsonl").display().to_string();
+    assert_eq!(run(&["classify", "--input", &twice, "--output", &output]).code, 0);
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(&output).unwrap()).unwrap();
+    assert_eq!((&line["id"], &line["input_id"]), (&json!("1"), &json!("2")));
+}

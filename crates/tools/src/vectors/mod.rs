@@ -5,6 +5,7 @@ mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use mobilebert::Result;
@@ -45,6 +46,31 @@ pub trait VectorFile {
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
+/// Returns the names that the columns of an input have in an output with columns of its own. A column whose
+/// name is `taken` by the output, or by a column in front of it, has `input_` in front of its name, and if
+/// that is taken too, `input_2_` and so on.
+pub fn input_names(columns: &[&str], taken: impl Fn(&str) -> bool) -> Vec<String> {
+    let given: HashSet<&str> = columns.iter().copied().collect();
+    let mut used = HashSet::new();
+    let mut renamed: HashMap<&str, usize> = HashMap::new();
+    let mut names = Vec::with_capacity(columns.len());
+    for &column in columns {
+        let mut name = column.to_owned();
+        // A column that keeps its name goes before one that gets it.
+        while taken(&name) || used.contains(&name) || (name != column && given.contains(name.as_str())) {
+            let count = renamed.entry(column).or_default();
+            *count += 1;
+            name = match count {
+                1 => format!("input_{column}"),
+                count => format!("input_{count}_{column}"),
+            };
+        }
+        used.insert(name.clone());
+        names.push(name);
+    }
+    names
+}
+
 /// Makes a Parquet file whose first columns hold the texts `header`; see `ParquetFile`.
 ///
 /// # Errors
@@ -58,5 +84,18 @@ pub fn parquet(path: &Path, header: &[String], dimensions: usize) -> Result<Box<
         let _ = (path, header, dimensions);
         let what = "writing Parquet files".to_owned();
         Err(mobilebert::ErrorKind::NotBuilt { what, feature: "parquet" }.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::input_names;
+
+    #[test]
+    fn names_of_columns_are_there_once() {
+        let names = |columns: &[&str]| input_names(columns, |name| ["label", "error"].contains(&name));
+        assert_eq!(names(&["text", "error", "label"]), ["text", "input_error", "input_label"]);
+        assert_eq!(names(&["label", "input_label"]), ["input_2_label", "input_label"]);
+        assert_eq!(names(&["", "id", "", "id", ""]), ["", "id", "input_", "input_id", "input_2_"]);
     }
 }

@@ -13,7 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::{VectorFile, VectorRow};
+use super::{VectorFile, VectorRow, input_names};
 use crate::writer::PartialFile;
 
 /// The bytes of numbers and texts in a row group. So much is kept in memory.
@@ -25,8 +25,8 @@ const TRUNCATED: &str = "truncated";
 const ERROR: &str = "error";
 
 /// A Parquet file: the input's columns as strings, `embedding` (a list of f32, null if the row has failed),
-/// `truncated` and `error`. A column of the input that has one of these names, or that of another column, has
-/// `input_` in front of its own.
+/// `truncated` and `error`. A column of the input that has one of these names, or that of another column, is
+/// renamed as [`input_names`] does.
 pub struct ParquetFile {
     file: PartialFile,
     writer: SerializedFileWriter<BufWriter<File>>,
@@ -122,14 +122,8 @@ fn text(name: &str, repetition: Repetition) -> parquet::errors::Result<TypePtr> 
 }
 
 fn schema(header: &[String]) -> parquet::errors::Result<TypePtr> {
-    let mut names: Vec<String> = Vec::new();
-    for name in header {
-        let mut free = name.clone();
-        while [EMBEDDING, TRUNCATED, ERROR].contains(&free.as_str()) || names.contains(&free) {
-            free.insert_str(0, "input_");
-        }
-        names.push(free);
-    }
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let names = input_names(&header, |name| [EMBEDDING, TRUNCATED, ERROR].contains(&name));
     let mut columns = Vec::new();
     for name in &names {
         columns.push(text(name, Repetition::REQUIRED)?);
