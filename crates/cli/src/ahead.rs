@@ -1,8 +1,11 @@
 //! Reads records on a thread of its own, ahead of the model.
 
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::failure::Failure;
 use super::input::Record;
@@ -11,6 +14,8 @@ use super::input::Record;
 const RECORDS: usize = 64;
 /// The most bytes of records that are read ahead, unless one record alone has more.
 const BYTES: usize = 64 << 20;
+/// The time after which a reader that waits for a record looks whether it should stop.
+const PAUSE: Duration = Duration::from_millis(100);
 
 type Read = Result<Record, Failure>;
 
@@ -45,23 +50,29 @@ impl Held {
 struct Ahead {
     receiver: Option<Receiver<Read>>,
     held: Arc<Held>,
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
 }
 
-/// Reads records up to the first failure. The thread ends with its input or with the iterator.
-pub(super) fn read_ahead(records: impl Iterator<Item = Read> + Send + 'static) -> impl Iterator<Item = Read> {
+/// Reads records up to the first failure. The thread ends at the end of the input, or when the iterator is
+/// dropped. If it panics, so does the iterator. The iterator ends early if `stop` is set while it waits.
+pub(super) fn read_ahead(
+    records: impl Iterator<Item = Read> + Send + 'static,
+    stop: Arc<AtomicBool>,
+) -> impl Iterator<Item = Read> {
     let held = Arc::new(Held::default());
     let (sender, receiver) = sync_channel(RECORDS);
-    let ahead = Ahead { receiver: Some(receiver), held: Arc::clone(&held) };
-    thread::spawn(move || {
+    let of_thread = Arc::clone(&held);
+    let thread = thread::spawn(move || {
         for record in records {
             let is_last = record.is_err();
-            held.add(size(&record));
+            of_thread.add(size(&record));
             if sender.send(record).is_err() || is_last {
                 break;
             }
         }
     });
-    ahead
+    Ahead { receiver: Some(receiver), held, thread: Some(thread), stop }
 }
 
 fn size(record: &Read) -> usize {
@@ -72,9 +83,22 @@ impl Iterator for Ahead {
     type Item = Read;
 
     fn next(&mut self) -> Option<Read> {
-        let record = self.receiver.as_ref()?.recv().ok()?;
-        self.held.remove(size(&record));
-        Some(record)
+        let receiver = self.receiver.as_ref()?;
+        loop {
+            match receiver.recv_timeout(PAUSE) {
+                Ok(record) => {
+                    self.held.remove(size(&record));
+                    return Some(record);
+                }
+                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::SeqCst) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            resume_unwind(panic);
+        }
+        None
     }
 }
 
@@ -83,5 +107,27 @@ impl Drop for Ahead {
         // A thread that waits for room goes on, and finds that nobody takes its record.
         self.receiver = None;
         self.held.remove(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_no_end_of_the_input() {
+        let failing = std::iter::from_fn(|| -> Option<Read> { panic!("the reader is broken") });
+        let mut records = read_ahead(failing, Arc::default());
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| records.next().is_none()));
+        assert!(caught.is_err());
+        assert!(read_ahead(std::iter::empty(), Arc::default()).next().is_none());
+    }
+
+    #[test]
+    fn a_reader_that_waits_can_be_stopped() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(true));
+        assert!(read_ahead(receiver.into_iter(), stop).next().is_none());
+        drop::<std::sync::mpsc::Sender<Read>>(sender);
     }
 }

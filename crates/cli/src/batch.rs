@@ -2,13 +2,17 @@
 //! the others.
 
 use std::io::{IsTerminal as _, stderr, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use mobilebert::{Error, Result};
+use mobilebert::{Error, ErrorKind, Result};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 
 use super::args::Global;
-use super::failure::{Failure, describe, is_cancelled};
+use super::failure::{Failure, INTERRUPTED, describe, is_cancelled};
 use super::input::{Record, Records};
 use super::output::Output;
 
@@ -51,11 +55,17 @@ pub(super) fn run<T: Task>(
     global: &Global,
     to_file: bool,
 ) -> Result<(), Failure> {
+    if output.is_partial() {
+        stop_at_interrupt(&records.stop);
+    }
     let progress = Progress::new(&records, global, to_file);
     let size = if T::BATCH > 1 { records.batch.unwrap_or(T::BATCH) } else { 1 };
     let (mut failed, mut total) = (0, 0);
     loop {
         let batch = records.next_batch(size)?;
+        if records.stop.load(Ordering::SeqCst) {
+            return Err(Error::from(ErrorKind::Cancelled { done: total }).into());
+        }
         let Some(end) = batch.last().map(|record| record.end) else { break };
         total += batch.len();
         let mut outcomes = run_batch(task, &batch).into_iter();
@@ -83,6 +93,15 @@ pub(super) fn run<T: Task>(
     output.finish()?;
     progress.finish();
     if failed > 0 { Err(Failure::Records { failed, total }) } else { Ok(()) }
+}
+
+/// Makes Ctrl-C stop the run between two batches, so that an output under construction is removed. Pressed a
+/// second time, it ends the program at once.
+fn stop_at_interrupt(stop: &Arc<AtomicBool>) {
+    // The handlers run in the order in which they are registered. Where none can be registered, Ctrl-C ends
+    // the program at once, and the next run removes what is left.
+    let _ = flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(stop));
+    let _ = flag::register(SIGINT, Arc::clone(stop));
 }
 
 /// Runs the records that could be read, and returns one result for each. If the batch fails, each record is

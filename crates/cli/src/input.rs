@@ -3,6 +3,8 @@
 
 use std::io::{self, BufRead};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use mobilebert_tools::dataset::{foreign_encoding, read_line, wrong_encoding};
 use serde_json::value::RawValue;
@@ -62,6 +64,8 @@ pub(super) struct Records {
     pub(super) batch: Option<usize>,
     /// What the user should know about the input although nothing failed.
     pub(super) note: Option<String>,
+    /// Set by somebody who wants no more records. Waiting for a record ends then.
+    pub(super) stop: Arc<AtomicBool>,
     /// The error that ended reading. It is reported after the records that come before it.
     failure: Option<Failure>,
 }
@@ -229,6 +233,7 @@ impl Records {
             is_file: false,
             batch: None,
             note: None,
+            stop: Arc::default(),
             failure: None,
         }
     }
@@ -238,7 +243,9 @@ impl Records {
             // Without threads, records are read when they are wanted.
             return Self::new(Source::Stream(Box::new(records)));
         }
-        Self::new(Source::Stream(Box::new(ahead::read_ahead(records))))
+        let stop = Arc::default();
+        let stream = ahead::read_ahead(records, Arc::clone(&stop));
+        Self { stop, ..Self::new(Source::Stream(Box::new(stream))) }
     }
 
     /// Returns true if the only record is the text of the command line.

@@ -159,6 +159,11 @@ impl Output {
         }
     }
 
+    /// Returns true if something has to be removed from the disk unless the output is completed.
+    pub(super) fn is_partial(&self) -> bool {
+        matches!(self.sink, Sink::Vectors(_))
+    }
+
     /// Writes the vector of a record, and returns `false` if this output is not a file of vectors.
     pub(super) fn vector(
         &mut self,

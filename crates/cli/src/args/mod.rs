@@ -74,7 +74,7 @@ Exit codes:
      the output, in the place of its result
   2  wrong usage
   3  quantize: the score drops too far, and nothing was written
-  130  answer, tag: stopped by Ctrl-C";
+  130  stopped by Ctrl-C";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -1,9 +1,13 @@
 //! Ctrl-C, and how far a long search is.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{QUESTION, command, run, tiny, write};
+use crate::support::{QUESTION, command, finished, run, tiny, write};
 
 /// A context of 2 MB takes a minute and more; one pass of it takes a fraction of a second.
 #[cfg(unix)]
@@ -33,6 +37,77 @@ fn ctrl_c_stops_a_long_search_between_two_passes() {
     assert_eq!(output, "");
     let last = rest.lines().last().unwrap();
     assert!(last.starts_with("mobilebert: cancelled after ") && last.ends_with(" sequences"), "{rest}");
+}
+
+/// Presses Ctrl-C, or another key that sends a signal.
+#[cfg(unix)]
+fn press(child: &Child, signal: &str) {
+    let kill = format!("kill -{signal} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// Starts to write vectors beside `texts`, and waits until the output is under construction.
+#[cfg(unix)]
+fn embedding(folder: &Path, args: &[&str], model: &str) -> Child {
+    let output = folder.join("x.npy").display().to_string();
+    let args = [&["embed", "--model", model, "--quiet", "--output", &output], args].concat();
+    let child = command(&args).stdin(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    let name = format!(".x.npy.{}-0.partial", child.id());
+    while !partial(folder).contains(&name) {
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing is written");
+        sleep(Duration::from_millis(10));
+    }
+    // The handlers are installed right behind.
+    sleep(Duration::from_millis(500));
+    child
+}
+
+/// The names of what is under construction in a folder.
+#[cfg(unix)]
+fn partial(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".partial")).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_no_part_of_a_file_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny("mobilebert-f32");
+    let input =
+        write(folder.path(), "in.txt", "anna works in paris and the king wrote a book\n".repeat(2_000_000));
+    for args in [&["--input", &input][..], &["-"]] {
+        let mut child = embedding(folder.path(), args, &model);
+        // The pipe stays open, so that a command that reads from it would wait.
+        let stdin = child.stdin.take().unwrap();
+        press(&child, "INT");
+        let stopped = finished(child.wait_with_output().unwrap());
+        assert_eq!(stopped.code, 130, "{args:?}: {}", stopped.stderr);
+        assert!(stopped.stderr.starts_with("mobilebert: cancelled after "), "{}", stopped.stderr);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{:?}", partial(folder.path()));
+        drop(stdin);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_killed_run_leaves_behind_is_removed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tiny("mobilebert-f32");
+    let mut killed = embedding(folder.path(), &["-"], &model);
+    press(&killed, "KILL");
+    killed.wait().unwrap();
+    assert_eq!(partial(folder.path()).len(), 1);
+    let mut running = embedding(folder.path(), &["-"], &model);
+    let names = partial(folder.path());
+    assert!(names.len() == 1 && names[0].contains(&running.id().to_string()), "{names:?}");
+    let output = folder.path().join("x.npy").display().to_string();
+    assert_eq!(run(&["embed", "--model", &model, "--quiet", "--output", &output, "anna"]).code, 0);
+    assert_eq!(partial(folder.path()), names, "that of a run that goes on stays");
+    drop(running.stdin.take());
+    assert!(running.wait().unwrap().success());
+    assert_eq!(partial(folder.path()).len(), 0);
 }
 
 #[test]
