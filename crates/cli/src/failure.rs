@@ -111,13 +111,13 @@ fn with_flags(message: &str) -> String {
     message.split('`').enumerate().map(part).collect()
 }
 
-/// Instructions for building the command with the feature `candle`.
-pub(super) const WITH_CANDLE: &str = "`cargo run --release --features candle -- ...` in a checkout, or `cargo install \
-                                      --path crates/cli --features candle`";
-
-/// Instructions for building the command with the feature `parquet`.
-const WITH_PARQUET: &str = "`cargo run --release --features parquet -- ...` in a checkout, or `cargo install --path \
-                            crates/cli --features parquet`";
+/// Returns instructions for building the command with a feature.
+pub(super) fn with_feature(feature: &str) -> String {
+    format!(
+        "`cargo run --release --features {feature} -- ...` in a checkout, or `cargo install --path crates/cli \
+         --features {feature}`"
+    )
+}
 
 /// Returns the error in the words of the command line, followed by those of its causes that add something.
 pub(super) fn describe(error: &Error) -> String {
@@ -127,11 +127,9 @@ pub(super) fn describe(error: &Error) -> String {
             format!("{places}{} is {found}; expected {}", flag(option), with_flags(expected))
         }
         ErrorKind::TooLong { .. } => with_flags(&error.to_string()),
-        ErrorKind::NotBuilt { what, feature: "candle" } => {
-            format!("{what} is not part of this build; the feature `candle` brings it: {WITH_CANDLE}")
-        }
-        ErrorKind::NotBuilt { what, feature: "parquet" } => {
-            format!("{what} is not part of this build; the feature `parquet` brings it: {WITH_PARQUET}")
+        ErrorKind::NotBuilt { what, feature: feature @ ("candle" | "parquet") } => {
+            let how = with_feature(feature);
+            format!("{what} is not part of this build; the feature `{feature}` brings it: {how}")
         }
         _ => error.to_string(),
     };

@@ -186,7 +186,7 @@ impl Records {
         I: IntoIterator<Item = Record> + 'static,
         I::IntoIter: Send + 'static,
     {
-        let Folder { files, others } = reader::folder(path)?;
+        let Folder { files, folders, others } = reader::folder(path)?;
         let length = files.iter().map(|(_, size)| size).sum();
         let mut end = 0;
         let texts = files.into_iter().enumerate().map(move |(index, (path, size))| {
@@ -210,13 +210,13 @@ impl Records {
             }
         });
         let records = Self::spawn(texts.flat_map(make).map(Ok));
-        const LISTED: usize = 5;
-        let more = others.len().saturating_sub(LISTED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let listed = others[..others.len().min(LISTED)].join(", ");
-        let note = (!others.is_empty()).then(|| {
-            format!("{}: not read, because they are no texts by their names: {listed}{more}", path.display())
-        });
+        let notes = [
+            (others, "not read, because they are no texts by their names"),
+            (folders, "not read, because they are folders"),
+        ];
+        let notes = notes.into_iter().filter(|(names, _)| !names.is_empty());
+        let notes: Vec<String> = notes.map(|(names, why)| format!("{why}: {}", listed(&names))).collect();
+        let note = (!notes.is_empty()).then(|| format!("{}: {}", path.display(), notes.join("; ")));
         Ok(Self { header: vec!["file".to_owned()], length: Some(length), is_file: true, note, ..records })
     }
 
@@ -280,6 +280,14 @@ impl Records {
         }
         Ok(batch)
     }
+}
+
+/// Lists the first of several names, and the number of the others.
+fn listed(names: &[String]) -> String {
+    const LISTED: usize = 5;
+    let more = names.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names[..names.len().min(LISTED)].join(", "))
 }
 
 /// The lines of a text. `\n` ends a line, and so does the end of the file. One `\r` in front of `\n` belongs

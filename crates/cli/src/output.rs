@@ -364,7 +364,11 @@ impl Cut {
         let kind = if self.files.is_empty() { "line " } else { "" };
         let places =
             if places.is_empty() { String::new() } else { format!(" ({kind}{})", places.join(", ")) };
-        let more = if self.more > 0 { format!(" and {} more places", self.more) } else { String::new() };
+        let more = match self.more {
+            0 => String::new(),
+            1 => " and 1 more place".to_owned(),
+            more => format!(" and {more} more places"),
+        };
         (self.count > 0).then(|| format!("the end of {} {texts} not read{places}{more}", self.count))
     }
 }
@@ -393,4 +397,18 @@ pub(super) fn shown<'a>(record: &'a Record, text: &'a str) -> Cow<'a, str> {
 /// Returns the cells of the input's row, cut or filled with empty cells to the width of the header.
 fn repeated(record: &Record, width: usize) -> impl Iterator<Item = &[u8]> {
     record.cells.iter().map(Vec::as_slice).chain(std::iter::repeat(&b""[..])).take(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cut;
+
+    #[test]
+    fn places_that_are_not_listed_are_counted() {
+        let described =
+            |more| Cut { count: 2, runs: vec![(3, 3)], more, files: Vec::new() }.describe().unwrap();
+        assert_eq!(described(0), "the end of 2 texts were not read (line 3)");
+        assert!(described(1).ends_with(" (line 3) and 1 more place"));
+        assert!(described(2).ends_with(" (line 3) and 2 more places"));
+    }
 }

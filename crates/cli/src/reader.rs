@@ -202,6 +202,8 @@ pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
 pub(super) struct Folder {
     /// The texts with their sizes, sorted by name.
     pub(super) files: Vec<(PathBuf, u64)>,
+    /// The names of the folders in the folder that are not hidden.
+    pub(super) folders: Vec<String>,
     /// The names of everything else in the folder that is not hidden.
     pub(super) others: Vec<String>,
 }
@@ -210,24 +212,28 @@ pub(super) struct Folder {
 pub(super) fn folder(path: &Path) -> Result<Folder, Failure> {
     let place = path.display().to_string();
     let failed = |e: io::Error| cannot_read(&place, &e);
-    let mut found = Folder { files: Vec::new(), others: Vec::new() };
+    let mut found = Folder { files: Vec::new(), folders: Vec::new(), others: Vec::new() };
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let (name, file) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
         // The metadata are those of a link's target. A link to nothing is a text that cannot be read.
-        let size = fs::metadata(&file).map_or(Some(0), |m| m.is_file().then_some(m.len()));
+        let metadata = fs::metadata(&file);
+        let size = metadata.as_ref().map_or(Some(0), |m| m.is_file().then_some(m.len()));
         match size {
             _ if name.starts_with('.') => {}
             Some(size) if is_text_name(&file) => found.files.push((file, size)),
+            None if metadata.is_ok_and(|m| m.is_dir()) => found.folders.push(name),
             _ => found.others.push(name),
         }
     }
     found.files.sort();
+    found.folders.sort();
     found.others.sort();
     if found.files.is_empty() {
         let extensions = TEXT_EXTENSIONS.map(|extension| format!(".{extension}")).join(", ");
         return Err(Failure::Input(format!(
-            "{place}: the folder has no texts; expected files that end in {extensions}, or in these with .gz"
+            "{place}: the folder has no texts; expected files that end in {extensions}, or in these with .gz; hidden files \
+             and folders in it are not read"
         )));
     }
     Ok(found)

@@ -72,7 +72,8 @@ impl TableFormat {
             Some("jsonl" | "ndjson") => Ok(TableFormat::JsonLines),
             Some("txt") => Ok(TableFormat::Lines),
             _ => {
-                let expected = "expected the extension .tsv, .csv, .jsonl or .txt; --format tells of an input what it is";
+                let expected =
+                    "expected the extension .tsv, .csv, .jsonl or .txt; say with --format what an input is";
                 Err(Failure::Usage(format!("{}: {expected}", path.display())))
             }
         }

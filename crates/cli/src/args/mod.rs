@@ -1,13 +1,14 @@
-//! Defines the arguments as the user writes them. Each flag is also an environment variable. The flag wins,
-//! also over the variables of flags that it conflicts with.
+//! Defines the arguments as the user writes them. Each flag but `man --output` is also an environment
+//! variable. The flag wins, also over the variables of flags that it conflicts with.
 
 mod measure;
 mod models;
 mod texts;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use clap::builder::{FalseyValueParser, RangedU64ValueParser};
+use clap::builder::{FalseyValueParser, PathBufValueParser, RangedU64ValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -49,7 +50,8 @@ Batch files (--input), by extension or --format:
   .jsonl  one object a line; columns are its fields
   .txt    one text a line
   FOLDER  each .txt, .text and .md file in it is one text, sorted by name;
-          results have its name as `file`
+          results have its name as `file`. Hidden files are not read, and
+          neither are the folders in it
   Files and pipes that gzip has packed are unpacked, whatever their names;
   a .gz behind an extension does not count. A line or a text has up to
   256 MiB.
@@ -64,9 +66,10 @@ Plain output writes line ends and other control characters in a text as \n,
 \t and the like. --json has them as they are.
 
 Environment:
-  Each flag has a variable, such as MOBILEBERT_MODEL for --model. The flag
-  wins over its variable, and over those of flags that do not go with it. A
-  switch is off if its variable is empty, 0, no, off or false.
+  Each flag but `man --output` has a variable, such as MOBILEBERT_MODEL for
+  --model. The flag wins over its variable, and over those of flags that do
+  not go with it. A switch is off if its variable is empty, 0, no, off or
+  false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
@@ -156,6 +159,15 @@ fn at_least(least: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send +
     }
 }
 
+/// Reads the path of an output. Elsewhere `-` stands for standard input, so nobody who writes it means a file
+/// of that name.
+fn output_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
+        true => Err("leave out --output to write to standard output"),
+        false => Ok(path),
+    })
+}
+
 /// Reads a number that is from `least` to `most`.
 fn up_to(least: usize, most: usize) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least as u64..=most as u64)
@@ -170,8 +182,8 @@ pub(crate) fn is_flag(long: &str) -> bool {
     has(&Args::command(), long)
 }
 
-/// Gives each flag of the command and of its subcommands the environment variable of its name. A flag that
-/// conflicts with one that is `written` on the command line gets none.
+/// Gives each flag of the command and of its subcommands, but `man --output`, the environment variable of its
+/// name. A flag that conflicts with one that is `written` on the command line gets none.
 fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
     let is_written = |arg: &Arg| {
         written.is_some_and(|matches| {
@@ -188,7 +200,12 @@ fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> cla
         |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
     let overruled: Vec<clap::Id> =
         command.get_arguments().filter(|arg| overruled(arg)).map(|arg| arg.get_id().clone()).collect();
+    let is_manual = command.get_name() == "man";
     let with_variable = |arg: Arg| {
+        // MOBILEBERT_OUTPUT names a file of results, and not the folder of the manual.
+        if is_manual && arg.get_long() == Some("output") {
+            return arg;
+        }
         let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
         if overruled.contains(arg.get_id()) {
             return arg;
@@ -226,12 +243,13 @@ Examples:
 /// `mobilebert man`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {
-    /// The command whose page to write. Default: the page about all of them
-    #[arg(value_name = "COMMAND", conflicts_with = "output")]
-    pub(crate) page: Option<String>,
+    /// The command whose page to write, such as `answer` or `profile diff`. Default: the page about all of
+    /// them
+    #[arg(value_name = "COMMAND", num_args = 1..=2, conflicts_with = "output")]
+    pub(crate) page: Vec<String>,
     /// Write all pages as files into this folder
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: Option<std::path::PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = output_path())]
+    pub(crate) output: Option<PathBuf>,
 }
 
 const EXAMPLE_COMPLETIONS: &str = "\

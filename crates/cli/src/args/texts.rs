@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mobilebert::{AggregationStrategy, FunctionToApply, LongText, OffsetUnit, Pooling};
 
-use super::{at_least, up_to};
+use super::{at_least, output_path, up_to};
 
 pub(super) const EXAMPLE_ANSWER: &str = "\
 Example:
@@ -109,7 +109,7 @@ pub(crate) struct Texts {
     #[arg(value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
     pub(crate) text: Option<String>,
     /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line; `-` for standard input, with --format;
-    /// or a folder, in which each .txt and .md file is one text
+    /// or a folder, in which each .txt and .md file is one text; hidden files and folders in it are not read
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Column of --input that holds the text: its name, or its number from 1. Default: `text`
@@ -143,7 +143,7 @@ pub(crate) struct Batch {
     pub(crate) delimiter: Option<u8>,
     /// Write the input's columns and the results to this file: .jsonl; answer, classify and embed also write
     /// .tsv and .csv, and embed .npy and .parquet
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     pub(crate) output: Option<PathBuf>,
     /// Format of --output, instead of the one that its extension names
     #[arg(long, value_name = "FORMAT", requires = "output")]

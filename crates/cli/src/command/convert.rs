@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport, Verification, VerifiedLayer};
 
 use crate::args::{self, Global};
-use crate::failure::{Failure, WITH_CANDLE};
+use crate::failure::{Failure, with_feature};
 use crate::output::{Format, Output};
 
 pub(super) fn run(args: &args::Convert, global: &Global) -> Result<(), Failure> {
@@ -28,7 +28,8 @@ pub(super) fn run(args: &args::Convert, global: &Global) -> Result<(), Failure> 
     if report.verification.is_some() && !cfg!(feature = "candle") {
         report.notes.push(format!(
             "verified by the native engine itself; the feature `candle` brings the independent reference: \
-             {WITH_CANDLE}"
+             {}",
+            with_feature("candle")
         ));
     }
     let mut output = Output::stdout(global);

@@ -10,6 +10,8 @@ use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// The name of the program, with which the names of all pages begin.
+const NAME: &str = "mobilebert";
 /// The text at the foot of each page.
 const MANUAL: &str = "mobilebert manual";
 
@@ -18,19 +20,18 @@ pub(super) fn run(args: &args::Man, global: &Global) -> Result<(), Failure> {
     if let Some(folder) = &args.output {
         return write(&pages, folder, global);
     }
-    let wanted = args.page.as_ref().map_or(NAME.to_owned(), |name| format!("{NAME}-{name}"));
+    let words: Vec<&str> = [NAME].into_iter().chain(args.page.iter().map(String::as_str)).collect();
+    let wanted = words.join("-");
     let Some(page) = pages.iter().find(|page| page.name == wanted) else {
-        let names = pages.iter().filter_map(|page| page.name.strip_prefix("mobilebert-"));
+        let names = pages.iter().filter_map(|page| page.name.strip_prefix(NAME)?.strip_prefix('-'));
         let names = names.collect::<Vec<_>>().join(", ");
-        let found = args.page.as_deref().unwrap_or_default();
+        let found = args.page.join(" ");
         return Err(Failure::Usage(format!("no command `{found}`; expected one of {names}")));
     };
     let mut output = Output::stdout(&Global { json: false, ..global.clone() });
     output.line(format_args!("{}", page.text.trim_end()))?;
     output.flush()
 }
-
-const NAME: &str = "mobilebert";
 
 /// A page of the manual.
 struct Page {

@@ -1,7 +1,6 @@
 //! Bars on standard error for commands that take long.
 
 use std::io::{IsTerminal as _, stderr};
-
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};

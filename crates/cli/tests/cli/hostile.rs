@@ -6,9 +6,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::support::{QUESTION, piped, run, tiny, write};
-#[cfg(unix)]
-use crate::support::{command, finished};
+use crate::support::{QUESTION, command, finished, piped, run, tiny, write};
 
 #[test]
 fn numbers_that_are_none_are_refused_by_name() {
@@ -49,6 +47,10 @@ fn flags_without_effect_are_refused() {
     run(&["classify", "-", "--input", &lines]).failed(2, "cannot be used with");
     run(&["man", "answer", "--output", "x"]).failed(2, "cannot be used with");
     run(&["man", "--output", &lines]).failed(2, "in.txt is no folder");
+    for command in [&["classify", "x"][..], &["man"]] {
+        let dash = run(&[command, &["--output", "-"]].concat());
+        dash.failed(2, "leave out --output to write to standard output");
+    }
 }
 
 #[test]
@@ -139,8 +141,7 @@ fn names_need_not_be_unicode() {
     fs::write(name(b"\xff.txt"), "anna\n").unwrap();
     let model = tiny("mobilebert-f32");
     for (extension, more) in [("jsonl", "csv"), ("npy", "npy")] {
-        let output = name(format!("\u{e9}.{extension}").replace('\u{e9}', "x").as_bytes())
-            .with_file_name(OsStr::from_bytes(&[b"\xfe.", extension.as_bytes()].concat()));
+        let output = name(&[&b"\xfe."[..], extension.as_bytes()].concat());
         let mut args = command(&["embed", "--model", &model, "--quiet", "--output-format", more]);
         args.arg("--input").arg(name(b"\xff.txt")).arg("--output").arg(&output);
         let found = finished(args.output().unwrap());
@@ -178,7 +179,16 @@ fn a_folder_that_cannot_be_written_is_left_alone() {
 
 #[test]
 fn colours_are_for_terminals() {
-    let mut plain = crate::support::command(&["classify", "--bogus"]);
-    let plain = crate::support::finished(plain.env("NO_COLOR", "1").output().unwrap());
-    assert!(plain.code == 2 && !plain.stderr.contains('\u{1b}'), "{}", plain.stderr);
+    let bogus = |variables: &[&str]| {
+        let mut command = command(&["classify", "--bogus"]);
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
+        command.envs(variables.iter().map(|name| (name, "1")));
+        let found = finished(command.output().unwrap());
+        assert_eq!(found.code, 2);
+        found.stderr
+    };
+    // Standard error is a pipe here. Colours that are forced show that there are some to leave out.
+    assert!(bogus(&["CLICOLOR_FORCE"]).contains('\u{1b}'));
+    assert!(!bogus(&["CLICOLOR_FORCE", "NO_COLOR"]).contains('\u{1b}'));
+    assert!(!bogus(&[]).contains('\u{1b}'));
 }

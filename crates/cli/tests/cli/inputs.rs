@@ -80,12 +80,13 @@ fn members_that_were_joined_are_read_to_the_end() {
 fn broken_gzip_is_an_error_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let rows: String = (0..4000).map(|i| format!("{i},text {} of many\n", i * 7919 % 4001)).collect();
-    let packed = gzip(format!("id,text\n{rows}"));
-    for (name, format) in [("in.csv.gz", "csv"), ("in.tsv.gz", "txt"), ("in.txt.gz", "txt")] {
+    for (name, format) in [("in.csv.gz", "csv"), ("in.tsv.gz", "tsv"), ("in.txt.gz", "txt")] {
+        let mark = if format == "tsv" { "\t" } else { "," };
+        let packed = gzip(format!("id,text\n{rows}").replace(',', mark));
         let cut = write(folder.path(), name, &packed[..packed.len() / 2]);
         let found = run(&["tokenize", "--input", &cut, "--format", format]);
         assert!(found.code == 1 && found.stdout.lines().count() > 100, "{}", found.stderr);
-        let line = found.stdout.lines().count() + if format == "csv" { 2 } else { 1 };
+        let line = found.stdout.lines().count() + if format == "txt" { 1 } else { 2 };
         let expected = format!("{name}, line {line}: the gzip data ends too early");
         assert!(found.stderr.contains(&expected), "{expected} in {}", found.stderr);
         // The checksum at the end is wrong.
@@ -95,6 +96,7 @@ fn broken_gzip_is_an_error_with_its_place() {
         let found = run(&["tokenize", "--input", &write(folder.path(), name, damaged), "--format", format]);
         assert!(found.code == 1 && found.stderr.contains(": the gzip data is damaged: "), "{}", found.stderr);
     }
+    let packed = gzip(&rows);
     let short = write(folder.path(), "short.txt.gz", &packed[..5]);
     run(&["tokenize", "--input", &short]).failed(1, "short.txt.gz, line 1: the gzip data ends too early");
     let context = write(folder.path(), "context.gz", &packed[..packed.len() - 12]);
@@ -168,7 +170,8 @@ fn each_file_of_a_folder_is_a_text() {
     assert!(
         lines[2]["error"].as_str().unwrap().ends_with("c.TXT, line 1: byte 4: expected UTF-8; found 0xff")
     );
-    let warning = "not read, because they are no texts by their names: inner.txt, photo.jpg\n";
+    let warning = "not read, because they are no texts by their names: photo.jpg; not read, because they are folders: \
+                   inner.txt\n";
     assert!(found.stderr.contains(warning), "{}", found.stderr);
     assert!(found.stderr.ends_with("1 of 3 inputs failed\n"));
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::run;
+use crate::support::{command, finished, run};
 
 #[test]
 fn each_command_has_a_manual_page() {
@@ -30,7 +30,25 @@ fn each_command_has_a_manual_page() {
     let all = fs::read_to_string(format!("{place}/mobilebert.1")).unwrap();
     assert!(all.contains("mobilebert\\-answer(1)") && all.contains("Exit codes:"), "{all}");
     assert_eq!(run(&["man"]).stdout.trim_end(), all.trim_end());
+    let diff = fs::read_to_string(format!("{place}/mobilebert-profile-diff.1")).unwrap();
+    for page in [&["man", "profile", "diff"][..], &["man", "profile-diff"]] {
+        assert_eq!(run(page).stdout.trim_end(), diff.trim_end());
+    }
+    run(&["man", "profile", "juggle"]).failed(2, "no command `profile juggle`; expected one of answer, ");
     run(&["man", "juggle"]).failed(2, "no command `juggle`; expected one of answer, ");
+}
+
+/// The variable names a file of results for the commands that read texts.
+#[test]
+fn the_folder_of_pages_has_no_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.csv");
+    let page = finished(command(&["man", "answer"]).env("MOBILEBERT_OUTPUT", &file).output().unwrap());
+    assert!(page.code == 0 && page.stdout.starts_with(".TH MOBILEBERT-ANSWER"), "{}", page.stderr);
+    let page = finished(command(&["man"]).env("MOBILEBERT_OUTPUT", &file).output().unwrap());
+    assert!(page.code == 0 && page.stdout.starts_with(".TH MOBILEBERT 1"), "{}", page.stderr);
+    assert!(!file.exists());
+    assert!(!run(&["man", "--help"]).stdout.contains("MOBILEBERT_OUTPUT"));
 }
 
 /// A line of an example that begins with a dot would vanish as an unknown request.

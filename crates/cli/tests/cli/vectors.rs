@@ -113,7 +113,8 @@ fn formats_are_chosen_and_refused() {
         .failed(2, "this command writes .jsonl, .tsv, .csv, .npy, .parquet files");
     assert_eq!(run(&[&args[..], &[&odd, "--output-format", "npy"]].concat()).code, 0);
     assert_eq!(npy(Path::new(&odd)).0, (1, 16));
-    run(&[&args[..], &[&place("missing/x.npy")]].concat()).failed(1, "missing");
+    run(&[&args[..], &[&place("missing/x.npy")]].concat())
+        .failed(1, "missing: the folder does not exist; make it first");
     let in_folder = folder.path().display().to_string();
     run(&[&args[..], &[&in_folder, "--output-format", "npy"]].concat())
         .failed(1, "is a folder; expected the name of a file");

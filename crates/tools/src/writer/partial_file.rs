@@ -1,7 +1,7 @@
 //! A file that appears only when it is complete.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind as IoErrorKind, Seek as _, SeekFrom, Write};
+use std::io::{self, BufWriter, ErrorKind as IoErrorKind, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use mobilebert::{Error, ErrorKind, Result};
@@ -37,7 +37,8 @@ impl PartialFile {
         };
         let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
-            return Err(Error::io(parent, IoErrorKind::NotFound.into()));
+            let problem = "the folder does not exist; make it first";
+            return Err(Error::io(parent, io::Error::new(IoErrorKind::NotFound, problem)));
         }
         let partial = Partial::create(&destination)?;
         let path = partial.folder.join(NAME);
