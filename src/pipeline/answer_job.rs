@@ -8,7 +8,7 @@ use super::pass::Sequence;
 use super::question_answering::{Answer, AnswerOptions, AnswerPlace, PreparedContext, RankedAnswer, Ranking};
 use super::scores::best_first;
 use crate::error::Result;
-use crate::text::{Span, TokenizedText, Window, WindowOptions, Windows};
+use crate::text::{Span, TokenizedText, Window, WindowOptions};
 
 /// The number of texts that a search keeps at least, so that the sum of an answer's places does not depend on
 /// `top_k`. A place that is worse than those of so many texts adds next to nothing.
@@ -68,16 +68,6 @@ enum Null {
     Answer,
 }
 
-/// Returns the windows of a context for a question.
-fn windows<'a>(
-    context: &'a PreparedContext,
-    question: &'a TokenizedText,
-    options: &WindowOptions,
-) -> Option<Windows<'a>> {
-    // This cannot fail, because the same windows were made once when the job was prepared.
-    context.tokens.windows_with_question(question, options).ok()
-}
-
 impl Job for AnswerJob {
     type Output = Vec<Answer>;
 
@@ -86,16 +76,15 @@ impl Job for AnswerJob {
     }
 
     fn sequence(&self, index: usize) -> Option<Sequence> {
-        let window = windows(&self.context, &self.question, &self.windows)?.get(index)?;
+        let windows = self.context.tokens.windows_with_question(&self.question, &self.windows).ok()?;
+        let window = windows.get(index)?;
         Some(Sequence::new(window.into_encoding()))
     }
 
     fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
-        let windows = windows(&self.context, &self.question, &self.windows);
-        let window = |index| windows.as_ref().and_then(|windows| windows.get(index));
-        let tokens = window(index).map_or(0, |window| window.encoding().len());
-        self.arrivals.accept(index, rows, (tokens, 2), |index, rows| {
-            if let Some(window) = window(index) {
+        let windows = self.context.tokens.windows_with_question(&self.question, &self.windows)?;
+        self.arrivals.accept(index, rows, (windows.sequence_len(index), 2), |index, rows| {
+            if let Some(window) = windows.get(index) {
                 self.search.add(&self.context.text, &window, rows);
             }
         })

@@ -178,8 +178,8 @@ impl Embedder {
         &self.options
     }
 
-    /// Returns the number of numbers in a vector of these options: the width of the model's hidden states, or
-    /// several times that where a folder of sentence-transformers joins several poolings.
+    /// Returns how many numbers a vector has with [`Embedder::options`]: the width of the model's hidden
+    /// states, or several times that where a folder of sentence-transformers joins several poolings.
     pub fn dimensions(&self) -> usize {
         self.options.poolings(&self.model).len() * self.model.config().hidden_size
     }

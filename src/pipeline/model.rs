@@ -7,7 +7,7 @@ use crate::config::{Family, Head, ModelConfig};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::{ModelFiles, Source};
-use crate::text::{TokenizedText, Tokenizer, Tokens, WindowOptions};
+use crate::text::{TextTokens, TokenizedText, Tokenizer, WindowOptions};
 
 /// The options for loading a model. Options of a task, such as the number of answers, are not among them,
 /// because they may differ from call to call.
@@ -225,8 +225,8 @@ impl Model {
     }
 
     /// Tokenises a text of any length that must not be empty.
-    pub(super) fn read(&self, text: &Arc<str>, what: &'static str) -> Result<Tokens> {
-        let tokens = Tokens::read(&self.tokenizer, text)?;
+    pub(super) fn read(&self, text: &Arc<str>, what: &'static str) -> Result<TextTokens> {
+        let tokens = TextTokens::read(&self.tokenizer, text)?;
         if tokens.len() == 0 { Err(ErrorKind::EmptyText { what }.into()) } else { Ok(tokens) }
     }
 

@@ -11,7 +11,7 @@ use crate::config::Head;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::Source;
-use crate::text::{Encoding, Tokenizer, Tokens, WindowOptions};
+use crate::text::{Encoding, TextTokens, Tokenizer, WindowOptions};
 
 const TASK: &str = "question answering";
 
@@ -117,7 +117,7 @@ pub struct AnswerPlace {
 #[derive(Debug, Clone)]
 pub struct PreparedContext {
     pub(super) text: Arc<str>,
-    pub(super) tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<TextTokens>,
 }
 
 impl PreparedContext {
@@ -241,7 +241,10 @@ impl QuestionAnswering {
     }
 
     /// Tokenises a context whose questions come one by one. The tokens of a long context, of more than a
-    /// megabyte, are counted and made again when they are needed, so it takes little more memory than its text.
+    /// megabyte, are counted and made again when they are needed, so it takes little more memory than its
+    /// text. This needs a tokenizer under which a text is known to have the same tokens piece by piece: one
+    /// with BERT's normalisation and splitting, without `never_split`, and without added tokens that strip
+    /// white space. With other tokenizers all tokens are kept, which take about six times the text's memory.
     ///
     /// # Errors
     /// [`ErrorKind::EmptyText`] for a context without words.

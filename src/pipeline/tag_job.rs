@@ -10,14 +10,14 @@ use super::scores::{softmax, top_k};
 use super::tag_scheme::TagScheme;
 use super::token_classification::{AggregationStrategy, Entity, TagOptions};
 use crate::error::Result;
-use crate::text::{Encoding, Span, Tokens, Window, WindowOptions};
+use crate::text::{Encoding, Span, TextTokens, Window, WindowOptions};
 
 /// The job that finds the entities of one text; see [`super::TokenClassification::prepare_tag`]. It keeps the
 /// scores of those tokens that a later window may show again, and the entities.
 #[derive(Debug)]
 pub struct TagJob {
     text: Arc<str>,
-    tokens: Tokens,
+    tokens: TextTokens,
     windows: WindowOptions,
     labelling: Labelling,
     arrivals: Arrivals,
@@ -28,7 +28,7 @@ impl TagJob {
         model: Model,
         options: &TagOptions,
         text: Arc<str>,
-        tokens: Tokens,
+        tokens: TextTokens,
         windows: WindowOptions,
     ) -> Result<Self> {
         let count = tokens.windows(&windows)?.len();
@@ -52,12 +52,11 @@ impl Job for TagJob {
 
     fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
         let width = self.labelling.joiner.labels().len();
-        let windows = self.tokens.windows(&self.windows).ok();
-        let window = |index| windows.as_ref().and_then(|windows| windows.get(index));
-        let tokens = window(index).map_or(0, |window| window.encoding().len());
+        let windows = self.tokens.windows(&self.windows)?;
+        let tokens = windows.sequence_len(index);
         let (labelling, text) = (&mut self.labelling, &*self.text);
         self.arrivals.accept(index, rows, (tokens, width), |index, logits| {
-            let (Some(window), Some(windows)) = (window(index), &windows) else { return };
+            let Some(window) = windows.get(index) else { return };
             labelling.add(&window, logits, width);
             labelling.close_before(windows.first_token(index + 1), text);
         })

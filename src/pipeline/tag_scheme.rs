@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// It is chosen by the whole set of labels ([`TagScheme::of`]), never by a single one: a model whose labels
 /// happen to contain `S-PER` is not one of [`TagScheme::Bioes`] unless it has all four marks.
 ///
-/// Hugging Face's pipeline knows `B-` and `I-` only. It takes `E-PER` and `S-PER` for types of their own, so a
-/// BIOES model's "Ada Lovelace" is there a `PER` ("Ada") and an `E-PER` ("Lovelace"); here it is one `PER`.
+/// Hugging Face's pipeline knows `B-` and `I-` only. It takes `E-PER` and `S-PER` for types of their own, so
+/// a BIOES model's "Ada Lovelace" is there a `PER` ("Ada") and an `E-PER` ("Lovelace"); here it is one `PER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -83,9 +83,10 @@ impl TagScheme {
 
     /// Cuts a sequence of tags into groups, so that each tag is in one of them; those of `O` are groups too.
     /// A tag joins the one before if both have the same type, the one before ends nothing and this one begins
-    /// nothing. Sequences that break the rules of the scheme lose no tag: an `E-` with nothing before it is an
-    /// entity. In [`TagScheme::Bio`] the groups are those of Hugging Face's pipeline, in the other schemes
-    /// those of seqeval's default mode.
+    /// nothing. Sequences that break the rules of the scheme lose no tag: an `E-` with nothing before it is
+    /// an entity. In [`TagScheme::Bio`] the groups are those of Hugging Face's pipeline. In BIOES the groups
+    /// that are not `O` are the entities of seqeval's default mode; in BILOU they are those of the same tags
+    /// with `L-` and `U-` written as `E-` and `S-`.
     ///
     /// ```
     /// use mobilebert::TagScheme;

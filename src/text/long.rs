@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::encoding::TokenizedText;
 use super::span::Span;
 use super::tokenizer::Tokenizer;
-use super::window::{Text, WindowOptions, Windows};
+use super::window::{TokenSource, WindowOptions, Windows};
 use crate::error::Result;
 
 /// The most bytes of a text whose tokens are all kept. The tokens of a text take about six times its own
@@ -20,7 +20,7 @@ const RECENT: usize = 4;
 
 /// The tokens of a text.
 #[derive(Debug)]
-pub(crate) enum Tokens {
+pub(crate) enum TextTokens {
     /// All tokens of a text that is not long, or that cannot be cut.
     Whole(TokenizedText),
     /// A long text.
@@ -48,7 +48,7 @@ struct Piece {
     word: u32,
 }
 
-impl Tokens {
+impl TextTokens {
     /// Splits a text into its tokens.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Tokens {
 
     fn read_with(tokenizer: &Arc<Tokenizer>, text: &Arc<str>, short: usize) -> Result<Self> {
         if text.len() <= short || !tokenizer.allows_pieces() {
-            return tokenizer.tokenize(text).map(Tokens::Whole);
+            return tokenizer.tokenize(text).map(TextTokens::Whole);
         }
         let (mut pieces, mut piece) = (Vec::new(), Piece { byte: 0, token: 0, word: 0 });
         while piece.byte < text.len() {
@@ -69,7 +69,7 @@ impl Tokens {
             let word = tokens.words.last().map_or(piece.word, |last| last + 1);
             piece = Piece { byte: end, token: piece.token + tokens.len(), word };
         }
-        Ok(Tokens::Pieces(Pieces {
+        Ok(TextTokens::Pieces(Pieces {
             tokenizer: Arc::clone(tokenizer),
             text: Arc::clone(text),
             pieces,
@@ -81,14 +81,14 @@ impl Tokens {
     /// Returns the number of tokens.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Tokens::Whole(tokens) => tokens.len(),
-            Tokens::Pieces(pieces) => pieces.len(),
+            TextTokens::Whole(tokens) => tokens.len(),
+            TextTokens::Pieces(pieces) => pieces.len(),
         }
     }
 
     /// Does what [`TokenizedText::windows`] does.
     pub(crate) fn windows(&self, options: &WindowOptions) -> Result<Windows<'_>> {
-        self.text().windows(options)
+        self.source().windows(options)
     }
 
     /// Does what [`TokenizedText::windows_with_question`] does.
@@ -97,13 +97,13 @@ impl Tokens {
         question: &'a TokenizedText,
         options: &WindowOptions,
     ) -> Result<Windows<'a>> {
-        self.text().windows_with_question(question, options)
+        self.source().windows_with_question(question, options)
     }
 
-    fn text(&self) -> Text<'_> {
+    fn source(&self) -> TokenSource<'_> {
         match self {
-            Tokens::Whole(tokens) => Text::Whole(tokens),
-            Tokens::Pieces(pieces) => Text::Pieces(pieces),
+            TextTokens::Whole(tokens) => TokenSource::Whole(tokens),
+            TextTokens::Pieces(pieces) => TokenSource::Pieces(pieces),
         }
     }
 }
@@ -115,6 +115,9 @@ impl Pieces {
 
     /// Returns the tokens of a range, or `None` if there are not so many.
     pub(super) fn tokens(&self, range: Range<usize>) -> Option<TokenizedText> {
+        if range.end > self.len {
+            return None;
+        }
         let mut part = self.tokenizer.no_tokens();
         let mut index = self.pieces.partition_point(|piece| piece.token <= range.start).saturating_sub(1);
         while part.len() < range.len() {
@@ -153,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::TokenizerFiles;
+    use crate::text::{Encoding, TokenizerFiles};
 
     fn tokenizer() -> Arc<Tokenizer> {
         let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\n.\n字\ne\n";
@@ -179,6 +182,19 @@ mod tests {
             .prop_map(|(words, n)| words.concat().repeat(n))
     }
 
+    #[test]
+    fn tokens_behind_the_last_one_are_none() {
+        let (tokenizer, text) = (tokenizer(), Arc::<str>::from("a b . a"));
+        let TextTokens::Pieces(pieces) = TextTokens::read_with(&tokenizer, &text, 0).unwrap() else {
+            panic!("the text is kept whole");
+        };
+        assert_eq!(pieces.tokens(1..4).unwrap().len(), 3);
+        assert_eq!(pieces.tokens(4..4).unwrap().len(), 0);
+        for range in [3..5, 4..5, 7..9, 9..9] {
+            assert!(pieces.tokens(range.clone()).is_none(), "{range:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -190,8 +206,8 @@ mod tests {
         ) {
             let (tokenizer, text) = (tokenizer(), Arc::<str>::from(text));
             let whole = tokenizer.tokenize(&text).unwrap();
-            let pieces = Tokens::read_with(&tokenizer, &text, 0).unwrap();
-            prop_assert!(matches!(pieces, Tokens::Pieces(_)));
+            let pieces = TextTokens::read_with(&tokenizer, &text, 0).unwrap();
+            prop_assert!(matches!(pieces, TextTokens::Pieces(_)));
             prop_assert_eq!(pieces.len(), whole.len());
             let question = tokenizer.tokenize("a b").unwrap();
             let options = WindowOptions::new(max_seq_len).doc_stride(1);
@@ -207,11 +223,13 @@ mod tests {
                 // Windows are also asked for out of order.
                 for i in 0..expected.len().min(60) {
                     let i = (i * [1, 3, 7919][order]) % expected.len();
+                    let sequence_len = expected.sequence_len(i);
                     let (expected, found) = (expected.get(i).unwrap(), found.get(i).unwrap());
                     prop_assert_eq!(expected.tokens(), found.tokens());
+                    prop_assert_eq!(sequence_len, expected.encoding().len());
                     let (e, f) = (expected.encoding(), found.encoding());
                     prop_assert_eq!((e.ids(), e.type_ids(), e.spans()), (f.ids(), f.type_ids(), f.spans()));
-                    let words = |e: &crate::text::Encoding| (0..e.len()).map(|p| e.word_id(p)).collect::<Vec<_>>();
+                    let words = |e: &Encoding| (0..e.len()).map(|p| e.word_id(p)).collect::<Vec<_>>();
                     prop_assert_eq!(words(e), words(f));
                 }
             }

@@ -29,4 +29,4 @@ pub use tokenizer::Tokenizer;
 pub use vocabulary::SpecialIds;
 pub use window::{Window, WindowOptions, Windows};
 
-pub(crate) use long::Tokens;
+pub(crate) use long::TextTokens;

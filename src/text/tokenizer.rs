@@ -16,7 +16,7 @@ use super::files::{NamedBytes, Settings, TokenizerFiles};
 use super::span::Span;
 use super::special::AddedToken;
 use super::tokenizer_json;
-use super::vocabulary::{SpecialIds, Tokens, Vocabulary, parse_lines, problem};
+use super::vocabulary::{SpecialIds, TokenStrings, Vocabulary, parse_lines, problem};
 use crate::error::{ErrorKind, Result};
 
 /// A tokenizer that splits text into the word pieces of a BERT vocabulary, exactly as `transformers`' fast
@@ -88,21 +88,21 @@ impl Tokenizer {
         };
         add_tokens_with_ids(&file.name, &mut inner, &settings)?;
         special_ids(&file.name, &inner, &settings)?;
-        let unnumbered = add_special_tokens(&file.name, &mut inner, &settings)?;
+        let lacking = add_special_tokens(&file.name, &mut inner, &settings)?;
         let special = special_ids(&file.name, &inner, &settings)?;
         inner.set_encode_special_tokens(settings.split_special_tokens);
         if let Some(layout) = layout {
             tokenizer_json::check_layout(&file.name, &layout, &special)?;
         }
 
-        let tokens = Tokens::new(inner.get_vocab(true)).map_err(|(id, one, other)| {
+        let tokens = TokenStrings::new(inner.get_vocab(true)).map_err(|(id, one, other)| {
             problem(&file.name, format!("gives id {id} to both {one:?} and {other:?}"))
         })?;
         let size = rows(tokens.last_id());
-        let required = match unnumbered.is_empty() {
+        let required = match lacking.is_empty() {
             true => size,
             false => {
-                rows(tokens.iter().filter(|(_, token)| !unnumbered.contains(*token)).map(|(id, _)| id).last())
+                rows(tokens.iter().filter(|(_, token)| !lacking.contains(*token)).map(|(id, _)| id).last())
             }
         };
         let vocabulary = Vocabulary { file: file.name.clone(), tokens, special, size, required };
@@ -371,14 +371,15 @@ fn add_special_tokens(
     // the ids of tokens behind it count on from there.
     let is_role =
         |token: &AddedToken| [&settings.pad, &settings.mask].iter().any(|role| role.content == token.content);
-    let is_new = |token: &AddedToken| inner.token_to_id(&token.content).is_none();
-    let last = tokens.iter().rposition(|token| is_new(token) && !is_role(token));
+    let is_lacking = |token: &AddedToken| inner.token_to_id(&token.content).is_none();
+    let last = tokens.iter().rposition(|token| is_lacking(token) && !is_role(token));
     let mut position = 0;
     tokens.retain(|token| {
         position += 1;
-        !is_role(token) || !is_new(token) || last.is_some_and(|last| position <= last)
+        !is_role(token) || !is_lacking(token) || last.is_some_and(|last| position <= last)
     });
-    let lacking = tokens.iter().filter(|token| is_new(token)).map(|token| token.content.clone()).collect();
+    let lacking =
+        tokens.iter().filter(|token| is_lacking(token)).map(|token| token.content.clone()).collect();
     let tokens: Vec<_> = tokens.into_iter().map(crate_token).collect();
     inner.add_tokens(tokens).map_err(|e| problem(file, e.to_string()))?;
     Ok(lacking)

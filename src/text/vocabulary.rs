@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
     pub(crate) file: String,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: TokenStrings,
     pub(crate) special: SpecialIds,
     /// The number of rows of an embedding table with a row for every token.
     pub(crate) size: usize,
@@ -39,14 +39,14 @@ impl Vocabulary {
 /// Token strings by id. They stand behind each other in one piece of memory, because a string of its own for
 /// each of 30,000 tokens took a third of the time of opening a tokenizer.
 #[derive(Debug)]
-pub(crate) struct Tokens {
+pub(crate) struct TokenStrings {
     text: String,
     /// Ids in ascending order, each with the end of its token in `text`. The token begins where the one
     /// before ends.
     ends: Vec<(u32, usize)>,
 }
 
-impl Tokens {
+impl TokenStrings {
     /// Sorts tokens by their ids. If two have the same id, the error is that id and both tokens.
     pub(crate) fn new(
         tokens: impl IntoIterator<Item = (String, u32)>,
@@ -150,7 +150,7 @@ mod tests {
     fn tokens_are_found_by_id_with_gaps_and_without() {
         for ids in [[0, 1, 2, 3], [3, 7, 8, u32::MAX], [1, 0, 3, 2], [9, 5, 1, 2]] {
             let words = ["", "b", "\u{e9}t\u{e9}", "d"];
-            let tokens = Tokens::new(words.map(str::to_owned).into_iter().zip(ids)).unwrap();
+            let tokens = TokenStrings::new(words.map(str::to_owned).into_iter().zip(ids)).unwrap();
             for (word, id) in words.into_iter().zip(ids) {
                 assert_eq!(tokens.get(id), Some(word), "{ids:?}");
             }
@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(tokens.iter().collect::<Vec<_>>(), pairs);
         }
         let same = [("b".to_owned(), 4), ("c".to_owned(), 1), ("a".to_owned(), 4)];
-        assert_eq!(Tokens::new(same).unwrap_err(), (4, "a".to_owned(), "b".to_owned()));
+        assert_eq!(TokenStrings::new(same).unwrap_err(), (4, "a".to_owned(), "b".to_owned()));
     }
 
     #[test]

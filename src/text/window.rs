@@ -128,7 +128,7 @@ impl AsRef<Encoding> for Window {
 
 /// The text that windows are cut from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Text<'a> {
+pub(crate) enum TokenSource<'a> {
     Whole(&'a TokenizedText),
     Pieces(&'a Pieces),
 }
@@ -137,7 +137,7 @@ pub(crate) enum Text<'a> {
 #[derive(Debug, Clone)]
 pub struct Windows<'a> {
     question: Option<&'a TokenizedText>,
-    text: Text<'a>,
+    text: TokenSource<'a>,
     room: usize,
     step: usize,
     next: usize,
@@ -147,15 +147,11 @@ pub struct Windows<'a> {
 impl Windows<'_> {
     /// Makes the window at an index without those before it, or returns `None` behind the last one.
     pub fn get(&self, index: usize) -> Option<Window> {
-        if index >= self.count {
-            return None;
-        }
-        let start = self.first_token(index);
-        let tokens = start..self.text.len().min(start + self.room);
+        let tokens = self.tokens(index)?;
         let part;
         let text = match self.text {
-            Text::Whole(text) => (text, tokens.clone()),
-            Text::Pieces(pieces) => {
+            TokenSource::Whole(text) => (text, tokens.clone()),
+            TokenSource::Pieces(pieces) => {
                 part = pieces.tokens(tokens.clone())?;
                 (&part, 0..part.len())
             }
@@ -165,6 +161,22 @@ impl Windows<'_> {
             None => (Encoding::build(text, None), 0),
         };
         Some(Window { encoding, tokens, sequence })
+    }
+
+    /// Returns the length of the sequence of the window at an index without making it, or 0 behind the last
+    /// one.
+    pub(crate) fn sequence_len(&self, index: usize) -> usize {
+        match (self.tokens(index), self.question) {
+            (Some(tokens), Some(question)) => Encoding::SPECIAL_PAIR + question.len() + tokens.len(),
+            (Some(tokens), None) => Encoding::SPECIAL_SINGLE + tokens.len(),
+            (None, _) => 0,
+        }
+    }
+
+    /// Returns the tokens of the text that the window at an index holds, or `None` behind the last one.
+    fn tokens(&self, index: usize) -> Option<Range<usize>> {
+        let start = self.first_token(index);
+        (index < self.count).then(|| start..self.text.len().min(start + self.room))
     }
 
     /// Returns the first token of the text that the window at an index holds.
@@ -231,7 +243,7 @@ impl TokenizedText {
     /// [`ErrorKind::Option`] if `max_seq_len` leaves no room for text, or if more than one window is needed
     /// and `doc_stride` is not below that room, so that the next window would not advance.
     pub fn windows(&self, options: &WindowOptions) -> Result<Windows<'_>> {
-        Text::Whole(self).windows(options)
+        TokenSource::Whole(self).windows(options)
     }
 
     /// Cuts this text into windows `[CLS] question [SEP] part [SEP]`, at least one, each with the whole
@@ -264,15 +276,15 @@ impl TokenizedText {
         question: &'a TokenizedText,
         options: &WindowOptions,
     ) -> Result<Windows<'a>> {
-        Text::Whole(self).windows_with_question(question, options)
+        TokenSource::Whole(self).windows_with_question(question, options)
     }
 }
 
-impl<'a> Text<'a> {
+impl<'a> TokenSource<'a> {
     fn len(self) -> usize {
         match self {
-            Text::Whole(text) => text.len(),
-            Text::Pieces(pieces) => pieces.len(),
+            TokenSource::Whole(text) => text.len(),
+            TokenSource::Pieces(pieces) => pieces.len(),
         }
     }
 
