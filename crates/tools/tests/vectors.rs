@@ -3,7 +3,8 @@
 
 use std::fs::File;
 
-use mobilebert_tools::vectors::{self, VectorRow};
+use mobilebert::ErrorKind;
+use mobilebert_tools::vectors::{self, NpyFile, VectorRow};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::{Field, Row};
 
@@ -78,4 +79,34 @@ fn a_parquet_file_may_be_empty_or_all_failures() {
         assert_eq!(reader.metadata().file_metadata().num_rows(), failures);
         assert_eq!(reader.get_row_iter(None).unwrap().count() as i64, failures);
     }
+}
+
+/// Rows without any text or number take memory too.
+#[test]
+fn many_rows_of_nothing_do_not_stay_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    let rows = 600_000;
+    let mut file = vectors::parquet(&path, &["text".to_owned()], 4).unwrap();
+    for _ in 0..rows {
+        file.push(VectorRow { cells: &[""], vector: None, truncated: false, error: Some("no") }).unwrap();
+    }
+    file.finish().unwrap();
+    let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+    assert_eq!(reader.metadata().file_metadata().num_rows(), rows);
+    assert!(reader.num_row_groups() > 1);
+}
+
+/// A list without numbers could not be told from a row that has failed.
+#[test]
+fn vectors_without_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let errors = [
+        vectors::parquet(&folder.path().join("x.parquet"), &[], 0).err().unwrap(),
+        NpyFile::create(&folder.path().join("x.npy"), 0).err().unwrap(),
+    ];
+    for error in errors {
+        assert!(matches!(error.kind(), ErrorKind::Option { option: "dimensions", .. }), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

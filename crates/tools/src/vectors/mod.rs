@@ -8,7 +8,7 @@ mod parquet;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use mobilebert::Result;
+use mobilebert::{Error, ErrorKind, Result};
 
 pub use npy::NpyFile;
 #[cfg(feature = "parquet")]
@@ -71,20 +71,39 @@ pub fn input_names(columns: &[&str], taken: impl Fn(&str) -> bool) -> Vec<String
     names
 }
 
-/// Makes a Parquet file whose first columns hold the texts `header`; see `ParquetFile`.
+/// Checks that vectors have numbers. A list without numbers could not be told from a row that has failed.
+fn check_dimensions(dimensions: usize) -> Result<()> {
+    match dimensions {
+        0 => Err(Error::option("dimensions", "at least one number in a vector", dimensions)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a Parquet file whose first columns hold texts and have the names `header`; see `ParquetFile`.
 ///
 /// # Errors
-/// [`mobilebert::ErrorKind::NotBuilt`] without the feature `parquet`; [`mobilebert::ErrorKind::Io`] if the
-/// file cannot be made.
+/// [`mobilebert::ErrorKind::NotBuilt`] without the feature `parquet`, and the errors of
+/// `ParquetFile::create`.
 pub fn parquet(path: &Path, header: &[String], dimensions: usize) -> Result<Box<dyn VectorFile>> {
     #[cfg(feature = "parquet")]
     return Ok(Box::new(ParquetFile::create(path, header, dimensions)?));
     #[cfg(not(feature = "parquet"))]
     {
         let _ = (path, header, dimensions);
-        let what = "writing Parquet files".to_owned();
-        Err(mobilebert::ErrorKind::NotBuilt { what, feature: "parquet" }.into())
+        Err(not_built())
     }
+}
+
+/// Checks that this build writes Parquet files, for a caller who wants to know before there are vectors.
+///
+/// # Errors
+/// [`mobilebert::ErrorKind::NotBuilt`] without the feature `parquet`.
+pub fn check_parquet() -> Result<()> {
+    if cfg!(feature = "parquet") { Ok(()) } else { Err(not_built()) }
+}
+
+fn not_built() -> Error {
+    ErrorKind::NotBuilt { what: "writing Parquet files".to_owned(), feature: "parquet" }.into()
 }
 
 #[cfg(test)]

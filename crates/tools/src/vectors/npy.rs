@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mobilebert::Result;
 
-use super::{VectorFile, VectorRow};
+use super::{VectorFile, VectorRow, check_dimensions};
 use crate::writer::{PartialFile, le_bytes};
 
 /// The length of everything in front of the numbers. NumPy wants a multiple of 64. The largest shape fits.
@@ -39,8 +39,9 @@ impl NpyFile {
     ///
     /// # Errors
     /// [`mobilebert::ErrorKind::Io`] if it cannot be made; [`mobilebert::ErrorKind::Input`] if there is a
-    /// folder or a device of that name.
+    /// folder or a device of that name; [`mobilebert::ErrorKind::Option`] if `dimensions` is 0.
     pub fn create(path: &Path, dimensions: usize) -> Result<Self> {
+        check_dimensions(dimensions)?;
         let mut file = PartialFile::create(path)?;
         // The number of rows is known at the end, and the header has the same length then.
         file.write(&start(0, dimensions))?;

@@ -13,10 +13,11 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::{VectorFile, VectorRow, input_names};
+use super::{VectorFile, VectorRow, check_dimensions, input_names};
 use crate::writer::PartialFile;
 
-/// The bytes of numbers and texts in a row group. So much is kept in memory.
+/// A row group is written when its numbers and texts take this many bytes; writing it takes about as much
+/// again.
 const GROUP: usize = 32 << 20;
 
 /// The names of the columns behind those of the input.
@@ -43,16 +44,18 @@ struct Rows {
     present: Vec<bool>,
     truncated: Vec<bool>,
     errors: Vec<Option<ByteArray>>,
+    /// The bytes that all of this takes.
     bytes: usize,
 }
 
 impl ParquetFile {
-    /// Makes a file with columns for the texts `header` and for vectors of so many numbers.
+    /// Makes a file with text columns of the names `header` and a column for vectors of so many numbers.
     ///
     /// # Errors
     /// [`mobilebert::ErrorKind::Io`] if it cannot be made; [`mobilebert::ErrorKind::Input`] if there is a
-    /// folder or a device of that name.
+    /// folder or a device of that name; [`mobilebert::ErrorKind::Option`] if `dimensions` is 0.
     pub fn create(path: &Path, header: &[String], dimensions: usize) -> Result<Self> {
+        check_dimensions(dimensions)?;
         let file = PartialFile::create(path)?;
         let schema = schema(header).map_err(|e| failed(&file, e))?;
         let properties = WriterProperties::builder()
@@ -82,8 +85,10 @@ impl VectorFile for ParquetFile {
         assert_eq!(row.cells.len(), self.rows.texts.len(), "cells of a row");
         for (column, cell) in self.rows.texts.iter_mut().zip(row.cells) {
             column.push(ByteArray::from(*cell));
-            self.rows.bytes += cell.len();
         }
+        let texts = row.cells.iter().copied().chain(row.error).map(str::len).sum::<usize>();
+        // Each text and the error have an entry, and the two flags a byte each, however short the texts are.
+        self.rows.bytes += texts + (row.cells.len() + 1) * size_of::<ByteArray>() + 2;
         if let Some(vector) = row.vector {
             assert_eq!(vector.len(), self.dimensions, "numbers of a vector");
             self.rows.numbers.extend_from_slice(vector);

@@ -31,7 +31,7 @@ impl PartialFile {
                 let place = destination.display().to_string();
                 return Err(ErrorKind::Input { place, problem }.into());
             }
-            // A link stays, and the file that it names is replaced.
+            // A link to a file stays, and that file is replaced. A link to nothing is replaced itself.
             Ok(_) => fs::canonicalize(destination).map_err(|e| Error::io(destination, e))?,
             Err(_) => destination.to_owned(),
         };
