@@ -178,12 +178,47 @@ fn each_side_is_read_in_its_own_scheme() {
     assert_eq!(serde_json::from_str::<Prediction>(old).unwrap(), tags("B-PER", TagScheme::Bio));
 }
 
+const TAGGER: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/mobilebert-ner-f32");
+
+/// Copies the golden tagger, whose five labels get other names.
+fn tagger(labels: [&str; 5]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(TAGGER).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = folder.path().join("config.json");
+    let mut fields: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    fields["id2label"] = labels.iter().enumerate().map(|(i, label)| (i.to_string(), *label)).collect();
+    fields["label2id"] = labels.iter().enumerate().map(|(i, label)| ((*label).to_owned(), i)).collect();
+    fs::write(config, fields.to_string()).unwrap();
+    folder
+}
+
+/// A small file may have too few tags to tell its scheme, and its types are the model's all the same.
+#[test]
+fn types_are_known_without_the_scheme_of_the_file() {
+    let model = tagger(["O", "B-PER", "I-PER", "E-PER", "S-PER"]);
+    let evaluator = TaskOptions::new(Task::Entities).open(model.path().to_str().unwrap()).unwrap();
+    let first = |text: &str| {
+        let (_folder, path) = file("d.conll", text);
+        let data = Task::Entities.read(&path).unwrap();
+        evaluator.predictions(&data, 0..1).next().unwrap().map_err(|error| error.to_string())
+    };
+    for tags in ["S-PER", "B-PER", "I-PER", "E-PER", "L-PER", "U-PER"] {
+        assert!(first(&format!("Ada\t{tags}\nran\tO\n")).is_ok(), "{tags}");
+    }
+    let error = first("Oslo\tS-LOC\nran\tO\n").unwrap_err();
+    let expected = "d.conll: none of its entity types (LOC) is one of the model's (PER)";
+    assert!(error.contains(expected), "{error}");
+}
+
 #[test]
 fn entities_that_the_model_cannot_find_are_refused() {
     let (_folder, path) = file("d.conll", "Ada\tB-person\nran\tO\nOslo\tB-city\n");
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/mobilebert-ner-f32");
     let data = Task::Entities.read(&path).unwrap();
-    let evaluator = TaskOptions::new(Task::Entities).open(model).unwrap();
+    let evaluator = TaskOptions::new(Task::Entities).open(TAGGER).unwrap();
     let error = evaluator.predictions(&data, 0..1).next().unwrap().unwrap_err().to_string();
     let expected = "d.conll: none of its entity types (city, person) is one of the model's (LOC, PER)";
     assert!(error.contains(expected), "{error}");

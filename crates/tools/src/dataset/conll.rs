@@ -48,41 +48,15 @@ impl Tagged {
     pub fn read(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
         let mut sentences: Vec<Sentence> = Vec::new();
-        let mut open = false;
-        let mut ends: Option<(usize, &str)> = None;
+        let (mut open, mut ends) = (false, EndMarks::default());
         for (line, text) in source.lines() {
             if text.trim().is_empty() || text.starts_with("-DOCSTART-") {
                 open = false;
                 continue;
             }
-            let columns: Vec<&str> = match text.contains('\t') {
-                true => text.split('\t').collect(),
-                false => text.split_ascii_whitespace().collect(),
-            };
-            let &[word, .., tag] = columns.as_slice() else {
-                return Err(
-                    source.error(line, format!("`{text}` has one column; expected a word and its tag"))
-                );
-            };
-            if word.trim().is_empty() {
-                return Err(source.error(line, "the word is empty"));
-            }
-            if !is_tag(tag) {
-                let expected = "expected `O` or a type behind `B-`, `I-`, `E-`, `S-`, `L-` or `U-`";
-                return Err(source.error(line, format!("tag `{tag}`; {expected}")));
-            }
-            if let (Some(marks), before) = (end_marks(tag), ends) {
-                match before {
-                    Some((first, known)) if known != marks => {
-                        let found = format!("tag `{tag}`, but line {first} has a tag with one of {known}");
-                        let expected =
-                            "expected one scheme: BIOES has `E-` and `S-`, BILOU has `L-` and `U-`";
-                        return Err(source.error(line, format!("{found}; {expected}")));
-                    }
-                    Some(_) => {}
-                    None => ends = Some((line, marks)),
-                }
-            }
+            let columns =
+                word_and_tag(text).and_then(|columns| ends.check(line, columns.1).map(|()| columns));
+            let (word, tag) = columns.map_err(|problem| source.error(line, problem))?;
             if !open {
                 sentences.push(Sentence { line, words: Vec::new(), tags: Vec::new() });
                 open = true;
@@ -92,13 +66,55 @@ impl Tagged {
                 sentence.tags.push(tag.to_owned());
             }
         }
-        match sentences.is_empty() {
-            true => Err(source.error(1, "there are no words")),
-            false => {
-                let tags: Vec<&str> = sentences.iter().flat_map(|s| &s.tags).map(String::as_str).collect();
-                Ok(Self { scheme: TagScheme::of(&tags), file: source.name.clone(), sentences })
-            }
+        if sentences.is_empty() {
+            return Err(source.error(1, "there are no words"));
         }
+        let tags: Vec<&str> = sentences.iter().flat_map(|s| &s.tags).map(String::as_str).collect();
+        Ok(Self { scheme: TagScheme::of(&tags), file: source.name.clone(), sentences })
+    }
+
+    /// Returns the type of a tag: `PER` of `B-PER`, and `O` of `O`. Every tag of a file but `O` has a mark,
+    /// also where the file has too few tags to tell its scheme: one with `S-PER` and `O` alone is
+    /// [`TagScheme::Bio`], in which [`TagScheme::split`] takes `S-PER` for a type.
+    pub fn kind(tag: &str) -> &str {
+        tag.split_once('-').map_or(tag, |(_, kind)| kind)
+    }
+}
+
+/// Returns the first and the last column of a line, or what is wrong with it.
+fn word_and_tag(text: &str) -> std::result::Result<(&str, &str), String> {
+    let columns: Vec<&str> = match text.contains('\t') {
+        true => text.split('\t').collect(),
+        false => text.split_ascii_whitespace().collect(),
+    };
+    let &[word, .., tag] = columns.as_slice() else {
+        return Err(format!("`{text}` has one column; expected a word and its tag"));
+    };
+    if word.trim().is_empty() {
+        return Err("the word is empty".to_owned());
+    }
+    if !is_tag(tag) {
+        let expected = "expected `O` or a type behind `B-`, `I-`, `E-`, `S-`, `L-` or `U-`";
+        return Err(format!("tag `{tag}`; {expected}"));
+    }
+    Ok((word, tag))
+}
+
+/// The first tag of a file that only one of BIOES and BILOU has: its line and the marks of that scheme.
+#[derive(Debug, Default)]
+struct EndMarks(Option<(usize, &'static str)>);
+
+impl EndMarks {
+    /// Checks that a tag is of the same scheme as those before it.
+    fn check(&mut self, line: usize, tag: &str) -> std::result::Result<(), String> {
+        let Some(marks) = end_marks(tag) else { return Ok(()) };
+        let (first, known) = *self.0.get_or_insert((line, marks));
+        if known == marks {
+            return Ok(());
+        }
+        let found = format!("tag `{tag}`, but line {first} has a tag with one of {known}");
+        let expected = "expected one scheme: BIOES has `E-` and `S-`, BILOU has `L-` and `U-`";
+        Err(format!("{found}; {expected}"))
     }
 }
 

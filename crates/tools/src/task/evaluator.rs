@@ -205,11 +205,10 @@ impl Evaluator {
 
 /// Refuses data of whose entities the model knows none: each score would be 0, whatever the model found.
 fn check_types(labels: &[String], scheme: TagScheme, data: &Tagged) -> Result<()> {
-    fn types<'t>(scheme: TagScheme, tags: impl Iterator<Item = &'t String>) -> BTreeSet<&'t str> {
-        tags.map(|tag| scheme.split(tag).1).filter(|kind| *kind != "O").collect()
-    }
-    let known = types(scheme, labels.iter());
-    let wanted = types(data.scheme, data.sentences.iter().flat_map(|sentence| &sentence.tags));
+    let known: BTreeSet<&str> =
+        labels.iter().map(|label| scheme.split(label).1).filter(|kind| *kind != "O").collect();
+    let tags = data.sentences.iter().flat_map(|sentence| &sentence.tags);
+    let wanted: BTreeSet<&str> = tags.map(|tag| Tagged::kind(tag)).filter(|kind| *kind != "O").collect();
     if wanted.is_empty() || !known.is_disjoint(&wanted) {
         return Ok(());
     }
