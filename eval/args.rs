@@ -253,7 +253,9 @@ pub(crate) struct Latency {
     #[command(flatten)]
     pub(crate) model: Model,
     /// Task of --data: squad, sst2, ..., ner, classify
-    #[arg(long, value_name = "TASK", requires = "data")]
+    // Whatever conflicts with a flag conflicts with those that need it, because clap does not ask for a flag
+    // that is ruled out.
+    #[arg(long, value_name = "TASK", requires = "data", conflicts_with = "seq_len")]
     pub(crate) task: Option<Task>,
     /// Real inputs: a file of the task
     #[arg(long, value_name = "PATH", requires = "task")]
@@ -309,13 +311,13 @@ pub(crate) struct Debug {
     #[arg(long, value_name = "TEXT", requires = "context", conflicts_with = "data")]
     pub(crate) question: Option<String>,
     /// The context
-    #[arg(long, value_name = "TEXT", requires = "question")]
+    #[arg(long, value_name = "TEXT", requires = "question", conflicts_with = "data")]
     pub(crate) context: Option<String>,
     /// A SQuAD file
     #[arg(long, value_name = "FILE", required_unless_present = "question")]
     pub(crate) data: Option<PathBuf>,
     /// A question of --data. Default: the first whose answer differs
-    #[arg(long, value_name = "ID", requires = "data")]
+    #[arg(long, value_name = "ID", requires = "data", conflicts_with = "question")]
     pub(crate) id: Option<String>,
     /// Print one JSON object
     #[arg(long)]

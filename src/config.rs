@@ -50,9 +50,9 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// The meaning of a sequence classifier's outputs, or `None` if the file does not say.
     pub problem_type: Option<ProblemType>,
-    /// True if the model was trained on questions that their context does not answer, as in SQuAD 2.0, so that
-    /// its score of "no answer" means something. `None` if the file does not say. The field
-    /// `handles_unanswerable` is this engine's own; `transformers` ignores it.
+    /// True if the model tells questions that their context does not answer from others, as those trained on
+    /// SQuAD 2.0 do, so that its score of "no answer" can be relied on. `None` if the file does not say. The
+    /// field `handles_unanswerable` is this engine's own; `transformers` ignores it.
     pub handles_unanswerable: Option<bool>,
     /// MobileBERT's options, or `None` in the other families, whose layers are BERT's.
     pub mobilebert: Option<MobileBertConfig>,

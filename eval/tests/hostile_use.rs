@@ -166,6 +166,9 @@ fn numbers_out_of_range_are_wrong_usage() {
         (&certify, &["--tie=nan"]),
         (&debug, &["--question= ", "--context=x"]),
         (&debug, &["--question=x", "--context="]),
+        (&debug, &["--question=x", "--context=y", "--id=z"]),
+        (&debug, &["--data", SQUAD_DATA, "--context=y"]),
+        (&server, &["--task=sst2"]),
     ] {
         // The last of two equal flags would be an error of its own.
         let given = |flag: &&str| !more.iter().any(|one| one.starts_with(*flag));

@@ -1,5 +1,5 @@
-//! Reads the input of a command: one text, the lines of standard input, the rows of a batch file, or the texts
-//! of a folder.
+//! Reads the input of a command: one text, the lines of standard input, the rows of a batch file, or the
+//! texts of a folder.
 
 use std::io::{self, BufRead};
 use std::path::Path;

@@ -10,6 +10,7 @@ mod input;
 mod output;
 mod reader;
 mod table;
+mod target;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

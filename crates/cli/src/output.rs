@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use mobilebert_tools::vectors::{self, NpyFile, VectorFile, VectorRow, input_names};
 use serde::Serialize;
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::args::{Global, OutputFormat};
 use super::failure::{Failure, complain};
 use super::input::Record;
+use super::target::Target;
 
 type Writer = BufWriter<Box<dyn Write>>;
 
@@ -88,31 +88,19 @@ impl Output {
         Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0 }
     }
 
-    /// Opens the file of `--output`, or standard output if that is not given. The format is the one that the
-    /// extension names, unless there is another. A table has the columns of `header`, then those of `results`
-    /// and `error`.
+    /// Opens the file of `--output`, or standard output if that is not given. A table has the columns of
+    /// `header`, then those of `results` and `error`.
     pub(super) fn open(
-        path: Option<&Path>,
-        format: Option<OutputFormat>,
+        target: Target<'_>,
         global: &Global,
         header: &[String],
         results: Results<'_>,
     ) -> Result<Self, Failure> {
         let header = header.to_vec();
-        let Some(path) = path else { return Ok(Self { header, ..Self::stdout(global) }) };
-        let place = path.display().to_string();
-        let is_writable = |format: &OutputFormat| match format {
-            OutputFormat::JsonLines => true,
-            OutputFormat::Tsv | OutputFormat::Csv => !results.columns.is_empty(),
-            OutputFormat::Npy | OutputFormat::Parquet => results.dimensions.is_some(),
+        let Some((path, format)) = target.file() else {
+            return Ok(Self { header, ..Self::stdout(global) });
         };
-        let format = format.or_else(|| OutputFormat::of(path)).filter(is_writable).ok_or_else(|| {
-            let known = OutputFormat::ALL.into_iter().filter(is_writable);
-            let known: Vec<String> = known.map(|format| format!(".{}", format.name())).collect();
-            let problem =
-                format!("this command writes {} files, by extension or --output-format", known.join(", "));
-            Failure::Usage(format!("{place}: {problem}"))
-        })?;
+        let place = path.display().to_string();
         if let (OutputFormat::Npy | OutputFormat::Parquet, Some(dimensions)) = (format, results.dimensions) {
             let has_texts = format == OutputFormat::Parquet;
             let file = match has_texts {
@@ -184,8 +172,8 @@ impl Output {
         })
     }
 
-    /// Writes the result of a record as a line of JSON. In a file, and for the texts of a folder, the fields of
-    /// the input come first, and a result that is not an object becomes the field `name`.
+    /// Writes the result of a record as a line of JSON. In a file, and for the texts of a folder, the fields
+    /// of the input come first, and a result that is not an object becomes the field `name`.
     pub(super) fn result(
         &mut self,
         record: &Record,

@@ -102,7 +102,7 @@ impl Args {
         let written = parser().ignore_errors(true).try_get_matches_from(&arguments).ok();
         let command = with_environment(parser(), written.as_ref());
         let mut command = command.mut_subcommands(with_exit_codes);
-        let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments)?;
+        let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments).map_err(explained)?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
 }
@@ -132,6 +132,32 @@ fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -
     }
     arguments.push(text);
     true
+}
+
+/// Adds to the message about a conflict what the flag needs instead.
+fn explained(mut error: clap::Error) -> clap::Error {
+    const TIPS: [(&str, &str); 6] = [
+        ("--no-header", OF_FILES),
+        ("--format", OF_FILES),
+        ("--delimiter", OF_FILES),
+        ("--text-column", OF_FILES),
+        ("--pair-column", OF_FILES),
+        ("--type-ids", "it goes with --ids; a line of FILE has its own \"type_ids\""),
+    ];
+    const OF_FILES: &str = "it says how to read --input FILE; for standard input, pass --input -";
+    let names = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| match error.get(kind) {
+        Some(ContextValue::String(name)) => vec![name.clone()],
+        Some(ContextValue::Strings(names)) => names.clone(),
+        _ => Vec::new(),
+    });
+    let is_named = |flag: &str| names.iter().flatten().any(|name| name.split(' ').next() == Some(flag));
+    if error.kind() == ErrorKind::ArgumentConflict
+        && let Some((flag, tip)) = TIPS.into_iter().find(|(flag, _)| is_named(flag))
+    {
+        let tip = format!("{flag}: {tip}").into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
 }
 
 /// Returns the command, whose flags for numbers take a `-1` as their value, so that the message is about it.

@@ -99,7 +99,7 @@ int8 weights; --reference names the model that they were made from.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Infer {
     /// JSON lines with "ids" and, optionally, "type_ids"; `-` for standard input
-    #[arg(value_name = "FILE", required_unless_present = "ids", conflicts_with = "ids")]
+    #[arg(value_name = "FILE", required_unless_present = "ids", conflicts_with_all = ["ids", "type_ids"])]
     pub(crate) file: Option<PathBuf>,
     /// Token ids, separated by commas
     #[arg(long, value_name = "N,N", value_delimiter = ',')]

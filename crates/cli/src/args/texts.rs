@@ -106,7 +106,12 @@ impl OutputFormat {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Texts {
     /// The text, or `-` for one text a line from standard input
-    #[arg(value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
+    #[arg(
+        value_name = "TEXT",
+        required_unless_present = "input",
+        conflicts_with_all = OF_INPUT,
+        conflicts_with_all = ["input", "text_column"]
+    )]
     pub(crate) text: Option<String>,
     /// Batch file: .tsv, .csv, .jsonl, or .txt with one text a line; `-` for standard input, with --format;
     /// or a folder, in which each .txt and .md file is one text; hidden files and folders in it are not read
@@ -127,6 +132,10 @@ pub(crate) struct AtOnce {
     #[arg(long, value_name = "N", value_parser = up_to(1, MAX_BATCH))]
     pub(crate) batch_size: Option<usize>,
 }
+
+/// The flags of [`Batch`] that need --input. Whatever conflicts with --input conflicts with them, because
+/// clap does not ask for a flag that is ruled out.
+const OF_INPUT: [&str; 3] = ["no_header", "format", "delimiter"];
 
 /// Flags for batch files of any command.
 #[derive(Debug, clap::Args)]
@@ -189,16 +198,16 @@ fn offset_unit() -> impl TypedValueParser<Value = OffsetUnit> {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Answer {
     /// A question; may be repeated
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with_all = OF_INPUT)]
     pub(crate) question: Vec<String>,
     /// File with one question a line; `-` for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_INPUT)]
     pub(crate) questions_file: Option<PathBuf>,
     /// The text to search for answers; `-` for standard input
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with_all = OF_INPUT)]
     pub(crate) context: Option<String>,
     /// File that holds the context; `-` for standard input. Each question is put to each text of a folder
-    #[arg(long, value_name = "FILE", conflicts_with = "context")]
+    #[arg(long, value_name = "FILE", conflicts_with = "context", conflicts_with_all = OF_INPUT)]
     pub(crate) context_file: Option<PathBuf>,
     /// Batch file with columns `question` and `context`: .tsv, .csv or .jsonl; `-` for standard input, with
     /// --format
@@ -259,7 +268,7 @@ pub(crate) struct Classify {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
     pub(crate) pair: Option<String>,
     /// Column of --input that holds the second text of each pair
-    #[arg(long, value_name = "NAME|N", requires = "input")]
+    #[arg(long, value_name = "NAME|N", requires = "input", conflicts_with = "text")]
     pub(crate) pair_column: Option<String>,
     /// Number of labels at most, best first
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_RANKED))]
@@ -330,8 +339,8 @@ pub(crate) struct Embed {
     pub(crate) texts: Texts,
     #[command(flatten)]
     pub(crate) at_once: AtOnce,
-    /// How tokens become one vector: mean, cls, max, mean_sqrt_len, weighted_mean or last_token. Default: as the
-    /// model's folder says, else mean
+    /// How tokens become one vector: mean, cls, max, mean_sqrt_len, weighted_mean or last_token. Default: as
+    /// the model's folder says, else mean
     #[arg(long, value_name = "RULE")]
     pub(crate) pooling: Option<Pooling>,
     /// Leave vectors as long as they are, instead of length 1

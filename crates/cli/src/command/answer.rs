@@ -18,6 +18,7 @@ use crate::input::{Record, Records};
 use crate::output::{Format, Output, Results, plain};
 use crate::reader::{DASH, read_text};
 use crate::table::Column;
+use crate::target::{Kinds, Target};
 
 const COLUMNS: [Column<'static>; 2] =
     [Column { flag: "", name: "question", wanted: None }, Column { flag: "", name: "context", wanted: None }];
@@ -52,6 +53,10 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
+    let dash = (args.context.as_deref() == Some(DASH)).then_some(Path::new(DASH));
+    let files = [&args.input, &args.questions_file, &args.context_file].map(|file| file.as_deref());
+    let inputs: Vec<&Path> = files.into_iter().chain([dash]).flatten().collect();
+    let target = Target::new(&args.batch, &inputs, Kinds { tables: true, vectors: false })?;
     let context = context(args)?;
     let records = records(args)?;
     let several = !records.is_single();
@@ -68,20 +73,17 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let shared = prepared.zip(context.as_deref()).map(|(context, text)| Shared { context, text });
     let task = Answering { pipeline, shared, last: RefCell::new(None), unit: args.offsets, several, watch };
     let columns = &["question_index", "score", "start", "end", "answer"];
-    let dash = (args.context.as_deref() == Some(DASH)).then_some(Path::new(DASH));
-    let files = [&args.input, &args.questions_file, &args.context_file].map(|file| file.as_deref());
-    let inputs: Vec<&Path> = files.into_iter().chain([dash]).flatten().collect();
-    run_task(&task, records, &args.batch, &inputs, Results { columns, dimensions: None }, global)
+    run_task(&task, records, target, Results { columns, dimensions: None }, global)
 }
 
 /// Returns a warning if a model is not known to tell questions without an answer from others.
 fn uncalibrated(model: &str, handles_unanswerable: Option<bool>) -> Option<String> {
     let reason = match handles_unanswerable {
         Some(true) => return None,
-        Some(false) => "its config.json says that it was not trained on questions without an answer",
+        Some(false) => "its config.json says that it does not tell questions without an answer from others",
         None => {
-            "its config.json does not say that it was trained on questions without an answer (as in SQuAD 2.0; \
-             \"handles_unanswerable\": true)"
+            "its config.json does not say that it tells questions without an answer from others, as models trained on \
+             SQuAD 2.0 do (\"handles_unanswerable\": true)"
         }
     };
     let advice = "an answer may be given, with a high score, where the context has none";

@@ -10,6 +10,7 @@ use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
 use crate::output::{Format, Output, Results, shown};
+use crate::target::{Kinds, Target};
 
 struct Classifying {
     pipeline: TextClassification,
@@ -34,7 +35,11 @@ pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// What is written besides JSON lines.
+const KINDS: Kinds = Kinds { tables: true, vectors: false };
+
 pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure> {
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), KINDS)?;
     let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?
         .at_once(&args.at_once);
     let options = ClassifyOptions::with(|o| {
@@ -47,7 +52,7 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
     global.warn(pipeline.tokenizer().warnings());
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
     let results = Results { columns: &["label", "score", "truncated"], dimensions: None };
-    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), results, global)
+    run_task(&task, records, target, results, global)
 }
 
 impl Classifying {

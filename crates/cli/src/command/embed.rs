@@ -11,6 +11,7 @@ use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
 use crate::output::{Format, Output, Results, plain};
+use crate::target::{Kinds, Target};
 
 struct Embed {
     pipeline: Embedder,
@@ -24,7 +25,11 @@ struct Line<'a> {
     truncated: bool,
 }
 
+/// What is written besides JSON lines.
+const KINDS: Kinds = Kinds { tables: true, vectors: true };
+
 pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), KINDS)?;
     let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
     let options = EmbedOptions::with(|o| {
         (o.pooling, o.normalize) = (args.pooling, args.no_normalize.then_some(false));
@@ -45,7 +50,7 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     let numbers: Vec<String> = (0..dimensions).map(|i| format!("embedding_{i}")).collect();
     let columns: Vec<&str> = ["truncated"].into_iter().chain(numbers.iter().map(String::as_str)).collect();
     let results = Results { columns: &columns, dimensions: Some(dimensions) };
-    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), results, global)
+    run_task(&task, records, target, results, global)
 }
 
 impl Embed {

@@ -8,6 +8,7 @@ use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
 use crate::output::{Format, Output, Results, plain, shown};
+use crate::target::{Kinds, Target};
 
 struct Filling {
     pipeline: FillMask,
@@ -16,6 +17,7 @@ struct Filling {
 
 pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure> {
     let model = global.chosen_model("fill-mask")?;
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), Kinds::default())?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let options = FillOptions::with(|o| {
         o.top_k = args.top_k;
@@ -24,7 +26,7 @@ pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure>
     let pipeline = FillMask::open_with(model, global.engine(), options)?;
     global.warn(pipeline.tokenizer().warnings());
     let task = Filling { pipeline, several: !records.is_single() };
-    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), Results::default(), global)
+    run_task(&task, records, target, Results::default(), global)
 }
 
 impl Task for Filling {

@@ -23,16 +23,15 @@ mod tokenize;
 mod watch;
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use mobilebert::{EngineOptions, ModelFiles};
 
-use super::args::{Args, Batch, Command, Global};
+use super::args::{Args, Command, Global};
 use super::batch::Task;
 use super::failure::{Failure, complain};
 use super::input::Records;
 use super::output::{Output, Results};
-use super::reader::{is_same_file, is_text_name};
+use super::target::Target;
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -122,43 +121,17 @@ impl Global {
     }
 }
 
-/// Runs a task on records and writes the results to the place that `--output` names. `inputs` are the files
-/// that are read, or `-`.
+/// Runs a task on records and writes the results to their place.
 fn run_task<T: Task>(
     task: &T,
     records: Records,
-    batch: &Batch,
-    inputs: &[&Path],
+    target: Target<'_>,
     results: Results<'_>,
     global: &Global,
 ) -> Result<(), Failure> {
-    let path = batch.output.as_deref();
-    if let Some(output) = path {
-        check_output(output, inputs)?;
-    }
     global.warn(&records.note);
-    let output = Output::open(path, batch.output_format, global, &records.header, results)?;
-    super::batch::run(task, records, output, global, path.is_some())
-}
-
-/// Refuses an output that would destroy what is read.
-fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
-    for input in inputs {
-        let name =
-            if input.as_os_str() == "-" { "standard input".into() } else { input.display().to_string() };
-        if is_same_file(input, output) {
-            return Err(Failure::Usage(format!("--output {} is read from, as {name}", output.display())));
-        }
-        let folder =
-            output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let is_inside = || matches!((folder.canonicalize(), input.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if input.is_dir() && is_text_name(output) && is_inside() {
-            let problem =
-                format!("--output {} would be a text of the folder {name}, which is read", output.display());
-            return Err(Failure::Usage(problem));
-        }
-    }
-    Ok(())
+    let output = Output::open(target, global, &records.header, results)?;
+    super::batch::run(task, records, output, global, target.file().is_some())
 }
 
 /// Returns the SHA-256 of a model's weight files, one after another, or `None` for a synthetic model.

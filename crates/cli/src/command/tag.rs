@@ -9,6 +9,7 @@ use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
 use crate::output::{Format, Output, Results, plain, shown};
+use crate::target::{Kinds, Target};
 
 struct Tagging {
     pipeline: TokenClassification,
@@ -19,6 +20,7 @@ struct Tagging {
 
 pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     let model = global.chosen_model("tag")?;
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), Kinds::default())?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let options = TagOptions::with(|o| {
         o.aggregation_strategy = args.aggregation_strategy;
@@ -31,7 +33,7 @@ pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     global.warn(pipeline.tokenizer().warnings());
     let watch = Watch::new(global, args.progress);
     let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single(), watch };
-    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), Results::default(), global)
+    run_task(&task, records, target, Results::default(), global)
 }
 
 impl Task for Tagging {

@@ -9,6 +9,7 @@ use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
 use crate::output::{Format, Output, Results, plain};
+use crate::target::{Kinds, Target};
 
 struct Tokenizing {
     tokenizer: Tokenizer,
@@ -31,11 +32,12 @@ fn collect_tokens<S: Serializer>(encoding: &&Encoding, serializer: S) -> Result<
 }
 
 pub(super) fn run(args: &args::Tokenize, global: &Global) -> Result<(), Failure> {
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), Kinds::default())?;
     let records = Records::of_texts(&args.texts, args.pair.as_deref(), None)?;
     let tokenizer = ModelFiles::resolve(global.model(DEFAULT_MODEL))?.tokenizer()?;
     global.warn(tokenizer.warnings());
     let task = Tokenizing { tokenizer, offsets: args.offsets };
-    run_task(&task, records, &args.texts.batch, args.texts.source().as_slice(), Results::default(), global)
+    run_task(&task, records, target, Results::default(), global)
 }
 
 impl Task for Tokenizing {

@@ -41,7 +41,8 @@ fn fill_mask_lists_words_for_each_mask() {
     assert_eq!((two.as_array().unwrap().len(), two[1].as_array().unwrap().len()), (2, 2));
 }
 
-/// Every command that reads texts says what is odd about the model's vocabulary, unless it is told to be quiet.
+/// Every command that reads texts says what is odd about the model's vocabulary, unless it is told to be
+/// quiet.
 #[test]
 fn a_repeated_line_of_a_vocabulary_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();

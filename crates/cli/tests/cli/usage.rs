@@ -125,3 +125,71 @@ fn wrong_usage_is_exit_code_2() {
     run(&["tag", "x"]).failed(2, "tag has no built-in model; pass --model FOLDER or a hub id");
     run(&["fill-mask", "x"]).failed(2, "fill-mask has no built-in model; pass --model FOLDER or a hub id");
 }
+
+/// A flag that says how to read a file is refused where no file is read. A variable of it is for runs that read
+/// one.
+#[test]
+fn flags_without_the_flag_that_they_need_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = write(folder.path(), "context.txt", "It was built by Ada.");
+    let of_input: [&[&str]; 3] = [&["--format", "csv"], &["--no-header"], &["--delimiter", ";"]];
+    let text_column: &[&str] = &["--text-column", "1"];
+    for command in ["classify", "tag", "fill-mask", "embed", "tokenize"] {
+        for text in ["a joy", "-"] {
+            for flag in of_input.into_iter().chain([text_column]) {
+                let refused = run(&[&[command, text], flag].concat());
+                refused.failed(2, "cannot be used with");
+                let tip = format!("{}: it says how to read --input FILE", flag[0]);
+                assert!(refused.stderr.contains(&tip), "{}", refused.stderr);
+            }
+        }
+    }
+    run(&["classify", "a joy", "--pair-column", "2"]).failed(2, "--pair-column: it says how to read --input");
+    for flag in of_input {
+        for context in [&["--context", "Ada"][..], &["--context-file", &context]] {
+            run(&[&QUESTION[..], context, flag].concat()).failed(2, "how to read --input FILE");
+        }
+        run(&[&["answer", "--questions-file", "-", "--context", "Ada"], flag].concat())
+            .failed(2, "how to read --input FILE");
+    }
+    run(&["infer", "--model", &tiny("bert-f32"), "-", "--type-ids", "0,0"])
+        .failed(2, "--type-ids: it goes with --ids");
+    run(&["embed", "x", "--output-format", "npy"]).failed(2, "--output <FILE>");
+
+    let variables =
+        [("MOBILEBERT_FORMAT", "csv"), ("MOBILEBERT_NO_HEADER", "1"), ("MOBILEBERT_TEXT_COLUMN", "2")];
+    let plain = finished(command(&["classify", "a joy", "--json"]).envs(variables).output().unwrap());
+    assert_eq!(plain.line()["label"], "positive");
+}
+
+/// A wrong output is refused before the model, which may take long, is loaded.
+#[test]
+fn outputs_are_checked_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (wrong, npy) = (place("x.wrong"), place("x.npy"));
+    let answer = [&QUESTION[..], &["--context", "Ada"]].concat();
+    let commands: [&[&str]; 6] = [
+        &answer,
+        &["classify", "x"],
+        &["tag", "x"],
+        &["fill-mask", "x"],
+        &["embed", "x"],
+        &["tokenize", "x"],
+    ];
+    for command in commands {
+        let run = |more: &[&str]| run(&[command, &["--model", "/nowhere"], more].concat());
+        run(&["--output", &wrong]).failed(2, "this command writes .jsonl");
+        run(&["--output", &place("x.jsonl")]).failed(1, "no model at \"/nowhere\"");
+        if command[0] != "embed" {
+            run(&["--output", &npy]).failed(2, "this command writes .jsonl");
+            run(&["--output", &place("x.jsonl"), "--output-format", "npy"])
+                .failed(2, "this command writes .jsonl");
+        }
+    }
+    if !cfg!(feature = "parquet") {
+        run(&["embed", "x", "--model", "/nowhere", "--output", &place("x.parquet")])
+            .failed(1, "writing Parquet files is not part of this build");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -123,11 +123,14 @@ fn formats_are_chosen_and_refused() {
         run(&[&args[..], &["/dev/null", "--output-format", "npy"]].concat())
             .failed(1, "/dev/null: is no regular file");
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
-        // A link stays, and its target is replaced.
+        // A link to a file stays, and that file is replaced. A link to nothing is replaced itself.
         let (target, link) = (folder.path().join("vectors.bin"), place("link.npy"));
         std::os::unix::fs::symlink(&target, &link).unwrap();
         assert_eq!(run(&["embed", "--model", &model, "--quiet", "king", "--output", &link]).code, 0);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && npy(&target).0 == (1, 16));
+        fs::remove_file(&target).unwrap();
+        assert_eq!(run(&["embed", "--model", &model, "--quiet", "king", "--output", &link]).code, 0);
+        assert!(!fs::symlink_metadata(&link).unwrap().is_symlink() && !target.exists());
     }
     for command in ["classify", "tokenize"] {
         run(&[command, "x", "--output", &place("x.npy")]).failed(2, "this command writes .jsonl");
