@@ -1,4 +1,5 @@
-//! Ctrl-C during predictions: the run ends after the examples that are being computed, and says how it goes on.
+//! Ctrl-C during predictions: the run ends after the examples that are being computed, and says how it goes
+//! on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -29,8 +29,8 @@ pub(crate) fn check(outputs: &[&Path], inputs: &[&Path]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The path without links and dots, so that two names of one file are equal. A file that does not exist yet is
-/// named by its folder.
+/// The path without links and dots, so that two names of one file are equal. A file that does not exist yet
+/// is named by its folder.
 fn place(path: &Path) -> PathBuf {
     if let Ok(place) = fs::canonicalize(path) {
         return place;

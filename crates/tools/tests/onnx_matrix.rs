@@ -137,8 +137,8 @@ fn other_architectures_are_not_taken_for_a_bert() {
     }
 }
 
-/// Optimum copies the configuration of the whole model beside the encoder that it exports, and the hub keeps graphs
-/// in a folder of their own.
+/// Optimum copies the configuration of the whole model beside the encoder that it exports, and the hub keeps
+/// graphs in a folder of their own.
 #[test]
 fn layouts_of_optimum_and_of_the_hub_are_found() {
     let folder = copy("onnx/bert-encoder-dynamo20-sdpa", &["config.json"]);
@@ -175,8 +175,8 @@ fn external_weights_stand_beside_their_graph() {
     assert_eq!(report.content_sha256, converted("onnx/bert-classifier-dynamo-own-external").content_sha256);
 }
 
-/// Every file of `eval/reference/make_onnx_matrix.py --matrix FOLDER` converts to the recorded logits, or is refused
-/// with the place of what was found.
+/// Every file of `eval/reference/make_onnx_matrix.py --matrix FOLDER` converts to the recorded logits, or is
+/// refused with the place of what was found.
 #[test]
 fn the_whole_matrix_converts_or_is_refused_by_name() {
     let Some(folder) = std::env::var_os("MOBILEBERT_ONNX_MATRIX") else {

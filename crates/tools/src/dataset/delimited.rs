@@ -8,8 +8,8 @@ use std::io::{self, BufRead, Read as _};
 /// rest of the file one cell.
 const MAX_QUOTED: usize = 64 << 20;
 
-/// The longest line of any text, and the longest text. Without this limit, a file that is no text, or a small
-/// one that unpacks to a huge one, would take all memory.
+/// The most bytes of a line, and of a text that is read whole. Without this limit, a file that is no text, or
+/// a small one that unpacks to a huge one, would take all memory.
 pub const MAX_LINE: usize = 256 << 20;
 
 /// A reader of the rows of a CSV file. Blank lines are skipped. A `\n` ends a row, with or without `\r` in

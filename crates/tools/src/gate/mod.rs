@@ -2,8 +2,8 @@
 //! written together with the evidence.
 //!
 //! The scored model is the folder that is written. If its score drops too far, the module that costs most
-//! goes back to f32, and so on until the gate holds or too many modules would be in f32. In a model of 4 bits,
-//! modules go to int8 first.
+//! goes back to f32, and so on until the gate holds or too many modules would be in f32. In a model of 4
+//! bits, modules go to int8 first.
 
 mod chart;
 mod evidence;

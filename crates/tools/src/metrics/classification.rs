@@ -102,7 +102,9 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
 /// Pearson's correlation of the ranks; equal numbers share the mean of their ranks.
 ///
 /// ```
-/// let correlation = mobilebert_tools::metrics::classification::spearman(&[1.0, 2.0, 30.0], &[-1.0, 5.0, 5.5]);
+/// use mobilebert_tools::metrics::classification::spearman;
+///
+/// let correlation = spearman(&[1.0, 2.0, 30.0], &[-1.0, 5.0, 5.5]);
 /// assert!((correlation - 1.0).abs() < 1e-12);
 /// ```
 pub fn spearman(x: &[f64], y: &[f64]) -> f64 {

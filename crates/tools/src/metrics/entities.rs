@@ -24,7 +24,8 @@ pub struct Chunk<'t> {
 /// ```
 /// use mobilebert_tools::metrics::entities::chunks;
 ///
-/// let found: Vec<_> = chunks(&["B-PER", "I-PER", "O", "I-LOC"]).iter().map(|c| (c.kind, c.first, c.last)).collect();
+/// let found = chunks(&["B-PER", "I-PER", "O", "I-LOC"]);
+/// let found: Vec<_> = found.iter().map(|c| (c.kind, c.first, c.last)).collect();
 /// assert_eq!(found, [("PER", 0, 1), ("LOC", 3, 3)]);
 /// ```
 pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
@@ -44,8 +45,8 @@ pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
 }
 
 /// Reads the entities off tags in a scheme: in BIO as [`chunks`] does, in BIOES and BILOU as seqeval's strict
-/// mode does with its schemes IOBES and BILOU. There, an entity is `S-`, or `B-`, any number of `I-` and `E-`,
-/// all of one type; tags that break this rule are no entity.
+/// mode does with its schemes IOBES and BILOU. There, an entity is `S-`, or `B-`, any number of `I-` and
+/// `E-`, all of one type; tags that break this rule are no entity.
 ///
 /// ```
 /// use mobilebert::TagScheme;
