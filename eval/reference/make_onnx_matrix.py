@@ -255,10 +255,11 @@ def static(quant_format, prepare: bool = False, **options) -> Callable[[Path], N
 
 
 def fused(family: str, **options) -> Callable[[Path], None]:
+    half_too = options.pop("fp16", False)
+
     def run(file: Path) -> None:
         sizes = FAMILIES[family][2]
         heads, hidden = sizes["num_attention_heads"], sizes["hidden_size"]
-        half_too = options.pop("fp16", False)
         model = optimizer.optimize_model(str(file), "bert", num_heads=heads, hidden_size=hidden, **options)
         if half_too:
             model.convert_float_to_float16()

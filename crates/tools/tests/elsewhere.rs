@@ -30,19 +30,21 @@ fn keras_archive() -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// The beginnings are those of files that TensorFlow 2.21, Keras 3.15 and others have written.
+/// The beginnings are those of files that TensorFlow 2.21 and Keras 3.15 have written; those of GGUF, ONNX
+/// Runtime and ExecuTorch are written from descriptions of the formats.
 #[test]
 fn formats_are_recognised_by_their_content() {
     let saved_model = b"\x08\x01\x12\x98\xba\x50\x0a\xb3\x1e\x12\x83\x1e\x0a\x44\x0a\x05AddV2\x12";
     let frozen = b"\x0a\x3a\x0a\x09input_ids\x12\x0bPlaceholder*\x0b\x0a\x05dtype\x12\x020\x03";
     let archive = keras_archive();
-    let cases: [(&str, &[u8], &str, &str); 7] = [
+    let cases: [(&str, &[u8], &str, &str); 8] = [
         ("tf_model.h5", b"\x89HDF\r\n\x1a\n\0\0\0\0", "HDF5", "load_tf2_checkpoint_in_pytorch_model"),
         ("model.keras", &archive, "Keras archive", "keras.models.load_model"),
         ("saved_model.pb", saved_model, "SavedModel", "from_saved_model"),
         ("frozen.pb", frozen, "frozen", "from_frozen_graph"),
         ("model.gguf", b"GGUF\x03\0\0\0", "GGUF", "made from"),
         ("model.ort", b"\x20\0\0\0ORTM\0\0", ".ort", ".onnx file"),
+        ("model.pte", b"\x20\0\0\0ET12\0\0", "ExecuTorch", "PyTorch model"),
         ("model.bin", b"something", "something else", "save_pretrained"),
     ];
     for (name, bytes, what, hint) in cases {
@@ -104,9 +106,12 @@ fn a_folder_without_a_model_is_listed() {
 #[test]
 fn safetensors_of_tensorflow_classes_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let header = br#"{"__metadata__":{"format":"tf"},"bert/pooler/dense/bias:0":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let header = concat!(
+        r#"{"__metadata__":{"format":"tf"},"#,
+        r#""bert/pooler/dense/bias:0":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#
+    );
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend(header);
+    file.extend(header.as_bytes());
     file.extend([0; 4]);
     fs::write(folder.path().join("model.safetensors"), file).unwrap();
     fs::write(folder.path().join("config.json"), r#"{"model_type": "bert"}"#).unwrap();

@@ -99,7 +99,21 @@ fn halves_are_converted_with_their_rounded_weights() {
 #[test]
 fn a_fixed_length_takes_the_place_of_the_configured_positions() {
     let report = converted("onnx/bert-classifier-dynamo-static-sdpa");
-    assert!(report.notes.iter().any(|note| note.contains("is 4, not 24")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|note| note.contains("is 4, not 24;")), "{:?}", report.notes);
+
+    // A configuration that gives no positions is not compared with any.
+    let folder = copy("onnx/bert-classifier-dynamo-static-sdpa", &[]);
+    let config = folder.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let without = text.replace("\"max_position_embeddings\":24,", "");
+    assert_ne!(without, text);
+    fs::write(&config, without).unwrap();
+    let report = convert(folder.path()).unwrap();
+    assert!(
+        report.notes.iter().any(|note| note.contains("max_position_embeddings is 4; export")),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]

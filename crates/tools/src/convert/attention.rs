@@ -23,6 +23,9 @@ pub(super) struct Attention {
     pub(super) is_clipped: bool,
     /// The values that are added to the scores, or choose between them.
     masks: Vec<ValueIndex>,
+    /// The values that all scores, queries or keys are multiplied or divided by and that are not constant
+    /// numbers, although the same for every text.
+    factors: Vec<ValueIndex>,
 }
 
 /// The value where an attention differs from every known form, and what was expected there.
@@ -31,7 +34,8 @@ pub(super) type Missing = (ValueIndex, &'static str);
 impl Attention {
     /// Checks that the scores depend on the queries, the keys and the padding only.
     pub(super) fn check_masks(&self, flow: &Flow) -> Result<(), Missing> {
-        self.masks.iter().try_for_each(|&mask| mask::check(flow, mask))
+        self.masks.iter().try_for_each(|&mask| mask::check(flow, mask))?;
+        self.factors.iter().try_for_each(|&factor| mask::check_factor(flow, factor))
     }
 }
 
@@ -44,7 +48,8 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
         };
         let masks = inputs[3..].iter().flatten().copied().collect();
         let [query, key, value] = [query, key, values].map(|v| flow.peel(v));
-        return Ok(Attention { query, key, value, scale: *scale, padding: None, is_clipped: false, masks });
+        let (padding, is_clipped, factors) = (None, false, Vec::new());
+        return Ok(Attention { query, key, value, scale: *scale, padding, is_clipped, masks, factors });
     }
     let [weights, values] = product(flow, value).ok_or((value, "softmax(query * key^T) * value"))?;
     let mut softmax = flow.peel(weights);
@@ -65,10 +70,12 @@ pub(super) fn read(flow: &Flow, value: ValueIndex) -> Result<Attention, Missing>
         // The graph multiplies keys by queries, with one row for each key.
         std::mem::swap(&mut query, &mut key);
     }
-    let ((query, by_query), (key, by_key)) = (behind_scale(flow, query), behind_scale(flow, key));
-    let scale = found.scale.zip(by_query).zip(by_key).map(|((a, b), c)| a * b * c);
-    let Scores { padding, is_clipped, masks, .. } = found;
-    Ok(Attention { query, key, value: flow.peel(values), scale, padding, is_clipped, masks })
+    let Scores { scale, padding, is_clipped, masks, mut factors, .. } = found;
+    let [by_query, by_key] = [query, key].map(|operand| behind_scale(flow, operand));
+    let scale = scale.zip(by_query.scale).zip(by_key.scale).map(|((a, b), c)| a * b * c);
+    factors.extend(by_query.factors.into_iter().chain(by_key.factors));
+    let [query, key, value] = [by_query.value, by_key.value, flow.peel(values)];
+    Ok(Attention { query, key, value, scale, padding, is_clipped, masks, factors })
 }
 
 /// Returns the operands of a product of two values that are both computed.
@@ -78,8 +85,8 @@ fn product(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     pair.iter().all(|&operand| flow.constant(operand).is_none()).then_some(pair)
 }
 
-/// Returns the operands of `float(a_int8 * b_int8) * (a_scale * b_scale)`, a product as ONNX Runtime's dynamic
-/// quantiser writes it.
+/// Returns the operands of `float(a_int8 * b_int8) * (a_scale * b_scale)`, a product as ONNX Runtime's
+/// dynamic quantiser writes it.
 fn integer(flow: &Flow, value: ValueIndex) -> Option<[ValueIndex; 2]> {
     let operands = flow.pair(flow.peel(value), &Op::Mul)?;
     let product = operands.into_iter().map(|v| flow.peel(v)).find(|&v| flow.is(v, &Op::MatMulInteger))?;
@@ -137,15 +144,16 @@ struct Scores {
     padding: Option<f32>,
     is_clipped: bool,
     masks: Vec<ValueIndex>,
+    factors: Vec<ValueIndex>,
 }
 
 /// Finds the product behind a mask and a scale, and the scale if it is a constant.
 fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
     *steps = steps.checked_sub(1)?;
-    let (value, scale, is_turned) = behind_scale_turning(flow, value);
+    let Scaled { value, scale, is_turned, factors } = behind_scale(flow, value);
     if let Some(product) = product(flow, value) {
-        let masks = Vec::new();
-        return Some(Scores { product, is_turned, scale, padding: None, is_clipped: false, masks });
+        let (padding, is_clipped, masks) = (None, false, Vec::new());
+        return Some(Scores { product, is_turned, scale, padding, is_clipped, masks, factors });
     }
     let node = flow.node(value)?;
     let inputs = || node.inputs.iter().take(OPERANDS).flatten().copied();
@@ -160,12 +168,15 @@ fn scores(flow: &Flow, value: ValueIndex, steps: &mut usize) -> Option<Scores> {
         // The graph sets scores of padding to zero before it adds something to them.
         Op::Mul => {
             let [a, b] = flow.pair(value, &Op::Mul)?;
-            let (masked, _) = [(a, b), (b, a)].into_iter().find(|&(_, mask)| is_mask(flow, mask))?;
-            (scores(flow, masked, steps)?, None)
+            let (masked, mask) = [(a, b), (b, a)].into_iter().find(|&(_, mask)| is_mask(flow, mask))?;
+            let mut found = scores(flow, masked, steps)?;
+            found.masks.push(mask);
+            (found, None)
         }
         _ => return None,
     };
     found.scale = scale.zip(found.scale).map(|(a, b)| a * b);
+    found.factors.extend(factors);
     found.is_turned ^= is_turned;
     found.is_clipped |= node.op == Op::Clip;
     if node.op == Op::Add
@@ -195,39 +206,46 @@ fn is_mask(flow: &Flow, value: ValueIndex) -> bool {
     false
 }
 
-/// Skips multiplications by one number and returns the value behind them with their common factor. The factor
-/// is `None` if it is not constant, although the same for every text.
-fn behind_scale(flow: &Flow, value: ValueIndex) -> (ValueIndex, Option<f32>) {
-    let (value, scale, _) = behind_scale_turning(flow, value);
-    (value, scale)
+/// A value behind multiplications by the same numbers for every text.
+struct Scaled {
+    value: ValueIndex,
+    /// The common factor; `None` if it is not constant, or not one number.
+    scale: Option<f32>,
+    /// True if rows and columns are exchanged on the way.
+    is_turned: bool,
+    /// The factors that are not constant numbers.
+    factors: Vec<ValueIndex>,
 }
 
-/// Does the same as [`behind_scale`], and tells whether rows and columns are exchanged on the way.
-fn behind_scale_turning(flow: &Flow, mut value: ValueIndex) -> (ValueIndex, Option<f32>, bool) {
+/// Skips multiplications by the same numbers for every text.
+fn behind_scale(flow: &Flow, value: ValueIndex) -> Scaled {
     const FACTORS: usize = 4;
-    let mut scale = Some(1.0);
-    let mut is_turned = false;
+    let mut found = Scaled { value, scale: Some(1.0), is_turned: false, factors: Vec::new() };
     for factors in 0..=FACTORS {
-        let (peeled, turned) = flow.peel_turning(value);
-        is_turned ^= turned;
-        value = peeled;
+        let (peeled, turned) = flow.peel_turning(found.value);
+        found.is_turned ^= turned;
+        found.value = peeled;
         if factors == FACTORS {
             break;
         }
-        if let Some([a, b]) = flow.pair(value, &Op::Div).filter(|&[_, b]| flow.is_static(b)) {
-            scale = scale.zip(flow.scalar(b)).map(|(scale, b)| scale / b);
-            value = a;
-        } else if let Some([a, b]) = flow.pair(value, &Op::Mul) {
-            let (x, factor) = match (flow.is_static(a), flow.is_static(b)) {
-                (false, true) => (a, b),
-                (true, false) => (b, a),
+        let (x, factor, is_divisor) = if let Some([a, b]) = flow.pair(peeled, &Op::Div)
+            && flow.is_static(b)
+        {
+            (a, b, true)
+        } else if let Some([a, b]) = flow.pair(peeled, &Op::Mul) {
+            match (flow.is_static(a), flow.is_static(b)) {
+                (false, true) => (a, b, false),
+                (true, false) => (b, a, false),
                 _ => break,
-            };
-            scale = scale.zip(flow.scalar(factor)).map(|(scale, factor)| scale * factor);
-            value = x;
+            }
         } else {
             break;
-        }
+        };
+        let number = flow.scalar(factor);
+        found.factors.extend(number.is_none().then_some(factor));
+        let times = |(scale, number): (f32, f32)| if is_divisor { scale / number } else { scale * number };
+        found.scale = found.scale.zip(number).map(times);
+        found.value = x;
     }
-    (value, scale, is_turned)
+    found
 }

@@ -1,9 +1,11 @@
 //! The dataflow of a foreign graph. The operators of all formats have common names here, and values can be
 //! traced back to where they come from.
 
+use std::collections::HashSet;
+
 use super::stored::View;
-use mobilebert::ErrorKind;
 use mobilebert::format::Checkpoint;
+use mobilebert::{Error, ErrorKind};
 
 /// An index into [`Flow::values`].
 pub(super) type ValueIndex = usize;
@@ -14,9 +16,13 @@ pub(super) const FAR: usize = 32;
 /// A number of inputs that no operator of a formula exceeds.
 pub(super) const WIDE: usize = 16;
 
-/// The end of the names of relus that the file does not have, but that quantising to a type without negative
-/// numbers computes.
-pub(super) const IMPLIED_RELU: &str = " (relu)";
+/// What to do about a graph that computes something that this architecture does not.
+const OTHER_ARCHITECTURE: &str =
+    "the model is of another architecture and cannot be converted, however it is exported";
+
+/// The most inputs of operators that are looked at to find out what a value depends on. That is many times as
+/// many as any exporter computes positions or masks with.
+const DEPENDENCIES: usize = 1 << 12;
 
 /// A graph and its constants.
 pub(super) struct Flow {
@@ -30,6 +36,17 @@ pub(super) struct Flow {
 pub(super) struct Value {
     pub(super) name: String,
     pub(super) origin: Origin,
+}
+
+/// What the numbers of a value depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dependence {
+    /// They are the same for every text.
+    Nothing,
+    /// They depend on an input of the model.
+    Input,
+    /// It cannot be told.
+    Unknown,
 }
 
 /// The origin of a value.
@@ -72,6 +89,8 @@ pub(super) enum Op {
     Erf,
     Tanh,
     Relu,
+    /// A relu that the file does not have, but that quantising to a type without negative numbers computes.
+    ImpliedRelu,
     /// The input, cut off at 0 and at 6.
     Relu6,
     Gelu,
@@ -135,16 +154,11 @@ impl Flow {
         self.node(value).is_some_and(|node| node.op == *op)
     }
 
-    /// Returns true if a node is a relu that [`IMPLIED_RELU`] stands for.
-    pub(super) fn is_implied_relu(&self, node: &Node) -> bool {
-        node.op == Op::Relu && node.name.ends_with(IMPLIED_RELU)
-    }
-
-    /// Does the same as [`Flow::peel`], and also looks behind a relu that is only implied. The caller knows that
-    /// the value cannot be negative.
+    /// Does the same as [`Flow::peel`], and also looks behind a relu that is only implied. The caller knows
+    /// that the value cannot be negative.
     pub(super) fn peel_positive(&self, value: ValueIndex) -> ValueIndex {
         let value = self.peel(value);
-        let implied = self.node(value).filter(|node| self.is_implied_relu(node));
+        let implied = self.node(value).filter(|node| node.op == Op::ImpliedRelu);
         implied.and_then(|node| node.input(0)).map_or(value, |input| self.peel(input))
     }
 
@@ -209,28 +223,36 @@ impl Flow {
 
     /// Returns true if a value is the same for every text, because it is made of constants and of shapes.
     pub(super) fn is_static(&self, value: ValueIndex) -> bool {
-        let mut stack = vec![value];
+        self.dependence(value) == Dependence::Nothing
+    }
+
+    /// Returns true if the numbers of an input of the model take part in the computation of a value.
+    pub(super) fn is_of_input(&self, value: ValueIndex) -> bool {
+        self.dependence(value) == Dependence::Input
+    }
+
+    fn dependence(&self, value: ValueIndex) -> Dependence {
+        let (mut seen, mut stack) = (HashSet::from([value]), vec![value]);
         let mut steps = 0;
+        let mut found = Dependence::Nothing;
         while let Some(value) = stack.pop() {
-            steps += 1;
-            if steps > FAR * FAR {
-                return false;
-            }
-            match &self.values[value].origin {
+            match self.values[value].origin {
                 Origin::Constant(_) => {}
-                Origin::Input | Origin::Nowhere => return false,
+                Origin::Input => return Dependence::Input,
+                Origin::Nowhere => found = Dependence::Unknown,
                 Origin::Node(node, _) => {
-                    let node = &self.nodes[*node];
-                    if node.inputs.len() > WIDE {
-                        return false;
+                    // The numbers of a value have no part in its shape.
+                    let node = &self.nodes[node];
+                    let inputs = if node.op == Op::Shape { &[][..] } else { node.inputs.as_slice() };
+                    steps += inputs.len();
+                    if steps > DEPENDENCIES {
+                        return Dependence::Unknown;
                     }
-                    if node.op != Op::Shape {
-                        stack.extend(node.inputs.iter().flatten());
-                    }
+                    stack.extend(inputs.iter().flatten().copied().filter(|&input| seen.insert(input)));
                 }
             }
         }
-        true
+        found
     }
 
     /// Returns true if a value is an input of the model, perhaps in another shape or type.
@@ -239,19 +261,13 @@ impl Flow {
     }
 
     /// Returns an error at a value, with what the module needs there and what the file has.
-    pub(super) fn mismatch(&self, module: &str, value: ValueIndex, expected: &str) -> mobilebert::Error {
+    pub(super) fn mismatch(&self, module: &str, value: ValueIndex, expected: &str) -> Error {
         self.mismatch_of(module, value, expected, &self.found(value))
     }
 
     /// Returns an error at a value that only models of other architectures compute.
-    pub(super) fn other_architecture(
-        &self,
-        module: &str,
-        value: ValueIndex,
-        expected: &str,
-    ) -> mobilebert::Error {
-        let hint = "the model is of another architecture and cannot be converted, however it is exported";
-        self.error(self.place(value), module, expected, &self.found(value), hint)
+    pub(super) fn other_architecture(&self, module: &str, value: ValueIndex, expected: &str) -> Error {
+        self.error(self.place(value), module, expected, &self.found(value), OTHER_ARCHITECTURE)
     }
 
     fn found(&self, value: ValueIndex) -> String {
@@ -272,18 +288,12 @@ impl Flow {
     }
 
     /// Does the same as [`Flow::mismatch`], with a more precise description of what was found.
-    pub(super) fn mismatch_of(
-        &self,
-        module: &str,
-        value: ValueIndex,
-        expected: &str,
-        found: &str,
-    ) -> mobilebert::Error {
+    pub(super) fn mismatch_of(&self, module: &str, value: ValueIndex, expected: &str, found: &str) -> Error {
         self.error(self.place(value), module, expected, found, hint_at(module))
     }
 
     /// Returns an error about the whole graph, which lacks what the module needs.
-    pub(super) fn missing(&self, module: &str, expected: &str) -> mobilebert::Error {
+    pub(super) fn missing(&self, module: &str, expected: &str) -> Error {
         let hint = "place the model's config.json beside the file, or pass --config FILE; if the graph is of another \
                     architecture, it cannot be converted";
         self.error("the graph".to_owned(), module, expected, "none", hint)
@@ -296,7 +306,7 @@ impl Flow {
         expected: &str,
         found: &str,
         hint: &'static str,
-    ) -> mobilebert::Error {
+    ) -> Error {
         ErrorKind::Conversion {
             file: self.file.clone(),
             place: place.into(),
@@ -309,6 +319,11 @@ impl Flow {
     }
 }
 
+/// Returns true for the errors of [`Flow::other_architecture`].
+pub(super) fn is_of_other_architecture(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Conversion { hint, .. } if **hint == *OTHER_ARCHITECTURE)
+}
+
 /// Returns a hint for a module where the graph differs. Exporters may write attention in different ways, so
 /// another exporter can help only there.
 fn hint_at(module: &str) -> &'static str {
@@ -316,7 +331,7 @@ fn hint_at(module: &str) -> &'static str {
         "check the configuration (--config FILE), or export the model again from Hugging Face's implementation with \
          attn_implementation=\"eager\""
     } else {
-        "check the configuration (--config FILE); if the graph is not that of Hugging Face's implementation, it cannot be \
-         converted"
+        "check the configuration (--config FILE); if the graph is not that of Hugging Face's implementation, it \
+         cannot be converted"
     }
 }

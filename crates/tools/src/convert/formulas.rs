@@ -143,7 +143,7 @@ impl Flow {
         let composed = |tanh: bool| self.gelu(value).filter(|gelu| gelu.1 == tanh).map(|gelu| gelu.0);
         let input = match activation {
             Activation::Identity => Some(value),
-            Activation::Relu => one(Op::Relu),
+            Activation::Relu => one(Op::Relu).or_else(|| one(Op::ImpliedRelu)),
             Activation::Tanh => one(Op::Tanh),
             Activation::Gelu => one(Op::Gelu).or_else(|| composed(false)),
             Activation::GeluNew => one(Op::GeluTanh).or_else(|| composed(true)),
@@ -305,7 +305,7 @@ impl Flow {
                 }
                 // No exporter writes a relu into a formula. Sums like 1 + erf(x) and variance + epsilon are
                 // never negative, so that their zero point is the smallest integer.
-                Op::Relu if self.is_implied_relu(node) => {
+                Op::ImpliedRelu => {
                     nodes.push(index);
                     stack.extend(node.input(0));
                 }

@@ -9,8 +9,8 @@ use mobilebert::format::{Bytes, ElementType, Entry};
 /// The epsilon of a norm that gives none.
 const DEFAULT_EPS: f32 = 1e-12;
 
-/// Adds the operators that a fused one stands for. Returns `None`, and adds nothing that is read, if the node is
-/// not a fused operator, or one of a form that this architecture does not have.
+/// Adds the operators that a fused one stands for. Returns `None`, and adds nothing that is read, if the node
+/// is not a fused operator, or one of a form that this architecture does not have.
 pub(super) fn lower(builder: &mut Builder, node: &OnnxNode, inputs: &[Option<ValueIndex>]) -> Option<()> {
     if node.domain != "com.microsoft" {
         return None;
@@ -134,8 +134,8 @@ impl Fused<'_> {
         Some(self.push(Op::Mul, &[product, alpha]))
     }
 
-    /// Self-attention with the weights of queries, keys and values side by side. The mask is one of padding, with
-    /// a number for each token or a length for each text.
+    /// Self-attention with the weights of queries, keys and values side by side. The mask is one of padding,
+    /// with a number for each token or a length for each text.
     fn attention(&mut self) -> Option<ValueIndex> {
         let [input, weights, bias] = [self.input(0)?, self.input(1)?, self.input(2)?];
         let of_scores = [self.input(4), self.input(5), self.input(6)];

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::attached::LABELS;
-use super::flow::{Flow, Op};
+use super::flow::{Flow, Node, Op, is_of_other_architecture};
 use super::infer;
 use super::stored::{Stored, StoredWeights};
 use super::topology::{self, Matched};
@@ -35,11 +35,7 @@ pub(super) fn open(
     labels: Option<Vec<String>>,
     notes: &mut Vec<String>,
 ) -> Result<RawModel> {
-    if flow.nodes.len() > MAX_NODES {
-        let (expected, found) = (format!("at most {MAX_NODES} operators"), flow.nodes.len().to_string());
-        let hint = "if the graph is of another architecture, it cannot be converted";
-        return Err(flow.error("the graph".to_owned(), "the model", &expected, &found, hint));
-    }
+    check_size(&flow)?;
     let inferred = config.is_none();
     let candidates = match config {
         Some(config) => given(&flow, config, notes),
@@ -55,65 +51,74 @@ pub(super) fn open(
         match attempt(&flow, &original) {
             Ok((config, graph, Matched { stored, notes: found })) => {
                 if inferred {
-                    let labels = match &labels {
-                        Some(_) if is_named => format!("labels are those of {LABELS} in the file"),
-                        Some(labels) => format!(
-                            "{LABELS} in the file has {} lines for {} labels, which are numbered instead",
-                            labels.len(),
-                            config.labels.len()
-                        ),
-                        None => "labels are numbered".to_owned(),
-                    };
-                    notes.push(format!(
-                        "the configuration was inferred from the graph; {labels} and the case of texts is a guess \
-                         from the vocabulary"
-                    ));
+                    notes.push(inferred_note(&config, labels.as_deref(), is_named));
                 }
                 notes.extend(note);
                 notes.extend(found);
-                let rounded = |node: &super::flow::Node| {
-                    matches!(node.op, Op::Quantize | Op::Dequantize { .. } | Op::MatMulInteger)
-                };
-                let int8 = |stored: &Stored| stored.views().any(|view| view.affine.is_some());
-                let approximate = flow.nodes.iter().any(rounded) || stored.iter().any(int8);
-                let weights = StoredWeights {
-                    checkpoint: flow.checkpoint,
-                    stored,
-                    parameters: graph.parameters.clone(),
-                };
-                let extra = Vec::new();
-                return Ok(RawModel {
-                    config,
-                    original,
-                    graph,
-                    weights: Box::new(weights),
-                    extra,
-                    approximate,
-                });
+                let approximate = is_approximate(&flow, &stored);
+                let parameters = graph.parameters.clone();
+                let weights = Box::new(StoredWeights { checkpoint: flow.checkpoint, stored, parameters });
+                return Ok(RawModel { config, original, graph, weights, extra: Vec::new(), approximate });
             }
-            Err(error) => first_error = first_error.or(Some(error)),
+            // That the graph is of another architecture says more than where a configuration differs from it.
+            Err(error) => match &first_error {
+                Some(first) if is_of_other_architecture(first) || !is_of_other_architecture(&error) => {}
+                _ => first_error = Some(error),
+            },
         }
     }
     let error = first_error.unwrap_or_else(|| flow.missing("the model", "a MobileBERT or BERT"));
     Err(unread::explain(&flow, error))
 }
 
+fn check_size(flow: &Flow) -> Result<()> {
+    if flow.nodes.len() <= MAX_NODES {
+        return Ok(());
+    }
+    let (expected, found) = (format!("at most {MAX_NODES} operators"), flow.nodes.len().to_string());
+    let hint = "if the graph is of another architecture, it cannot be converted";
+    Err(flow.error("the graph".to_owned(), "the model", &expected, &found, hint))
+}
+
+/// Says what of a configuration that was inferred the graph does not tell. `labels` stand beside the file,
+/// and are the names of the model's labels if `is_named`.
+fn inferred_note(config: &ModelConfig, labels: Option<&[String]>, is_named: bool) -> String {
+    let labels = match labels {
+        Some(_) if is_named => format!("labels are those of {LABELS} in the file"),
+        Some(labels) => format!(
+            "{LABELS} in the file has {} lines for {} labels, which are numbered instead",
+            labels.len(),
+            config.labels.len()
+        ),
+        None => "labels are numbered".to_owned(),
+    };
+    format!(
+        "the configuration was inferred from the graph; {labels} and the case of texts is a guess from the \
+         vocabulary"
+    )
+}
+
+/// Returns true if the graph computes with rounded numbers, or holds them.
+fn is_approximate(flow: &Flow, stored: &[Stored]) -> bool {
+    let rounds = |node: &Node| matches!(node.op, Op::Quantize | Op::Dequantize { .. } | Op::MatMulInteger);
+    let is_int8 = |stored: &Stored| stored.views().any(|view| view.affine.is_some());
+    flow.nodes.iter().any(rounds) || stored.iter().any(is_int8)
+}
+
 /// A configuration, and what to say if it is the one of the graph.
 type Candidate = (Map<String, Value>, Option<String>);
 
-/// Returns the configurations to try for one that was given: itself, then with the head that the graph has, because
-/// exporters copy the configuration of the model that they took the encoder from, and then with the approximation
-/// that optimisers put in the place of GELU.
+/// Returns the configurations to try for one that was given: itself, then with the head that the graph has,
+/// because exporters copy the configuration of the model that they took the encoder from, and then with the
+/// approximation that optimisers put in the place of GELU.
 fn given(flow: &Flow, config: Map<String, Value>, notes: &mut Vec<String>) -> Vec<Candidate> {
     let mut config = without_relu6(config);
     let number = |name: &str| config.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let Some(vocabulary) = number("vocab_size") else { return vec![(config, None)] };
-    let all = number("max_position_embeddings").unwrap_or(usize::MAX);
-    if let Some(positions) = infer::fixed_length(flow, vocabulary).filter(|&positions| positions < all) {
-        notes.push(format!(
-            "the graph was exported for sequences of {positions} tokens and holds no further positions: \
-             max_position_embeddings is {positions}, not {all}; export with dynamic axes for longer texts"
-        ));
+    let all = number("max_position_embeddings");
+    let fewer = |positions: &usize| all.is_none_or(|all| *positions < all);
+    if let Some(positions) = infer::fixed_length(flow, vocabulary).filter(fewer) {
+        notes.push(infer::fixed_length_note(positions, all));
         config.insert("max_position_embeddings".to_owned(), positions.into());
     }
     let head = infer::head(flow, vocabulary);

@@ -23,10 +23,7 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
     let (positions, hidden, all_positions) = positions(flow, &tables, words.rows)
         .ok_or_else(|| flow.missing("embeddings.position_embeddings", "a table of positions"))?;
     if !all_positions {
-        notes.push(format!(
-            "the graph was exported for sequences of {positions} tokens and holds no further positions: \
-             max_position_embeddings is {positions}"
-        ));
+        notes.push(fixed_length_note(positions, None));
     }
     let types =
         tables.iter().filter(|t| (t.by_input || t.by_zeros) && t.columns == hidden && t.rows < words.rows);
@@ -133,11 +130,21 @@ fn positions(flow: &Flow, tables: &[Table], vocabulary: usize) -> Option<(usize,
     })
 }
 
-/// Returns the number of positions of a graph that was exported for sequences of one length, if it has no table
-/// of all positions.
+/// Returns the number of positions of a graph that was exported for sequences of one length, if it has no
+/// table of all positions.
 pub(super) fn fixed_length(flow: &Flow, vocabulary: usize) -> Option<usize> {
     let (rows, _, all) = positions(flow, &tables(flow), vocabulary)?;
     (!all).then_some(rows)
+}
+
+/// Says that a graph holds the positions of one length only, in the place of those that were configured, if
+/// any were.
+pub(super) fn fixed_length_note(positions: usize, configured: Option<usize>) -> String {
+    let instead = configured.map_or(String::new(), |all| format!(", not {all}"));
+    format!(
+        "the graph was exported for sequences of {positions} tokens and holds no further positions: \
+         max_position_embeddings is {positions}{instead}; export with dynamic axes for longer texts"
+    )
 }
 
 /// Returns the number of attentions, the width of the first one and that of one of its heads.
@@ -224,8 +231,8 @@ fn activations(flow: &Flow) -> Vec<(usize, ValueIndex, &'static str)> {
         let node = &flow.nodes[index];
         let input = node.input(0);
         let (input, name) = match node.op {
-            Op::Relu if flow.is_implied_relu(node) && !read.contains(&value) => continue,
-            Op::Relu => (input, "relu"),
+            Op::ImpliedRelu if !read.contains(&value) => continue,
+            Op::Relu | Op::ImpliedRelu => (input, "relu"),
             Op::Relu6 => (input, RELU6),
             Op::Gelu => (input, "gelu"),
             Op::GeluTanh => (input, "gelu_new"),

@@ -24,6 +24,9 @@ mod topology;
 mod unread;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use crate::writer::{self, Partial, WriteProgress, content_hash};

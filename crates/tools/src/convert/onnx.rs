@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::flow::{Flow, IMPLIED_RELU, Node, Op, Origin, Value, ValueIndex};
+use super::flow::{Flow, Node, Op, Origin, Value, ValueIndex};
 use super::fused;
 use super::stored::View;
 use crate::foreign::onnx::{OnnxGraph, OnnxNode};
@@ -37,9 +37,8 @@ pub(super) fn flow(file: &str, graph: OnnxGraph, checkpoint: Checkpoint) -> Flow
             && matches!(builder.producer(input), Some(Node { op: Op::Add | Op::Linear { .. }, .. }))
         {
             // ONNX Runtime's quantiser drops a relu in front of a type that cannot hold negative numbers.
-            let output = node.outputs.first().map_or("", String::as_str);
-            let name = format!("{output}{IMPLIED_RELU}");
-            inputs[0] = Some(builder.push(Op::Relu, vec![Some(input)], &name, node.offset));
+            let name = node.outputs.first().map_or("", String::as_str);
+            inputs[0] = Some(builder.push(Op::ImpliedRelu, vec![Some(input)], name, node.offset));
         }
         let name = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
         let name = name.cloned().unwrap_or_default();

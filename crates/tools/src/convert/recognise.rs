@@ -106,7 +106,10 @@ fn nothing(folder: &Path, names: &[String]) -> Error {
     ErrorKind::MissingFile {
         folder: folder.to_owned(),
         expected: expected.map(str::to_owned).to_vec(),
-        hint: format!("looked in the folder and in its folder {ONNX_FOLDER}; {found}; pass the model's folder, or its weight file"),
+        hint: format!(
+            "looked in the folder and in its folder {ONNX_FOLDER}; {found}; pass the model's folder, or its weight \
+             file"
+        ),
     }
     .into()
 }

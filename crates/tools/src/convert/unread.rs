@@ -1,10 +1,10 @@
 //! Names the operators of a graph that the reader has no form for, and says what to export instead.
 
-use super::flow::{Flow, Node, Op};
+use super::flow::{Flow, Node, Op, is_of_other_architecture};
 use mobilebert::{Error, ErrorKind};
 
 /// What the name of an operator begins with or is, and what to export instead. The first that fits counts.
-const OPERATORS: [(&str, &str); 8] = [
+const OPERATORS: [(&str, &str); 6] = [
     (
         "com.microsoft.MatMulNBits",
         "the weights have 4 bits; convert the float model that the file was made from, then run `mobilebert quantize`",
@@ -13,10 +13,8 @@ const OPERATORS: [(&str, &str); 8] = [
         "com.microsoft.MatMulBnb4",
         "the weights have 4 bits; convert the float model that the file was made from",
     ),
-    ("com.microsoft.QLinear", QDQ),
+    ("com.microsoft.QuickGelu", UNFUSED),
     ("com.microsoft.Q", QDQ),
-    ("com.microsoft.DynamicQuantize", UNFUSED),
-    ("com.microsoft.MatMulIntegerToFloat", UNFUSED),
     ("com.microsoft.", UNFUSED),
     ("QLinear", QDQ),
 ];
@@ -34,9 +32,12 @@ const CONTROL: [&str; 7] =
 
 const SIMPLER: &str = "export with `torch.onnx.export(..., dynamo=True)` and its default optimize=True";
 
-/// Returns the error that explains `error` if the graph has an operator that no reader has a form for, or else
-/// `error` itself.
+/// Returns the error that explains `error` if the graph has an operator that no reader has a form for, or
+/// else `error` itself. What shows another architecture was read, and needs no other explanation.
 pub(super) fn explain(flow: &Flow, error: Error) -> Error {
+    if is_of_other_architecture(&error) {
+        return error;
+    }
     let unread = flow.nodes.iter().find_map(|node| Some((node, instead(node)?)));
     let (Some((node, (op, hint))), ErrorKind::Conversion { module, expected, .. }) = (unread, error.kind())
     else {

@@ -264,20 +264,20 @@ impl Reader<'_> {
                 }
                 _ => {}
             }
-            if integers.len() > MAX_NUMBERS || floats.len() > MAX_NUMBERS {
+            if integers.len() > MAX_NUMBERS || floats.len() / size_of::<f32>() > MAX_NUMBERS {
                 let expected = format!("at most {MAX_NUMBERS} numbers in an attribute");
                 return Err(format_error(message.label, message.start, &expected, "more"));
             }
             Ok(())
         })?;
         if let ("Constant", Some(output)) = (op, output) {
-            self.listed(message, output, &name, &found, (&integers, floats))?;
+            self.number_constant(message, output, &name, &found, (&integers, floats))?;
         }
         Ok((name, found))
     }
 
     /// Keeps a constant that is not a tensor but a number or a list of numbers.
-    fn listed(
+    fn number_constant(
         &mut self,
         message: Message<'_>,
         output: &str,

@@ -30,7 +30,7 @@ impl Matcher<'_> {
             let (table, of_text, all_zero, is_computed) = match self.flow.gather(term) {
                 Some((table, indices)) => {
                     let of_text = !self.flow.is_static(indices);
-                    let is_computed = of_text && !self.flow.is_input(indices);
+                    let is_computed = self.flow.is_of_input(indices) && !self.flow.is_input(indices);
                     (Some(table), Some(of_text), !of_text && self.flow.is_zero(indices), is_computed)
                 }
                 // The exporter did the lookup, of all positions or of the one token type.
@@ -41,7 +41,7 @@ impl Matcher<'_> {
             let is_first_type = all_zero && table.as_ref().is_some_and(|table| table.shape() == *types);
             let is_positions = !is_first_type && (positions != types || of_text != Some(true));
             match table {
-                // The numbers of the positions are an input of some graphs, but none is computed from the text.
+                // The positions are an input of some graphs, but none are computed from the text.
                 Some(table) if is_computed && table.shape() == *positions => {
                     let expected = "positions 0, 1, 2 and so on; here they depend on the text, as in RoBERTa";
                     return Err(self.flow.other_architecture(POSITIONS, term, expected));

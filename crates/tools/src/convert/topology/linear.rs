@@ -11,7 +11,8 @@ use mobilebert::graph::{self, Activation, Norm, NormKind, ParameterId, ValueId};
 /// The value at which relu6 cuts activations off.
 const CUT: f32 = 6.0;
 
-/// The numbers that converters to f16 write for an epsilon too small for it: its smallest number and twice that.
+/// The numbers that converters to f16 write for an epsilon too small for it: its smallest number and twice
+/// that.
 const SMALLEST: [f32; 2] = [1.0 / (1 << 24) as f32, 1.0 / (1 << 23) as f32];
 
 impl Matcher<'_> {
