@@ -60,8 +60,7 @@ impl Flow {
         if view.columns.is_some() {
             return (view.shape() == [width]).then_some(view);
         }
-        let elements = view.shape.iter().product::<usize>();
-        if elements != width || view.shape.last() != Some(&width) {
+        if view.elements() != Some(width) || view.shape.last() != Some(&width) {
             return None;
         }
         let affine_axis = view.shape.len() - 1;
@@ -90,7 +89,7 @@ impl Flow {
     /// Returns a constant of one number.
     pub(super) fn scalar(&self, value: ValueIndex) -> Option<f32> {
         let view = self.constant(value)?;
-        if view.shape.iter().product::<usize>() != 1 {
+        if view.elements() != Some(1) {
             return None;
         }
         match &view.affine {

@@ -32,7 +32,7 @@ impl Linear {
     /// from 6.
     pub(super) fn is_half_of(&self, flow: &Flow, shape: &[usize]) -> bool {
         let found = self.weight.shape();
-        matches!((shape, found.as_slice()), (&[rows, columns], &[r, c]) if r == rows && 2 * c == columns)
+        matches!((shape, found.as_slice()), (&[rows, columns], &[r, c]) if r == rows && c.checked_mul(2) == Some(columns))
             && flow.is(self.input, &Op::Relu6)
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn configurations(flow: &Flow, notes: &mut Vec<String>) -> Result<Vec
         "num_hidden_layers": layers,
         "num_attention_heads": attention / head_size.max(1),
         // The architecture has the activations from 0 and those from 6.
-        "intermediate_size": if activation == RELU6 { 2 * intermediate } else { intermediate },
+        "intermediate_size": if activation == RELU6 { intermediate.saturating_mul(2) } else { intermediate },
         "hidden_act": if activation == RELU6 { "relu" } else { activation },
         "max_position_embeddings": positions,
         "type_vocab_size": types,

@@ -157,7 +157,8 @@ fn is_learned(flow: &Flow, node: &Node) -> bool {
             let dtype = flow.checkpoint.entry(&view.name).map(|entry| &entry.dtype);
             let is_float =
                 view.affine.is_some() || dtype.is_some_and(|d| d.as_ref().is_ok_and(|d| d.is_float()));
-            is_float && view.shape().iter().product::<usize>() > 1
+            let shape = view.shape();
+            is_float && !shape.contains(&0) && shape.iter().any(|&d| d > 1)
         })
     };
     match node.op {

@@ -87,6 +87,12 @@ impl View {
         Self { name: name.into(), shape, affine: None, rows: None, columns: None, transposed: false }
     }
 
+    /// Returns the number of elements that are stored, or `None` if it leaves the integers. A file can say anything
+    /// about tensors that no weight is read from.
+    pub(super) fn elements(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |elements, &d| elements.checked_mul(d))
+    }
+
     /// Returns the shape as the parameter has it.
     pub(super) fn shape(&self) -> Vec<usize> {
         let mut shape = self.shape.clone();
@@ -140,6 +146,10 @@ impl Affine {
     /// Returns the numbers that integers stand for. The int32 differences are exact, so that each result is
     /// rounded only once.
     fn dequantize(&self, stored: &[i32], shape: &[usize]) -> Vec<f32> {
+        if stored.is_empty() {
+            // The other dimensions of an empty tensor may be of any size.
+            return Vec::new();
+        }
         let inner = shape.iter().skip(self.axis + 1).product::<usize>().max(1);
         let along = shape.get(self.axis).copied().unwrap_or(1).max(1);
         let pick = |i: usize, n: usize| if n == 1 { 0 } else { i / inner % along };
