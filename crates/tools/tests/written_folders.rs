@@ -147,3 +147,31 @@ fn copies_keep_the_files_of_sentence_transformers() {
     assert!(embedder.is_trained_for_embeddings());
     assert_eq!(embedder.embed("the king").unwrap().embedding.len(), expected.embedding.len());
 }
+
+/// A caller's function that panics ends the conversion as an error does: nothing is left, and nothing is replaced.
+#[test]
+fn a_progress_that_panics_leaves_the_folder_as_it_was() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let target = tempfile::tempdir().unwrap();
+    let destination = target.path().join("model");
+    convert(&golden(), &destination).unwrap();
+    let before = fs::read(destination.join("model.safetensors")).unwrap();
+    for panic_at in [1, 5] {
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let progress = || {
+            let call = 1 + calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(call < panic_at, "of the progress");
+        };
+        let options = ConvertOptions::new().force(true);
+        let source = golden();
+        let converted =
+            || convert::convert(source.to_str().unwrap(), &destination, &options, &|_, _| progress());
+        let panic = catch_unwind(AssertUnwindSafe(converted)).expect_err("a panic");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"of the progress"));
+        let names: Vec<_> = fs::read_dir(target.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["model"]);
+        assert!(fs::read(destination.join("model.safetensors")).unwrap() == before);
+    }
+    convert(&golden(), &destination).unwrap();
+}
