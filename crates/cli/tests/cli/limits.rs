@@ -124,3 +124,19 @@ fn what_the_feature_candle_brings_is_said_with_the_command_that_brings_it() {
         assert!(verified.stdout.contains(part), "{}", verified.stdout);
     }
 }
+
+/// 32,768 tokens in one pass, which is half of what is allowed. They took 164 MB at most. `tests/large_batches.rs` runs
+/// as many through one layer.
+#[test]
+#[ignore = "two passes of 12 seconds each"]
+fn bench_runs_64_sequences_of_512_tokens_in_bounded_memory() {
+    let bench = ["bench", "--model", "qa", "--json", "--threads", "2", "--batch", "64", "--seq-len", "512"];
+    let once = ["--warmup-runs", "0", "--num-runs", "1", "--min-secs", "0"];
+    let report = run(&[&bench[..], &once].concat()).line();
+    assert_eq!((report["batch"].as_u64(), report["seq_len"].as_u64()), (Some(64), Some(512)));
+    #[cfg(target_os = "linux")]
+    {
+        let peak = report["peak_rss_mb"].as_f64().unwrap();
+        assert!(peak < 400.0, "{peak} MB");
+    }
+}
