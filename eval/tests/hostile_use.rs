@@ -292,3 +292,53 @@ fn a_run_that_cannot_write_its_result_keeps_the_predictions() {
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["resumed"], 6);
 }
+
+/// A run that is killed again and again ends with the results of a run that was not.
+#[test]
+fn a_killed_run_goes_on_from_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = many_questions(folder.path(), 160);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let log = path("log.jsonl");
+    let squad = ["squad", "--model", QA, "--data", &data, "--json"];
+    let with_log = |name: &str| {
+        let more = ["--log", &log, "--predictions", &path(name)].map(str::to_owned);
+        squad.map(str::to_owned).into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let lines = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+    let arguments = with_log("p.json");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut made = 0;
+    for kill in 0..3 {
+        let mut run = command(None, &arguments);
+        let mut child = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while lines() < made + 3 {
+            assert!(start.elapsed() < Duration::from_secs(120), "kill {kill}: no predictions");
+            assert!(child.try_wait().unwrap().is_none(), "kill {kill}: the run has ended");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(lines() >= made, "kill {kill} has cost predictions");
+        made = lines();
+        assert!(!Path::new(&path("p.json")).exists(), "kill {kill}: predictions before the end");
+    }
+    let result = |arguments: &[&str]| -> Value {
+        let output = run(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let resumed = result(&arguments);
+    // The head of the log is no prediction, and the last line may be half of one.
+    let found = resumed["resumed"].as_u64().unwrap() as usize;
+    assert!(found + 1 == made || found + 2 == made, "{found} predictions of {made} lines");
+    let whole = result(&[&squad[..], &["--no-resume", "--predictions", &path("whole.json")]].concat());
+    for score in ["exact", "f1", "total"] {
+        assert_eq!(resumed[score], whole[score], "{score}");
+    }
+    assert_eq!(whole["resumed"], 0);
+    let read = |name: &str| fs::read(path(name)).unwrap();
+    assert!(read("p.json") == read("whole.json"), "the predictions differ");
+    assert_eq!(lines(), 161);
+}
