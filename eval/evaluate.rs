@@ -76,7 +76,8 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
 pub(crate) fn check_outputs(common: &Common, more: &[&Path], inputs: &[&Path]) -> Result<(), Failure> {
     report::check(&common.report)?;
     let paths = common.predictions.iter().chain(&common.report).chain(&common.log).map(PathBuf::as_path);
-    outputs::check(&paths.chain(more.iter().copied()).collect::<Vec<_>>(), inputs)
+    let paths: Vec<&Path> = paths.chain(more.iter().copied()).collect();
+    outputs::check(&paths, inputs, Some(&common.model.model))
 }
 
 /// Writes the files of `--predictions` and `--report`.

@@ -46,6 +46,7 @@ const TOOLS: Package = Package {
     rooms: &[
         ("candle", &[]),
         ("backend", &["candle"]),
+        ("files", &[]),
         ("foreign", &[]),
         ("metrics", &[]),
         ("dataset", &["metrics"]),

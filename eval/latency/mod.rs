@@ -59,7 +59,12 @@ pub(crate) struct Latency {
 pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
     report::check(&args.report)?;
     let reports: Vec<&Path> = args.report.iter().map(PathBuf::as_path).collect();
-    outputs::check(&reports, &args.data.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let real = match args.task.zip(args.data.as_deref()) {
+        Some((task, data)) => Some((task, tasks::find(task.name(), data)?)),
+        None => None,
+    };
+    let data: Vec<&Path> = real.iter().map(|(_, path)| path.as_path()).collect();
+    outputs::check(&reports, &data, Some(&args.model.model))?;
     let wanted = match args.scenario.as_slice() {
         [] => vec![Scenario::SingleStream, Scenario::MultiStream, Scenario::Server, Scenario::Offline],
         some => some.to_vec(),
@@ -73,9 +78,8 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
     let start = Instant::now();
     let engine = Engine::open(&args.model.model, args.model.engine())?;
     let load_ms = milliseconds(start);
-    let (rule, inputs) = match args.task.zip(args.data.as_deref()) {
-        Some((task, data)) => {
-            let path = tasks::find(task.name(), data)?;
+    let (rule, inputs) = match real {
+        Some((task, path)) => {
             let data = task.read(&path)?;
             // The tokenizer of the task's pipeline; the engine that is measured is the one above.
             let evaluator = TaskOptions::new(task).engine(args.model.engine()).open(&args.model.model)?;

@@ -179,7 +179,7 @@ pub(crate) fn write_all(paths: &[PathBuf], runs: &[Run], peers: &[Peer]) -> Resu
 pub(crate) fn run(args: &args::Report) -> Result<(), Failure> {
     check(&args.out)?;
     let inputs: Vec<&Path> = args.results.iter().chain(&args.peers).map(PathBuf::as_path).collect();
-    outputs::check(&args.out.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &inputs)?;
+    outputs::check(&args.out.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &inputs, None)?;
     let mut runs: Vec<Run> = Vec::new();
     let mut peers = Vec::new();
     for path in &args.results {

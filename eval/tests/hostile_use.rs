@@ -180,6 +180,28 @@ fn numbers_out_of_range_are_wrong_usage() {
     }
 }
 
+/// A report may be asked for under the name of a link, and a pipe has no reader.
+#[cfg(unix)]
+#[test]
+fn links_stay_and_pipes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let link = path("link.md");
+    std::os::unix::fs::symlink("target.md", &link).unwrap();
+    let limited = ["squad", "--model", QA, "--data", SQUAD_DATA, "--limit", "1"];
+    let output = run(&[&limited[..], &["--report", link.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(link.is_symlink(), "the link was replaced");
+    assert!(fs::read_to_string(path("target.md")).unwrap().contains("# Evaluation"));
+    let pipe = path("pipe.md");
+    if !Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no command mkfifo");
+        return;
+    }
+    let (code, message) = failure(&[&limited[..], &["--report", pipe.to_str().unwrap()]].concat());
+    assert!(code == 2 && message.contains("pipe.md: is a device, a pipe or a socket"), "{message}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_folder_that_cannot_be_written_is_reported_first() {
