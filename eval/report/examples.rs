@@ -47,7 +47,7 @@ pub(crate) struct WrongExample {
     pub(crate) texts: Vec<NamedText>,
     pub(crate) gold: String,
     pub(crate) predicted: String,
-    /// 0 to 1, where the model has one.
+    /// The confidence, 0 to 1; `None` for tags, numbers, "no answer" and classes that the data does not have.
     pub(crate) confidence: Option<f32>,
 }
 
@@ -198,7 +198,7 @@ fn wrong_classes(data: &Labelled, predictions: &[Prediction]) -> Option<Vec<(f64
     let gold = data.gold_classes()?;
     let judge = |(i, (gold, prediction)): (usize, (usize, &Prediction))| match prediction {
         Prediction::Class { class, .. } if *class != gold => {
-            Some((f64::from(confidence(prediction).unwrap_or_default()), i))
+            Some((f64::from(confidence(prediction, None).unwrap_or_default()), i))
         }
         _ => None,
     };
@@ -216,9 +216,12 @@ fn wrong_tags(data: &Tagged, predictions: &[Prediction]) -> Vec<(f64, usize)> {
     data.sentences.iter().zip(predictions).enumerate().filter_map(judge).collect()
 }
 
-fn confidence(prediction: &Prediction) -> Option<f32> {
+/// The probability of what was predicted. "No answer" has none: null odds have no bounds, and the scores are
+/// those of other answers. Nor has a class that the data does not have.
+fn confidence(prediction: &Prediction, null_threshold: Option<f32>) -> Option<f32> {
     match prediction {
-        Prediction::Class { probabilities, .. } => probabilities.iter().copied().reduce(f32::max),
+        Prediction::Class { class, probabilities } => probabilities.get(*class).copied(),
+        Prediction::Answers { null_odds, .. } if null_threshold.is_some_and(|most| *null_odds > most) => None,
         Prediction::Answers { answers, .. } => answers.first().map(|best| best.score),
         _ => None,
     }
@@ -226,10 +229,14 @@ fn confidence(prediction: &Prediction) -> Option<f32> {
 
 fn example(data: &Dataset, prediction: &Prediction, i: usize, threshold: f32) -> WrongExample {
     let named = |name: &str, text: &str| NamedText { name: name.to_owned(), text: cut(text, LONGEST) };
+    let null = match data {
+        Dataset::Squad(squad) => null_of(squad, threshold),
+        _ => None,
+    };
     let (texts, gold, predicted) = match data {
         Dataset::Squad(squad) => {
             let question = &squad.questions[i];
-            let answer = prediction.answer(null_of(squad, threshold)).unwrap_or_default();
+            let answer = prediction.answer(null).unwrap_or_default();
             let texts = vec![
                 named("question", &question.question),
                 NamedText { name: "context".to_owned(), text: excerpt(squad, question, prediction) },
@@ -265,7 +272,7 @@ fn example(data: &Dataset, prediction: &Prediction, i: usize, threshold: f32) ->
         texts,
         gold: cut(&gold, LONGEST),
         predicted: cut(&predicted, LONGEST),
-        confidence: confidence(prediction),
+        confidence: confidence(prediction, null),
     }
 }
 
@@ -424,12 +431,21 @@ mod tests {
         let found = excerpt(&squad, &question, &prediction);
         assert!(found.contains("Ada") && found.contains("Bob") && found.contains(" … "), "{found}");
         assert!(found.chars().count() < 4 * AROUND + 30 && found.starts_with("… ") && found.ends_with(" …"));
-        let all = Dataset::Squad(squad);
-        let wrong = wrong(&all, &[prediction], 0.0).unwrap();
-        assert_eq!(
-            (wrong.total, wrong.listed[0].gold.as_str(), wrong.listed[0].predicted.as_str()),
-            (1, "Ada", "Bob")
-        );
+        let listed = |version, threshold| {
+            let data = Dataset::Squad(Squad { version, ..squad.clone() });
+            let wrong = wrong(&data, std::slice::from_ref(&prediction), threshold).unwrap();
+            assert_eq!((wrong.total, wrong.listed[0].gold.as_str()), (1, "Ada"));
+            (wrong.listed[0].predicted.clone(), wrong.listed[0].confidence)
+        };
+        assert_eq!(listed(Version::V1, -1.0), ("Bob".to_owned(), Some(0.5)));
+        assert_eq!(listed(Version::V2, 0.0), ("Bob".to_owned(), Some(0.5)));
+        assert_eq!(listed(Version::V2, -1.0), ("no answer".to_owned(), None), "0.5 is the score of `Bob`");
+    }
+
+    #[test]
+    fn a_class_that_the_data_does_not_have_has_no_confidence() {
+        let class = |class| Prediction::Class { class, probabilities: vec![0.25, 0.125] };
+        assert_eq!([0, 1, 2].map(|i| confidence(&class(i), None)), [Some(0.25), Some(0.125), None]);
     }
 
     #[test]
