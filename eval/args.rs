@@ -16,8 +16,9 @@ Examples:
   mobilebert-eval sst2 --model models/sentiment --data eval/samples/sst2.tsv \\
       --report report.html
   mobilebert-eval certify --reference predictions.json --model models/qa \\
-      --data dev-v1.1.json --precision f32
-  mobilebert-eval latency --model models/qa --task squad --data dev-v1.1.json
+      --data eval/samples/squad.json --precision f32
+  mobilebert-eval latency --model models/qa --task squad \\
+      --data eval/samples/squad.json
 
 A model is a folder in Hugging Face's layout, a built-in name (qa, sentiment)
 or a hub id. --data is a file, or a folder that is laid out as
@@ -43,9 +44,14 @@ fn between(low: f64, high: f64) -> impl Fn(&str) -> Result<f64, String> + Clone 
     }
 }
 
-/// Reads a number that may be infinite, but is one.
+/// Reads a number other than NaN.
 fn number(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|value: &f32| !value.is_nan()).ok_or_else(|| "expected a number".to_owned())
+}
+
+/// Reads a number that is not negative.
+fn not_negative(text: &str) -> Result<f32, String> {
+    number(text).ok().filter(|value| *value >= 0.0).ok_or_else(|| "expected a number from 0".to_owned())
 }
 
 /// Reads a number of things of which there is at least one.
@@ -180,14 +186,14 @@ pub(crate) struct Squad {
     #[arg(long, value_name = "FILE")]
     pub(crate) n_best: Option<PathBuf>,
     /// Answers of each question in --n-best
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one, requires = "n_best")]
     pub(crate) n_best_size: usize,
     /// Write null odds in the official format (v2.0: how sure the model is that there is no answer)
     #[arg(long, value_name = "FILE")]
     pub(crate) null_odds: Option<PathBuf>,
-    /// v2.0: null odds above this are the empty answer
-    #[arg(long, value_name = "ODDS", default_value_t = 0.0, value_parser = number, allow_hyphen_values = true)]
-    pub(crate) null_threshold: f32,
+    /// v2.0: null odds above this are the empty answer. Default: 0
+    #[arg(long, value_name = "ODDS", value_parser = number, allow_hyphen_values = true)]
+    pub(crate) null_threshold: Option<f32>,
     /// Tokens that neighbouring windows share. Default: 128
     #[arg(long, value_name = "TOKENS")]
     pub(crate) doc_stride: Option<usize>,
@@ -227,7 +233,7 @@ pub(crate) struct Certify {
     #[arg(long, value_name = "PERCENT", value_parser = between(0.0, 100.0))]
     pub(crate) min_equal: Option<f64>,
     /// Logits closer than this, relative to their size, are a tie
-    #[arg(long, value_name = "X", default_value_t = 1e-5, value_parser = number)]
+    #[arg(long, value_name = "X", default_value_t = 1e-5, value_parser = not_negative)]
     pub(crate) tie: f32,
     /// List every disagreement, not the first 20
     #[arg(long)]
@@ -261,7 +267,7 @@ pub(crate) struct Latency {
     #[arg(long, value_name = "PATH", requires = "task")]
     pub(crate) data: Option<PathBuf>,
     /// Sequences of this many tokens instead of real inputs
-    #[arg(long, value_name = "TOKENS", conflicts_with = "data", default_value_t = 128)]
+    #[arg(long, value_name = "TOKENS", conflicts_with_all = ["data", "task"], default_value_t = 128)]
     pub(crate) seq_len: usize,
     /// Scenarios; may be repeated. Default: all
     #[arg(long, value_name = "NAME")]
@@ -311,6 +317,8 @@ pub(crate) struct Debug {
     #[arg(long, value_name = "TEXT", requires = "context", conflicts_with = "data")]
     pub(crate) question: Option<String>,
     /// The context
+    // Where an argument conflicts with one that is given, clap does not require it, so both conflicts are
+    // named.
     #[arg(long, value_name = "TEXT", requires = "question", conflicts_with = "data")]
     pub(crate) context: Option<String>,
     /// A SQuAD file

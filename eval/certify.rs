@@ -115,6 +115,10 @@ pub(crate) fn run(args: &Certify) -> Result<ExitCode, Failure> {
     }
     let options = TaskOptions::new(Task::Squad).n_best(CANDIDATES);
     // A log holds the first questions of a file, not a selection of them.
+    if some && args.common.log.is_some() {
+        let problem = "has no answers to some questions of --data; leave out --log, which is for all of them";
+        return Err(Failure::Usage(format!("{}: {problem}", args.reference.display())));
+    }
     let common = Common { no_resume: some || args.common.no_resume, ..args.common.clone() };
     let mut evaluation = evaluate(Task::Squad, &common, options, Dataset::Squad(squad.clone()), 0.0)?;
     write_outputs(&mut evaluation, &common, 0.0)?;

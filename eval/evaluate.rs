@@ -9,6 +9,7 @@ use mobilebert::format::sha256;
 use mobilebert::profile::machine;
 use mobilebert::{Error, ErrorKind};
 use mobilebert_tools::dataset::TableOptions;
+use mobilebert_tools::metrics::squad::Version;
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
 use serde_json::{Map, Value, json};
 
@@ -52,7 +53,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     let mut more: Vec<&Path> = Vec::new();
     if let Command::Squad(args) = command {
         options = squad_options(args, options);
-        null_threshold = args.null_threshold;
+        null_threshold = threshold(args, &data)?;
         more.extend(args.n_best.iter().chain(&args.null_odds).map(PathBuf::as_path));
     }
     check_outputs(common, &more, &[Path::new(data.file())])?;
@@ -129,6 +130,18 @@ fn with_flags(error: Error, args: &Classify) -> Failure {
             Failure::Input(format!("{error}; {flags}"))
         }
         _ => error.into(),
+    }
+}
+
+/// The null threshold. One that would have no effect is refused.
+fn threshold(args: &Squad, data: &Dataset) -> Result<f32, Failure> {
+    let is_v1 = matches!(data, Dataset::Squad(squad) if squad.version == Version::V1);
+    match args.null_threshold {
+        Some(_) if is_v1 => {
+            let problem = "is SQuAD v1.1, where every question has an answer; leave out --null-threshold";
+            Err(Failure::Usage(format!("{} {problem}", data.file())))
+        }
+        given => Ok(given.unwrap_or(0.0)),
     }
 }
 

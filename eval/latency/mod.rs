@@ -58,6 +58,7 @@ pub(crate) struct Latency {
 
 pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
     report::check(&args.report)?;
+    refuse_without_effect(args)?;
     let reports: Vec<&Path> = args.report.iter().map(PathBuf::as_path).collect();
     let real = match args.task.zip(args.data.as_deref()) {
         Some((task, data)) => Some((task, tasks::find(task.name(), data)?)),
@@ -134,6 +135,24 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
         report::write_all(&args.report, &[run], &[])?;
     }
     print(&text)
+}
+
+/// Refuses flags that would have no effect beside the others.
+fn refuse_without_effect(args: &args::Latency) -> Result<(), Failure> {
+    let has_server = args.scenario.is_empty() || args.scenario.contains(&Scenario::Server);
+    let server = "is for the scenario server, which is not among those of --scenario";
+    // Sequences of real inputs have the lengths that scenarios are compared at, so all models cut them alike.
+    let cut = "has no effect here: --seq-len is the length, and real inputs are cut to 384 tokens";
+    for (flag, is_idle, problem) in [
+        ("--qps", args.qps.is_some() && !has_server, server),
+        ("--latency-bound", args.latency_bound.is_some() && !has_server, server),
+        ("--max-seq-len", args.model.max_seq_len.is_some(), cut),
+    ] {
+        if is_idle {
+            return Err(Failure::Usage(format!("{flag} {problem}")));
+        }
+    }
+    Ok(())
 }
 
 /// Adds a brief SingleStream on the inputs of an accuracy run.

@@ -148,27 +148,26 @@ fn numbers_out_of_range_are_wrong_usage() {
     let squad = ["squad", "--model", QA, "--data", SQUAD_DATA];
     let certify = ["certify", "--model", QA, "--data", SQUAD_DATA, "--reference", SQUAD_DATA];
     let debug = ["debug", "--model", QA];
-    for (command, more) in [
-        (&server[..], &["--qps=-1"][..]),
-        (&server, &["--qps=nan"]),
-        (&server, &["--qps=0"]),
-        (&server, &["--qps=1e300"]),
-        (&server, &["--qps=1e6", "--duration=3600"]),
-        (&server, &["--latency-bound=-3"]),
-        (&server, &["--latency-bound=nan"]),
-        (&server, &["--duration=nan"]),
-        (&server, &["--duration=-1"]),
-        (&server, &["--duration=1e300"]),
-        (&squad, &["--null-threshold=nan"]),
-        (&squad, &["--limit=0"]),
-        (&certify, &["--limit=0"]),
-        (&certify, &["--min-equal=101"]),
-        (&certify, &["--tie=nan"]),
-        (&debug, &["--question= ", "--context=x"]),
-        (&debug, &["--question=x", "--context="]),
-        (&debug, &["--question=x", "--context=y", "--id=z"]),
-        (&debug, &["--data", SQUAD_DATA, "--context=y"]),
-        (&server, &["--task=sst2"]),
+    for (command, more, named) in [
+        (&server[..], &["--qps=-1"][..], "--qps"),
+        (&server, &["--qps=nan"], "--qps"),
+        (&server, &["--qps=0"], "--qps"),
+        (&server, &["--qps=1e300"], "--qps"),
+        (&server, &["--qps=1e6", "--duration=3600"], "--qps times --duration"),
+        (&server, &["--latency-bound=-3"], "--latency-bound"),
+        (&server, &["--latency-bound=nan"], "--latency-bound"),
+        (&server, &["--duration=nan"], "--duration"),
+        (&server, &["--duration=-1"], "--duration"),
+        (&server, &["--duration=1e300"], "--duration"),
+        (&squad, &["--null-threshold=nan"], "--null-threshold"),
+        (&squad, &["--limit=0"], "--limit"),
+        (&squad, &["--n-best=never-written.json", "--n-best-size=0"], "--n-best-size"),
+        (&certify, &["--limit=0"], "--limit"),
+        (&certify, &["--min-equal=101"], "--min-equal"),
+        (&certify, &["--tie=nan"], "--tie"),
+        (&certify, &["--tie=-1"], "--tie"),
+        (&debug, &["--question= ", "--context=x"], "--question"),
+        (&debug, &["--question=x", "--context="], "--context"),
     ] {
         // The last of two equal flags would be an error of its own.
         let given = |flag: &&str| !more.iter().any(|one| one.starts_with(*flag));
@@ -176,7 +175,35 @@ fn numbers_out_of_range_are_wrong_usage() {
         let mut arguments = command.to_vec();
         at.into_iter().for_each(|at| drop(arguments.drain(at..at + 2)));
         let (code, message) = failure(&[&arguments[..], more].concat());
-        assert_eq!(code, 2, "{more:?}: {message}");
+        let first = message.lines().next().unwrap_or_default();
+        assert!(code == 2 && first.contains(named), "{more:?}: {message}");
+    }
+}
+
+/// Each of these once had no effect, and nothing said so.
+#[test]
+fn flags_without_effect_are_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = write(folder.path(), "part.json", r#"{"lamp-1": "Clara Hobbs"}"#);
+    let log = folder.path().join("log.jsonl").to_str().unwrap().to_owned();
+    let latency = ["latency", "--model", QA, "--seq-len", "8", "--duration", "0.1"];
+    let data = ["latency", "--model", QA, "--duration", "0.1", "--task", "squad", "--data", SQUAD_DATA];
+    let squad = ["squad", "--model", QA, "--data", SQUAD_DATA];
+    let debug = ["debug", "--model", QA];
+    for (command, more, named) in [
+        (&debug[..], &["--question", "a", "--context", "b", "--id", "lamp-1"][..], "--id"),
+        (&debug, &["--data", SQUAD_DATA, "--context", "b"], "--context"),
+        (&latency, &["--task", "ner"], "--task"),
+        (&latency, &["--scenario", "single-stream", "--qps", "3"], "--qps is for the scenario server"),
+        (&latency, &["--scenario", "offline", "--latency-bound", "4"], "--latency-bound is for the scenario"),
+        (&latency, &["--max-seq-len", "64"], "--max-seq-len has no effect"),
+        (&data, &["--max-seq-len", "64"], "--max-seq-len has no effect"),
+        (&squad, &["--n-best-size", "3"], "--n-best"),
+        (&squad, &["--null-threshold", "3"], "leave out --null-threshold"),
+        (&["certify"], &[&squad[1..], &["--reference", &part, "--log", &log]].concat(), "leave out --log"),
+    ] {
+        let (code, message) = failure(&[command, more].concat());
+        assert!(code == 2 && message.contains(named), "{more:?}: {message}");
     }
 }
 
