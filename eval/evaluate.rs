@@ -17,7 +17,7 @@ use crate::args::{Classify, Command, Common, Squad};
 use crate::failure::{Failure, print, write};
 use crate::interrupt::Interrupt;
 use crate::log::Log;
-use crate::report::{self, Run, breakdown, examples};
+use crate::report::{self, Run, breakdown, confusion, examples};
 use crate::{date, latency, outputs, predictions, tasks};
 
 /// The seed of all intervals.
@@ -97,7 +97,7 @@ pub(crate) fn write_outputs(
     breakdown::add(evaluation)?;
     if evaluation.scores.is_some() {
         let (data, predictions) = (&evaluation.data, &evaluation.predictions);
-        evaluation.run.confusion = examples::confusion(data, predictions);
+        evaluation.run.confusion = confusion::confusion(data, predictions);
         evaluation.run.wrong = examples::wrong(data, predictions, null_threshold);
     }
     latency::add(evaluation, &common.model)?;

@@ -1,34 +1,18 @@
-//! What the model takes for what, and the examples that it gets wrong.
-
-use std::collections::HashMap;
+//! The examples that the model gets wrong.
 
 use mobilebert::{TagMark, TagScheme};
-use mobilebert_tools::dataset::{Gold, Labelled, Question, Sentence, Squad, Tagged};
+use mobilebert_tools::dataset::{Labelled, Question, Sentence, Squad, Tagged};
 use mobilebert_tools::metrics::entities::chunks_in;
 use mobilebert_tools::metrics::squad::{Version, score};
 use mobilebert_tools::task::{Dataset, Prediction};
 use serde::{Deserialize, Serialize};
 
-/// How many classes a matrix shows. The others are counted together.
-const CLASSES: usize = 12;
 /// How many wrong examples are listed.
 const LISTED: usize = 50;
-/// How many characters of a text are shown, and how many of a context on each side of an answer.
+/// How many characters of a text are shown.
 const LONGEST: usize = 600;
+/// How many characters of a context are shown on each side of an answer.
 const AROUND: usize = 160;
-
-/// How often each class was taken for each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Confusion {
-    /// What is counted: `examples` or `words`.
-    pub(crate) unit: String,
-    /// The classes of the data, a row each.
-    pub(crate) gold: Vec<String>,
-    /// The predicted classes, a column each: those of the rows in the same order, then any others.
-    pub(crate) predicted: Vec<String>,
-    pub(crate) counts: Vec<Vec<usize>>,
-    pub(crate) note: String,
-}
 
 /// The examples with a wrong prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,90 +40,6 @@ pub(crate) struct WrongExample {
 pub(crate) struct NamedText {
     pub(crate) name: String,
     pub(crate) text: String,
-}
-
-/// Counts what was taken for what; `None` for questions, numbers and data without labels.
-pub(crate) fn confusion(data: &Dataset, predictions: &[Prediction]) -> Option<Confusion> {
-    match data {
-        Dataset::Labelled(data) if !data.classes.is_empty() => of_labels(data, predictions),
-        Dataset::Tagged(data) => Some(of_tags(data, predictions)),
-        _ => None,
-    }
-}
-
-fn of_labels(data: &Labelled, predictions: &[Prediction]) -> Option<Confusion> {
-    const NONE: &str = "none of these";
-    let name = |class: usize| match data.classes.get(class).and_then(|names| names.last()) {
-        Some(name) => name.as_str(),
-        None => NONE,
-    };
-    let pair = |(example, prediction): (&mobilebert_tools::dataset::Example, &Prediction)| match (
-        example.gold,
-        prediction,
-    ) {
-        (Some(Gold::Class(gold)), Prediction::Class { class, .. }) => Some((name(gold), name(*class))),
-        _ => None,
-    };
-    let pairs: Option<Vec<(&str, &str)>> = data.examples.iter().zip(predictions).map(pair).collect();
-    Some(count("examples", &pairs?, ""))
-}
-
-fn of_tags(data: &Tagged, predictions: &[Prediction]) -> Confusion {
-    let mut pairs = Vec::new();
-    for (sentence, prediction) in data.sentences.iter().zip(predictions) {
-        let Prediction::Tags { tags, scheme } = prediction else { continue };
-        let kinds = sentence.tags.iter().zip(tags);
-        pairs.extend(kinds.map(|(gold, tag)| (Tagged::kind(gold), scheme.split(tag).1)));
-    }
-    count("words", &pairs, "Words by the type of their tag, without marks such as B-.")
-}
-
-/// Counts pairs of a true and a predicted class.
-fn count(unit: &str, pairs: &[(&str, &str)], note: &str) -> Confusion {
-    const OTHERS: &str = "all others";
-    let mut sizes: HashMap<&str, (usize, usize)> = HashMap::new();
-    for (gold, predicted) in pairs {
-        sizes.entry(gold).or_default().0 += 1;
-        sizes.entry(predicted).or_default().1 += 1;
-    }
-    let mut names: Vec<&str> = sizes.keys().copied().collect();
-    names.sort_unstable_by_key(|name| (sizes[name].0 == 0, *name));
-    let mut note = note.to_owned();
-    let all = names.len();
-    if all > CLASSES {
-        names.sort_by_key(|name| usize::MAX - sizes[name].0 - sizes[name].1);
-        names.truncate(CLASSES - 1);
-        names.sort_unstable_by_key(|name| (sizes[name].0 == 0, *name));
-        let rest = all - names.len();
-        note += &format!(" The {rest} smallest of {all} classes are counted together as “{OTHERS}”.");
-    }
-    let has_others = all > names.len();
-    let rows = names.iter().take_while(|name| sizes[**name].0 > 0).count();
-    // A class that is only predicted has a column and no row.
-    let (mut gold, mut predicted) = (names[..rows].to_vec(), names.clone());
-    if has_others {
-        gold.push(OTHERS);
-        predicted.insert(rows, OTHERS);
-    }
-    let place = |list: &[&str], name: &str| {
-        list.iter()
-            .position(|known| *known == name)
-            .or_else(|| list.iter().position(|known| *known == OTHERS))
-    };
-    let mut counts = vec![vec![0; predicted.len()]; gold.len()];
-    for (g, p) in pairs {
-        if let (Some(row), Some(column)) = (place(&gold, g), place(&predicted, p)) {
-            counts[row][column] += 1;
-        }
-    }
-    let owned = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
-    Confusion {
-        unit: unit.to_owned(),
-        gold: owned(gold),
-        predicted: owned(predicted),
-        counts,
-        note: note.trim().to_owned(),
-    }
 }
 
 /// Lists wrong examples; `None` for data without labels.
@@ -344,36 +244,8 @@ fn cut(text: &str, longest: usize) -> String {
 mod tests {
     use super::*;
 
-    fn sums(found: &Confusion) -> (usize, usize, usize) {
-        let total = found.counts.iter().flatten().sum();
-        let right = (0..found.gold.len()).map(|i| found.counts[i][i]).sum();
-        let row = found.counts.first().map_or(0, |row| row.iter().sum());
-        (total, right, row)
-    }
-
     #[test]
-    fn a_matrix_by_hand() {
-        let pairs = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "c"), ("a", "a")];
-        let found = count("examples", &pairs, "");
-        assert_eq!((found.gold.join(" "), found.predicted.join(" ")), ("a b".into(), "a b c".into()));
-        assert_eq!(found.counts, [[2, 1, 0], [0, 1, 1]]);
-        assert_eq!((sums(&found), found.note.as_str()), ((5, 3, 3), ""));
-    }
-
-    #[test]
-    fn a_matrix_of_many_classes_counts_every_example() {
-        let names: Vec<String> = (0..100).map(|i| format!("class {i:02}")).collect();
-        let pairs: Vec<(&str, &str)> =
-            (0..5000).map(|i: usize| (names[(i * i) % 97].as_str(), names[(i * 7) % 100].as_str())).collect();
-        let found = count("examples", &pairs, "");
-        assert_eq!(sums(&found).0, 5000);
-        assert!(found.gold.len() <= CLASSES && found.predicted.len() <= CLASSES + 1, "{found:?}");
-        assert_eq!(found.gold, found.predicted[..found.gold.len()]);
-        assert!(found.note.contains("of 100 classes are counted together"), "{}", found.note);
-    }
-
-    #[test]
-    fn words_are_counted_by_the_type_of_their_tag() {
+    fn entities_are_compared_and_shown_in_words() {
         let sentence = |tags: &str| {
             let tags: Vec<String> = tags.split(' ').map(str::to_owned).collect();
             Sentence { line: 1, words: vec!["w".to_owned(); tags.len()], tags }
@@ -388,14 +260,6 @@ mod tests {
             scheme: TagScheme::Bio,
         };
         let predictions = [tags("B-PER I-PER O O B-PER"), tags("O O")];
-        // A file may have too few tags to tell its scheme.
-        for scheme in [TagScheme::Bioes, TagScheme::Bio] {
-            let found = of_tags(&Tagged { scheme, ..data.clone() }, &predictions);
-            assert_eq!(
-                (found.gold.join(" "), found.counts),
-                ("LOC O PER".into(), vec![vec![0, 0, 1], vec![0, 3, 0], vec![0, 1, 2]])
-            );
-        }
         let wrong = wrong(&Dataset::Tagged(data), &predictions, 0.0).unwrap();
         assert_eq!((wrong.total, wrong.listed[0].gold.as_str()), (1, "PER w w w · LOC w"));
         assert_eq!(wrong.listed[0].predicted, "PER w w · PER w");

@@ -1,20 +1,22 @@
 //! The parts of the HTML page about single examples: the matrix of classes, and the list of wrong examples.
 
 use super::Run;
-use super::examples::{Confusion, WrongExample};
+use super::confusion::Confusion;
+use super::examples::WrongExample;
 use super::svg::escape;
 
 /// How many wrong examples are shown before the reader asks for more.
 const OPEN: usize = 10;
-/// How many columns have names, and how long these may be.
+/// The most columns that have names instead of numbers.
 const WORDED: usize = 5;
+/// The most characters that such a name may have.
 const SHORT: usize = 10;
 /// The number of shades in the style sheet.
 const SHADES: usize = 5;
 
 /// The card of the matrix, or `None` if the task has no classes.
 pub(super) fn confusion(run: &Run) -> Option<String> {
-    let Confusion { unit, gold, predicted, counts, note } = run.confusion.as_ref()?;
+    let Confusion { unit, gold, predicted, counts, has_others, note } = run.confusion.as_ref()?;
     // Columns have no room for many or long names: they have numbers then, and rows say which is which.
     let is_wide = predicted.len() > WORDED || predicted.iter().any(|name| name.chars().count() > SHORT);
     let column = |(k, name): (usize, &String)| match is_wide {
@@ -37,8 +39,7 @@ pub(super) fn confusion(run: &Run) -> Option<String> {
     }
     let total: usize = counts.iter().flatten().sum();
     let right: usize = (0..gold.len()).filter_map(|i| counts.get(i)?.get(i)).sum();
-    let others = note.contains("counted together");
-    let right = match others {
+    let right = match *has_others {
         // The last class of such a matrix mixes right and wrong ones.
         true => String::new(),
         false => format!("{right} of {total} {unit} are right. "),
@@ -103,10 +104,19 @@ mod tests {
     use super::*;
 
     fn card(names: &[&str], more: &[&str], counts: Vec<Vec<usize>>) -> String {
+        card_of(names, more, counts, (false, ""))
+    }
+
+    fn card_of(
+        names: &[&str],
+        more: &[&str],
+        counts: Vec<Vec<usize>>,
+        (has_others, note): (bool, &str),
+    ) -> String {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let (gold, predicted) = (owned(names), owned(&[names, more].concat()));
-        let (unit, note) = ("words".to_owned(), String::new());
-        let confusion = Some(Confusion { unit, gold, predicted, counts, note });
+        let (unit, note) = ("words".to_owned(), note.to_owned());
+        let confusion = Some(Confusion { unit, gold, predicted, counts, has_others, note });
         super::confusion(&Run { confusion, ..Run::default() }).unwrap()
     }
 
@@ -124,11 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_several_classes_has_no_right_ones() {
+        let counts = || vec![vec![9, 1], vec![0, 5]];
+        let note = "The 3 smallest of 4 classes are counted together as “all others”.";
+        let card = |has_others| card_of(&["no", "all others"], &[], counts(), (has_others, note));
+        assert!(!card(true).contains("are right") && card(true).contains("counted together"));
+        assert!(card(false).contains("14 of 15 words are right."), "the words of a note decide nothing");
+    }
+
+    #[test]
     fn long_names_become_numbers_of_columns() {
-        let card =
-            card(&["a name of <many> letters", "b"], &["none of these"], vec![vec![1, 0, 2], vec![0, 0, 0]]);
+        let card = card(
+            &["a name of <many> letters", "b"],
+            &["none of the classes"],
+            vec![vec![1, 0, 2], vec![0, 0, 0]],
+        );
         assert!(card.contains("\">1</th>") && card.contains("\">3</th>"), "{card}");
         assert!(card.contains(">1 <bdi>a name of &lt;many&gt; letters</bdi></th>"), "{card}");
-        assert!(card.contains("Column 3 is “none of these”.") && !card.contains("<many>"), "{card}");
+        assert!(card.contains("Column 3 is “none of the classes”.") && !card.contains("<many>"), "{card}");
     }
 }

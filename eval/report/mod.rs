@@ -1,6 +1,7 @@
 //! Results as files, and reports that join several of them.
 
 pub(crate) mod breakdown;
+pub(crate) mod confusion;
 pub(crate) mod examples;
 mod html;
 mod markdown;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::breakdown::{Calibration, Group};
-use self::examples::{Confusion, Wrong};
+use self::confusion::Confusion;
+use self::examples::Wrong;
 use crate::args;
 use crate::failure::{Failure, write};
 use crate::latency::Latency;

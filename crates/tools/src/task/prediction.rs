@@ -59,6 +59,9 @@ pub enum Prediction {
 }
 
 impl Prediction {
+    /// What is written for a class that the data does not have.
+    pub const NO_CLASS: &str = "none of the classes";
+
     /// The answer in words: a piece of the context (empty if the null odds of v2.0 are above 0), the last
     /// name of a class (which is a word if the class has several names), a number with two decimals, or the
     /// tags.
@@ -72,7 +75,7 @@ impl Prediction {
             Prediction::Answers { .. } => self.answer(null).unwrap_or_default().to_owned(),
             Prediction::Class { class, .. } => match classes.get(*class).and_then(|names| names.last()) {
                 Some(name) => name.clone(),
-                None => "none of the classes".to_owned(),
+                None => Self::NO_CLASS.to_owned(),
             },
             Prediction::Value { value } => format!("{value:.2}"),
             Prediction::Tags { tags, .. } => tags.join(" "),
