@@ -64,10 +64,11 @@ pub(super) fn page(runs: &[Run], peers: &[Peer]) -> String {
         }
         if let Some(wrong) = &run.wrong {
             let (total, listed) = (wrong.total, wrong.listed.len());
-            text += &format!(
-                "\n{total} of {} examples are wrong; an HTML report shows {listed} of them.\n",
-                run.total
-            );
+            let shown = match total {
+                0 => String::new(),
+                _ => format!("; an HTML report shows {listed} of them"),
+            };
+            text += &format!("\n{total} of {} examples are wrong{shown}.\n", run.total);
         }
         if let Some(calibration) = &run.calibration {
             text += &format!("\nExpected calibration error {:.3}.\n", calibration.error);
@@ -115,6 +116,16 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Run;
+    use super::super::examples::Wrong;
+
+    #[test]
+    fn no_wrong_examples_are_not_shown_elsewhere() {
+        let wrong = Wrong { total: 0, about: String::new(), listed: Vec::new() };
+        let page = super::page(&[Run { total: 6, wrong: Some(wrong), ..Run::default() }], &[]);
+        assert!(page.contains("\n0 of 6 examples are wrong.\n"), "{page}");
+    }
+
     #[test]
     fn names_stay_in_their_cell() {
         assert_eq!(super::cell("a|b\n<i>_x_ & \\"), "a\\|b &lt;i>\\_x\\_ &amp; \\\\");

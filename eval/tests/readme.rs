@@ -24,6 +24,8 @@ const DOCUMENTS: [&str; 2] = ["README.md", "docs/evaluation.md"];
 /// What a fresh clone has and commands read. They get a copy, because they may write.
 const FOLDERS: [&str; 5] =
     ["eval/samples", "models/qa", "models/sentiment", "tests/golden/checkpoints", "tests/golden/convert"];
+/// The sources of the command `mobilebert`.
+const SOURCES: [&str; 4] = ["src", "crates/kernels/src", "crates/tools/src", "crates/cli/src"];
 /// Commands that are about building and checking.
 const NOT_RUN: [&str; 5] = ["cargo install", "cargo test", "cargo build", "./check", "rustup"];
 
@@ -140,6 +142,44 @@ fn as_run(command: &str) -> String {
         .replace("cargo run --release -- ", "mobilebert ")
 }
 
+/// Whether a command is as new as its sources. Cargo builds only the evaluator for its tests, so another command
+/// in its folder may be of an earlier state. The error is the rest of a sentence.
+fn is_up_to_date(command: &Path, sources: &[PathBuf]) -> Result<(), String> {
+    let made = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let Some(built) = made(command) else { return Err("which is not built".to_owned()) };
+    let mut folders = sources.to_vec();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_source = path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs");
+            if path.is_dir() {
+                folders.push(path);
+            } else if is_source && made(&path).is_none_or(|changed| changed > built) {
+                return Err(format!("which is older than {}", path.display()));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn commands_older_than_their_sources_are_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (command, sources) = (folder.path().join("command"), folder.path().join("src"));
+    let make = |path: &Path, seconds: u64| {
+        let file = fs::File::create(path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+    };
+    fs::create_dir_all(sources.join("room")).unwrap();
+    let check = || is_up_to_date(&command, std::slice::from_ref(&sources));
+    assert_eq!(check(), Err("which is not built".to_owned()));
+    for (path, seconds) in [(&command, 2), (&sources.join("a.rs"), 1), (&sources.join("room/tests.rs"), 3)] {
+        make(path, seconds);
+    }
+    assert_eq!(check(), Ok(()));
+    make(&sources.join("room/b.rs"), 3);
+    assert!(check().unwrap_err().ends_with("b.rs"));
+}
+
 #[test]
 fn commands_run_as_printed() {
     if cfg!(not(unix)) {
@@ -148,9 +188,10 @@ fn commands_run_as_printed() {
     }
     let evaluator = Path::new(env!("CARGO_BIN_EXE_mobilebert-eval"));
     let binaries = evaluator.parent().unwrap();
-    if !binaries.join("mobilebert").is_file() {
-        let fix = "build it beside mobilebert-eval: cargo test --workspace";
-        eprintln!("SKIPPED: the commands of the documentation need the command mobilebert; {fix}");
+    let sources = SOURCES.map(|folder| root().join(folder));
+    if let Err(problem) = is_up_to_date(&binaries.join("mobilebert"), &sources) {
+        let fix = "build both: cargo test --workspace";
+        eprintln!("SKIPPED: the commands of the documentation need the command mobilebert, {problem}; {fix}");
         return;
     }
     let mut path = std::ffi::OsString::from(binaries);
