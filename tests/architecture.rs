@@ -70,9 +70,10 @@ const COMMAND: Package = Package {
         ("table", &["args", "failure", "input", "reader"]),
         ("ahead", &["failure", "input"]),
         ("input", &["ahead", "args", "failure", "reader", "table"]),
-        ("output", &["args", "failure", "input"]),
+        ("target", &["args", "failure", "reader"]),
+        ("output", &["args", "failure", "input", "target"]),
         ("batch", &["args", "failure", "input", "output"]),
-        ("command", &["args", "batch", "failure", "input", "output", "reader", "table"]),
+        ("command", &["args", "batch", "failure", "input", "output", "reader", "table", "target"]),
         ("main", &["args", "command", "failure"]),
     ],
 };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use mobilebert_tools::dataset::{MAX_LINE, foreign_encoding, wrong_encoding};
+use mobilebert_tools::files;
 
 use super::failure::Failure;
 
@@ -256,27 +257,11 @@ pub(super) fn without_gz(path: &Path) -> PathBuf {
 
 /// Returns true if writing to `output` would destroy what is read from `input`, which may be `-`.
 pub(super) fn is_same_file(input: &Path, output: &Path) -> bool {
-    let Ok(written) = fs::metadata(output) else { return false };
-    let read = match input.as_os_str() == DASH {
-        true => stdin_metadata(),
-        false => fs::metadata(input).ok(),
-    };
-    let Some(read) = read.filter(|read| read.is_file() && written.is_file()) else { return false };
-    is_same(&read, &written).unwrap_or_else(|| {
-        let paths = (input.canonicalize(), output.canonicalize());
-        matches!(paths, (Ok(input), Ok(output)) if input == output)
-    })
-}
-
-#[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> Option<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-    Some((a.dev(), a.ino()) == (b.dev(), b.ino()))
-}
-
-#[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> Option<bool> {
-    None
+    if input.as_os_str() != DASH {
+        return output.is_file() && files::is_same_file(input, output);
+    }
+    let (Some(read), Ok(written)) = (stdin_metadata(), fs::metadata(output)) else { return false };
+    read.is_file() && written.is_file() && files::is_same_metadata(&read, &written) == Some(true)
 }
 
 #[cfg(unix)]

@@ -7,21 +7,24 @@ use std::path::Path;
 /// symbolic. What is written to one of them destroys the other.
 pub fn is_same_file(a: &Path, b: &Path) -> bool {
     let (Ok(first), Ok(second)) = (fs::metadata(a), fs::metadata(b)) else { return false };
-    is_same(&first, &second).unwrap_or_else(|| {
+    is_same_metadata(&first, &second).unwrap_or_else(|| {
         let places = (fs::canonicalize(a), fs::canonicalize(b));
         matches!(places, (Ok(a), Ok(b)) if a == b)
     })
 }
 
+/// Returns whether two metadata are those of one file, or `None` on systems where the standard library has no
+/// number of a file.
 #[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> Option<bool> {
+pub fn is_same_metadata(a: &Metadata, b: &Metadata) -> Option<bool> {
     use std::os::unix::fs::MetadataExt as _;
     Some((a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
-/// The standard library has no number of a file on other systems. Their paths are compared.
+/// Returns whether two metadata are those of one file, or `None` on systems where the standard library has no
+/// number of a file.
 #[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> Option<bool> {
+pub fn is_same_metadata(_: &Metadata, _: &Metadata) -> Option<bool> {
     None
 }
 
