@@ -36,8 +36,8 @@ impl Vocabulary {
     }
 }
 
-/// Token strings by id. They stand behind each other in one piece of memory, because a string of its own for
-/// each of 30,000 tokens took a third of the time of opening a tokenizer.
+/// Token strings by id. They stand behind each other in one piece of memory: with a string of its own for
+/// each of 30,000 tokens, in two maps, opening a tokenizer took 129 million instructions instead of 81.
 #[derive(Debug)]
 pub(crate) struct TokenStrings {
     text: String,
