@@ -12,8 +12,8 @@ use crate::failure::Failure;
 /// The most links that are followed from one name, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// Checks that the outputs can be written, that they are different files, and that none of them is an input or
-/// belongs to the model. No file or link is changed, and none is left behind.
+/// Checks that the outputs can be written, that they are different files, and that none of them is an input
+/// or belongs to the model. No file or link is changed, and none is left behind.
 pub(crate) fn check(outputs: &[&Path], inputs: &[&Path], model: Option<&str>) -> Result<(), Failure> {
     let folder = model.and_then(model_folder);
     let folder = folder.as_deref();
@@ -85,7 +85,8 @@ fn place(path: &Path) -> PathBuf {
     }
 }
 
-/// The folder of a model, or `None` if it has none. A model that cannot be found is reported when it is opened.
+/// The folder of a model, or `None` if it has none. A model that cannot be found is reported when it is
+/// opened.
 fn model_folder(model: &str) -> Option<PathBuf> {
     match ModelFiles::resolve(model) {
         Ok(ModelFiles::Folder(folder)) => fs::canonicalize(folder).ok(),

@@ -8,8 +8,8 @@ const CONFIG: &str = r#"{"model_type": "mobilebert", "num_hidden_layers": 1, "vo
 const SEQUENCES: usize = 64;
 const LENGTH: usize = 512;
 
-/// The most memory of a pass. The widest values of a MobileBERT are 512 columns of f32 for each token, and a few of
-/// them are alive at the same time.
+/// The most memory of a pass. The widest values of a MobileBERT are 512 columns of f32 for each token, and a
+/// few of them are alive at the same time.
 const MOST_FOR_EACH_TOKEN: usize = 4 * 512 * 4;
 
 fn ids(sequence: usize) -> Vec<u32> {

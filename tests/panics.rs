@@ -1,4 +1,5 @@
-//! Tests that a panic of the caller's code inside a pass reaches the caller, and that everything works afterwards.
+//! Tests that a panic of the caller's code inside a pass reaches the caller, and that everything works
+//! afterwards.
 
 #![cfg(not(target_family = "wasm"))]
 

@@ -1,10 +1,12 @@
-//! Tests pipelines that many threads share for thousands of mixed requests: the results have the bits of one thread,
-//! and no request leaves memory behind.
+//! Tests pipelines that many threads share for thousands of mixed requests: the results have the bits of one
+//! thread, and no request leaves memory behind.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -12,33 +14,11 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use counting::{HELD, resident};
 use mobilebert::{
     AnswerOptions, ClassifyOptions, EmbedOptions, Embedder, EngineOptions, QuestionAnswering,
     TextClassification,
 };
-
-/// Counts the bytes that all threads of this process have allocated.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 const THREADS: usize = 8;
 
@@ -48,13 +28,13 @@ const WARM_UP: usize = 2_000;
 /// What may be left of each request, which is less than a leak of 100 bytes.
 const LEFT_OF_A_REQUEST: usize = 25;
 
-/// What may be left of all requests together. The queues of a thread pool grow in steps, so that a pool needs more
-/// requests until a small leak shows.
+/// What may be left of all requests together. The queues of a thread pool grow in steps, so that a pool needs
+/// more requests until a small leak shows.
 const LEFT: usize = 256 * 1024;
 const LEFT_OF_A_POOL: usize = 1024 * 1024;
 
-/// The memory of the process is counted in pages, and those that the allocator keeps for later come and go, so that
-/// this much is let pass.
+/// The memory of the process is counted in pages, and those that the allocator keeps for later come and go,
+/// so that this much is let pass.
 const PAGES: usize = 1 << 20;
 
 struct Pipelines {
@@ -84,8 +64,8 @@ impl Pipelines {
         }
     }
 
-    /// Returns the result of a request, also if it is an error, as a number. It stands for all bits, because floats
-    /// are written so that they can be read back.
+    /// Returns the result of a request, also if it is an error, as a number. It stands for all bits, because
+    /// floats are written so that they can be read back.
     fn ask(&self, request: usize) -> u64 {
         let text = text(request);
         let mut hash = DefaultHasher::new();
@@ -108,13 +88,6 @@ fn text(request: usize) -> String {
     let mut text: String = (0..request * 13 % 40).map(|i| format!("{} ", word(i))).collect();
     text += &format!("unheard{request}");
     text
-}
-
-/// Returns the bytes of this process in memory.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
 fn check(options: &EngineOptions, requests: usize, left: usize) {
@@ -164,8 +137,8 @@ fn check(options: &EngineOptions, requests: usize, left: usize) {
     );
 }
 
-/// The test is one function, so that no other test allocates beside it. `REQUESTS` chooses another number of requests,
-/// such as 20,000.
+/// The test is one function, so that no other test allocates beside it. `REQUESTS` chooses another number of
+/// requests, such as 20,000.
 #[test]
 fn thousands_of_requests_have_the_same_bits_and_leave_no_memory() {
     let requests = std::env::var("REQUESTS").map_or(6_000, |text| text.parse().unwrap());

@@ -1,8 +1,10 @@
-//! Reads thousands of damaged files: bytes that are flipped, cut off, repeated, exchanged with those of another file
-//! or replaced by extreme numbers. Each is read or refused, without a panic, in little time, stack and memory.
+//! Reads thousands of damaged files: bytes that are flipped, cut off, repeated, exchanged with those of
+//! another file or replaced by extreme numbers. Each is read or refused, without a panic, in little time,
+//! stack and memory.
 //!
-//! The damage follows from the number of the case, so that a failure can be repeated. Two variables choose the cases:
-//! `MUTATIONS` is how many there are for each reader, and `MUTATIONS_FROM` the number of the first.
+//! The damage follows from the number of the case, so that a failure can be repeated. Two variables choose
+//! the cases: `MUTATIONS` is how many there are for each reader, and `MUTATIONS_FROM` the number of the
+//! first.
 //!
 //! ```sh
 //! MUTATIONS=20000 cargo test --release -p mobilebert-tools --test mutations -- --nocapture
@@ -80,8 +82,8 @@ const EXTREMES: [&[u8]; 16] = [
     b"\"\\u0000\"",
 ];
 
-/// Damages a file in one to four places. `other` is a second file of its kind. Half of the places are in the first
-/// 256 bytes, where most formats have their header.
+/// Damages a file in one to four places. `other` is a second file of its kind. Half of the places are in the
+/// first 256 bytes, where most formats have their header.
 fn mutate(file: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..=random.below(4) {
@@ -141,8 +143,8 @@ fn check(reader: &'static str, files: &[Vec<u8>], read: fn(&[u8])) {
     });
 }
 
-/// Does what [`check`] does, where `prepare` makes the function that reads the damaged form of the file with that
-/// index, and returns the length of all that it reads.
+/// Does what [`check`] does, where `prepare` makes the function that reads the damaged form of the file with
+/// that index, and returns the length of all that it reads.
 fn check_with<F: FnOnce() -> usize + Send + 'static>(
     reader: &str,
     files: &[Vec<u8>],

@@ -1,5 +1,5 @@
-//! Reads files that contain themselves, nest deeply, repeat one part endlessly or name absurd sizes. Each is refused
-//! by name, on a small stack, in little time and memory.
+//! Reads files that contain themselves, nest deeply, repeat one part endlessly or name absurd sizes. Each is
+//! refused by name, on a small stack, in little time and memory.
 #![allow(clippy::expect_used, clippy::panic, unsafe_code)]
 
 use std::fs;
@@ -12,7 +12,8 @@ use mobilebert_tools::convert;
 #[path = "support/limited.rs"]
 mod limited;
 
-/// The most memory of a reader. That of LiteRT bounds what its lists say together by 16,777,216 numbers of 8 bytes.
+/// The most memory of a reader. That of LiteRT bounds what its lists say together by 16,777,216 numbers of 8
+/// bytes.
 const MEMORY: usize = 256 << 20;
 
 /// Returns the error of a reader.
@@ -370,7 +371,8 @@ mod flatbuffers {
         file.extend((value as u32).to_le_bytes());
     }
 
-    /// A file of 2 MB whose list of tensors leads to one table 100,000 times, so that they have 40 GB of names.
+    /// A file of 2 MB whose list of tensors leads to one table 100,000 times, so that they have 40 GB of
+    /// names.
     #[test]
     fn tables_that_are_listed_many_times_are_counted() {
         const ELEMENTS: usize = 100_000;
@@ -470,8 +472,8 @@ mod json {
         }
     }
 
-    /// Nests the parts of a tokenizer that contain parts of their kind. What is within the limit of JSON may be
-    /// accepted, but not be slow.
+    /// Nests the parts of a tokenizer that contain parts of their kind. What is within the limit of JSON may
+    /// be accepted, but not be slow.
     #[test]
     fn parts_of_tokenizers() {
         for depth in [20, 40, 60, 10_000] {

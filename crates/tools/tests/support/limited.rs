@@ -1,60 +1,30 @@
 //! Runs a reader of foreign bytes with little stack, and fails if it panics, takes long or takes much memory.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../../../../tests/support/counting.rs"]
+mod counting;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The stack of the thread that reads, which is an eighth of that of a thread of the standard library. The readers
-/// need a fixed number of frames, whatever the input.
+use counting::{HELD, MOST};
+
+/// The stack of the thread that reads, which is an eighth of that of a thread of the standard library. The
+/// readers need a fixed number of frames, whatever the input.
 const STACK: usize = 256 * 1024;
 
 /// A reader that takes longer than this counts as hanging. Each input takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Counts the bytes that all threads of this process have allocated, and their maximum.
-pub(crate) struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-fn took(bytes: usize) {
-    let held = HELD.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    MOST.fetch_max(held, Ordering::Relaxed);
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        took(layout.size());
-        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        took(layout.size());
-        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 /// Lets only one reader count at a time.
 static COUNTS: Mutex<()> = Mutex::new(());
 
-/// Runs `work` and returns its result and the most bytes that it held. `what` names the input in the message of a
-/// failure. An overflow of the stack ends the process; the last line that `--nocapture` shows is then the culprit.
+/// Runs `work` and returns its result and the most bytes that it held. `what` names the input in the message
+/// of a failure. An overflow of the stack ends the process; the last line that `--nocapture` shows is then
+/// the culprit.
 pub(crate) fn run<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> (T, usize) {
     let _alone = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     eprintln!("{what}");
