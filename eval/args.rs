@@ -93,6 +93,9 @@ pub(crate) enum Command {
     Ner(Common),
     /// Any .csv, .tsv or .jsonl with texts and labels: accuracy and macro_f1
     Classify(Classify),
+    /// Pairs of texts with scores from 0 to 5, such as STS-B, by the cosine of their vectors: Spearman's and
+    /// Pearson's correlations
+    Embed(Common),
     /// Compare answers, span by span, with those that another implementation recorded
     Certify(Certify),
     /// Measure latency and throughput in LoadGen-style scenarios
@@ -119,6 +122,7 @@ impl Command {
             Command::Stsb(args) => (Task::Glue(GlueTask::StsB), args),
             Command::Mnli(args) => (Task::Glue(GlueTask::Mnli), args),
             Command::Ner(args) => (Task::Entities, args),
+            Command::Embed(args) => (Task::Embeddings, args),
             Command::Classify(args) => (Task::Labels, &args.common),
             _ => return None,
         })
@@ -258,7 +262,7 @@ pub(crate) enum Scenario {
 pub(crate) struct Latency {
     #[command(flatten)]
     pub(crate) model: Model,
-    /// Task of --data: squad, sst2, ..., ner, classify
+    /// Task of --data: squad, sst2, ..., ner, classify, embed
     // Whatever conflicts with a flag conflicts with those that need it, because clap does not ask for a flag
     // that is ruled out.
     #[arg(long, value_name = "TASK", requires = "data", conflicts_with = "seq_len")]

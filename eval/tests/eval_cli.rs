@@ -378,9 +378,10 @@ fn the_debugger_replays_a_question() {
 #[test]
 fn tasks_are_listed_with_their_sources() {
     let text = String::from_utf8(run(&["tasks"]).stdout).unwrap();
-    for task in
-        ["squad", "squad-v2", "sst2", "mrpc", "qqp", "qnli", "rte", "cola", "stsb", "mnli", "ner", "classify"]
-    {
+    for task in [
+        "squad", "squad-v2", "sst2", "mrpc", "qqp", "qnli", "rte", "cola", "stsb", "mnli", "ner", "classify",
+        "embed",
+    ] {
         assert!(text.lines().any(|line| line.split(' ').next() == Some(task)), "no {task}");
     }
     for line in text.lines().filter(|line| line.contains(" sample ")) {

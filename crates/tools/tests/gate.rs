@@ -284,3 +284,28 @@ fn answers_that_differ_are_listed_with_the_layer_that_flips_them() {
         assert_eq!(difference.references, std::slice::from_ref(&difference.a));
     }
 }
+
+/// A model for embeddings has no labels. Its gate is the order of similarities.
+#[test]
+fn embeddings_are_gated_by_spearmans_correlation() {
+    let folder = tempfile::tempdir().unwrap();
+    let words =
+        ["good", "bad film", "the king", "wrote a book", "paris", "anna was not very good", "what time"];
+    let rows: String = (0..words.len() - 1)
+        .map(|i| format!("{}\t{}\t{}\n", words[i], words[i + 1], i as f64 / 2.0))
+        .collect();
+    let data = folder.path().join("pairs.tsv");
+    fs::write(&data, format!("sentence1\tsentence2\tscore\n{rows}")).unwrap();
+    let to = folder.path().join("int8");
+    let report = quantize(BERT, &to, &data, GateOptions::new(Task::Embeddings).max_drop(200.0)).unwrap();
+    assert_eq!((report.items.metric, report.items.total), ("spearman", 6));
+    let evidence: Value = serde_json::from_slice(&fs::read(to.join("quantization.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&evidence["gate"]["task"], &evidence["gate"]["metric"]),
+        (&"embed".into(), &"spearman".into())
+    );
+    let f32 = TaskOptions::new(Task::Embeddings).engine(EngineOptions::new().precision(Precision::F32));
+    let examples = Task::Embeddings.read(&data).unwrap();
+    let scores = Answered::new(&f32.open(BERT).unwrap(), &examples, &|_| {}).unwrap().scores;
+    assert_eq!(report.items.a.scores.main(), scores.main());
+}

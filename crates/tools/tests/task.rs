@@ -223,3 +223,51 @@ fn entities_that_the_model_cannot_find_are_refused() {
     let expected = "d.conll: none of its entity types (city, person) is one of the model's (LOC, PER)";
     assert!(error.contains(expected), "{error}");
 }
+
+const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/bert-f32");
+
+#[test]
+fn pairs_are_ranked_by_the_cosines_of_their_vectors() {
+    let pairs =
+        [("anna works in paris", "anna works in paris"), ("the king", "a good film"), ("book", "very")];
+    let rows: String =
+        pairs.iter().zip([5.0, 0.5, 1.25]).map(|((a, b), score)| format!("{a}\t{b}\t{score}\n")).collect();
+    let (_folder, path) = file("d.tsv", &format!("sentence1\tsentence2\tscore\n{rows}"));
+    let data = Task::Embeddings.read(&path).unwrap();
+    let found = predict(Task::Embeddings, BERT, &data);
+    let embedder = mobilebert::Embedder::open(BERT).unwrap();
+    for ((first, second), found) in pairs.iter().zip(&found) {
+        let cosine = embedder.embed(first).unwrap().cosine(&embedder.embed(second).unwrap());
+        assert_eq!(*found, Prediction::Value { value: 5.0 * cosine });
+    }
+    assert_eq!(found[0].text(&data), "5.00");
+    // The texts of a pair are read one by one, so a sequence holds the first one only.
+    let evaluator = TaskOptions::new(Task::Embeddings).open(BERT).unwrap();
+    let expected = evaluator.tokenizer().tokenize("the king").unwrap().encode_truncated(None, 16).unwrap().0;
+    assert_eq!(evaluator.sequences(&data, 2).unwrap()[1].ids(), expected.ids());
+}
+
+#[test]
+fn the_score_of_embeddings_is_spearmans() {
+    let (_folder, path) = file("d.tsv", "sentence1\tsentence2\tscore\na\tb\t0\nc\td\t1\ne\tf\t2\ng\th\t3\n");
+    let data = Task::Embeddings.read(&path).unwrap();
+    let score = |values: [f32; 4]| {
+        Task::Embeddings.score(&data, &values.map(|value| Prediction::Value { value })).unwrap()
+    };
+    // The ranks are right, and the numbers do not lie on a line.
+    let scores = score([-1.0, 0.1, 0.2, 5.0]);
+    assert_eq!((scores.metric, scores.main()), ("spearman", 100.0));
+    assert!(scores.get("pearson").unwrap() < 99.0, "{scores:?}");
+    assert_eq!(scores.items.score(&[3, 1, 0, 2]), 100.0);
+    // Ranks 1, 0, 2, 3 against 0, 1, 2, 3: 1 - 6 * 2 / (4 * 15).
+    assert!((score([0.1, -1.0, 0.2, 5.0]).main() - 80.0).abs() < 1e-9);
+}
+
+#[test]
+fn rows_without_a_second_text_are_refused_by_their_line() {
+    let (_folder, path) = file("d.tsv", "text\tlabel\na\tx\n");
+    let data = Dataset::Labelled(TableOptions::new().read(&path).unwrap());
+    let evaluator = TaskOptions::new(Task::Embeddings).open(BERT).unwrap();
+    let error = evaluator.predictions(&data, 0..1).next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("d.tsv, line 2: has no second text to compare with"), "{error}");
+}

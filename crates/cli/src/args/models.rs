@@ -145,7 +145,7 @@ pub(crate) struct Quantize {
     #[arg(value_name = "DEST")]
     pub(crate) destination: PathBuf,
     /// Score the model in f32 and quantised on this task, and write DEST only if the gate holds: squad, ner,
-    /// classify or a task of GLUE
+    /// classify, embed or a task of GLUE
     #[arg(long, value_name = "NAME", requires = "data")]
     pub(crate) task: Option<Task>,
     /// Examples of --task
@@ -228,7 +228,7 @@ pub(crate) struct Compare {
     /// Second model
     #[arg(value_name = "B")]
     pub(crate) b: String,
-    /// What both are asked: squad, ner, classify or a task of GLUE
+    /// What both are asked: squad, ner, classify, embed or a task of GLUE
     #[arg(long, value_name = "NAME")]
     pub(crate) task: Task,
     /// Examples of the task

@@ -10,7 +10,7 @@ use mobilebert::backend::Precision;
 use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::{Graph, Node, ParameterId};
 use mobilebert::model::Weights;
-use mobilebert::{Engine, EngineOptions, ModelConfig, ModelFiles, Result};
+use mobilebert::{Engine, EngineOptions, Head, ModelConfig, ModelFiles, Result};
 
 /// A model's weights, and the precision that it is run in.
 struct Side {
@@ -27,15 +27,15 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Opens both models. Returns `None` if their architectures or labels differ, because then nothing can be
+    /// Opens both models as they are run with this head. Returns `None` if their architectures or labels differ, because then nothing can be
     /// exchanged. A precision that is not given is that of the stored weights.
     pub(crate) fn open(
+        head: Head,
         a: (&ModelFiles, Option<Precision>),
         b: (&ModelFiles, Option<Precision>),
     ) -> Result<Option<Self>> {
         let side = |(files, precision): (&ModelFiles, Option<Precision>)| -> Result<(Graph, Side)> {
             let mut config = ModelConfig::from_json(&files.config_json()?)?;
-            let head = config.head;
             let (graph, weights) = Weights::open(files.checkpoint()?, &mut config, head)?;
             let precision = precision.unwrap_or_else(|| config.stored_precision());
             Ok((graph, Side { config, weights, precision }))
@@ -173,7 +173,7 @@ pub fn first_to_flip(
     data: &Dataset,
     found: &mut ItemComparison,
 ) -> Result<()> {
-    let Some(pair) = Pair::open((a, precision), (b, precision))? else { return Ok(()) };
+    let Some(pair) = Pair::open(evaluator.head(), (a, precision), (b, precision))? else { return Ok(()) };
     let modules = pair.modules();
     for (last, module) in modules.iter().enumerate() {
         let open = |difference: &&mut super::Difference| difference.flipped_by.is_none();

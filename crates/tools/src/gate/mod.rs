@@ -198,7 +198,8 @@ pub fn quantize(
         let ranking = match ranked.take() {
             Some(ranking) => ranking,
             None => {
-                let pair = Pair::open((&files, Some(Precision::F32)), (&written, Some(Precision::Int8)))?;
+                let sides = ((&files, Some(Precision::F32)), (&written, Some(Precision::Int8)));
+                let pair = Pair::open(reference.head(), sides.0, sides.1)?;
                 sensitivity::rank(pair.as_ref(), &mut reference, &data, &f32, &options.engine, progress)?
             }
         };

@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
-use super::{Candidate, Dataset, Prediction, Task, TaskOptions};
+use super::{Candidate, Dataset, Prediction, Task, TaskOptions, similarity};
 use crate::dataset::{Example, GlueTask, Gold, Labelled, Sentence, Squad, Tagged};
 use mobilebert::pipeline::{
-    AggregationStrategy, AnswerOptions, Classification, ClassifyOptions, FunctionToApply, PreparedContext,
-    QuestionAnswering, Ranking, TagOptions, TextClassification, TokenClassification,
+    AggregationStrategy, AnswerOptions, Classification, ClassifyOptions, EmbedOptions, Embedder,
+    FunctionToApply, PreparedContext, QuestionAnswering, Ranking, TagOptions, TextClassification,
+    TokenClassification,
 };
 use mobilebert::text::{Encoding, Tokenizer};
-use mobilebert::{Engine, Error, ErrorKind, Result, Source, TagScheme};
+use mobilebert::{Engine, Error, ErrorKind, Head, Result, Source, TagScheme};
 
 /// How many examples are predicted together: enough to fill forward passes, and few enough that a stopped run
 /// loses little.
@@ -28,6 +29,7 @@ enum Pipeline {
     Answers(QuestionAnswering),
     Labels(TextClassification),
     Tags(TokenClassification),
+    Vectors(Embedder),
 }
 
 impl TaskOptions {
@@ -65,6 +67,10 @@ impl TaskOptions {
                 });
                 Pipeline::Tags(TokenClassification::open_with(source, engine, options)?)
             }
+            Task::Embeddings => {
+                let options = EmbedOptions::with(|o| o.max_seq_len = self.max_seq_len);
+                Pipeline::Vectors(Embedder::open_with(source, engine, options)?)
+            }
         };
         Ok(Evaluator { task, pipeline })
     }
@@ -80,12 +86,23 @@ impl Evaluator {
         self.task
     }
 
+    /// The head that the model is run with: its own, or none for [`Task::Embeddings`].
+    pub(crate) fn head(&self) -> Head {
+        match &self.pipeline {
+            Pipeline::Answers(pipeline) => pipeline.model().head(),
+            Pipeline::Labels(pipeline) => pipeline.model().head(),
+            Pipeline::Tags(pipeline) => pipeline.model().head(),
+            Pipeline::Vectors(pipeline) => pipeline.model().head(),
+        }
+    }
+
     /// The pipeline's engine.
     pub fn engine(&self) -> &Engine {
         match &self.pipeline {
             Pipeline::Answers(pipeline) => pipeline.engine(),
             Pipeline::Labels(pipeline) => pipeline.engine(),
             Pipeline::Tags(pipeline) => pipeline.engine(),
+            Pipeline::Vectors(pipeline) => pipeline.engine(),
         }
     }
 
@@ -95,6 +112,7 @@ impl Evaluator {
             Pipeline::Answers(pipeline) => pipeline.tokenizer(),
             Pipeline::Labels(pipeline) => pipeline.tokenizer(),
             Pipeline::Tags(pipeline) => pipeline.tokenizer(),
+            Pipeline::Vectors(pipeline) => pipeline.tokenizer(),
         }
     }
 
@@ -114,12 +132,15 @@ impl Evaluator {
             Pipeline::Tags(p) => {
                 *p = TokenClassification::from_parts(p.model().with_engine(engine)?, p.options().clone())?;
             }
+            Pipeline::Vectors(p) => {
+                *p = Embedder::from_parts(p.model().with_engine(engine)?, p.options().clone())?;
+            }
         }
         Ok(())
     }
 
     /// The token sequences of the first `most` examples, one for each, cut at 384 tokens or the model's
-    /// limit.
+    /// limit. Where each text of a pair has a vector of its own, that is the sequence of the first one.
     ///
     /// # Errors
     /// Those of the tokenizer.
@@ -136,7 +157,8 @@ impl Evaluator {
                 data.questions.iter().take(most).map(|q| encode(&q.question, Some(data.context(q)))).collect()
             }
             Dataset::Labelled(data) => {
-                data.examples.iter().take(most).map(|e| encode(&e.text, e.pair.as_deref())).collect()
+                let pair = |e: &'_ Example| e.pair.clone().filter(|_| self.task != Task::Embeddings);
+                data.examples.iter().take(most).map(|e| encode(&e.text, pair(e).as_deref())).collect()
             }
             Dataset::Tagged(data) => {
                 data.sentences.iter().take(most).map(|s| encode(&s.words.join(" "), None)).collect()
@@ -175,6 +197,11 @@ impl Evaluator {
                     ErrorKind::Input { place, problem: e.to_string() }.into()
                 };
                 Ok(in_place(&data.sentences[range], |batch| tags(pipeline, batch), at))
+            }
+            (Pipeline::Vectors(pipeline), Dataset::Labelled(data)) => {
+                let read = |batch: &[Example]| similarity::values(pipeline, data, batch);
+                let at = |example: &Example, e: Error| data.error(example, e.to_string());
+                Ok(in_place(&data.examples[range], read, at))
             }
             _ => Err(wrong_data(self.task, data)),
         }

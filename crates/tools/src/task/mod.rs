@@ -20,6 +20,7 @@
 mod evaluator;
 mod prediction;
 mod scores;
+mod similarity;
 
 use std::fmt;
 use std::path::Path;
@@ -28,11 +29,11 @@ use std::str::FromStr;
 use crate::dataset::{GlueTask, Gold, Labelled, Squad, TableOptions, Tagged};
 use mobilebert::{EngineOptions, Error, Result};
 
-#[cfg(feature = "candle")]
-pub(crate) use evaluator::classes_of;
 pub use evaluator::{Evaluator, Predictions};
 pub use prediction::{Candidate, Prediction};
 pub use scores::{Items, Scores};
+#[cfg(feature = "candle")]
+pub(crate) use evaluator::classes_of;
 
 /// A task that a model can be scored on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,16 +47,20 @@ pub enum Task {
     Entities,
     /// Labels of texts in any table. Main score: accuracy.
     Labels,
+    /// Vectors of pairs of texts, whose cosines should rank the pairs as the scores of STS-B do. Main score:
+    /// Spearman's correlation.
+    Embeddings,
 }
 
 impl Task {
-    /// The name on command lines: `squad`, `ner`, `classify` or that of the [`GlueTask`].
+    /// The name on command lines: `squad`, `ner`, `classify`, `embed` or that of the [`GlueTask`].
     pub fn name(self) -> &'static str {
         match self {
             Task::Squad => "squad",
             Task::Glue(task) => task.name(),
             Task::Entities => "ner",
             Task::Labels => "classify",
+            Task::Embeddings => "embed",
         }
     }
 
@@ -71,10 +76,12 @@ impl Task {
             Task::Glue(_) => &["accuracy"],
             Task::Entities => &["f1", "overall_precision", "overall_recall", "accuracy"],
             Task::Labels => &["accuracy", "macro_f1"],
+            Task::Embeddings => &["spearman", "pearson"],
         }
     }
 
-    /// Reads a file of examples. [`Task::Labels`] reads the columns `text` and `label`.
+    /// Reads a file of examples. [`Task::Labels`] reads the columns `text` and `label`, and
+    /// [`Task::Embeddings`] those of STS-B: `sentence1`, `sentence2` and `score`, which is from 0 to 5.
     ///
     /// # Errors
     /// Those of the reader: [`Squad::read`], [`GlueTask::read`], [`Tagged::read`], [`TableOptions::read`].
@@ -84,6 +91,7 @@ impl Task {
             Task::Glue(task) => task.read(path).map(Dataset::Labelled),
             Task::Entities => Tagged::read(path).map(Dataset::Tagged),
             Task::Labels => TableOptions::new().read(path).map(Dataset::Labelled),
+            Task::Embeddings => GlueTask::StsB.read(path).map(Dataset::Labelled),
         }
     }
 
@@ -105,9 +113,10 @@ impl FromStr for Task {
             "squad" => Ok(Task::Squad),
             "ner" => Ok(Task::Entities),
             "classify" => Ok(Task::Labels),
+            "embed" => Ok(Task::Embeddings),
             _ => name.parse().map(Task::Glue).map_err(|_| {
                 let glue = GlueTask::ALL.map(GlueTask::name).join(", ");
-                Error::option("task", format!("squad, {glue}, ner or classify"), format!("`{name}`"))
+                Error::option("task", format!("squad, {glue}, ner, classify or embed"), format!("`{name}`"))
             }),
         }
     }

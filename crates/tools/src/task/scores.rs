@@ -94,6 +94,8 @@ enum Form {
     Matthews(Vec<usize>, Vec<usize>),
     /// Pearson's correlation.
     Values(Vec<f64>, Vec<f64>),
+    /// Spearman's correlation.
+    Ranks(Vec<f64>, Vec<f64>),
     /// F1 of entities: the numbers of right, predicted and true ones in each sentence.
     Entities(Vec<[usize; 3]>),
 }
@@ -112,7 +114,7 @@ impl Items {
         match &self.0 {
             Form::Mean(items) => items.len(),
             Form::F1(items, _) | Form::Matthews(items, _) => items.len(),
-            Form::Values(items, _) => items.len(),
+            Form::Values(items, _) | Form::Ranks(items, _) => items.len(),
             Form::Entities(items) => items.len(),
         }
     }
@@ -138,6 +140,9 @@ impl Items {
             }
             Form::Values(predicted, actual) => {
                 100.0 * pearson(&pick(predicted, indices), &pick(actual, indices))
+            }
+            Form::Ranks(predicted, actual) => {
+                100.0 * spearman(&pick(predicted, indices), &pick(actual, indices))
             }
             Form::Entities(items) => {
                 let sum = |k: usize| indices.iter().map(|&i| items[i][k]).sum::<usize>() as f64;
@@ -221,11 +226,12 @@ fn of_labels(task: Task, labelled: &Labelled, data: &Dataset, predictions: &[Pre
         };
         let values: Option<Vec<f64>> = predictions.iter().map(value).collect();
         let values = values.ok_or_else(|| mismatch(data, "predictions are not numbers"))?;
-        let named = vec![
-            ("pearson", 100.0 * pearson(&values, &gold)),
-            ("spearman", 100.0 * spearman(&values, &gold)),
-        ];
-        return Ok(Scores::of(named, n, Items(Form::Values(values, gold))));
+        let by_value = ("pearson", 100.0 * pearson(&values, &gold));
+        let by_rank = ("spearman", 100.0 * spearman(&values, &gold));
+        return Ok(match task {
+            Task::Embeddings => Scores::of(vec![by_rank, by_value], n, Items(Form::Ranks(values, gold))),
+            _ => Scores::of(vec![by_value, by_rank], n, Items(Form::Values(values, gold))),
+        });
     }
     let mut gold = labelled.gold_classes().ok_or_else(unlabelled)?;
     gold.truncate(n);

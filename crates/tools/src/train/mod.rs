@@ -308,7 +308,7 @@ fn check_task(task: Task, config: &ModelConfig) -> Result<()> {
         Task::Glue(_) | Task::Labels => {
             check_head(config, Head::SequenceClassification, "text classification")
         }
-        Task::Entities => {
+        Task::Entities | Task::Embeddings => {
             Err(Error::option("task", "squad, classify or a task of GLUE", format!("`{task}`")))
         }
     }
