@@ -20,8 +20,8 @@ Examples:
   mobilebert-eval latency --model models/qa --task squad \\
       --data eval/samples/squad.json
 
-A model is a folder in Hugging Face's layout, a built-in name (qa, sentiment)
-or a hub id. --data is a file, or a folder that is laid out as
+A model is a folder in Hugging Face's layout, a built-in name (qa, sentiment,
+embed) or a hub id. --data is a file, or a folder that is laid out as
 `mobilebert-eval tasks` says.
 
 Scores are in points, 0 to 100; correlations are multiplied by 100.
@@ -132,7 +132,7 @@ impl Command {
 /// Flags that choose the model and how it is run.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Model {
-    /// Model: folder, built-in name (qa, sentiment) or hub id
+    /// Model: folder, built-in name (qa, sentiment, embed) or hub id
     #[arg(long, value_name = "SOURCE")]
     pub(crate) model: String,
     /// Arithmetic: int8, bf16 or f32. Default: int8 if the weights are int8, else f32

@@ -3,7 +3,7 @@
 use mobilebert::{Embedder, Result};
 
 fn main() -> Result<()> {
-    let embedder = Embedder::open("qa")?;
+    let embedder = Embedder::open("embed")?;
     let texts = ["How old are you?", "What is your age?", "The train leaves at noon."];
     let embeddings = embedder.embed_batch(&texts)?;
     for (text, embedding) in texts.iter().zip(&embeddings).skip(1) {

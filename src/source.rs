@@ -146,30 +146,43 @@ pub enum ModelFiles {
 }
 
 /// The names that [`ModelFiles::resolve`] knows without a path.
-pub const BUILT_IN: [&str; 2] = ["qa", "sentiment"];
+pub const BUILT_IN: [&str; 3] = ["qa", "sentiment", "embed"];
 
-#[cfg(feature = "embedded-models")]
-mod embedded {
-    use super::MemoryFiles;
-
-    macro_rules! model {
-        ($label:expr, $folder:literal) => {
-            MemoryFiles::new($label)
-                .file("config.json", include_bytes!(concat!($folder, "/config.json")))
-                .file("model.safetensors", include_bytes!(concat!($folder, "/model.safetensors")))
-                .file("tokenizer_config.json", include_bytes!(concat!($folder, "/tokenizer_config.json")))
-                .file("vocab.txt", include_bytes!(concat!($folder, "/vocab.txt")))
-        };
-    }
-
-    pub(super) fn files(name: &str) -> MemoryFiles {
-        let label = format!("built-in model {name}");
-        match name {
-            "qa" => model!(label, "../models/qa"),
-            _ => model!(label, "../models/sentiment"),
-        }
-    }
+/// Compiles files of a folder of `models` into the program, as pairs of names and contents.
+#[allow(unused_macros, reason = "a program may be built without any of the models inside it")]
+macro_rules! files {
+    ($folder:literal, $($name:literal),+) => {
+        &[$(($name, include_bytes!(concat!("../models/", $folder, "/", $name)))),+]
+    };
 }
+
+/// The names and contents of a model's files.
+type Files = &'static [(&'static str, &'static [u8])];
+
+/// The models inside the program.
+static EMBEDDED: &[(&str, Files)] = &[
+    #[cfg(feature = "embedded-qa")]
+    ("qa", files!("qa", "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")),
+    #[cfg(feature = "embedded-sentiment")]
+    (
+        "sentiment",
+        files!("sentiment", "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"),
+    ),
+    #[cfg(feature = "embedded-embed")]
+    (
+        "embed",
+        files!(
+            "embed",
+            "config.json",
+            "model.safetensors",
+            "tokenizer_config.json",
+            "vocab.txt",
+            "modules.json",
+            "sentence_bert_config.json",
+            "1_Pooling/config.json"
+        ),
+    ),
+];
 
 impl ModelFiles {
     /// Finds a model. A name is looked up in this order: as a built-in name (see [`BUILT_IN`]); as the path
@@ -305,20 +318,17 @@ fn is_a_file(file: &Path) -> Error {
     .into()
 }
 
-#[cfg(feature = "embedded-models")]
+/// Finds a built-in model inside the program, or else in the checkout that the program was built from.
 fn built_in(name: &str) -> Result<ModelFiles> {
-    Ok(ModelFiles::Memory(embedded::files(name)))
-}
-
-/// Finds a built-in model in the checkout that the program was built from, because none is compiled in.
-#[cfg(not(feature = "embedded-models"))]
-fn built_in(name: &str) -> Result<ModelFiles> {
-    in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name)
+    let Some((_, files)) = EMBEDDED.iter().find(|(embedded, _)| *embedded == name) else {
+        return in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name);
+    };
+    let empty = MemoryFiles::new(format!("built-in model {name}"));
+    Ok(ModelFiles::Memory(files.iter().fold(empty, |all, (name, bytes)| all.file(*name, *bytes))))
 }
 
 /// Finds a built-in model in a checkout. The error does not name the checkout, because that is a path of the
 /// machine that built the program and of no use on another one.
-#[cfg(not(feature = "embedded-models"))]
 fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
     let folder = checkout.join("models").join(name);
     if folder.is_dir() {
@@ -326,8 +336,8 @@ fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
     }
     Err(ErrorKind::UnknownModel {
         source_name: name.to_owned(),
-        reason: "this program was built without the built-in models (a registry's package does not hold \
-                 them), and the checkout that it was built from is not on this machine"
+        reason: "this program was built without this built-in model (a registry's package does not hold \
+                 it), and the checkout that it was built from is not on this machine"
             .to_owned(),
         hint: format!(
             "copy the folder `models/{name}` of the project's repository and pass its path, or build from a \
@@ -337,7 +347,7 @@ fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
     .into())
 }
 
-#[cfg(all(test, not(feature = "embedded-models")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -108,7 +108,10 @@ def answer(model: PreTrainedModel, tokenizer: BertTokenizer, question: Question)
 
 
 def load(auto_class: type, folder: Path) -> PreTrainedModel:
-    """A model in f32; the weights of one of our int8 folders (docs/model-format.md) are value times scale."""
+    """A model in f32; the weights of one of our int8 folders (docs/model-format.md) are value times scale.
+
+    Our folders of encoders have no pooler, and none of our goldens reads it.
+    """
     scale_suffix = (json.loads((folder / "config.json").read_text()).get("quantization_config") or {}).get("scale_suffix")
     if scale_suffix is None:
         return auto_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
@@ -122,6 +125,10 @@ def load(auto_class: type, folder: Path) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder)
     del config.quantization_config
     model = auto_class.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    prefix = f"{model.base_model_prefix}."
+    if not hasattr(model, model.base_model_prefix):  # the encoder alone, whose names have no prefix
+        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+        weights |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("pooler.")}
     model.load_state_dict(weights)
     return model.eval()
 

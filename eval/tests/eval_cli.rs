@@ -127,6 +127,15 @@ fn glue_tables_and_entities() {
     assert!(text.starts_with("Clara\tB-PER\t") && text.lines().count() == 15 + 3, "{text}");
 }
 
+#[test]
+fn embeddings_are_scored_by_rank() {
+    let data = ["--data", "eval/samples/stsb.tsv", "--json"];
+    let result = json(&[&["embed", "--model", "models/embed"][..], &data].concat());
+    assert_eq!((&result["metric"], &result["total"]), (&"spearman".into(), &4.into()));
+    assert_eq!(result["spearman"].as_f64().map(f64::round), Some(80.0), "{result}");
+    assert!(result["pearson"].as_f64().unwrap() > 90.0, "{result}");
+}
+
 /// For each task: the labels of its sample, and the names of its scores.
 #[test]
 fn every_glue_task_reads_its_sample_and_names_its_metrics() {

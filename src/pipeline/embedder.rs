@@ -108,6 +108,15 @@ impl Embedding {
 }
 
 /// A pipeline that turns texts into vectors.
+///
+/// ```
+/// # fn main() -> mobilebert::Result<()> {
+/// let embedder = mobilebert::Embedder::open("embed")?;
+/// let vectors = embedder.embed_batch(&["How old are you?", "What is your age?", "The train leaves at noon."])?;
+/// assert!(vectors[0].cosine(&vectors[1]) > vectors[0].cosine(&vectors[2]) + 0.3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Embedder {
     model: Model,

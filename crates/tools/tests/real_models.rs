@@ -171,6 +171,34 @@ fn the_committed_model_classifies_sst2_dev_as_transformers_does() {
     assert!(accuracy >= reference - MAX_SST2_DROP, "{accuracy:.2} against {reference:.2} in f32");
 }
 
+/// The largest drop of Spearman's correlation on STS-B dev, in points, from the original model in f32 to int8.
+const MAX_STSB_DROP: f64 = 0.3;
+
+#[test]
+fn the_committed_model_ranks_sts_b_dev_as_transformers_does() {
+    let Some(data) = shared("data", "MOBILEBERT_DATA") else { return };
+    let recorded = read_json(&root().join("tests/golden/answers/embed.json"));
+    let recorded = &recorded["stsb_dev"];
+    let dev = Task::Embeddings.read(&data.join("glue/stsb/dev.tsv")).unwrap();
+    assert_eq!(dev.len(), 1500);
+    let predict = |precision| -> Vec<Prediction> {
+        let options = TaskOptions::new(Task::Embeddings).engine(EngineOptions::new().precision(precision));
+        options.open("embed").unwrap().predictions(&dev, 0..dev.len()).map(Result::unwrap).collect()
+    };
+    let f32 = predict(Precision::F32);
+    for (line, prediction) in f32.iter().enumerate() {
+        let Prediction::Value { value } = prediction else { panic!("{prediction:?}") };
+        let (found, expected) = (f64::from(value / 5.0), recorded["cosines"][line].as_f64().unwrap());
+        assert!((found - expected).abs() <= SCORE_TOLERANCE, "{line}: {found}, recorded {expected}");
+    }
+    let spearman = |predictions: &[Prediction]| Task::Embeddings.score(&dev, predictions).unwrap().main();
+    let (f32, int8) = (spearman(&f32), spearman(&predict(Precision::Int8)));
+    let original = recorded["original"]["spearman"].as_f64().unwrap();
+    println!("STS-B dev: int8 {int8:.2}, the same weights in f32 {f32:.2}, the original {original:.2}");
+    assert!((f32 - recorded["spearman"].as_f64().unwrap()).abs() < 1e-3);
+    assert!(int8 >= original - MAX_STSB_DROP, "{int8:.2} against {original:.2}");
+}
+
 /// Checks the numbers of right answers that the models' cards state for the samples of this repository. Int8
 /// gives the same answers on every machine.
 #[test]
@@ -195,7 +223,7 @@ const MIN_LAYER_SQNR_DB: f64 = 20.0;
 #[test]
 fn every_layer_of_the_committed_models_stays_near_f32_in_int8() {
     let ids = [101, 7592, 102];
-    for model in ["qa", "sentiment"] {
+    for model in ["qa", "sentiment", "embed"] {
         let open = |precision| Engine::open(model, EngineOptions::new().precision(precision)).unwrap();
         let batch = Batch::single(&ids, &[0; 3]).unwrap();
         let found = node_by_node(&open(Precision::F32), &open(Precision::Int8), &[batch]).unwrap();

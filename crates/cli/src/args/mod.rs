@@ -27,7 +27,7 @@ const LONG_ABOUT: &str = "\
 Answers questions, classifies, tags and embeds text with compact BERT models, offline.
 
 A model is a folder in Hugging Face's layout (config.json, vocab.txt or tokenizer.json, model.safetensors), a built-in \
-name (qa, sentiment), or a hub id (org/name or org/name@revision).";
+name (qa, sentiment, embed), or a hub id (org/name or org/name@revision).";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -295,8 +295,8 @@ pub(crate) struct Completions {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Model: folder, built-in name (qa, sentiment) or hub id. Default: sentiment for classify, none for tag
-    /// and fill-mask, else qa
+    /// Model: folder, built-in name (qa, sentiment, embed) or hub id. Default: sentiment for classify, embed for
+    /// embed, none for tag and fill-mask, else qa
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(crate) model: Option<String>,
     /// Backend that computes: native, or candle in a build with the feature `candle`

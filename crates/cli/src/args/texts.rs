@@ -41,7 +41,7 @@ With several masks: an array of such arrays, one for each mask.";
 pub(super) const EXAMPLE_EMBED: &str = "\
 Example:
   $ mobilebert embed \"a joy to watch\" --json
-  {\"embedding\":[0.031,-0.012,...]}
+  {\"embedding\":[-0.033,0.012,...]}
   $ mobilebert embed --input texts.txt --output vectors.npy
 
 .npy holds the vectors alone: f32 of the shape (texts, numbers). Row i is text

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::classify::is_false;
 use super::head::head;
-use super::{DEFAULT_MODEL, run_task};
+use super::run_task;
 use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
@@ -35,15 +35,15 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
         (o.pooling, o.normalize) = (args.pooling, args.no_normalize.then_some(false));
         o.max_seq_len = args.max_seq_len;
     });
-    let model = global.model(DEFAULT_MODEL);
+    let model = global.model("embed");
     let task = Embed { pipeline: Embedder::open_with(model, global.engine(), options)? };
     global.warn(task.pipeline.tokenizer().warnings());
     let untrained = !task.pipeline.is_trained_for_embeddings();
     global.warn(untrained.then(|| {
         format!(
             "`{model}` was not trained for embeddings, so the similarity of its vectors says little about that of \
-             the texts; use a model of sentence-transformers (--model with its folder or hub id), which has a \
-             modules.json"
+             the texts; use the built-in model `embed` (the default), or another one of sentence-transformers \
+             (--model with its folder or hub id), which has a modules.json"
         )
     }));
     let dimensions = task.pipeline.dimensions();

@@ -87,6 +87,7 @@ impl Global {
         self.model.as_deref().unwrap_or(match default {
             "qa" => "built-in:qa",
             "sentiment" => "built-in:sentiment",
+            "embed" => "built-in:embed",
             other => other,
         })
     }

@@ -120,3 +120,20 @@ fn the_longest_sequence_can_be_chosen() {
     assert_eq!(embedding.line()["truncated"], true);
     run(&["embed", "--model", &model, "x", "--max-seq-len", "9999"]).failed(2, "--max-seq-len is 9999");
 }
+
+/// The model of `embed` was trained for similarity, and says no warning.
+#[test]
+fn embed_has_a_model_of_its_own() {
+    let vector = |text: &str| -> Vec<f64> {
+        let found = run(&["embed", text, "--json"]);
+        assert!(found.code == 0 && found.stderr.is_empty(), "{}", found.stderr);
+        found.line()["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    };
+    let [age, old, train] =
+        ["What is your age?", "How old are you?", "The train leaves at noon."].map(vector);
+    assert_eq!(age.len(), 384);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    assert!(dot(&age, &old) > dot(&age, &train) + 0.3, "{} {}", dot(&age, &old), dot(&age, &train));
+    let other = run(&["embed", "x", "--model", "qa"]);
+    assert!(other.code == 0 && other.stderr.contains("the built-in model `embed`"), "{}", other.stderr);
+}
