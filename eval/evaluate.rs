@@ -260,6 +260,9 @@ fn named(scores: &Scores) -> Map<String, Value> {
         map.insert("best_f1".to_owned(), json!(f1.score));
         map.insert("best_f1_thresh".to_owned(), json!(f1.threshold));
     }
+    if let Some(auroc) = scores.auroc {
+        map.insert("auroc".to_owned(), json!(auroc));
+    }
     if let Some(entities) = &scores.entities {
         map.insert("types".to_owned(), json!(entities.types));
     }

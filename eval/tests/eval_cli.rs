@@ -87,6 +87,7 @@ fn squad_2_knows_questions_without_an_answer() {
     let result = json(&[&["squad2"], &data[..]].concat());
     assert_eq!((result["HasAns_total"].as_u64(), result["NoAns_total"].as_u64()), (Some(6), Some(2)));
     assert!(result["best_f1"].as_f64() >= result["f1"].as_f64() && result["best_exact_thresh"].is_number());
+    assert!((0.0..=100.0).contains(&result["auroc"].as_f64().unwrap()), "{result}");
     let never = json(&[&["squad"], &data[..], &["--null-threshold", "inf"]].concat());
     assert_eq!(never["NoAns_exact"], 0.0);
     let always = json(&[&["squad"], &data[..], &["--null-threshold", "-inf"]].concat());

@@ -1,5 +1,5 @@
 //! Accuracy, F1, Matthews', Pearson's and Spearman's correlations, as scikit-learn and SciPy define them for
-//! GLUE (Wang et al. 2019).
+//! GLUE (Wang et al. 2019), and the area under the ROC curve.
 
 /// Share of predictions that are right; 0 without any.
 ///
@@ -111,6 +111,26 @@ pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
     pearson(&ranks(x), &ranks(y))
 }
 
+/// The area under the ROC curve: the probability that a positive item has a higher score than a negative one,
+/// where equal scores count half (Mann and Whitney 1947), as scikit-learn's `roc_auc_score`. `None` if there is
+/// no positive or no negative item, or a score is NaN.
+///
+/// ```
+/// let area = mobilebert_tools::metrics::classification::auroc(&[0.1, 0.9, 0.4], &[false, true, false]);
+/// assert_eq!(area, Some(1.0));
+/// ```
+pub fn auroc(scores: &[f64], positive: &[bool]) -> Option<f64> {
+    assert_eq!(scores.len(), positive.len());
+    let positives = positive.iter().filter(|&&positive| positive).count();
+    let negatives = positive.len() - positives;
+    if positives == 0 || negatives == 0 || scores.iter().any(|score| score.is_nan()) {
+        return None;
+    }
+    let of_positives: f64 = ranks(scores).iter().zip(positive).filter(|(_, p)| **p).map(|(r, _)| r).sum();
+    let (positives, negatives) = (positives as f64, negatives as f64);
+    Some((of_positives - positives * (positives + 1.0) / 2.0) / (positives * negatives))
+}
+
 fn ranks(list: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..list.len()).collect();
     order.sort_by(|&a, &b| list[a].total_cmp(&list[b]));
@@ -142,6 +162,22 @@ mod tests {
         // tp 3, tn 1, fp 1, fn 1: (3*1 - 1*1) / sqrt(4*4*2*2)
         assert_eq!(matthews(&predictions, &references), 0.25);
         assert_eq!(macro_f1(&predictions, &references), (0.75 + 0.5) / 2.0);
+    }
+
+    #[test]
+    fn the_area_under_the_curve_by_hand() {
+        let area = |scores: &[f64], positive: &[bool]| auroc(scores, positive);
+        // Of the 2 * 2 pairs, 0.8 is above both negatives, and 0.3 above one of them.
+        assert_eq!(area(&[0.8, 0.5, 0.3, 0.1], &[true, false, true, false]), Some(0.75));
+        assert_eq!(area(&[0.1, 0.2, 0.9], &[true, true, false]), Some(0.0));
+        // Equal scores count half: 1 > 0 twice, and 1 = 1 twice.
+        assert_eq!(area(&[1.0, 1.0, 1.0, 0.0], &[true, true, false, false]), Some(0.75));
+        assert_eq!(area(&[5.0; 4], &[true, false, false, true]), Some(0.5));
+        assert_eq!(area(&[f64::NEG_INFINITY, f64::INFINITY], &[false, true]), Some(1.0));
+        for (scores, positive) in [(&[][..], &[][..]), (&[1.0], &[true]), (&[1.0, 2.0], &[false, false])] {
+            assert_eq!(area(scores, positive), None);
+        }
+        assert_eq!(area(&[f64::NAN, 1.0], &[true, false]), None);
     }
 
     #[test]

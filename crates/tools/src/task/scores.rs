@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::{Dataset, Prediction, Task};
 use crate::dataset::{GlueTask, Labelled, Squad, Tagged};
-use crate::metrics::classification::{accuracy, f1, macro_f1, matthews, pearson, spearman};
+use crate::metrics::classification::{accuracy, auroc, f1, macro_f1, matthews, pearson, spearman};
 use crate::metrics::entities::{self, EntityScores};
 use crate::metrics::interval::{self, Interval, RESAMPLES};
 use crate::metrics::squad::{self, Best, Item, Score, Totals2, Version};
@@ -29,6 +29,9 @@ pub struct Scores {
     /// SQuAD v2.0: the null threshold that is best for exact matches, and for F1, over the best non-empty
     /// answers.
     pub best: Option<(Best, Best)>,
+    /// SQuAD v2.0: the area under the ROC curve of the null odds, which is how well they tell questions without
+    /// an answer from others: 50 is chance. `None` if the data has only one of the two kinds.
+    pub auroc: Option<f64>,
     /// Named entities: scores of each type.
     pub entities: Option<EntityScores>,
 }
@@ -64,7 +67,7 @@ impl Scores {
 
     fn of(values: Vec<(&'static str, f64)>, total: usize, items: Items) -> Self {
         let metric = values.first().map_or("", |&(name, _)| name);
-        Self { metric, values, total, items, parts: None, best: None, entities: None }
+        Self { metric, values, total, items, parts: None, best: None, auroc: None, entities: None }
     }
 }
 
@@ -210,6 +213,9 @@ fn of_squad(squad: &Squad, data: &Dataset, predictions: &[Prediction], threshold
         let best = |of: fn(&Score) -> f64| squad::best_threshold(&raw, of);
         scores.parts = Some(totals);
         scores.best = best(|s| s.exact).zip(best(|s| s.f1));
+        let odds: Vec<f64> = items.iter().map(|item| item.no_answer).collect();
+        let unanswerable: Vec<bool> = items.iter().map(|item| !item.has_answer).collect();
+        scores.auroc = auroc(&odds, &unanswerable).map(|area| 100.0 * area);
     }
     Ok(scores)
 }
