@@ -54,6 +54,9 @@ pub struct ModelConfig {
     /// SQuAD 2.0 do, so that its score of "no answer" can be relied on. `None` if the file does not say. The
     /// field `handles_unanswerable` is this engine's own; `transformers` ignores it.
     pub handles_unanswerable: Option<bool>,
+    /// The recommended [`AnswerOptions::null_threshold`](crate::AnswerOptions::null_threshold) of the model.
+    /// `None` if the file does not say. The field `null_threshold` is this engine's own, too.
+    pub null_threshold: Option<f32>,
     /// MobileBERT's options, or `None` in the other families, whose layers are BERT's.
     pub mobilebert: Option<MobileBertConfig>,
     /// The quantisation, which is present if the checkpoint holds int8 weights (see `docs/model-format.md`).
@@ -181,6 +184,7 @@ impl ModelConfig {
             labels: labels(&fields)?,
             problem_type: problem_type(&fields)?,
             handles_unanswerable: fields.optional_bool("handles_unanswerable")?,
+            null_threshold: fields.optional_number("null_threshold")?,
             mobilebert: None,
             quantization: quantization(&fields)?,
         };
@@ -224,7 +228,10 @@ impl ModelConfig {
         let fields = fields.into_iter().filter_map(|(name, value)| Some((self.family.field(name)?, value)));
         let problem_type = self.problem_type.map(|problem| ("problem_type", problem.name().into()));
         let unanswerable = self.handles_unanswerable.map(|yes| ("handles_unanswerable", yes.into()));
-        let all = fields.chain((self.family.write)(self)).chain(problem_type).chain(unanswerable);
+        let decimal = |odds: f32| odds.to_string().parse::<f64>().unwrap_or_default();
+        let threshold = self.null_threshold.map(|odds| ("null_threshold", decimal(odds).into()));
+        let own = unanswerable.into_iter().chain(threshold);
+        let all = fields.chain((self.family.write)(self)).chain(problem_type).chain(own);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
@@ -348,6 +355,12 @@ impl<'a> Fields<'a> {
             Some(v) if v >= 0.0 && v.is_finite() => Ok(v),
             _ => Err(bad(name, "a number of at least 0", value)),
         }
+    }
+
+    fn optional_number(&self, name: &str) -> Result<Option<f32>> {
+        let Some((name, value)) = self.find(name) else { return Ok(None) };
+        let number = value.as_f64().map(|v| v as f32).filter(|v| v.is_finite());
+        number.map(Some).ok_or_else(|| bad(name, "a number", value))
     }
 
     fn bool(&self, name: &str, default: bool) -> Result<bool> {

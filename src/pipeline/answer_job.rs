@@ -36,6 +36,7 @@ impl AnswerJob {
         context: PreparedContext,
         windows: WindowOptions,
         options: &AnswerOptions,
+        null_threshold: f32,
     ) -> Result<Self> {
         let count = context.tokens.windows_with_question(&question, &windows)?.len();
         Ok(Self {
@@ -43,7 +44,9 @@ impl AnswerJob {
             context,
             windows,
             null: match options {
-                AnswerOptions { handle_impossible_answer: true, .. } => Null::Answer,
+                AnswerOptions { handle_impossible_answer: true, null_threshold: odds, .. } => {
+                    Null::Answer(odds.unwrap_or(null_threshold))
+                }
                 AnswerOptions { null_competes: true, .. } => Null::Competes,
                 _ => Null::Ignored,
             },
@@ -60,12 +63,13 @@ impl AnswerJob {
 }
 
 /// The part that "the context does not say" has in a search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Null {
     Ignored,
     /// It has a part of the scores but is no answer.
     Competes,
-    Answer,
+    /// It is an answer, and the best one if its odds are above this.
+    Answer(f32),
 }
 
 impl Job for AnswerJob {
@@ -283,13 +287,10 @@ impl Search {
 
     /// Returns the places of the best `top_k` answers with their scores.
     fn finish(&mut self, context: &str, null: Null) -> Vec<Vec<(f64, Candidate)>> {
-        let mut groups = self.groups(context);
-        if let (Null::Competes | Null::Answer, Some((start, end))) = (null, self.null) {
+        let groups = self.groups(context);
+        if let (Null::Competes | Null::Answer(_), Some((start, end))) = (null, self.null) {
             self.starts.add(start);
             self.ends.add(end);
-            if null == Null::Answer {
-                groups.push(vec![Candidate { start, end, span: Span::default() }]);
-            }
         }
         let (max, sum) = (self.starts.max + self.ends.max, self.starts.sum * self.ends.sum);
         let scored = |c: Candidate| (exp(f64::from(c.logit()) - max) / sum, c);
@@ -300,6 +301,15 @@ impl Search {
             |places: &Vec<(f64, Candidate)>| places.first().map_or(f32::NEG_INFINITY, |(_, c)| c.logit());
         // Logits also order the answers whose scores are 0.
         answers.sort_by(|a, b| total(b).total_cmp(&total(a)).then_with(|| best(b).total_cmp(&best(a))));
+        if let (Null::Answer(odds), Some((start, end))) = (null, self.null) {
+            let (score, candidate) = scored(Candidate { start, end, span: Span::default() });
+            // The threshold is taken off the logit, so it divides the score.
+            let (rank, logit) = (score * exp(f64::from(-odds)), candidate.logit() - odds);
+            let is_better = |places: &Vec<(f64, Candidate)>| {
+                total(places) > rank || total(places) == rank && best(places) >= logit
+            };
+            answers.insert(answers.partition_point(is_better), vec![(score, candidate)]);
+        }
         answers.truncate(self.top_k);
         answers
     }

@@ -17,7 +17,7 @@ const TASK: &str = "question answering";
 
 /// The options for the search for answers. Names and defaults are those of Hugging Face's pipeline, but for
 /// `max_answer_len`, which is SQuAD's 30.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AnswerOptions {
@@ -36,6 +36,10 @@ pub struct AnswerOptions {
     /// True if "the context does not say" may be an answer, which is an empty one at 0..0. It is meant for
     /// models trained on SQuAD 2.0. Default: `false`.
     pub handle_impossible_answer: bool,
+    /// The null odds (see [`Ranking::null_odds`]) above which "the context does not say" comes before all
+    /// answers, with `handle_impossible_answer`. A higher number gives more answers. Default: the model's
+    /// `null_threshold` in its `config.json`, or 0.
+    pub null_threshold: Option<f32>,
     /// True if places of the context with the same text are one answer. Their scores are summed, and
     /// [`Answer::others`] lists all places but the best. Texts are the same if they differ in nothing but
     /// case and white space. Without this, a fact that the context repeats splits its score among its places.
@@ -57,6 +61,7 @@ impl Default for AnswerOptions {
             max_question_len: 64,
             max_answer_len: 30,
             handle_impossible_answer: false,
+            null_threshold: None,
             merge_equal_texts: true,
             null_competes: false,
         }
@@ -69,6 +74,9 @@ impl AnswerOptions {
             if value == 0 {
                 return Err(Error::option(name, "at least 1", value));
             }
+        }
+        if let Some(odds) = self.null_threshold.filter(|odds| odds.is_nan()) {
+            return Err(Error::option("null_threshold", "a number", odds));
         }
         const DEFAULT_MAX_SEQ_LEN: usize = 384;
         let windows = model.windows(self.max_seq_len, DEFAULT_MAX_SEQ_LEN, self.doc_stride)?;
@@ -375,7 +383,8 @@ impl QuestionAnswering {
     ) -> Result<AnswerJob> {
         let windows = options.windows(&self.model)?;
         let question = self.model.tokenize(question, "question")?;
-        AnswerJob::new(question, context.clone(), windows, options)
+        let null_threshold = self.model.config().null_threshold.unwrap_or(0.0);
+        AnswerJob::new(question, context.clone(), windows, options, null_threshold)
     }
 
     /// Makes a job that ranks places as [`QuestionAnswering::rank`] does.

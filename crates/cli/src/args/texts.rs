@@ -238,6 +238,10 @@ pub(crate) struct Answer {
     /// Allow "the context does not say": an empty answer at 0..0 (models trained on SQuAD 2.0)
     #[arg(long)]
     pub(crate) handle_impossible_answer: bool,
+    /// Null odds above which "the context does not say" comes first: the higher, the more answers. Default:
+    /// the model's, or 0
+    #[arg(long, value_name = "ODDS", requires = "handle_impossible_answer", allow_hyphen_values = true)]
+    pub(crate) null_threshold: Option<f32>,
     /// Let "the context does not say" take its share of the scores without being an answer, as in
     /// transformers: a low best score then means that the context may not say
     #[arg(long)]

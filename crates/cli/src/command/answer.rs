@@ -93,6 +93,7 @@ fn uncalibrated(model: &str, handles_unanswerable: Option<bool>) -> Option<Strin
 fn options(args: &args::Answer) -> AnswerOptions {
     AnswerOptions::with(|o| {
         (o.top_k, o.handle_impossible_answer) = (args.top_k, args.handle_impossible_answer);
+        o.null_threshold = args.null_threshold;
         (o.max_seq_len, o.doc_stride) = (args.max_seq_len, args.doc_stride);
         (o.merge_equal_texts, o.null_competes) = (!args.no_merge_equal_texts, args.null_competes);
         o.max_question_len = args.max_question_len.unwrap_or(o.max_question_len);
