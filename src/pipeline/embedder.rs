@@ -190,7 +190,13 @@ impl Embedder {
     /// Returns how many numbers a vector has with [`Embedder::options`]: the width of the model's hidden
     /// states, or several times that where a folder of sentence-transformers joins several poolings.
     pub fn dimensions(&self) -> usize {
-        self.options.poolings(&self.model).len() * self.model.config().hidden_size
+        self.poolings().len() * self.model.config().hidden_size
+    }
+
+    /// Returns the kinds of pooling that make a vector with [`Embedder::options`]. Their results are put end to
+    /// end.
+    pub fn poolings(&self) -> Vec<Pooling> {
+        self.options.poolings(&self.model)
     }
 
     /// Returns the engine below.
@@ -312,6 +318,11 @@ impl Job for EmbedJob {
 }
 
 impl EmbedJob {
+    /// Returns true if the end of the text is not read because it does not fit the model.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
     fn pool(&self, rows: &[f32], width: usize) -> Vec<f32> {
         let mut vector: Vec<f32> =
             self.poolings.iter().flat_map(|&pooling| pooled(pooling, rows, width)).collect();

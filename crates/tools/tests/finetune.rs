@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mobilebert::quant::Bits;
-use mobilebert::{Error, ErrorKind, ModelFiles, QuestionAnswering};
+use mobilebert::{Embedder, Error, ErrorKind, ModelFiles, QuestionAnswering};
 use mobilebert_tools::task::{Task, TaskOptions};
 use mobilebert_tools::train::{self, FinetuneOptions, FinetuneReport};
 use mobilebert_tools::writer::{self, Int8Options};
@@ -193,7 +193,6 @@ fn what_cannot_be_trained_says_so_and_leaves_nothing() {
         (options().rate(0.0), "`rate`"),
         (options().rate(f64::NAN), "`rate`"),
         (options().max_seq_len(1000), "`max_seq_len`"),
-        (FinetuneOptions::new(Task::Entities), "`task`"),
     ] {
         let error = finetune(&to, &data, &options).unwrap_err();
         assert!(
@@ -203,6 +202,8 @@ fn what_cannot_be_trained_says_so_and_leaves_nothing() {
     }
     let error = kind(train::finetune(&checkpoint("mobilebert-f32"), &to, &data, None, &options(), &|_| {}));
     assert!(error.contains("question answering"), "{error}");
+    let error = kind(finetune(&to, &data, &FinetuneOptions::new(Task::Entities)));
+    assert!(error.contains("text classification") && error.contains("TokenClassification"), "{error}");
     let unknown = folder.path().join("unknown.tsv");
     fs::write(&unknown, "text\tlabel\ngood\tpositive\nbad\tawful\n").unwrap();
     let error = kind(finetune(&to, &unknown, &options()));
@@ -238,4 +239,130 @@ fn cut_texts_are_counted() {
     let report = finetune(&folder.path().join("tuned"), &data, &options().epochs(1).limit(10).max_seq_len(5));
     let report = report.unwrap();
     assert_eq!((report.sequences, report.cut, report.steps), (10, 10, 2));
+}
+
+/// Writes pairs of texts. The score says whether both are about the same thing.
+fn pairs(folder: &Path) -> PathBuf {
+    const ABOUT: [[&str; 4]; 3] = [
+        ["paris", "the city paris", "a city in france", "france is a city"],
+        ["anna", "anna works", "who is anna ?", "the king and anna"],
+        ["a good film", "the film", "a very good film", "bad film"],
+    ];
+    let texts = || ABOUT.iter().enumerate().flat_map(|(i, texts)| texts.iter().map(move |text| (i, text)));
+    let rows: String = texts()
+        .flat_map(|(i, a)| {
+            texts().map(move |(j, b)| format!("{a}\t{b}\t{}\n", if i == j { 4.5 } else { 0.5 }))
+        })
+        .collect();
+    let path = folder.join("pairs.tsv");
+    fs::write(&path, format!("sentence1\tsentence2\tscore\n{rows}")).unwrap();
+    path
+}
+
+#[test]
+fn vectors_are_learned_and_the_folder_is_one_of_sentence_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pairs(folder.path());
+    for (name, bits) in [("f32", None), ("int8", Some(Bits::Eight))] {
+        let options = FinetuneOptions::new(Task::Embeddings).epochs(12).batch(16).rate(0.01);
+        let options = bits.map_or(options.clone(), |bits| options.qat(bits));
+        let to = folder.path().join(name);
+        let report = finetune(&to, &data, &options).unwrap();
+        // There are 144 pairs, each of two sequences.
+        assert_eq!((report.sequences, report.steps, report.metric), (288, 108, Some("spearman")));
+        assert!(report.losses[11] < 0.3 * report.losses[0], "{name}: {:?}", report.losses);
+        let [before, after] = [&report.before, &report.after].map(|scores| scores.as_ref().unwrap().main());
+        assert!(before < 70.0 && after > 80.0, "{name}: {before}, {after}");
+
+        let embedder = Embedder::open(to.to_str().unwrap()).unwrap();
+        assert!(embedder.is_trained_for_embeddings());
+        assert_eq!(embedder.engine().config().class_name(), "BertModel");
+        let [paris, city, anna] =
+            ["paris", "a city in france", "anna works"].map(|text| embedder.embed(text).unwrap());
+        assert!(paris.cosine(&city) > paris.cosine(&anna) + 0.3, "{name}");
+    }
+}
+
+/// The loss of a model is what its vectors say: the squared distance of each cosine from its score.
+#[test]
+fn the_loss_of_vectors_is_that_of_the_embedder_with_every_pooling() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    copy(Path::new(&checkpoint("bert-f32")), &source);
+    let modules = r#"[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+    fs::write(source.join("modules.json"), modules).unwrap();
+    fs::create_dir_all(source.join("1_Pooling")).unwrap();
+    let rows =
+        [("anna works in paris", "the king", 2.0), ("a very good film", "bad", 0.0), ("time", "day", 5.0)];
+    let data = folder.path().join("pairs.tsv");
+    let lines: String = rows.iter().map(|(a, b, score)| format!("{a}\t{b}\t{score}\n")).collect();
+    fs::write(&data, format!("sentence1\tsentence2\tscore\n{lines}")).unwrap();
+    for pooling in [
+        r#""mean""#,
+        r#""cls""#,
+        r#""max""#,
+        r#""mean_sqrt_len_tokens""#,
+        r#""weightedmean""#,
+        r#""lasttoken""#,
+        r#"["cls", "mean"]"#,
+    ] {
+        fs::write(source.join("1_Pooling/config.json"), format!(r#"{{"pooling_mode": {pooling}}}"#)).unwrap();
+        let embedder = Embedder::open(&source).unwrap();
+        let expected = rows.iter().map(|(a, b, score)| {
+            let cosine = embedder.embed(a).unwrap().cosine(&embedder.embed(b).unwrap());
+            f64::from(cosine - score / 5.0).powi(2)
+        });
+        let expected = expected.sum::<f64>() / rows.len() as f64;
+        let options = FinetuneOptions::new(Task::Embeddings).epochs(1).batch(3);
+        let to = folder.path().join(pooling.replace(|c: char| !c.is_ascii_alphabetic(), "-"));
+        let found =
+            train::finetune(source.to_str().unwrap(), &to, &data, None, &options, &|_| {}).unwrap().losses[0];
+        assert!((found - expected).abs() < 1e-5, "{pooling}: {found} and {expected}");
+        // The copy makes vectors in the same way.
+        assert_eq!(Embedder::open(&to).unwrap().poolings(), embedder.poolings());
+    }
+}
+
+#[test]
+fn labels_of_words_are_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("words.conll");
+    let tag = |word: &str| match word {
+        "anna" | "king" => "B-PER",
+        "paris" | "france" => "B-LOC",
+        _ => "O",
+    };
+    let sentences = [
+        "anna works in paris",
+        "the king wrote a book",
+        "france is very good",
+        "who is the king of france",
+        "anna and the king",
+        "a film in paris",
+        "time works",
+        "what city is paris",
+        "the bookers wrote it",
+    ];
+    let text: String = sentences
+        .iter()
+        .map(|text| text.split(' ').map(|word| format!("{word}\t{}\n", tag(word))).collect::<String>() + "\n")
+        .collect();
+    fs::write(&data, text).unwrap();
+    let to = folder.path().join("tuned");
+    let source = checkpoint("mobilebert-ner-f32");
+    let options = FinetuneOptions::new(Task::Entities).qat(Bits::Eight).epochs(60).batch(5).rate(0.01);
+    let report = train::finetune(&source, &to, &data, Some(&data), &options, &|_| {}).unwrap();
+    assert_eq!((report.sequences, report.metric), (9, Some("f1")));
+    assert!(report.losses[59] < 0.2 * report.losses[0], "{:?}", report.losses);
+    let [before, after] = [&report.before, &report.after].map(|scores| scores.as_ref().unwrap().main());
+    assert!(before < 50.0 && after > 90.0, "{before}, {after}");
+
+    fs::write(&data, "anna\tB-person\n").unwrap();
+    let error = train::finetune(&source, &folder.path().join("none"), &data, None, &options, &|_| {});
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("words.conll, line 1: label `B-person` is none of the model's: O, B-PER"),
+        "{error}"
+    );
 }

@@ -72,8 +72,9 @@ so `quantize` gives the model that was trained. With --eval-data SRC and
 DEST are scored: quantised with --qat, else in f32.
 
 All weights learn, by AdamW: the rate rises over the first tenth of the
-steps and then falls to 0. SRC needs the head of the task. The same flags
-give the same bits on the same machine.";
+steps and then falls to 0. SRC needs the head of the task; for embed any model
+will do, and DEST has no head. The same flags give the same bits on the same
+machine.";
 
 pub(super) const EXAMPLE_COMPARE: &str = "\
 Example:
@@ -178,7 +179,7 @@ pub(crate) struct Finetune {
     /// Folder to write
     #[arg(value_name = "DEST")]
     pub(crate) destination: PathBuf,
-    /// What to train for: squad, classify or a task of GLUE
+    /// What to train for: squad, ner, classify, embed or a task of GLUE
     #[arg(long, value_name = "NAME")]
     pub(crate) task: Task,
     /// Examples to train on

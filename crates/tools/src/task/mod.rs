@@ -33,7 +33,7 @@ pub use evaluator::{Evaluator, Predictions};
 pub use prediction::{Candidate, Prediction};
 pub use scores::{Items, Scores};
 #[cfg(feature = "candle")]
-pub(crate) use evaluator::classes_of;
+pub(crate) use {evaluator::classes_of, similarity::SAME};
 
 /// A task that a model can be scored on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use mobilebert::pipeline::Embedder;
 
 /// The score of pairs that mean the same. A similarity is the cosine times this number, so that it is on the
 /// scale of the scores of STS-B, which are from 0 to 5. Correlations do not depend on it.
-const SAME: f32 = 5.0;
+pub(crate) const SAME: f32 = 5.0;
 
 /// Predicts the similarity of each pair.
 pub(super) fn values(embedder: &Embedder, data: &Labelled, examples: &[Example]) -> Result<Vec<Prediction>> {

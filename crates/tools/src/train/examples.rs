@@ -1,6 +1,7 @@
 //! Examples of a task as token sequences, with a target for each.
 
 use super::loss::Targets;
+use super::tags;
 use crate::dataset::{Example, Gold, Labelled, Question, Squad};
 use crate::task::{Dataset, classes_of};
 use mobilebert::text::{Batch, Encoding, Span, TextIndex, TokenizedText, Tokenizer, WindowOptions};
@@ -9,6 +10,8 @@ use mobilebert::{Error, ErrorKind, ModelConfig, Result};
 /// The training data: token sequences and their targets.
 pub(super) struct Examples {
     pub(super) sequences: Vec<Encoding>,
+    /// How many sequences, one after another, belong to one target: two of a pair of texts, otherwise one.
+    pub(super) each: usize,
     pub(super) targets: Targets,
     /// Sequences that were cut to the longest length.
     pub(super) cut: usize,
@@ -25,22 +28,24 @@ impl Examples {
         match data {
             Dataset::Labelled(data) => labelled(data, config, tokenizer, max_seq_len),
             Dataset::Squad(data) => squad(data, tokenizer, max_seq_len),
-            Dataset::Tagged(data) => Err(ErrorKind::Input {
-                place: data.file.clone(),
-                problem: "models that label words cannot be trained here; expected texts or questions"
-                    .to_owned(),
-            }
-            .into()),
+            Dataset::Tagged(data) => tags::examples(data, config, tokenizer, max_seq_len),
         }
     }
 
-    /// A batch of the given sequences, and their targets.
-    pub(super) fn batch(&self, sequences: &[usize]) -> Result<(Batch, Targets)> {
+    /// The number of targets.
+    pub(super) fn len(&self) -> usize {
+        self.sequences.len() / self.each
+    }
+
+    /// A batch of the sequences of the given examples, and their targets.
+    pub(super) fn batch(&self, examples: &[usize]) -> Result<(Batch, Targets)> {
         let mut batch = Batch::new();
-        for &s in sequences {
-            batch.push(self.sequences[s].ids(), self.sequences[s].type_ids())?;
+        for &example in examples {
+            for sequence in &self.sequences[example * self.each..(example + 1) * self.each] {
+                batch.push(sequence.ids(), sequence.type_ids())?;
+            }
         }
-        Ok((batch, self.targets.of(sequences)))
+        Ok((batch, self.targets.of(examples)))
     }
 }
 
@@ -63,7 +68,7 @@ fn labelled(
         sequences.push(encoding);
         cut += usize::from(is_cut);
     }
-    Ok(Examples { sequences, targets: labels(data, config)?, cut })
+    Ok(Examples { sequences, each: 1, targets: labels(data, config)?, cut })
 }
 
 fn labels(data: &Labelled, config: &ModelConfig) -> Result<Targets> {
@@ -116,7 +121,7 @@ fn squad(data: &Squad, tokenizer: &Tokenizer, max_seq_len: usize) -> Result<Exam
         }
         current = Some((question.context, context));
     }
-    Ok(Examples { sequences, targets: Targets::Spans(spans), cut: 0 })
+    Ok(Examples { sequences, each: 1, targets: Targets::Spans(spans), cut: 0 })
 }
 
 /// First and last token of the first reference answer in the context; `None` if there is no answer.

@@ -5,6 +5,8 @@ use candle_nn::loss::{cross_entropy, mse};
 use candle_nn::ops::log_softmax;
 
 use super::padded::Padded;
+use super::{tags, vectors};
+use mobilebert::pipeline::Pooling;
 
 /// Divides both models' logits, so that labels which the teacher thinks unlikely contribute too (Hinton,
 /// Vinyals and Dean 2015, arXiv 1503.02531, section 2).
@@ -19,26 +21,35 @@ pub(super) enum Targets {
     Values(Vec<f32>),
     /// First and last token of the answer; both are 0, which is `[CLS]`, if the sequence does not contain it.
     Spans(Vec<[u32; 2]>),
+    /// The label of each token of each sequence. Tokens without one do not count.
+    Tags(Vec<Vec<Option<u32>>>),
+    /// The cosine that the vectors of each pair of sequences should have, and how a vector is made.
+    Cosines(Vec<f32>, Vec<Pooling>),
 }
 
 impl Targets {
-    /// The targets of the given sequences.
-    pub(super) fn of(&self, sequences: &[usize]) -> Self {
-        fn pick<T: Copy>(all: &[T], sequences: &[usize]) -> Vec<T> {
-            sequences.iter().map(|&s| all[s]).collect()
+    /// The targets of the given examples.
+    pub(super) fn of(&self, examples: &[usize]) -> Self {
+        fn pick<T: Clone>(all: &[T], examples: &[usize]) -> Vec<T> {
+            examples.iter().map(|&example| all[example].clone()).collect()
         }
         match self {
-            Targets::Labels(labels) => Targets::Labels(pick(labels, sequences)),
-            Targets::Values(values) => Targets::Values(pick(values, sequences)),
-            Targets::Spans(spans) => Targets::Spans(pick(spans, sequences)),
+            Targets::Labels(labels) => Targets::Labels(pick(labels, examples)),
+            Targets::Values(values) => Targets::Values(pick(values, examples)),
+            Targets::Spans(spans) => Targets::Spans(pick(spans, examples)),
+            Targets::Tags(tags) => Targets::Tags(pick(tags, examples)),
+            Targets::Cosines(cosines, poolings) => {
+                Targets::Cosines(pick(cosines, examples), poolings.clone())
+            }
         }
     }
 
-    /// The mean loss over the sequences of a batch. It is the cross-entropy of the label, the squared error
-    /// of the value, or the mean of the cross-entropies of the first and the last token among all tokens of
-    /// the sequence.
+    /// The mean loss over the examples of a batch. It is the cross-entropy of the label, the squared error
+    /// of the value or of the cosine, or the mean of the cross-entropies of the first and the last token among
+    /// all tokens of the sequence. For tags it is the mean of the cross-entropies over all tokens that have one.
     ///
-    /// `logits` has the shape `[sequences, labels]`, or `[tokens, 2]` for spans.
+    /// `logits` has the shape `[sequences, labels]`, `[tokens, 2]` for spans, `[tokens, labels]` for tags and
+    /// `[tokens, width]` for cosines.
     pub(super) fn loss(&self, logits: &Tensor, padded: &Padded) -> Result<Tensor> {
         let device = logits.device();
         match self {
@@ -55,12 +66,17 @@ impl Targets {
                 };
                 (side(&first, 0)? + side(&last, 1)?)? / 2.0
             }
+            Targets::Tags(tags) => tags::loss(logits, tags),
+            Targets::Cosines(cosines, poolings) => {
+                let cosines = Tensor::new(cosines.as_slice(), device)?.to_dtype(logits.dtype())?;
+                mse(&vectors::cosines(logits, poolings, padded)?, &cosines)
+            }
         }
     }
 
     /// The mean loss against a teacher's logits instead of the targets. It is the Kullback-Leibler divergence
     /// of the probabilities at [`TEMPERATURE`], times its square, which keeps the size of the gradient; for a
-    /// number it is the squared difference.
+    /// number or a cosine it is the squared difference.
     pub(super) fn divergence(&self, logits: &Tensor, teacher: &Tensor, padded: &Padded) -> Result<Tensor> {
         match self {
             Targets::Labels(_) => divergence(logits, teacher),
@@ -70,6 +86,14 @@ impl Targets {
                 let [their_first, their_last] = scores_of_tokens(teacher, padded)?;
                 (divergence(&first, &their_first)? + divergence(&last, &their_last)?)? / 2.0
             }
+            Targets::Tags(tags) => {
+                let rows = tags::rows(tags, logits.device())?;
+                divergence(&logits.index_select(&rows, 0)?, &teacher.index_select(&rows, 0)?)
+            }
+            Targets::Cosines(_, poolings) => mse(
+                &vectors::cosines(logits, poolings, padded)?,
+                &vectors::cosines(teacher, poolings, padded)?,
+            ),
         }
     }
 }

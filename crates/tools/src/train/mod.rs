@@ -11,9 +11,11 @@ mod optimizer;
 mod padded;
 mod parameters;
 mod straight_through;
+mod tags;
 mod teacher;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 use std::path::Path;
 
@@ -91,7 +93,7 @@ impl FinetuneOptions {
         self
     }
 
-    /// Sets the number of sequences in a step.
+    /// Sets the number of examples in a step: texts, windows or pairs of texts.
     pub fn batch(mut self, sequences: usize) -> Self {
         self.batch = sequences;
         self
@@ -193,7 +195,8 @@ pub struct FinetuneReport {
 
 /// Trains the model at `source` (see [`ModelFiles::resolve`]) on the examples in `data`, and writes it in f32
 /// as a new folder in Hugging Face's layout. The folder appears only when it is complete. AdamW trains all
-/// weights, without dropout.
+/// weights, without dropout. For [`Task::Embeddings`] the model's head is left out of the result, which gets the
+/// files of sentence-transformers.
 ///
 /// With [`FinetuneOptions::qat`] every value of the forward pass is what the int8 engine computes from the
 /// quantised weights of that step. They are quantised as by [`writer::to_int8_with`], so quantising the
@@ -264,8 +267,11 @@ fn run(
         _ => None,
     };
     writer::check_destination(destination, folder, options.force)?;
-    let config = ModelConfig::from_json(&files.config_json()?)?;
+    let mut config = ModelConfig::from_json(&files.config_json()?)?;
     check_task(options.task, &config)?;
+    if options.task == Task::Embeddings {
+        config.head = Head::None;
+    }
     let mut data = options.task.read(data)?;
     data.truncate(options.limit.unwrap_or(usize::MAX));
     let eval_data = eval_data.map(|path| options.task.read(path)).transpose()?;
@@ -287,7 +293,10 @@ fn run(
 
     let partial = Partial::create(destination)?;
     let trained = parameters.snapshot().map_err(|e| backend_error("weights", e))?;
-    writer::write_f32(&files, parameters.graph, Box::new(trained), &partial)?;
+    writer::write_f32(&files, config.head, parameters.graph, Box::new(trained), &partial)?;
+    if options.task == Task::Embeddings {
+        vectors::write_modules(&files, &partial)?;
+    }
     let after = scored(partial.path()?, "after")?;
     partial.rename(destination)?;
     Ok(FinetuneReport {
@@ -308,9 +317,8 @@ fn check_task(task: Task, config: &ModelConfig) -> Result<()> {
         Task::Glue(_) | Task::Labels => {
             check_head(config, Head::SequenceClassification, "text classification")
         }
-        Task::Entities | Task::Embeddings => {
-            Err(Error::option("task", "squad, classify or a task of GLUE", format!("`{task}`")))
-        }
+        Task::Entities => check_head(config, Head::TokenClassification, "token classification"),
+        Task::Embeddings => Ok(()),
     }
 }
 
@@ -321,6 +329,9 @@ fn examples(
     options: &FinetuneOptions,
 ) -> Result<Examples> {
     const DEFAULT_MAX_SEQ_LEN: usize = 384;
+    if options.task == Task::Embeddings {
+        return vectors::examples(files, data, options.max_seq_len);
+    }
     let tokenizer = files.tokenizer()?;
     tokenizer.check_vocab_size(config.vocab_size)?;
     let limit = tokenizer.sequence_limit(config.max_position_embeddings);
@@ -371,15 +382,15 @@ fn train(
     progress: TrainingProgress<'_>,
 ) -> Result<(usize, Vec<f64>)> {
     let qat = options.qat.map(rounding);
-    let per_epoch = examples.sequences.len().div_ceil(options.batch);
+    let per_epoch = examples.len().div_ceil(options.batch);
     let total = per_epoch * options.epochs;
     let failed = |e| backend_error("training", e);
     let mut optimizer = Optimizer::new(&parameters.vars, options.rate, total).map_err(failed)?;
     let (mut losses, mut done) = (Vec::with_capacity(options.epochs), 0);
     for epoch in 0..options.epochs {
         let mut sum = 0.0;
-        for sequences in shuffled(examples.sequences.len(), options.seed, epoch).chunks(options.batch) {
-            let (batch, targets) = examples.batch(sequences)?;
+        for chosen in shuffled(examples.len(), options.seed, epoch).chunks(options.batch) {
+            let (batch, targets) = examples.batch(chosen)?;
             check_request(config, &Request::new(&batch))?;
             let (loss, value) = forward(parameters, &batch, &targets, teacher, qat)?;
             if !value.is_finite() {
@@ -387,10 +398,10 @@ fn train(
             }
             loss.backward().and_then(|gradients| optimizer.step(gradients)).map_err(failed)?;
             done += 1;
-            sum += value * sequences.len() as f64;
+            sum += value * chosen.len() as f64;
             progress(TrainingEvent { what: "training", done, total, loss: Some(value) });
         }
-        losses.push(sum / examples.sequences.len() as f64);
+        losses.push(sum / examples.len() as f64);
     }
     Ok((done, losses))
 }

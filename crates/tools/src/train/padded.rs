@@ -14,7 +14,8 @@ pub(super) struct Padded {
     /// For each row of the batch, its place in the block.
     places: Tensor,
     mask: Tensor,
-    sequences: usize,
+    /// The number of tokens of each sequence.
+    lengths: Vec<usize>,
     longest: usize,
 }
 
@@ -35,19 +36,24 @@ impl Padded {
             rows: Tensor::new(rows, device)?,
             places: Tensor::new(places, device)?,
             mask: Tensor::from_vec(mask, (sequences, longest), device)?,
-            sequences,
+            lengths: (0..sequences).map(|s| batch.range(s).len()).collect(),
             longest,
         })
     }
 
     /// The number of sequences, and the number of tokens of the longest one.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.sequences, self.longest)
+        (self.lengths.len(), self.longest)
+    }
+
+    /// The number of tokens of each sequence.
+    pub(super) fn lengths(&self) -> &[usize] {
+        &self.lengths
     }
 
     /// Copies `[tokens, width]` to `[sequences, longest, width]`.
     pub(super) fn block(&self, x: &Tensor) -> Result<Tensor> {
-        x.index_select(&self.rows, 0)?.reshape((self.sequences, self.longest, x.dim(1)?))
+        x.index_select(&self.rows, 0)?.reshape((self.lengths.len(), self.longest, x.dim(1)?))
     }
 
     /// Copies `[sequences * longest, width]` to `[tokens, width]`.
@@ -58,7 +64,7 @@ impl Padded {
     /// Lowers the scores of places without a token, in `[sequences, longest]` or `[sequences, .., longest]`.
     pub(super) fn masked(&self, scores: &Tensor) -> Result<Tensor> {
         let mut shape = vec![1; scores.rank()];
-        (shape[0], shape[scores.rank() - 1]) = (self.sequences, self.longest);
+        (shape[0], shape[scores.rank() - 1]) = (self.lengths.len(), self.longest);
         scores.broadcast_add(&self.mask.reshape(shape)?.to_dtype(scores.dtype())?)
     }
 }

@@ -4,11 +4,11 @@ use candle_core::Tensor;
 
 use super::{FinetuneOptions, examples};
 use crate::candle::backend_error;
-use crate::task::Dataset;
+use crate::task::{Dataset, Task};
 use crate::train::examples::Examples;
 use mobilebert::backend::Precision;
 use mobilebert::text::Batch;
-use mobilebert::{Engine, EngineOptions, Error, ModelConfig, ModelFiles, Result};
+use mobilebert::{Engine, EngineOptions, Error, Head, ModelConfig, ModelFiles, Result};
 
 pub(super) struct Teacher(Engine);
 
@@ -22,10 +22,16 @@ impl Teacher {
         options: &FinetuneOptions,
     ) -> Result<Self> {
         let files = ModelFiles::resolve(source)?;
-        let config = ModelConfig::from_json(&files.config_json()?)?;
+        let mut config = ModelConfig::from_json(&files.config_json()?)?;
+        if options.task == Task::Embeddings {
+            config.head = Head::None;
+        }
         super::check_task(options.task, &config)?;
         let theirs = examples(&files, &config, data, options)?;
         let differs = |expected, found: String| Err(Error::option("teacher", expected, found));
+        if options.task == Task::Embeddings && config.hidden_size != student.hidden_size {
+            return differs("a model with vectors of the student's width", config.hidden_size.to_string());
+        }
         if config.labels.len() != student.labels.len() || theirs.targets != lessons.targets {
             return differs("a model with the student's labels, in their order", config.labels.join(", "));
         }

@@ -305,7 +305,7 @@ fn what_is_trained_is_what_quantize_writes() {
         let [float, quantised] = ["f32", "quantised"].map(|name| folder.path().join(name));
         let partial = Partial::create(&float).unwrap();
         let snapshot = Box::new(parameters.snapshot().unwrap());
-        writer::write_f32(&files, parameters.graph.clone(), snapshot, &partial).unwrap();
+        writer::write_f32(&files, config.head, parameters.graph.clone(), snapshot, &partial).unwrap();
         partial.rename(&float).unwrap();
         let options = Int8Options::new().bits(bits);
         writer::to_int8_with(&ModelFiles::Folder(float), &quantised, &options).unwrap();

@@ -17,21 +17,22 @@ use {
     mobilebert::graph::Graph,
     mobilebert::pipeline::sentence_files,
     mobilebert::text::TOKENIZER_FILES,
-    mobilebert::{ModelConfig, ModelFiles},
+    mobilebert::{Head, ModelConfig, ModelFiles},
 };
 
-/// Writes other weights for the model of `files` as f32, with its configuration and its tokenizer, into a
-/// folder under construction.
+/// Writes other weights for the model of `files` as f32, with its configuration, this head and its tokenizer,
+/// into a folder under construction.
 #[cfg(feature = "candle")]
 pub(crate) fn write_f32(
     files: &ModelFiles,
+    head: Head,
     graph: Graph,
     weights: Box<dyn WeightSource>,
     partial: &Partial,
 ) -> Result<()> {
     let text = files.config_json()?;
     let mut config = ModelConfig::from_json(&text)?;
-    config.quantization = None;
+    (config.quantization, config.head) = (None, head);
     let original = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|source| mobilebert::ErrorKind::Json { file: "config.json".into(), source })?;
     let model = RawModel { config, original, graph, weights, extra: Vec::new(), approximate: false };
