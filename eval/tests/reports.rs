@@ -127,7 +127,7 @@ fn a_report_says_what_and_when_and_names_no_folder() {
         }
     }
     assert!(run["confusion"].is_null());
-    assert!(markdown.contains("18 of 30 examples are wrong; an HTML report shows 18 of them."), "{markdown}");
+    assert!(markdown.contains("31 of 60 examples are wrong; an HTML report shows 31 of them."), "{markdown}");
 }
 
 #[test]
