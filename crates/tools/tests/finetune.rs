@@ -283,6 +283,32 @@ fn vectors_are_learned_and_the_folder_is_one_of_sentence_transformers() {
     }
 }
 
+/// The cosines of a teacher's vectors stand in for scores that say nothing.
+#[test]
+fn vectors_are_learned_from_a_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pairs(folder.path());
+    let options = FinetuneOptions::new(Task::Embeddings).epochs(12).batch(16).rate(0.01);
+    let (teacher, student) = (folder.path().join("teacher"), folder.path().join("student"));
+    finetune(&teacher, &data, &options).unwrap();
+    let blank = folder.path().join("blank.tsv");
+    fs::write(&blank, fs::read_to_string(&data).unwrap().replace("\t4.5", "\t0.5")).unwrap();
+    let options = options.teacher(teacher.to_str().unwrap());
+    train::finetune(&checkpoint("bert-f32"), &student, &blank, None, &options, &|_| {}).unwrap();
+    let scores = {
+        let data = Task::Embeddings.read(&data).unwrap();
+        let evaluator = TaskOptions::new(Task::Embeddings).open(student.to_str().unwrap()).unwrap();
+        let found = evaluator.predictions(&data, 0..data.len()).collect::<Result<Vec<_>, _>>().unwrap();
+        Task::Embeddings.score(&data, &found).unwrap()
+    };
+    assert!(scores.main() > 80.0, "{scores:?}");
+    // This teacher makes its vectors in another way than the student.
+    fs::write(teacher.join("1_Pooling/config.json"), r#"{"pooling_mode": "cls"}"#).unwrap();
+    let options = FinetuneOptions::new(Task::Embeddings).teacher(teacher.to_str().unwrap());
+    let error = finetune(&folder.path().join("none"), &data, &options).unwrap_err().to_string();
+    assert!(error.contains("`teacher`"), "{error}");
+}
+
 /// The loss of a model is what its vectors say: the squared distance of each cosine from its score.
 #[test]
 fn the_loss_of_vectors_is_that_of_the_embedder_with_every_pooling() {

@@ -29,10 +29,14 @@ impl Teacher {
         super::check_task(options.task, &config)?;
         let theirs = examples(&files, &config, data, options)?;
         let differs = |expected, found: String| Err(Error::option("teacher", expected, found));
-        if options.task == Task::Embeddings && config.hidden_size != student.hidden_size {
-            return differs("a model with vectors of the student's width", config.hidden_size.to_string());
-        }
-        if config.labels.len() != student.labels.len() || theirs.targets != lessons.targets {
+        let other_targets = theirs.targets != lessons.targets;
+        if options.task == Task::Embeddings {
+            // Vectors have no labels.
+            if config.hidden_size != student.hidden_size || other_targets {
+                let expected = "a model with hidden states of the student's width, pooled alike";
+                return differs(expected, format!("hidden_size {}, or other pooling", config.hidden_size));
+            }
+        } else if config.labels.len() != student.labels.len() || other_targets {
             return differs("a model with the student's labels, in their order", config.labels.join(", "));
         }
         let tokens = theirs.sequences.iter().zip(&lessons.sequences);
