@@ -12,7 +12,7 @@ struct Package {
     rooms: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PACKAGES: [Package; 4] = [LIBRARY, KERNELS, TOOLS, COMMAND];
+const PACKAGES: [Package; 6] = [LIBRARY, KERNELS, TOOLS, COMMAND, BINDINGS, PYTHON];
 
 const LIBRARY: Package = Package {
     sources: "src",
@@ -78,11 +78,49 @@ const COMMAND: Package = Package {
     ],
 };
 
+const BINDINGS: Package = Package {
+    sources: "bindings/core/src",
+    packages: &["mobilebert", "mobilebert_tools"],
+    rooms: &[
+        ("failure", &[]),
+        ("texts", &["failure"]),
+        ("place", &["failure"]),
+        ("options", &["failure"]),
+        ("find", &["failure"]),
+        ("list", &["failure"]),
+        ("opening", &["failure", "options"]),
+        ("answer", &["failure", "list", "place", "texts"]),
+        ("classify", &["failure", "list", "texts"]),
+        ("tag", &["failure", "list", "place", "texts"]),
+        ("fill", &["failure", "list", "texts"]),
+        ("embed", &["failure", "list", "texts"]),
+        ("tools", &["failure", "opening"]),
+    ],
+};
+
+/// Bindings to languages see what all of them share, and the engine only through it.
+const PYTHON: Package = Package {
+    sources: "bindings/python/src",
+    packages: &["mobilebert_bindings"],
+    rooms: &[
+        ("errors", &[]),
+        ("array", &[]),
+        ("results", &[]),
+        ("arrow", &["input"]),
+        ("input", &["arrow", "errors"]),
+        ("call", &["errors"]),
+        ("model", &["call", "errors", "input"]),
+        ("task", &["array", "call", "errors", "input", "model", "results"]),
+        ("tools", &["call", "errors", "input", "model"]),
+    ],
+};
+
 /// The items of the ground floor that may be named without their room.
 const OF_ALL: [&str; 5] = ["BackendKind", "Error", "ErrorKind", "Result", "TensorProblem"];
 
 /// The files, and the folders with their `/`, that may contain `unsafe`.
-const UNSAFE_HOMES: [&str; 4] = [
+const UNSAFE_HOMES: [&str; 5] = [
+    "bindings/python/src/arrow.rs",
     "src/backend/native/arena.rs",
     "src/backend/native/pass.rs",
     "src/format/mmap.rs",
@@ -200,7 +238,7 @@ fn rooms_use_only_the_rooms_below_them() {
 fn packages_use_only_the_packages_below_them() {
     for package in &PACKAGES {
         for (file, code) in code(package) {
-            for other in ["mobilebert", "mobilebert_kernels", "mobilebert_tools"] {
+            for other in ["mobilebert", "mobilebert_kernels", "mobilebert_tools", "mobilebert_bindings"] {
                 // A module of the same name, such as `config::family::mobilebert`, is declared in the file
                 // itself.
                 let own = code.contains(&format!("mod {other};"));
@@ -232,7 +270,7 @@ fn unsafe_stays_in_its_homes() {
 /// Checks that only the commands print. Libraries return values.
 #[test]
 fn only_the_command_line_prints() {
-    for package in [LIBRARY, KERNELS, TOOLS] {
+    for package in [LIBRARY, KERNELS, TOOLS, BINDINGS, PYTHON] {
         for (file, code) in code(&package) {
             for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
                 assert!(!code.contains(print), "{}/{file} has {print}", package.sources);

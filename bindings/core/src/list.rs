@@ -1,0 +1,110 @@
+//! Runs a list of inputs: each pass is watched, and the first input that fails is named.
+
+use std::cell::Cell;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use mobilebert::{Job, Model, PassProgress, RunControl};
+
+use crate::failure::{Failure, Result};
+
+/// How far a call is. For a list of inputs these are inputs; for a single one, the sequences that it was cut
+/// into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The number that is done.
+    pub done: usize,
+    /// The number in all.
+    pub total: usize,
+}
+
+/// What may stop a call between two forward passes, and who is told of its progress.
+#[derive(Default)]
+pub struct Watch<'a> {
+    /// The time that the call may take. No pass begins after it.
+    pub timeout: Option<Duration>,
+    /// A function that is called after each pass. `Break` stops the call with the failure `cancelled`.
+    pub on_pass: Option<&'a mut dyn FnMut(Progress) -> ControlFlow<()>>,
+}
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { timeout, on_pass } = self;
+        f.debug_struct("Watch").field("timeout", timeout).field("on_pass", &on_pass.is_some()).finish()
+    }
+}
+
+/// The inputs of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs {
+    /// Their number.
+    pub(crate) count: usize,
+    /// What the list holds, or `None` for a call with a single input, whose errors name no index.
+    pub(crate) unit: Option<&'static str>,
+}
+
+impl Inputs {
+    pub(crate) fn new(count: usize, is_list: bool, unit: &'static str) -> Self {
+        Self { count, unit: is_list.then_some(unit) }
+    }
+
+    fn name(&self, failure: Failure, index: usize) -> Failure {
+        match self.unit {
+            Some(unit) => failure.of(unit, index),
+            None => failure,
+        }
+    }
+}
+
+/// Runs a job for each input and delivers the results in order. A job is prepared when a pass has room for
+/// it, so memory does not grow with the list. The first input that fails ends the call.
+pub(crate) fn run<J: Job>(
+    model: &Model,
+    inputs: Inputs,
+    watch: &mut Watch<'_>,
+    mut prepare: impl FnMut(usize) -> mobilebert::Result<J>,
+    mut deliver: impl FnMut(usize, J::Output) -> Result<()>,
+) -> Result<()> {
+    let (stop, delivered) = (Cell::new(false), Cell::new(0));
+    let mut failed = None;
+    let jobs = (0..inputs.count).map_while(|index| {
+        // Nobody will see the results behind a failure.
+        let job = (!stop.get()).then(|| prepare(index))?;
+        stop.set(job.is_err());
+        Some(job)
+    });
+    let on_pass = &mut watch.on_pass;
+    let mut after_pass = |pass: PassProgress| {
+        let progress = match inputs.count {
+            1 => Progress { done: pass.sequences, total: pass.known_sequences },
+            total => Progress { done: delivered.get(), total },
+        };
+        on_pass.as_mut().map_or(ControlFlow::Continue(()), |tell| tell(progress))
+    };
+    let mut control = RunControl::default();
+    control.on_pass = Some(&mut after_pass);
+    if let Some(timeout) = watch.timeout {
+        control.deadline = Some(deadline(timeout)?);
+    }
+    let ran = model.run_each(jobs, &mut control, |index, result| {
+        delivered.set(index + 1);
+        if failed.is_none() {
+            let failure = match result {
+                Ok(output) => deliver(index, output).err(),
+                Err(error) => Some(error.into()),
+            };
+            failed = failure.map(|failure| inputs.name(failure, index));
+            stop.set(stop.get() || failed.is_some());
+        }
+    });
+    match failed {
+        Some(failure) => Err(failure),
+        None => Ok(ran?),
+    }
+}
+
+fn deadline(timeout: Duration) -> Result<Instant> {
+    let expected = "a number of seconds that a clock can count";
+    Instant::now().checked_add(timeout).ok_or_else(|| Failure::option("timeout", expected, "longer"))
+}

@@ -1,0 +1,88 @@
+//! Lists of texts in whatever form a language keeps them, and input that is not text.
+
+use crate::failure::{Failure, Position, Result};
+
+/// A list of texts that a binding keeps in a form of its own, such as strings of its language or a column of
+/// a table. It is read in place.
+pub trait Texts: Sync {
+    /// Returns the number of texts.
+    fn count(&self) -> usize;
+
+    /// Returns a text. `index` is below [`Texts::count`]; behind it, the text is empty.
+    fn text(&self, index: usize) -> &str;
+}
+
+impl<T: AsRef<str> + Sync> Texts for Vec<T> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn text(&self, index: usize) -> &str {
+        self.get(index).map_or("", AsRef::as_ref)
+    }
+}
+
+impl<T: AsRef<str> + Sync, const N: usize> Texts for [T; N] {
+    fn count(&self) -> usize {
+        N
+    }
+
+    fn text(&self, index: usize) -> &str {
+        self.get(index).map_or("", AsRef::as_ref)
+    }
+}
+
+/// Reads UTF-16 units, the form in which JavaScript, Java and Kotlin keep texts.
+///
+/// # Errors
+/// `invalid_text` with the position of the first half of a surrogate pair that has no other half. `what` is
+/// the role of the text.
+pub fn from_utf16(what: &str, units: &[u16]) -> Result<String> {
+    let (mut text, mut position) = (String::new(), Position { byte: 0, char: 0, utf16: 0 });
+    for unit in char::decode_utf16(units.iter().copied()) {
+        match unit {
+            Ok(c) => {
+                text.push(c);
+                position.byte += c.len_utf8();
+                position.char += 1;
+                position.utf16 += c.len_utf16();
+            }
+            Err(lone) => {
+                return Err(Failure::lone_surrogate(what, lone.unpaired_surrogate().into(), position));
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// Makes the failure for a text given by its code points, of which the one at `char` is half of a surrogate
+/// pair. This is how Python keeps such a text. `before` are the code points in front of it.
+pub fn lone_surrogate(what: &str, surrogate: u32, before: &str) -> Failure {
+    let position =
+        Position { byte: before.len(), char: before.chars().count(), utf16: before.encode_utf16().count() };
+    Failure::lone_surrogate(what, surrogate, position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_read_and_halves_are_refused() {
+        let units: Vec<u16> = "é😀 東京".encode_utf16().collect();
+        assert_eq!(from_utf16("text", &units).unwrap(), "é😀 東京");
+        let mut cut = units.clone();
+        cut.remove(1);
+        let failure = from_utf16("text", &cut).unwrap_err();
+        assert_eq!(failure.code(), "invalid_text");
+        assert_eq!(failure.position(), Some(Position { byte: 2, char: 1, utf16: 1 }));
+        assert_eq!(failure, lone_surrogate("text", 0xDE00, "é"));
+        let mut last = units;
+        last.push(0xD83D);
+        assert_eq!(
+            from_utf16("context", &last).unwrap_err().message(),
+            "the context is not Unicode text: code point 5 is U+D83D, half of a surrogate pair; remove it, \
+             or repair the program that cut the pair"
+        );
+    }
+}

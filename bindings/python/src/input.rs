@@ -1,0 +1,205 @@
+//! Texts and options as Python gives them.
+
+use mobilebert_bindings::{Failure, Texts, lone_surrogate};
+use pyo3::exceptions::{PyTypeError, PyUnicodeError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use serde_json::{Map, Number, Value};
+
+use crate::arrow::Column;
+use crate::errors::exception;
+
+/// The texts of a call.
+pub(crate) struct Given {
+    pub(crate) texts: Held,
+    /// Whether the caller gave a list, so that a list is returned.
+    pub(crate) is_list: bool,
+}
+
+/// Texts in the memory of their owner.
+pub(crate) enum Held {
+    /// Python's strings: those in ASCII as they are, the others in the UTF-8 form that Python keeps.
+    Strings(Vec<PyBackedStr>),
+    /// A column of a table.
+    Column(Column),
+}
+
+impl Texts for Held {
+    fn count(&self) -> usize {
+        match self {
+            Held::Strings(strings) => strings.len(),
+            Held::Column(column) => column.texts().len(),
+        }
+    }
+
+    fn text(&self, index: usize) -> &str {
+        match self {
+            Held::Strings(strings) => strings.get(index).map_or("", |text| text),
+            Held::Column(column) => column.texts().get(index).copied().unwrap_or(""),
+        }
+    }
+}
+
+/// The treatment of missing texts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnNull {
+    Error,
+    Skip,
+}
+
+impl OnNull {
+    pub(crate) fn named(py: Python<'_>, name: &str) -> PyResult<Self> {
+        match name {
+            "error" => Ok(Self::Error),
+            "skip" => Ok(Self::Skip),
+            other => {
+                let failure = Failure::option("on_null", "`error` or `skip`", format!("`{other}`"));
+                Err(exception(py, &failure))
+            }
+        }
+    }
+}
+
+/// Reads texts: a string, a column of a table, or anything that gives strings one after another. `what` is
+/// their role.
+pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> PyResult<Given> {
+    let py = given.py();
+    if let Ok(text) = given.cast::<PyString>() {
+        return Ok(Given { texts: Held::Strings(vec![string(text, what)?]), is_list: false });
+    }
+    if let Some(column) = Column::read(given, what, on_null)? {
+        return Ok(Given { texts: Held::Column(column), is_list: true });
+    }
+    let wrong = |given: &Bound<'_, PyAny>, place: &str| {
+        let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+        let hint = if kind == "bytes" { "; decode bytes first, as in b.decode(\"utf-8\")" } else { "" };
+        PyTypeError::new_err(format!("{place} is {kind}; expected str{hint}"))
+    };
+    let is_list = !given.is_instance_of::<PyBytes>()
+        && !given.is_instance_of::<PyByteArray>()
+        && !given.is_instance_of::<PyDict>();
+    let Some(items) = is_list.then(|| given.try_iter().ok()).flatten() else {
+        return Err(wrong(given, what));
+    };
+    let mut strings = Vec::with_capacity(given.len().unwrap_or(0));
+    for (row, item) in items.enumerate() {
+        let item = item?;
+        if let Ok(text) = item.cast::<PyString>() {
+            strings.push(string(text, what).map_err(|error| in_row(py, error, row))?);
+        } else if !is_null(&item) {
+            return Err(wrong(&item, &format!("{what} {}", row + 1)));
+        } else if on_null == OnNull::Error {
+            return Err(null(py, what, row));
+        }
+    }
+    Ok(Given { texts: Held::Strings(strings), is_list: true })
+}
+
+/// Returns true for what table libraries put in place of a missing text.
+fn is_null(item: &Bound<'_, PyAny>) -> bool {
+    let is_na = || item.get_type().name().is_ok_and(|name| name == "NAType");
+    item.is_none()
+        || item.cast::<PyFloat>().is_ok_and(|number| number.extract::<f64>().is_ok_and(f64::is_nan))
+        || is_na()
+}
+
+/// Makes the error for a missing text.
+pub(crate) fn null(py: Python<'_>, what: &str, row: usize) -> PyErr {
+    let problem = "it is missing; fill it, or pass on_null=\"skip\" to leave such rows out";
+    exception(py, &Failure::input(what, problem).of("row", row))
+}
+
+/// Adds the row to the error of a text that is not Unicode.
+fn in_row(py: Python<'_>, error: PyErr, row: usize) -> PyErr {
+    // The row is known to the exception's class.
+    let added = error.value(py).call_method1("_in_row", (row,));
+    match added {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(_) => error,
+    }
+}
+
+/// Borrows a string.
+pub(crate) fn string(text: &Bound<'_, PyString>, what: &str) -> PyResult<PyBackedStr> {
+    let py = text.py();
+    PyBackedStr::try_from(text.clone()).map_err(|error| {
+        if !error.is_instance_of::<PyUnicodeError>(py) {
+            return error;
+        }
+        not_unicode(text, what, &error).unwrap_or_else(|other| other)
+    })
+}
+
+/// Makes the error for a string that holds half of a surrogate pair.
+fn not_unicode(text: &Bound<'_, PyString>, what: &str, error: &PyErr) -> PyResult<PyErr> {
+    let py = text.py();
+    let start: usize = error.value(py).getattr("start")?.extract()?;
+    let before: String = text.get_item(pyo3::types::PySlice::new(py, 0, start as isize, 1))?.extract()?;
+    let surrogate: u32 = py.import("builtins")?.getattr("ord")?.call1((text.get_item(start)?,))?.extract()?;
+    Ok(exception(py, &lone_surrogate(what, surrogate, &before)))
+}
+
+/// Reads options that were given by keyword.
+pub(crate) fn options(given: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, Value>> {
+    let mut options = Map::new();
+    for (name, value) in given.into_iter().flatten() {
+        options.insert(name.extract()?, json(&value)?);
+    }
+    Ok(options)
+}
+
+fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if value.is_none() {
+        return Ok(Value::Null);
+    }
+    if let Ok(truth) = value.cast::<PyBool>() {
+        return Ok(Value::Bool(truth.is_true()));
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(Value::String(string(text, "option")?.to_string()));
+    }
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        return value.try_iter()?.map(|item| json(&item?)).collect();
+    }
+    // Whole numbers of NumPy are not of Python's class, but can be used as such.
+    if value.is_instance_of::<PyInt>() || value.hasattr("__index__")? {
+        return match value.extract::<u64>() {
+            Ok(number) => Ok(number.into()),
+            Err(_) => Ok(value.extract::<i64>()?.into()),
+        };
+    }
+    let number: f64 = value.extract()?;
+    match Number::from_f64(number) {
+        Some(number) => Ok(Value::Number(number)),
+        None => Ok(Value::String(number.to_string())),
+    }
+}
+
+/// Makes a Python value of JSON.
+pub(crate) fn object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Null => py.None().into_bound(py),
+        Value::Bool(truth) => PyBool::new(py, *truth).to_owned().into_any(),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => number.into_pyobject(py)?.into_any(),
+            (None, Some(number)) => number.into_pyobject(py)?.into_any(),
+            (None, None) => number.as_f64().into_pyobject(py)?,
+        },
+        Value::String(text) => PyString::new(py, text).into_any(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| object(py, item)).collect::<PyResult<_>>()?;
+            PyList::new(py, items)?.into_any()
+        }
+        Value::Object(fields) => dict(py, fields)?.into_any(),
+    })
+}
+
+/// Makes a Python dictionary of a JSON object.
+pub(crate) fn dict<'py>(py: Python<'py>, fields: &Map<String, Value>) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in fields {
+        dict.set_item(name, object(py, value)?)?;
+    }
+    Ok(dict)
+}

@@ -1,0 +1,196 @@
+//! Loaded models, and where they come from.
+
+use std::path::PathBuf;
+
+use mobilebert_bindings::{Failure, MemoryFiles, Opening, Result, Source, Task, find};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyMapping, PyString};
+
+use crate::call::detached;
+use crate::errors::exception;
+
+/// A loaded model, shared by any number of tasks.
+#[pyclass(frozen, module = "mobilebert")]
+pub(crate) struct Model {
+    pub(crate) model: mobilebert_bindings::Model,
+    name: String,
+}
+
+#[pymethods]
+impl Model {
+    #[new]
+    #[pyo3(signature = (model, *, task=None, threads=None, precision=None, special_tokens_in_text=true))]
+    fn new(
+        model: &Bound<'_, PyAny>,
+        task: Option<&str>,
+        threads: Option<usize>,
+        precision: Option<String>,
+        special_tokens_in_text: bool,
+    ) -> PyResult<Self> {
+        let py = model.py();
+        let opening = opening(threads, precision, special_tokens_in_text);
+        let task = task.map(Task::named).transpose().map_err(|failure| exception(py, &failure))?;
+        let loaded = from_source(model, |source| opening.open(source, task))?;
+        Ok(Self { model: loaded, name: label(model) })
+    }
+
+    /// The name, path or description that the model was opened by.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[getter]
+    fn task(&self) -> Option<&'static str> {
+        Task::of(&self.model).map(Task::name)
+    }
+
+    #[getter]
+    fn labels(&self) -> Vec<String> {
+        self.model.config().labels.clone()
+    }
+
+    #[getter]
+    fn hidden_size(&self) -> usize {
+        self.model.config().hidden_size
+    }
+
+    #[getter]
+    fn max_length(&self) -> usize {
+        self.model.max_len()
+    }
+
+    #[getter]
+    fn threads(&self) -> usize {
+        self.model.engine().threads()
+    }
+
+    #[getter]
+    fn precision(&self) -> String {
+        self.model.engine().backend().precision().to_string()
+    }
+
+    #[getter]
+    fn kernel(&self) -> String {
+        self.model.engine().backend().kernel().to_owned()
+    }
+
+    fn __repr__(&self) -> String {
+        let task = self.task().unwrap_or("none");
+        format!("Model({:?}, task={task:?}, precision={:?})", self.name, self.precision())
+    }
+}
+
+impl Model {
+    pub(crate) fn of(model: &mobilebert_bindings::Model, name: &str) -> Self {
+        Self { model: model.clone(), name: name.to_owned() }
+    }
+}
+
+pub(crate) fn opening(
+    threads: Option<usize>,
+    precision: Option<String>,
+    special_tokens_in_text: bool,
+) -> Opening {
+    Opening { threads, precision, special_tokens_in_text: Some(special_tokens_in_text) }
+}
+
+/// The text that stands for a model in messages.
+pub(crate) fn label(given: &Bound<'_, PyAny>) -> String {
+    match given.cast::<Model>() {
+        Ok(model) => model.get().name.clone(),
+        Err(_) if given.cast::<PyMapping>().is_ok() => IN_MEMORY.to_owned(),
+        Err(_) => given.str().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned()),
+    }
+}
+
+const IN_MEMORY: &str = "model in memory";
+
+/// Opens what a caller gave as a model: one that is loaded, or a source of one.
+pub(crate) fn open<T: Send>(
+    given: &Bound<'_, PyAny>,
+    opening: &Opening,
+    from_source_with: impl Fn(Source) -> Result<T> + Send + Sync,
+    from_model: impl FnOnce(mobilebert_bindings::Model) -> Result<T> + Send,
+) -> PyResult<T> {
+    let py = given.py();
+    let Ok(loaded) = given.cast::<Model>() else {
+        return from_source(given, from_source_with);
+    };
+    let set = [("threads", opening.threads.is_some()), ("precision", opening.precision.is_some())];
+    if let Some((option, _)) = set.iter().find(|(_, given)| *given) {
+        let expected = "nothing beside a Model, which was loaded with its own";
+        return Err(exception(py, &Failure::option(option, expected, "given")));
+    }
+    let model = loaded.get().model.clone();
+    detached(py, || from_model(model))
+}
+
+/// Calls `open` with the source that a caller means. A name that is not found is looked for in data packages
+/// and, if its extra is installed, on the hub.
+pub(crate) fn from_source<T: Send>(
+    given: &Bound<'_, PyAny>,
+    open: impl Fn(Source) -> Result<T> + Send + Sync,
+) -> PyResult<T> {
+    let py = given.py();
+    if let Ok(files) = given.cast::<PyMapping>() {
+        let files = files_in_memory(files)?;
+        return detached(py, || open(Source::Memory(files)));
+    }
+    // Text that is not Unicode is a path that is not, as the file system gave it.
+    let name = given.cast::<PyString>().ok().and_then(|name| name.to_str().ok());
+    let Some(name) = name else {
+        let path: PathBuf = given.extract().map_err(|_| {
+            let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+            PyTypeError::new_err(format!(
+                "model is {kind}; expected a name, a path, a dict of files, or a Model"
+            ))
+        })?;
+        return detached(py, || open(Source::Folder(path)));
+    };
+    let failure = match py.detach(|| find(name).and_then(&open)) {
+        Ok(opened) => return Ok(opened),
+        Err(failure) if failure.code() == "unknown_model" => failure,
+        Err(failure) => return Err(exception(py, &failure)),
+    };
+    static RESOLVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let found = RESOLVE.import(py, "mobilebert._models", "resolve")?.call1((name,))?;
+    if found.is_none() {
+        return Err(exception(py, &failure));
+    }
+    let folder: PathBuf = found.extract()?;
+    detached(py, || open(Source::Folder(folder)))
+}
+
+fn files_in_memory(files: &Bound<'_, PyMapping>) -> PyResult<MemoryFiles> {
+    let mut memory = MemoryFiles::new(IN_MEMORY);
+    for item in files.items()?.iter() {
+        let (name, bytes): (String, PyBackedBytes) = item.extract().map_err(|_| {
+            PyTypeError::new_err(
+                "a model in memory is a dict of file names and bytes, as {\"config.json\": b\"...\"}",
+            )
+        })?;
+        memory = memory.file(name, bytes.to_vec());
+    }
+    Ok(memory)
+}
+
+/// Returns the options of a task as a dictionary. All answers or labels are `top_k=None`, as in calls.
+pub(crate) fn options_dict<'py, T: serde::Serialize>(
+    py: Python<'py>,
+    options: &T,
+) -> PyResult<Bound<'py, PyDict>> {
+    let mut fields = mobilebert_bindings::options::map(options);
+    if let Some(top_k) = fields.get_mut("top_k").filter(|top_k| top_k.as_u64() == Some(usize::MAX as u64)) {
+        *top_k = serde_json::Value::Null;
+    }
+    crate::input::dict(py, &fields)
+}
+
+/// Finds the source that a caller of a tool means.
+pub(crate) fn source(given: &Bound<'_, PyAny>) -> PyResult<Source> {
+    from_source(given, mobilebert_bindings::tools::locate)
+}

@@ -1,0 +1,92 @@
+//! Text classification.
+
+use mobilebert_bindings::classify::labels;
+use mobilebert_bindings::options::changed;
+use mobilebert_bindings::{Failure, Texts};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::call::watched;
+use crate::errors::exception;
+use crate::input::{Given, OnNull, texts};
+use crate::model::{self, Model, options_dict};
+use crate::results;
+
+/// A pipeline that classifies texts and pairs of texts.
+#[pyclass(frozen, subclass, module = "mobilebert")]
+pub(crate) struct TextClassification {
+    pipeline: mobilebert_bindings::TextClassification,
+    name: String,
+}
+
+#[pymethods]
+impl TextClassification {
+    #[new]
+    #[pyo3(signature = (model=None, *, threads=None, precision=None, special_tokens_in_text=true, **options))]
+    fn new(
+        py: Python<'_>,
+        model: Option<Bound<'_, PyAny>>,
+        threads: Option<usize>,
+        precision: Option<String>,
+        special_tokens_in_text: bool,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let model = model.unwrap_or_else(|| PyString::new(py, "sentiment").into_any());
+        let opening = model::opening(threads, precision, special_tokens_in_text);
+        let changes = crate::input::options(options)?;
+        let pipeline = model::open(
+            &model,
+            &opening,
+            |source| opening.labels(source, &changes),
+            |model| {
+                let options = changed(&Default::default(), &changes)?;
+                Ok(mobilebert_bindings::TextClassification::from_parts(model, options)?)
+            },
+        )?;
+        Ok(Self { pipeline, name: model::label(&model) })
+    }
+
+    #[getter]
+    fn model(&self) -> Model {
+        Model::of(self.pipeline.model(), &self.name)
+    }
+
+    #[getter]
+    fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        options_dict(py, self.pipeline.options())
+    }
+
+    #[getter]
+    fn labels(&self) -> Vec<String> {
+        self.pipeline.model().config().labels.clone()
+    }
+
+    #[pyo3(signature = (texts, text_pair=None, *, timeout=None, progress=None, on_null="error", **options))]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
+    fn classify<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyAny>,
+        text_pair: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+        progress: Option<Py<PyAny>>,
+        on_null: &str,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let on_null = OnNull::named(py, on_null)?;
+        let changes = crate::input::options(options)?;
+        let options =
+            changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
+        let Given { texts, is_list } = self::texts(texts, "text", on_null)?;
+        let pairs = text_pair.map(|pair| self::texts(pair, "second text", on_null)).transpose()?;
+        if pairs.as_ref().is_some_and(|pairs| pairs.is_list != is_list) {
+            let problem = "expected one for each text: a str for a str, a list for a list";
+            return Err(exception(py, &Failure::input("text_pair", problem)));
+        }
+        let found = watched(py, timeout, progress, |watch| {
+            let pairs = pairs.as_ref().map(|pairs| &pairs.texts as &dyn Texts);
+            labels(&self.pipeline, &texts, pairs, is_list, &options, watch)
+        })?;
+        results::list_or_one(py, is_list, found, results::classification)
+    }
+}
