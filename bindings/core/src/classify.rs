@@ -8,7 +8,8 @@ use crate::failure::{Failure, Result};
 use crate::list::{self, Inputs, Watch};
 use crate::texts::Texts;
 
-/// Labels each text, or each pair if there are second texts. `is_list` is false for a call with a single text.
+/// Labels each text, or each pair if there are second texts. `is_list` is false for a call with a single
+/// text.
 ///
 /// # Errors
 /// The errors of [`TextClassification::classify_with`], for the first text that fails; `input` if there are

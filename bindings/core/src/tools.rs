@@ -84,8 +84,8 @@ pub struct Quantization {
     pub max_f32_modules: Option<usize>,
 }
 
-/// Writes the int8 form of a model, or that of 4 bits. With a gate the result is scored beside the source, and
-/// the evidence is written into the folder.
+/// Writes the int8 form of a model, or that of 4 bits. With a gate the result is scored beside the source,
+/// and the evidence is written into the folder.
 ///
 /// # Errors
 /// The errors of [`gate::quantize`] and of [`writer::to_int8_with`]; `option` for options of the gate without
@@ -177,8 +177,8 @@ pub fn evaluate(
 /// The payload of the unwinding that stops a tool.
 struct Stopped(usize);
 
-/// Runs a tool that reports its progress by a function without a result. If `tell` asks for the end, the stack
-/// is unwound from there, which removes unfinished folders, and nothing else happens: no message is printed,
+/// Runs a tool that reports its progress by a function without a result. If `tell` asks for the end, the
+/// stack is unwound from there, which removes unfinished folders, and nothing else happens: no message is printed,
 /// and no other thread is in the tool at that moment.
 fn stoppable<T>(
     tell: Tell<'_>,

@@ -117,8 +117,8 @@ impl<T: Released> Drop for Owned<T> {
     fn drop(&mut self) {
         if let Some(release) = self.0.take_release() {
             self.0.put_release(Some(release));
-            // SAFETY: the struct is one that a producer filled, and only this owner calls its `release`, once:
-            // it was taken out of its former place in `take` or written by the producer into this one.
+            // SAFETY: the struct is one that a producer filled, and only this owner calls its `release`,
+            // once: it was taken out of its former place in `take` or written by the producer into this one.
             unsafe { release(&raw mut self.0) };
         }
     }
@@ -133,8 +133,8 @@ pub(crate) struct Column {
     _arrays: Vec<Owned<Array>>,
 }
 
-// SAFETY: the memory of an array does not change once it is handed over, and the specification lets any thread
-// read and release it.
+// SAFETY: the memory of an array does not change once it is handed over, and the specification lets any
+// thread read and release it.
 unsafe impl Send for Column {}
 // SAFETY: as above; sharing allows only reading.
 unsafe impl Sync for Column {}
@@ -233,10 +233,16 @@ unsafe fn texts_of(schema: &Schema, array: &Array) -> PyResult<Vec<Option<&'stat
     let (Ok(length), Ok(offset)) = (usize::try_from(array.length), usize::try_from(array.offset)) else {
         return Err(malformed("a negative length"));
     };
+    if schema.format.is_null() {
+        return Err(malformed("a schema without a format"));
+    }
     // SAFETY: the format of a schema that is alive is a C string.
     let format = unsafe { CStr::from_ptr(schema.format) }.to_bytes();
-    if format == b"n" {
-        return Ok(vec![None; length]);
+    match format {
+        b"n" => return Ok(vec![None; length]),
+        b"u" | b"U" | b"vu" => {}
+        _ if !schema.dictionary.is_null() => {}
+        other => return Err(not_texts(other)),
     }
     if length == 0 {
         return Ok(Vec::new());
@@ -251,9 +257,8 @@ unsafe fn texts_of(schema: &Schema, array: &Array) -> PyResult<Vec<Option<&'stat
     };
     let rows = offset..end;
     // SAFETY: the dictionary pointers are null or alive with their parents.
-    if let (Some(values), Some(dictionary)) =
-        unsafe { (array.dictionary.as_ref(), schema.dictionary.as_ref()) }
-    {
+    let dictionary = unsafe { (array.dictionary.as_ref(), schema.dictionary.as_ref()) };
+    if let (Some(values), Some(dictionary)) = dictionary {
         // SAFETY: a dictionary and its schema belong together as their parents do.
         let values = unsafe { texts_of(dictionary, values) }?;
         let one = |row: usize| {
@@ -276,8 +281,7 @@ unsafe fn texts_of(schema: &Schema, array: &Array) -> PyResult<Vec<Option<&'stat
             match format {
                 b"u" => buffers.between::<i32>(row),
                 b"U" => buffers.between::<i64>(row),
-                b"vu" => buffers.view(row),
-                other => return Err(not_texts(other)),
+                _ => buffers.view(row),
             }
         }?;
         std::str::from_utf8(bytes).map(Some).map_err(|_| malformed("a text that is not UTF-8"))
@@ -303,8 +307,8 @@ impl Buffers<'_> {
     unsafe fn of(array: &Array) -> PyResult<Self> {
         match usize::try_from(array.n_buffers) {
             Ok(0) => Ok(Self(&[])),
-            // SAFETY: an array has a list of as many buffers as it says.
             Ok(count) if !array.buffers.is_null() => {
+                // SAFETY: an array has a list of as many buffers as it says.
                 Ok(Self(unsafe { std::slice::from_raw_parts(array.buffers, count) }))
             }
             _ => Err(malformed("no buffers")),
@@ -371,8 +375,8 @@ impl Buffers<'_> {
         let inside =
             start.checked_add(length).and_then(|end| i64::try_from(end).ok()).is_some_and(|end| end <= size);
         match self.get(2 + buffer) {
-            // SAFETY: the text lies within the buffer's length.
             Some(data) if inside => {
+                // SAFETY: the text lies within the buffer's length.
                 Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>().as_ptr().add(start), length) })
             }
             _ => Err(malformed("a view outside of its buffers")),

@@ -13,7 +13,8 @@ use crate::model::source;
 
 /// Turns a model of another framework into a model folder.
 #[pyfunction]
-#[pyo3(signature = (source, destination, *, verify=false, force=false, config=None, vocab=None, progress=None))]
+#[pyo3(signature = (source, destination, *, verify=false, force=false, config=None, vocab=None,
+    progress=None))]
 #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
 pub(crate) fn convert<'py>(
     py: Python<'py>,

@@ -3,25 +3,25 @@
 use serde_json::{Map, Value, json};
 
 /// A file of vectors.
-pub struct File {
+pub(crate) struct File {
     /// The name of the file, without its folder and `.json`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What the file is about, for its readers.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// The folder of the model, from the root of the repository. `None` if no case needs one.
-    pub model: Option<&'static str>,
+    pub(crate) model: Option<&'static str>,
     /// The cases.
-    pub cases: Vec<Case>,
+    pub(crate) cases: Vec<Case>,
 }
 
 /// One call.
-pub struct Case {
+pub(crate) struct Case {
     /// The operation.
-    pub op: &'static str,
+    pub(crate) op: &'static str,
     /// The options of the call that differ from the defaults.
-    pub options: Map<String, Value>,
+    pub(crate) options: Map<String, Value>,
     /// The input.
-    pub input: Value,
+    pub(crate) input: Value,
 }
 
 fn case(op: &'static str, options: Value, input: Value) -> Case {
@@ -32,7 +32,7 @@ fn case(op: &'static str, options: Value, input: Value) -> Case {
 const STRANGE: &str = "😀 Cafe\u{301} «Zoë»\r\n東京で。 The lamp\0 was built by Zoë Müller in 1880, 𠮷.";
 
 /// Returns all files.
-pub fn files() -> Vec<File> {
+pub(crate) fn files() -> Vec<File> {
     vec![text(), answers(), answer_errors(), classify(), tag(), fill(), embed()]
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::cases::{Case, File};
 
 /// Returns the content of a file: its cases with what the engine gives for them.
-pub fn written(file: &File) -> String {
+pub(crate) fn written(file: &File) -> String {
     let cases: Vec<Value> = file.cases.iter().map(|case| written_case(file, case)).collect();
     let content = json!({ "about": file.about, "model": file.model, "cases": cases });
     format!("{}\n", compact(&content, 0))
@@ -231,7 +231,7 @@ fn compact(value: &Value, indent: usize) -> String {
 }
 
 /// Says where two texts begin to differ.
-pub fn first_difference(old: &str, new: &str) -> String {
+pub(crate) fn first_difference(old: &str, new: &str) -> String {
     let line = old.lines().zip(new.lines()).take_while(|(old, new)| old == new).count();
     let shown =
         |text: &str| text.lines().nth(line).unwrap_or("nothing").chars().take(200).collect::<String>();

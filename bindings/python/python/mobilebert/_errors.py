@@ -62,7 +62,10 @@ class MobileBertError(ValueError):
 
 
 class ModelNotFound(MobileBertError):
-    """There is no model of this name, or its folder lacks a file. Codes ``unknown_model``, ``missing_file``."""
+    """There is no model of this name, or its folder lacks a file.
+
+    Codes ``unknown_model`` and ``missing_file``.
+    """
 
 
 class WrongTask(MobileBertError):

@@ -1,7 +1,7 @@
 """The typed results of the classes.
 
-``start`` and ``end`` count code points, as Python's slices do: ``context[a.start:a.end] == a.answer``. The same
-piece in bytes of UTF-8 and in UTF-16 units (JavaScript, Java) is ``byte_span`` and ``utf16_span``.
+``start`` and ``end`` count code points, as Python's slices do: ``context[a.start:a.end] == a.answer``. The
+same piece in bytes of UTF-8 and in UTF-16 units (JavaScript, Java) is ``byte_span`` and ``utf16_span``.
 """
 
 from __future__ import annotations

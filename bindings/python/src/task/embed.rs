@@ -64,7 +64,6 @@ impl Embedder {
     }
 
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn vectors<'py>(
         &self,
         py: Python<'py>,
@@ -96,7 +95,6 @@ impl Embedder {
     }
 
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn token_states<'py>(
         &self,
         py: Python<'py>,

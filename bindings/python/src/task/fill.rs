@@ -61,7 +61,6 @@ impl FillMask {
     }
 
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn fill<'py>(
         &self,
         py: Python<'py>,

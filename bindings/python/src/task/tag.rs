@@ -54,7 +54,6 @@ impl TokenClassification {
     }
 
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn tag<'py>(
         &self,
         py: Python<'py>,
