@@ -144,7 +144,8 @@ def test_polars_and_pandas(sentiment: Any, expected: Any) -> None:
 def test_arrays_are_the_memory_of_the_engine(sentiment: Any) -> None:
     embedder = mobilebert.Embedder(SENTIMENT)
     found = embedder.vectors(TEXTS).array
-    assert (found.shape, found.dtype) == ((len(TEXTS), embedder.dimensions), numpy.float32)
+    assert found.shape == (len(TEXTS), embedder.dimensions)
+    assert found.dtype == numpy.float32
     assert not found.flags.owndata
     one = embedder.vectors(TEXTS[0]).array
     assert (one.shape, one.tobytes()) == ((embedder.dimensions,), found[0].tobytes())

@@ -184,8 +184,8 @@ def check_text(op: str, given: dict[str, Any], expect: dict[str, Any]) -> None:
         text = given["text"]
         for unit, size in (("char", 4), ("utf16", 2)):
             encoding = {4: "utf-32-le", 2: "utf-16-le"}[size]
-            units = [len(text.encode()[:b].decode().encode(encoding)) // size for b in given["byte"]]
-            assert units == expect[unit]
+            found = [len(text.encode()[:b].decode().encode(encoding)) // size for b in given["byte"]]
+            assert found == expect[unit]
         return
     units = struct.pack(f"<{len(given['utf16'])}H", *given["utf16"])
     text = units.decode("utf-16-le", "surrogatepass")

@@ -6,8 +6,25 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, final, overload
 
 import numpy
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from ._results import Answer, Classification, Embeddings, Entity, Fill
+
+__all__ = [
+    "ERROR_CODES",
+    "Context",
+    "Embedder",
+    "FillMask",
+    "Model",
+    "QuestionAnswering",
+    "TextClassification",
+    "TokenClassification",
+    "_Numbers",
+    "__version__",
+    "convert",
+    "evaluate",
+    "quantize",
+]
 
 __version__: str
 ERROR_CODES: tuple[str, ...]
@@ -69,6 +86,7 @@ class Context:
     @property
     def text(self) -> str: ...
 
+@disjoint_base
 class QuestionAnswering:
     def __new__(
         cls: type[_Self],
@@ -129,6 +147,7 @@ class QuestionAnswering:
         **options: Any,
     ) -> list[list[Answer]]: ...
 
+@disjoint_base
 class TextClassification:
     def __new__(
         cls: type[_Self],
@@ -168,6 +187,7 @@ class TextClassification:
         **options: Any,
     ) -> list[Classification]: ...
 
+@disjoint_base
 class TokenClassification:
     def __new__(
         cls: type[_Self],
@@ -203,6 +223,7 @@ class TokenClassification:
         **options: Any,
     ) -> list[list[Entity]]: ...
 
+@disjoint_base
 class FillMask:
     def __new__(
         cls: type[_Self],
@@ -240,6 +261,7 @@ class FillMask:
         **options: Any,
     ) -> list[list[list[Fill]]]: ...
 
+@disjoint_base
 class Embedder:
     def __new__(
         cls: type[_Self],

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "AnswerPlace", "Classification", "Embeddings", "Entity", "Fill", "LabelScore"]
+    _Unit = Literal["char", "byte", "utf16"]
 
-Unit = Literal["char", "byte", "utf16"]
+__all__ = ["Answer", "AnswerPlace", "Classification", "Embeddings", "Entity", "Fill", "LabelScore"]
 
 
 class _Piece:
@@ -28,7 +28,7 @@ class _Piece:
     byte_span: tuple[int, int]
     utf16_span: tuple[int, int]
 
-    def span(self, unit: Unit = "char") -> tuple[int, int]:
+    def span(self, unit: _Unit = "char") -> tuple[int, int]:
         """Returns start and end in ``"char"`` (code points), ``"byte"`` (UTF-8) or ``"utf16"``."""
         if unit == "char":
             return self.start, self.end
