@@ -87,7 +87,7 @@ const BINDINGS: Package = Package {
         ("place", &["failure"]),
         ("options", &["failure"]),
         ("find", &["failure"]),
-        ("list", &["failure"]),
+        ("list", &["failure", "texts"]),
         ("opening", &["failure", "options"]),
         ("answer", &["failure", "list", "place", "texts"]),
         ("classify", &["failure", "list", "texts"]),

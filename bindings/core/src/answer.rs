@@ -70,7 +70,7 @@ pub fn answers(
         }
     };
     let mut results = Vec::new();
-    list::run(qa.model(), Inputs::new(count, is_list, unit), watch, prepare, |index, found| {
+    list::run(qa.model(), Inputs::new(questions, is_list, unit), watch, prepare, |index, found| {
         let text = match contexts {
             Contexts::One(context) => context.text(),
             Contexts::Each(contexts) => contexts.text(index),

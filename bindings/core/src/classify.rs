@@ -33,7 +33,7 @@ pub fn labels(
     };
     let unit = if second.is_some() { "pair" } else { "text" };
     let mut results = Vec::new();
-    list::run(pipeline.model(), Inputs::new(count, is_list, unit), watch, prepare, |_, found| {
+    list::run(pipeline.model(), Inputs::new(texts, is_list, unit), watch, prepare, |_, found| {
         results.push(found);
         Ok(())
     })?;

@@ -43,7 +43,7 @@ pub fn vectors(
     let mut found = Vectors::default();
     found.matrix.columns = pipeline.dimensions();
     let prepare = |index: usize| pipeline.prepare_embed(texts.text(index), options);
-    list::run(pipeline.model(), Inputs::new(rows, is_list, "text"), watch, prepare, |index, vector| {
+    list::run(pipeline.model(), Inputs::new(texts, is_list, "text"), watch, prepare, |index, vector| {
         let Matrix { values, columns, .. } = &mut found.matrix;
         if index == 0 {
             *columns = vector.embedding.len();
@@ -82,7 +82,7 @@ pub fn states(
 ) -> Result<Vec<States>> {
     let prepare = |index: usize| StatesJob::new(pipeline, texts.text(index), options);
     let mut found = Vec::new();
-    let inputs = Inputs::new(texts.count(), is_list, "text");
+    let inputs = Inputs::new(texts, is_list, "text");
     list::run(pipeline.model(), inputs, watch, prepare, |_, states| {
         found.push(states);
         Ok(())

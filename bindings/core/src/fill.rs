@@ -21,7 +21,7 @@ pub fn fills(
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Vec<Vec<Fill>>>> {
     let prepare = |index: usize| pipeline.prepare_fill(texts.text(index), options);
-    let inputs = Inputs::new(texts.count(), is_list, "text");
+    let inputs = Inputs::new(texts, is_list, "text");
     let mut results = Vec::new();
     list::run(pipeline.model(), inputs, watch, prepare, |_, found| {
         results.push(found);

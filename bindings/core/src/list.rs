@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mobilebert::{Job, Model, PassProgress, RunControl};
 
 use crate::failure::{Failure, Result};
+use crate::texts::Texts;
 
 /// How far a call is. For a list of inputs these are inputs; for a single one, the sequences that it was cut
 /// into.
@@ -36,22 +37,22 @@ impl fmt::Debug for Watch<'_> {
 }
 
 /// The inputs of a call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Inputs {
-    /// Their number.
-    pub(crate) count: usize,
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// The texts, or the first ones of pairs.
+    texts: &'a dyn Texts,
     /// What the list holds, or `None` for a call with a single input, whose errors name no index.
-    pub(crate) unit: Option<&'static str>,
+    unit: Option<&'static str>,
 }
 
-impl Inputs {
-    pub(crate) fn new(count: usize, is_list: bool, unit: &'static str) -> Self {
-        Self { count, unit: is_list.then_some(unit) }
+impl<'a> Inputs<'a> {
+    pub(crate) fn new(texts: &'a dyn Texts, is_list: bool, unit: &'static str) -> Self {
+        Self { texts, unit: is_list.then_some(unit) }
     }
 
     fn name(&self, failure: Failure, index: usize) -> Failure {
         match self.unit {
-            Some(unit) => failure.of(unit, index),
+            Some(unit) => failure.of(unit, self.texts.row(index)),
             None => failure,
         }
     }
@@ -61,14 +62,15 @@ impl Inputs {
 /// it, so memory does not grow with the list. The first input that fails ends the call.
 pub(crate) fn run<J: Job>(
     model: &Model,
-    inputs: Inputs,
+    inputs: Inputs<'_>,
     watch: &mut Watch<'_>,
     mut prepare: impl FnMut(usize) -> mobilebert::Result<J>,
     mut deliver: impl FnMut(usize, J::Output) -> Result<()>,
 ) -> Result<()> {
+    let count = inputs.texts.count();
     let (stop, delivered) = (Cell::new(false), Cell::new(0));
     let mut failed = None;
-    let jobs = (0..inputs.count).map_while(|index| {
+    let jobs = (0..count).map_while(|index| {
         // Nobody will see the results behind a failure.
         let job = (!stop.get()).then(|| prepare(index))?;
         stop.set(job.is_err());
@@ -76,7 +78,7 @@ pub(crate) fn run<J: Job>(
     });
     let on_pass = &mut watch.on_pass;
     let mut after_pass = |pass: PassProgress| {
-        let progress = match inputs.count {
+        let progress = match count {
             1 => Progress { done: pass.sequences, total: pass.known_sequences },
             total => Progress { done: delivered.get(), total },
         };

@@ -35,7 +35,7 @@ pub fn entities(
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Vec<Entity>>> {
     let prepare = |index: usize| pipeline.prepare_tag(texts.text(index), options);
-    let inputs = Inputs::new(texts.count(), is_list, "text");
+    let inputs = Inputs::new(texts, is_list, "text");
     let mut results = Vec::new();
     list::run(pipeline.model(), inputs, watch, prepare, |index, found| {
         let pieces: Vec<Span> = found.iter().map(|entity| Span::new(entity.start, entity.end)).collect();

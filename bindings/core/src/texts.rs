@@ -10,6 +10,12 @@ pub trait Texts: Sync {
 
     /// Returns a text. `index` is below [`Texts::count`]; behind it, the text is empty.
     fn text(&self, index: usize) -> &str;
+
+    /// Returns the index of a text in the caller's own list, for errors. It differs from `index` if the
+    /// binding has left texts out.
+    fn row(&self, index: usize) -> usize {
+        index
+    }
 }
 
 impl<T: AsRef<str> + Sync> Texts for Vec<T> {

@@ -145,10 +145,20 @@ impl Column {
         &self.texts
     }
 
-    /// Reads the column, if the object offers Arrow's interface.
-    pub(crate) fn read(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> PyResult<Option<Self>> {
+    /// Keeps the texts for which `keep` is true.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.texts.retain(|text| keep(text));
+    }
+
+    /// Reads the column, if the object offers Arrow's interface. Beside it are the rows that have a text, if
+    /// others are to be skipped, and the number of all rows.
+    pub(crate) fn read(
+        given: &Bound<'_, PyAny>,
+        what: &str,
+        on_null: OnNull,
+    ) -> PyResult<Option<(Self, Vec<usize>, usize)>> {
         let (py, mut column) = (given.py(), Self { texts: Vec::new(), _arrays: Vec::new() });
-        let mut rows = 0;
+        let (mut rows, mut kept) = (0, Vec::new());
         let mut add = |schema: &Owned<Schema>, array: Owned<Array>| {
             column._arrays.push(array);
             let Some(array) = column._arrays.last() else { return Ok(()) };
@@ -157,7 +167,12 @@ impl Column {
             let texts = unsafe { texts_of(&schema.0, &array.0) }?;
             for text in texts {
                 match text {
-                    Some(text) => column.texts.push(text),
+                    Some(text) => {
+                        column.texts.push(text);
+                        if on_null == OnNull::Skip {
+                            kept.push(rows);
+                        }
+                    }
                     None if on_null == OnNull::Error => return Err(null(py, what, rows)),
                     None => {}
                 }
@@ -180,7 +195,10 @@ impl Column {
         } else {
             return Ok(None);
         }
-        Ok(Some(column))
+        if on_null == OnNull::Error {
+            kept = (0..rows).collect();
+        }
+        Ok(Some((column, kept, rows)))
     }
 }
 

@@ -18,7 +18,15 @@ pub(crate) struct Given {
 }
 
 /// Texts in the memory of their owner.
-pub(crate) enum Held {
+pub(crate) struct Held {
+    owner: Owner,
+    /// The rows that the texts had in the caller's list, if some of its rows are left out.
+    rows: Option<Vec<usize>>,
+    /// The number of rows of the caller's list.
+    total: usize,
+}
+
+enum Owner {
     /// Python's strings: those in ASCII as they are, the others in the UTF-8 form that Python keeps.
     Strings(Vec<PyBackedStr>),
     /// A column of a table.
@@ -27,18 +35,54 @@ pub(crate) enum Held {
 
 impl Texts for Held {
     fn count(&self) -> usize {
-        match self {
-            Held::Strings(strings) => strings.len(),
-            Held::Column(column) => column.texts().len(),
+        match &self.owner {
+            Owner::Strings(strings) => strings.len(),
+            Owner::Column(column) => column.texts().len(),
         }
     }
 
     fn text(&self, index: usize) -> &str {
-        match self {
-            Held::Strings(strings) => strings.get(index).map_or("", |text| text),
-            Held::Column(column) => column.texts().get(index).copied().unwrap_or(""),
+        match &self.owner {
+            Owner::Strings(strings) => strings.get(index).map_or("", |text| text),
+            Owner::Column(column) => column.texts().get(index).copied().unwrap_or(""),
         }
     }
+
+    fn row(&self, index: usize) -> usize {
+        self.rows.as_ref().map_or(index, |rows| rows.get(index).copied().unwrap_or(index))
+    }
+}
+
+impl Held {
+    fn strings(strings: Vec<PyBackedStr>, rows: Vec<usize>, total: usize) -> Self {
+        let rows = (strings.len() < total).then_some(rows);
+        Self { owner: Owner::Strings(strings), rows, total }
+    }
+
+    /// Keeps only the rows that `other` has too, so that pairs stay pairs if texts were left out. Lists of
+    /// different lengths are left as they are; the task refuses them.
+    fn keep_rows_of(&mut self, other: &Self) {
+        let Some(wanted) = other.rows.as_ref().filter(|_| self.total == other.total) else { return };
+        let rows: Vec<usize> = (0..self.count()).map(|index| self.row(index)).collect();
+        let kept: Vec<bool> = rows.iter().map(|row| wanted.binary_search(row).is_ok()).collect();
+        let mut keep = kept.iter().copied();
+        match &mut self.owner {
+            Owner::Strings(strings) => strings.retain(|_| keep.next().unwrap_or(false)),
+            Owner::Column(column) => column.retain(|_| keep.next().unwrap_or(false)),
+        }
+        self.rows = Some(rows.into_iter().zip(kept).filter_map(|(row, kept)| kept.then_some(row)).collect());
+    }
+}
+
+/// Leaves out the pairs of which either text was left out. `what` is the role of the second texts.
+pub(crate) fn pair(py: Python<'_>, first: &mut Held, second: &mut Held, what: &str) -> PyResult<()> {
+    if first.total != second.total && (first.rows.is_some() || second.rows.is_some()) {
+        let problem = format!("there are {} for {} rows; pass one for each", second.total, first.total);
+        return Err(exception(py, &Failure::input(what, problem)));
+    }
+    first.keep_rows_of(second);
+    second.keep_rows_of(first);
+    Ok(())
 }
 
 /// The treatment of missing texts.
@@ -66,10 +110,11 @@ impl OnNull {
 pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> PyResult<Given> {
     let py = given.py();
     if let Ok(text) = given.cast::<PyString>() {
-        return Ok(Given { texts: Held::Strings(vec![string(text, what)?]), is_list: false });
+        return Ok(Given { texts: Held::strings(vec![string(text, what)?], Vec::new(), 1), is_list: false });
     }
-    if let Some(column) = Column::read(given, what, on_null)? {
-        return Ok(Given { texts: Held::Column(column), is_list: true });
+    if let Some((column, rows, total)) = Column::read(given, what, on_null)? {
+        let rows = (rows.len() < total).then_some(rows);
+        return Ok(Given { texts: Held { owner: Owner::Column(column), rows, total }, is_list: true });
     }
     let wrong = |given: &Bound<'_, PyAny>, place: &str| {
         let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
@@ -83,17 +128,22 @@ pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> Py
         return Err(wrong(given, what));
     };
     let mut strings = Vec::with_capacity(given.len().unwrap_or(0));
+    let (mut rows, mut total) = (Vec::new(), 0);
     for (row, item) in items.enumerate() {
         let item = item?;
         if let Ok(text) = item.cast::<PyString>() {
             strings.push(string(text, what).map_err(|error| in_row(py, error, row))?);
+            if on_null == OnNull::Skip {
+                rows.push(row);
+            }
         } else if !is_null(&item) {
             return Err(wrong(&item, &format!("{what} {}", row + 1)));
         } else if on_null == OnNull::Error {
             return Err(null(py, what, row));
         }
+        total = row + 1;
     }
-    Ok(Given { texts: Held::Strings(strings), is_list: true })
+    Ok(Given { texts: Held::strings(strings, rows, total), is_list: true })
 }
 
 /// Returns true for what table libraries put in place of a missing text.

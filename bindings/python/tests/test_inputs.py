@@ -156,3 +156,19 @@ def test_arrays_are_the_memory_of_the_engine(sentiment: Any) -> None:
     found[0] = 0  # It is the caller's own.
     assert (found[0] == 0).all()
     assert mobilebert.Embedder(SENTIMENT).vectors([]).array.shape == (0, copy.shape[1])
+
+
+def test_pairs_stay_pairs_where_texts_are_missing(sentiment: Any) -> None:
+    pa = pytest.importorskip("pyarrow", reason="SKIPPED: no pyarrow")
+    first: list[str | None] = ["a joy", None, "fine", "dull"]
+    second: list[str | None] = [None, "bad", "good", "long"]
+    expected = [sentiment.classify("fine", "good"), sentiment.classify("dull", "long")]
+    for form in (list, pa.array):
+        assert sentiment.classify(form(first), form(second), on_null="skip") == expected
+        with pytest.raises(mobilebert.MobileBertError, match="text_pair: there are 3 for 4 rows"):
+            sentiment.classify(form(first), form(second[1:]), on_null="skip")
+    assert sentiment.classify(first, pa.array(second), on_null="skip") == expected
+    # Errors name the row of the caller's list.
+    with pytest.raises(mobilebert.EmptyText) as raised:
+        sentiment.classify(["a", None, ""], on_null="skip")
+    assert (raised.value.index, raised.value.place) == (2, "text 3: text")

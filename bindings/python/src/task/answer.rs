@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::call::{detached, watched};
 use crate::errors::exception;
-use crate::input::{Given, Held, OnNull, options, string, texts};
+use crate::input::{Given, Held, OnNull, options, pair, string, texts};
 use crate::model::{self, Model, options_dict};
 use crate::results;
 
@@ -126,15 +126,16 @@ impl QuestionAnswering {
     ) -> PyResult<Found> {
         let on_null = OnNull::named(py, on_null)?;
         let options = changed(self.pipeline.options(), changes).map_err(|failure| exception(py, &failure))?;
-        let Given { texts: questions, is_list } = texts(question, "question", on_null)?;
+        let Given { texts: mut questions, is_list } = texts(question, "question", on_null)?;
         let given = match context.cast::<Context>() {
             Ok(prepared) => One(prepared.get().prepared.clone()),
             Err(_) => match texts(context, "context", on_null)? {
-                Given { texts: Held::Strings(mut texts), is_list: false } if is_list => {
-                    Text(texts.swap_remove(0))
-                }
+                Given { texts, is_list: false } if is_list => Text(texts),
                 Given { texts, is_list: true } if !is_list => Repeated(questions.text(0).to_owned(), texts),
-                Given { texts, .. } => Each(texts),
+                Given { mut texts, .. } => {
+                    pair(py, &mut questions, &mut texts, "context")?;
+                    Each(texts)
+                }
             },
         };
         let is_list = is_list || matches!(given, Repeated(..));
@@ -143,7 +144,7 @@ impl QuestionAnswering {
                 answers(&self.pipeline, &questions, Contexts::One(prepared), is_list, &options, watch)
             }
             Text(text) => {
-                let prepared = self.pipeline.prepare(&**text)?;
+                let prepared = self.pipeline.prepare(text.text(0))?;
                 answers(&self.pipeline, &questions, Contexts::One(&prepared), is_list, &options, watch)
             }
             Repeated(question, contexts) => {
@@ -163,7 +164,7 @@ enum GivenContexts {
     /// A prepared one for all questions.
     One(PreparedContext),
     /// A text for all questions.
-    Text(pyo3::pybacked::PyBackedStr),
+    Text(Held),
     /// Contexts that one question is asked of.
     Repeated(String, Held),
     /// One for each question.

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::call::watched;
 use crate::errors::exception;
-use crate::input::{Given, OnNull, texts};
+use crate::input::{Given, OnNull, pair, texts};
 use crate::model::{self, Model, options_dict};
 use crate::results;
 
@@ -77,11 +77,14 @@ impl TextClassification {
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
-        let Given { texts, is_list } = self::texts(texts, "text", on_null)?;
-        let pairs = text_pair.map(|pair| self::texts(pair, "second text", on_null)).transpose()?;
+        let Given { mut texts, is_list } = self::texts(texts, "text", on_null)?;
+        let mut pairs = text_pair.map(|pair| self::texts(pair, "second text", on_null)).transpose()?;
         if pairs.as_ref().is_some_and(|pairs| pairs.is_list != is_list) {
             let problem = "expected one for each text: a str for a str, a list for a list";
             return Err(exception(py, &Failure::input("text_pair", problem)));
+        }
+        if let Some(pairs) = &mut pairs {
+            pair(py, &mut texts, &mut pairs.texts, "text_pair")?;
         }
         let found = watched(py, timeout, progress, |watch| {
             let pairs = pairs.as_ref().map(|pairs| &pairs.texts as &dyn Texts);
