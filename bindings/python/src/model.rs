@@ -7,7 +7,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyMapping, PyString};
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
+use serde_json::{Map, Value};
 
 use crate::call::detached;
 use crate::errors::exception;
@@ -90,16 +91,57 @@ impl Model {
     }
 }
 
-pub(crate) fn opening(
-    threads: Option<usize>,
-    precision: Option<String>,
-    special_tokens_in_text: bool,
-) -> Opening {
+/// How a pipeline was opened, so that another process can open it again.
+pub(crate) struct Origin {
+    /// The name of the model in messages.
+    pub(crate) name: String,
+    /// The model, if it is a name or a path.
+    source: Option<Py<PyAny>>,
+    pub(crate) opening: Opening,
+    /// The options that were given.
+    pub(crate) options: Map<String, Value>,
+}
+
+impl Origin {
+    pub(crate) fn new(
+        model: &Bound<'_, PyAny>,
+        threads: Option<usize>,
+        precision: Option<String>,
+        special_tokens_in_text: bool,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let is_own = model.cast::<Model>().is_ok() || model.cast::<PyMapping>().is_ok();
+        Ok(Self {
+            name: label(model),
+            source: (!is_own).then(|| model.clone().unbind()),
+            opening: opening(threads, precision, special_tokens_in_text),
+            options: crate::input::options(options)?,
+        })
+    }
+
+    /// Returns the arguments that open the pipeline again, for `pickle`.
+    pub(crate) fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let Some(source) = &self.source else {
+            return Err(PyTypeError::new_err(format!(
+                "a pipeline over the {} cannot be pickled, because its weights are in this process only; open it by \
+                 a name or a path",
+                if self.name == IN_MEMORY { IN_MEMORY } else { "Model that was loaded before" }
+            )));
+        };
+        let named = crate::input::dict(py, &self.options)?;
+        named.set_item("threads", self.opening.threads)?;
+        named.set_item("precision", &self.opening.precision)?;
+        named.set_item("special_tokens_in_text", self.opening.special_tokens_in_text)?;
+        ((source,), named).into_pyobject(py)
+    }
+}
+
+fn opening(threads: Option<usize>, precision: Option<String>, special_tokens_in_text: bool) -> Opening {
     Opening { threads, precision, special_tokens_in_text: Some(special_tokens_in_text) }
 }
 
 /// The text that stands for a model in messages.
-pub(crate) fn label(given: &Bound<'_, PyAny>) -> String {
+fn label(given: &Bound<'_, PyAny>) -> String {
     match given.cast::<Model>() {
         Ok(model) => model.get().name.clone(),
         Err(_) if given.cast::<PyMapping>().is_ok() => IN_MEMORY.to_owned(),
@@ -185,7 +227,7 @@ pub(crate) fn options_dict<'py, T: serde::Serialize>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let mut fields = mobilebert_bindings::options::map(options);
     if let Some(top_k) = fields.get_mut("top_k").filter(|top_k| top_k.as_u64() == Some(usize::MAX as u64)) {
-        *top_k = serde_json::Value::Null;
+        *top_k = Value::Null;
     }
     crate::input::dict(py, &fields)
 }

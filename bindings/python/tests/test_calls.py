@@ -218,6 +218,24 @@ def test_errors_and_results_are_pickled(sentiment: mobilebert.TextClassification
     assert (copy.byte_position, copy.utf16_position) == (1, 1)
 
 
+class Sub(mobilebert.TextClassification):
+    """A class of a caller's own."""
+
+
+@pytest.mark.parametrize("kind", [mobilebert.TextClassification, Sub])
+def test_a_pipeline_is_pickled_by_its_name_and_options(kind: type[mobilebert.TextClassification]) -> None:
+    pipeline = kind(SENTIMENT, threads=1, top_k=None, long_text="refuse")
+    pickled = pickle.dumps(pipeline)
+    assert len(pickled) < 1000
+    copy = pickle.loads(pickled)
+    assert (type(copy), copy.options, copy.model.threads) == (kind, pipeline.options, 1)
+    assert copy.classify(TEXTS[0]) == pipeline.classify(TEXTS[0])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply_async(pipeline.classify, (TEXTS[0],)).get(HANGS) == copy.classify(TEXTS[0])
+    with pytest.raises(TypeError, match="over the Model that was loaded before cannot be pickled"):
+        pickle.dumps(kind(mobilebert.Model(SENTIMENT)))
+
+
 def test_models_are_shared_and_may_come_from_memory() -> None:
     model = mobilebert.Model(QA)
     qa = mobilebert.QuestionAnswering(model, top_k=2)

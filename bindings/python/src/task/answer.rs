@@ -4,12 +4,12 @@ use mobilebert_bindings::answer::{Contexts, answers};
 use mobilebert_bindings::options::changed;
 use mobilebert_bindings::{PreparedContext, Texts};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::call::{detached, watched};
 use crate::errors::exception;
 use crate::input::{Given, Held, OnNull, options, pair, string, texts};
-use crate::model::{self, Model, options_dict};
+use crate::model::{self, Model, Origin, options_dict};
 use crate::results;
 
 /// A context that was tokenised once, for any number of questions.
@@ -30,7 +30,7 @@ impl Context {
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct QuestionAnswering {
     pipeline: mobilebert_bindings::QuestionAnswering,
-    name: String,
+    origin: Origin,
 }
 
 #[pymethods]
@@ -46,23 +46,27 @@ impl QuestionAnswering {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let model = model.unwrap_or_else(|| PyString::new(py, "qa").into_any());
-        let opening = model::opening(threads, precision, special_tokens_in_text);
-        let changes = self::options(options)?;
+        let origin = Origin::new(&model, threads, precision, special_tokens_in_text, options)?;
+        let Origin { opening, options, .. } = &origin;
         let pipeline = model::open(
             &model,
-            &opening,
-            |source| opening.answers(source, &changes),
+            opening,
+            |source| opening.answers(source, options),
             |model| {
-                let options = changed(&Default::default(), &changes)?;
+                let options = changed(&Default::default(), options)?;
                 Ok(mobilebert_bindings::QuestionAnswering::from_parts(model, options)?)
             },
         )?;
-        Ok(Self { pipeline, name: model::label(&model) })
+        Ok(Self { pipeline, origin })
     }
 
     #[getter]
     fn model(&self) -> Model {
-        Model::of(self.pipeline.model(), &self.name)
+        Model::of(self.pipeline.model(), &self.origin.name)
+    }
+
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        self.origin.arguments(py)
     }
 
     #[getter]

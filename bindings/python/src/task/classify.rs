@@ -4,19 +4,19 @@ use mobilebert_bindings::classify::labels;
 use mobilebert_bindings::options::changed;
 use mobilebert_bindings::{Failure, Texts};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::call::watched;
 use crate::errors::exception;
 use crate::input::{Given, OnNull, pair, texts};
-use crate::model::{self, Model, options_dict};
+use crate::model::{self, Model, Origin, options_dict};
 use crate::results;
 
 /// A pipeline that classifies texts and pairs of texts.
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct TextClassification {
     pipeline: mobilebert_bindings::TextClassification,
-    name: String,
+    origin: Origin,
 }
 
 #[pymethods]
@@ -32,23 +32,27 @@ impl TextClassification {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let model = model.unwrap_or_else(|| PyString::new(py, "sentiment").into_any());
-        let opening = model::opening(threads, precision, special_tokens_in_text);
-        let changes = crate::input::options(options)?;
+        let origin = Origin::new(&model, threads, precision, special_tokens_in_text, options)?;
+        let Origin { opening, options, .. } = &origin;
         let pipeline = model::open(
             &model,
-            &opening,
-            |source| opening.labels(source, &changes),
+            opening,
+            |source| opening.labels(source, options),
             |model| {
-                let options = changed(&Default::default(), &changes)?;
+                let options = changed(&Default::default(), options)?;
                 Ok(mobilebert_bindings::TextClassification::from_parts(model, options)?)
             },
         )?;
-        Ok(Self { pipeline, name: model::label(&model) })
+        Ok(Self { pipeline, origin })
     }
 
     #[getter]
     fn model(&self) -> Model {
-        Model::of(self.pipeline.model(), &self.name)
+        Model::of(self.pipeline.model(), &self.origin.name)
+    }
+
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        self.origin.arguments(py)
     }
 
     #[getter]

@@ -3,19 +3,19 @@
 use mobilebert_bindings::fill::fills;
 use mobilebert_bindings::options::changed;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::call::watched;
 use crate::errors::exception;
 use crate::input::{Given, OnNull, texts};
-use crate::model::{self, Model, options_dict};
+use crate::model::{self, Model, Origin, options_dict};
 use crate::results;
 
 /// A pipeline that finds words for masks.
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct FillMask {
     pipeline: mobilebert_bindings::FillMask,
-    name: String,
+    origin: Origin,
 }
 
 #[pymethods]
@@ -29,23 +29,27 @@ impl FillMask {
         special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let opening = model::opening(threads, precision, special_tokens_in_text);
-        let changes = crate::input::options(options)?;
+        let origin = Origin::new(model, threads, precision, special_tokens_in_text, options)?;
+        let Origin { opening, options, .. } = &origin;
         let pipeline = model::open(
             model,
-            &opening,
-            |source| opening.fills(source, &changes),
+            opening,
+            |source| opening.fills(source, options),
             |model| {
-                let options = changed(&Default::default(), &changes)?;
+                let options = changed(&Default::default(), options)?;
                 Ok(mobilebert_bindings::FillMask::from_parts(model, options)?)
             },
         )?;
-        Ok(Self { pipeline, name: model::label(model) })
+        Ok(Self { pipeline, origin })
     }
 
     #[getter]
     fn model(&self) -> Model {
-        Model::of(self.pipeline.model(), &self.name)
+        Model::of(self.pipeline.model(), &self.origin.name)
+    }
+
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        self.origin.arguments(py)
     }
 
     #[getter]
