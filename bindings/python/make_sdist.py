@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes a source distribution that builds offline: `make_sdist.py OUT`.
 
-It is what `maturin sdist` makes, plus the sources of all crates that the module needs on Linux, macOS and Windows,
-in the versions of the lock file. Crates that only other platforms, the command, or tests need are empty, because
-cargo wants every package of the lock file to be there before it builds any.
+It is what `maturin sdist` makes, plus the sources of all crates that the module needs on Linux, macOS and
+Windows, in the versions of the lock file. Crates that only other platforms, the command, or tests need are empty,
+because cargo wants every package of the lock file to be there before it builds any.
 """
 
 from __future__ import annotations

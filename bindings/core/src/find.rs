@@ -18,8 +18,8 @@ const CONFIG: &str = "config.json";
 /// [`MODELS_VARIABLE`], or a hub id in the local cache.
 ///
 /// The engine would look for a built-in name in the checkout that it was compiled from. A shipped library
-/// must not: it names the built-in models that [`MODELS_VARIABLE`] holds, and leaves data packages to the binding,
-/// which asks its language's package manager when the failure is `unknown_model`.
+/// must not: it names the built-in models that [`MODELS_VARIABLE`] holds, and leaves data packages to the
+/// binding, which asks its language's package manager when the failure is `unknown_model`.
 ///
 /// # Errors
 /// `unknown_model` says what was tried and what to do.

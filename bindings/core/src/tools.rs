@@ -178,8 +178,8 @@ pub fn evaluate(
 struct Stopped(usize);
 
 /// Runs a tool that reports its progress by a function without a result. If `tell` asks for the end, the
-/// stack is unwound from there, which removes unfinished folders, and nothing else happens: no message is printed,
-/// and no other thread is in the tool at that moment.
+/// stack is unwound from there, which removes unfinished folders, and nothing else happens: no message is
+/// printed, and no other thread is in the tool at that moment.
 fn stoppable<T>(
     tell: Tell<'_>,
     run: impl FnOnce(&dyn Fn(&str, usize, usize)) -> mobilebert::Result<T>,

@@ -1,5 +1,5 @@
-//! Calls that may take long: they run without the interpreter's lock, are stopped by Ctrl-C and by a time-out,
-//! and tell of their progress.
+//! Calls that may take long: they run without the interpreter's lock, are stopped by Ctrl-C and by a
+//! time-out, and tell of their progress.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -123,8 +123,8 @@ impl Origin {
     pub(crate) fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let Some(source) = &self.source else {
             return Err(PyTypeError::new_err(format!(
-                "a pipeline over the {} cannot be pickled, because its weights are in this process only; open it by \
-                 a name or a path",
+                "a pipeline over the {} cannot be pickled, because its weights are in this process only; open \
+                 it by a name or a path",
                 if self.name == IN_MEMORY { IN_MEMORY } else { "Model that was loaded before" }
             )));
         };
