@@ -1,0 +1,96 @@
+//! Calls are watched and stopped between passes, and the first input that fails ends them.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use mobilebert_bindings::tag::entities;
+use mobilebert_bindings::{Failure, Opening, Progress, Texts, TokenClassification, Watch};
+use serde_json::Map;
+
+fn tagger() -> TokenClassification {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/models/ner");
+    Opening { threads: Some(1), ..Opening::default() }.entities(folder.into(), &Map::new()).unwrap()
+}
+
+/// Enough for several passes.
+fn texts() -> Vec<String> {
+    (0..300).map(|number| format!("Ada lives in London, number {number}")).collect()
+}
+
+fn tag(texts: &dyn Texts, watch: &mut Watch<'_>) -> Result<usize, Failure> {
+    let tagger = tagger();
+    entities(&tagger, texts, true, tagger.options(), watch).map(|found| found.len())
+}
+
+#[test]
+fn progress_counts_inputs_and_stops_the_call() {
+    let mut seen = Vec::new();
+    let mut tell = |now: Progress| {
+        seen.push(now);
+        ControlFlow::Continue(())
+    };
+    let mut watch = Watch { on_pass: Some(&mut tell), ..Watch::default() };
+    assert_eq!(tag(&texts(), &mut watch).unwrap(), 300);
+    assert!(seen.len() > 2, "{seen:?}");
+    assert!(seen.iter().all(|now| now.total == 300 && now.done <= 300), "{seen:?}");
+    assert!(seen.is_sorted_by_key(|now| now.done), "{seen:?}");
+
+    let mut calls = 0;
+    let mut stop = |_: Progress| {
+        calls += 1;
+        ControlFlow::Break(())
+    };
+    let mut watch = Watch { on_pass: Some(&mut stop), ..Watch::default() };
+    assert_eq!(tag(&texts(), &mut watch).unwrap_err().code(), "cancelled");
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn a_time_out_stops_the_call() {
+    let mut watch = Watch { timeout: Some(Duration::ZERO), ..Watch::default() };
+    assert_eq!(tag(&texts(), &mut watch).unwrap_err().code(), "deadline_exceeded");
+    let mut watch = Watch { timeout: Some(Duration::MAX), ..Watch::default() };
+    assert_eq!(tag(&texts(), &mut watch).unwrap_err().place(), Some("timeout"));
+}
+
+#[test]
+fn the_first_failure_ends_the_call() {
+    let mut texts = texts();
+    texts[20].clear();
+    texts[290].clear();
+    let mut passes = 0;
+    let mut count = |_: Progress| {
+        passes += 1;
+        ControlFlow::Continue(())
+    };
+    let mut watch = Watch { on_pass: Some(&mut count), ..Watch::default() };
+    let failure = tag(&texts, &mut watch).unwrap_err();
+    assert_eq!((failure.index(), failure.place()), (Some(20), Some("text 21: text")));
+    // Nothing behind the failure was run.
+    assert!(passes <= 2, "{passes}");
+}
+
+/// A list of which the caller's first row was left out.
+struct Behind(Vec<String>);
+
+impl Texts for Behind {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn text(&self, index: usize) -> &str {
+        &self.0[index]
+    }
+
+    fn row(&self, index: usize) -> usize {
+        index + 1
+    }
+}
+
+#[test]
+fn failures_name_the_row_of_the_caller() {
+    let texts = Behind(vec!["Ada".to_owned(), String::new()]);
+    let failure = tag(&texts, &mut Watch::default()).unwrap_err();
+    assert_eq!((failure.index(), failure.place()), (Some(2), Some("text 3: text")));
+}
