@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._embedder import Embedder
 from ._errors import (
     DeadlineExceeded,
     EmptyText,
@@ -14,7 +15,6 @@ from ._errors import (
 from ._mobilebert import (
     ERROR_CODES,
     Context,
-    Embedder,
     FillMask,
     Model,
     QuestionAnswering,
@@ -25,6 +25,7 @@ from ._mobilebert import (
     evaluate,
     quantize,
 )
+from ._pipeline import Pipeline, pipeline
 from ._results import Answer, AnswerPlace, Classification, Embeddings, Entity, Fill, LabelScore
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "MobileBertError",
     "Model",
     "ModelNotFound",
+    "Pipeline",
     "QuestionAnswering",
     "TextClassification",
     "TokenClassification",
@@ -53,5 +55,8 @@ __all__ = [
     "__version__",
     "convert",
     "evaluate",
+    "pipeline",
     "quantize",
 ]
+
+Embedder.__module__ = Pipeline.__module__ = pipeline.__module__ = __name__

@@ -1,0 +1,121 @@
+"""The embedder, with the methods that users of sentence-transformers and fastembed know."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import _mobilebert
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+__all__ = ["Embedder"]
+
+
+class Embedder(_mobilebert.Embedder):
+    """Turns texts into vectors. Any model will do, because its head is not loaded.
+
+    Options: ``pooling`` (``"mean"``, ``"cls"``, ``"max"``, ``"mean_sqrt_len"``, ``"weighted_mean"``,
+    ``"last_token"``), ``normalize`` and ``max_seq_len``. A folder of sentence-transformers brings its own.
+    """
+
+    def encode(
+        self,
+        sentences: Any,
+        *,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        convert_to_numpy: bool = True,
+        normalize_embeddings: bool = False,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Returns vectors as ``SentenceTransformer.encode`` does.
+
+        One text gives an array of one dimension; a list, or a column of a table, gives ``float32 [n, dim]``.
+
+        Args:
+            sentences: a text, a list of texts, or a column of a table.
+            batch_size: accepted, and without effect: the engine chooses the sizes of its passes, and results
+                do not depend on them.
+            show_progress_bar: shows a bar if ``tqdm`` is installed.
+            convert_to_numpy: false gives a list of arrays.
+            normalize_embeddings: scales vectors to length 1. Without it, the embedder's own option decides,
+                which is set unless the model or the caller says otherwise.
+            timeout: seconds after which `DeadlineExceeded` is raised.
+            options: the embedder's options for this call.
+        """
+        _check_batch_size(batch_size)
+        if normalize_embeddings:
+            options["normalize"] = True
+        with _Bar(bool(show_progress_bar)) as bar:
+            found = self.vectors(sentences, timeout=timeout, progress=bar.progress, **options).array
+        return found if convert_to_numpy or found.ndim == 1 else list(found)
+
+    def embed(
+        self,
+        documents: str | Iterable[str],
+        batch_size: int = 256,
+        parallel: int | None = None,
+        **options: Any,
+    ) -> Iterator[NDArray[numpy.float32]]:
+        """Yields a vector for each document, as ``TextEmbedding.embed`` of fastembed does.
+
+        Documents are read ``batch_size`` at a time, as vectors are asked for, so neither they nor the vectors
+        have to fit in memory.
+
+        Args:
+            documents: a text, anything that gives texts one after another, or a column of a table.
+            batch_size: how many documents are read at a time. It cannot change results.
+            parallel: accepted, and without effect: the engine uses all threads it was given.
+            options: the embedder's options for this call.
+        """
+        _check_batch_size(batch_size)
+        return self._embed(documents, batch_size, options)
+
+    def _embed(self, documents: Any, batch_size: int, options: dict[str, Any]) -> Iterator[Any]:
+        if isinstance(documents, str):
+            documents = [documents]
+        if hasattr(documents, "__arrow_c_stream__") or hasattr(documents, "__arrow_c_array__"):
+            # A column is in memory already, and its texts are read in place.
+            yield from self.vectors(documents, **options).array
+            return
+        rest = iter(documents)
+        while batch := list(itertools.islice(rest, batch_size)):
+            yield from self.vectors(batch, **options).array
+
+
+def _check_batch_size(given: Any) -> None:
+    if not hasattr(given, "__index__") or isinstance(given, bool) or given < 1:
+        raise ValueError(f"batch_size is {given!r}; expected a whole number, 1 or more")
+
+
+class _Bar:
+    """A progress bar, or nothing if it is not wanted or ``tqdm`` is not installed."""
+
+    progress: Callable[[int, int], object] | None = None
+
+    def __init__(self, wanted: bool) -> None:
+        self._bar: Any = None
+        if not wanted:
+            return
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            return
+        self._bar = tqdm(desc="Texts", unit=" texts")
+        self.progress = self._show
+
+    def _show(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
