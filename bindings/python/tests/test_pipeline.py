@@ -190,6 +190,7 @@ def test_opening(monkeypatch: pytest.MonkeyPatch) -> None:
     model = mobilebert.Model(QA)
     assert pipeline(model=model)("Who?", "Ada.")["answer"] == "Ada"
     assert repr(pipeline(model="qa")) == "pipeline('question-answering', model='qa')"
+    wrong: Any
     for wrong, message in (
         (lambda: pipeline(), "neither a task nor a model"),
         (lambda: pipeline("summarization"), "expected one of question-answering"),

@@ -60,8 +60,11 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"pipeline({self.task!r}, model={self.model.name!r})"
 
-    def __call__(self, inputs: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> Any:
         """Returns the results for one input, for a list of inputs, or for those of a generator."""
+        raise NotImplementedError
+
+    def _call(self, inputs: Any, options: dict[str, Any]) -> Any:
         batch_size = _batch_size(options, self._batch_size)
         options = {**self._options, **self._named(options)}
         if isinstance(inputs, GeneratorType):
@@ -103,7 +106,7 @@ class _Answers(Pipeline):
         alone would give.
         """
         inputs = _questions(args, question, context, data)
-        results = super().__call__(inputs, **options)
+        results = self._call(inputs, options)
         if isinstance(results, list) and not isinstance(inputs, Mapping) and len(results) == 1:
             return results[0]
         return results
@@ -181,7 +184,7 @@ class _Labels(Pipeline):
         """
         if top_k is not _NOT_GIVEN:
             options["top_k"] = top_k
-        found = super().__call__(inputs, **options)
+        found = self._call(inputs, options)
         # The odd one out of the shapes of `transformers`.
         return [found] if isinstance(inputs, str) and top_k is _NOT_GIVEN else found
 
@@ -229,6 +232,10 @@ class _Entities(Pipeline):
     task = "token-classification"
     _defaults = {"aggregation_strategy": "none"}
 
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """Returns the labelled tokens of a text, or its entities with another ``aggregation_strategy``."""
+        return self._call(inputs, options)
+
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         options = _tokenizer_options(options)
         if "stride" in options:
@@ -255,7 +262,7 @@ class _Fills(Pipeline):
 
         As in ``transformers``, a list of one text gives what that text alone would give.
         """
-        found = super().__call__(inputs, **options)
+        found = self._call(inputs, options)
         is_list = isinstance(found, list) and not isinstance(inputs, str)
         return found[0] if is_list and len(found) == 1 else found
 
@@ -289,7 +296,7 @@ class _States(Pipeline):
 
         ``return_tensors=True`` or ``"np"`` gives arrays of NumPy instead.
         """
-        return super().__call__(inputs, **options)
+        return self._call(inputs, options)
 
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         options = dict(options)
