@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,25 @@ def test_columns_are_lists(sentiment: Any) -> None:
     assert sentiment(pyarrow.array(texts)) == expected
     assert sentiment(pyarrow.array([*texts, None]), on_null="skip") == expected
     assert sentiment([]) == []
+
+
+def test_calls_are_watched(sentiment: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    sentiment(["a joy"] * 3, progress=lambda *now: seen.append(now))
+    assert seen[-1] == (3, 3)
+    with pytest.raises(mobilebert.DeadlineExceeded):
+        sentiment(["a joy to watch, and then two hours of nothing"] * 50_000, timeout=0.2)
+    with pytest.raises(mobilebert.InvalidText) as raised:
+        sentiment(["fine", "\udc00"])
+    assert raised.value.index == 1
+
+
+def test_pickles_hold_no_weights() -> None:
+    labels = pipeline("text-classification", SENTIMENT, top_k=None, threads=1)
+    pickled = pickle.dumps(labels)
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled)("a joy") == labels("a joy")
+    assert len(labels("a joy")[0]) == 2
 
 
 def test_pairs_do_not_mix_with_texts(sentiment: Any) -> None:
