@@ -15,7 +15,7 @@ from mobilebert import pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 CHECKPOINTS = ROOT / "tests" / "golden" / "checkpoints"
-RECORDED = Path(__file__).with_name("transformers.json")
+RECORDED = [Path(__file__).with_name(name) for name in ("transformers.json", "questions.json")]
 SENTIMENT = ROOT / "models" / "sentiment"
 QA = ROOT / "models" / "qa"
 NER = CHECKPOINTS / "mobilebert-ner-f32"
@@ -37,7 +37,7 @@ def sentiment() -> Any:
 
 
 def recorded() -> list[Any]:
-    cases = json.loads(RECORDED.read_text(encoding="utf-8"))
+    cases = [case for file in RECORDED for case in json.loads(file.read_text(encoding="utf-8"))]
     return [pytest.param(case, id=f"{number}-{case['task']}") for number, case in enumerate(cases)]
 
 
@@ -49,7 +49,10 @@ def test_results_are_those_of_transformers(case: dict[str, Any]) -> None:
     key = json.dumps([case["task"], case["model"], case["options"]])
     if key not in _opened:
         _opened[key] = pipeline(case["task"], CHECKPOINTS / case["model"], **case["options"])
-    same(_opened[key](case["inputs"], **case["call"]), case["result"])
+    inputs, call = case["inputs"], case["call"]
+    if isinstance(inputs, dict) and isinstance(inputs.get("question"), list):
+        inputs, call = None, {**inputs, **call}
+    same(_opened[key](*([inputs] if inputs else []), **call), case["result"])
 
 
 def same(found: Any, expected: Any) -> None:

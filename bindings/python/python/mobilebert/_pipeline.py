@@ -93,7 +93,7 @@ class Pipeline:
 
 class _Answers(Pipeline):
     task = "question-answering"
-    _defaults = {"max_answer_len": 15, "null_competes": True}
+    _defaults = {"max_answer_len": 15, "null_competes": True, "merge_equal_texts": False}
     _shaping = ("top_k",)
 
     def __call__(
@@ -382,7 +382,7 @@ def pipeline(
 
     Where a model is made to compare with ``transformers``, the results are the same: the options have its
     defaults, which differ from those of the classes for question answering (``max_answer_len=15``,
-    ``null_competes=True``) and tags (``aggregation_strategy="none"``).
+    ``null_competes=True``, ``merge_equal_texts=False``) and tags (``aggregation_strategy="none"``).
     """
     if device not in (None, -1, "cpu"):
         raise ValueError(f'device is {device!r}; expected "cpu", the only one there is')
