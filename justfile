@@ -1,3 +1,4 @@
 # `just check` is what CI runs.
 check:
     ./check
+    ./check-bindings

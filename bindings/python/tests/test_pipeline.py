@@ -49,10 +49,11 @@ def test_results_are_those_of_transformers(case: dict[str, Any]) -> None:
     key = json.dumps([case["task"], case["model"], case["options"]])
     if key not in _opened:
         _opened[key] = pipeline(case["task"], CHECKPOINTS / case["model"], **case["options"])
-    inputs, call = case["inputs"], case["call"]
-    if isinstance(inputs, dict) and isinstance(inputs.get("question"), list):
-        inputs, call = None, {**inputs, **call}
-    same(_opened[key](*([inputs] if inputs else []), **call), case["result"])
+    inputs, call = [case["inputs"]], case["call"]
+    if isinstance(inputs[0], dict) and isinstance(inputs[0].get("question"), list):
+        # Questions as columns are keyword arguments.
+        inputs, call = [], {**inputs[0], **call}
+    same(_opened[key](*inputs, **call), case["result"])
 
 
 def same(found: Any, expected: Any) -> None:
