@@ -1,7 +1,7 @@
 """From a fine-tuned BERT to a small int8 model: `shrink.py MODEL DATA OUT`.
 
-MODEL is what `save_pretrained` of transformers wrote (or a TensorFlow checkpoint, an ONNX or a LiteRT graph), DATA a
-table of examples with the columns `text` and `label`, and OUT a new folder for the results.
+MODEL is what `save_pretrained` of transformers wrote (or a TensorFlow checkpoint, an ONNX or a LiteRT graph),
+DATA a table of examples with the columns `text` and `label`, and OUT a new folder for the results.
 """
 
 import sys
@@ -17,12 +17,11 @@ def main(model: str, data: str, out: Path) -> None:
     converted = mobilebert.convert(model, out / "f32", verify=True)
     print(f"{converted['class']}: {converted['tensors']} tensors, {converted['bytes']} bytes")
 
-    # f32 and int8 are compared on the examples. The modules that cost most stay in f32 until accuracy drops by
-    # no more than `max_drop` points. If that cannot be had, there is an error and no folder.
+    # f32 and int8 are compared on the examples. The modules that cost most stay in f32 until accuracy drops
+    # by no more than `max_drop` points. If that cannot be had, there is an error and no folder.
     gate = mobilebert.quantize(out / "f32", out / "int8", task="classify", data=data, max_drop=0.5)
-    print(
-        f"int8: {gate['bytes']} bytes, {gate['drop'] + 0.0:.2f} points lost, {gate['differing']} answers differ"
-    )
+    cost = f"{gate['drop'] + 0.0:.2f} points lost, {gate['differing']} answers differ"
+    print(f"int8: {gate['bytes']} bytes, {cost}")
 
     score = mobilebert.evaluate(out / "int8", "classify", data)
     print(f"accuracy {score['accuracy']:.2f} on {score['total']} examples")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the wheels of the built-in models: `build.py OUT [qa] [sentiment]`, both by default.
 
-A wheel holds the folder of a model and no code but a line, so one serves all platforms. Installed, its weights are
-mapped from disk where they lie. The same folder gives the same bytes.
+A wheel holds the folder of a model and no code but a line, so one serves all platforms. Installed, its
+weights are mapped from disk where they lie. The same folder gives the same bytes.
 """
 
 from __future__ import annotations

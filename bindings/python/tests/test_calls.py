@@ -174,7 +174,7 @@ def test_multiprocessing(method: str, sentiment: mobilebert.TextClassification) 
 
 
 def test_calls_run_side_by_side() -> None:
-    """Each call waits, between two of its passes, until the other is there too; times would depend on neighbours."""
+    """Each call waits, between two passes, until the other is there too. Times would depend on neighbours."""
     pipeline = mobilebert.TextClassification(SENTIMENT, threads=1)
     both = threading.Barrier(2, timeout=HANGS)
 

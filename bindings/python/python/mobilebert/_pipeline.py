@@ -367,8 +367,8 @@ def pipeline(
 
     Args:
         task: ``"question-answering"``, ``"text-classification"`` (or ``"sentiment-analysis"``),
-            ``"token-classification"`` (or ``"ner"``), ``"fill-mask"`` or ``"feature-extraction"``. Without it,
-            the model's own.
+            ``"token-classification"`` (or ``"ner"``), ``"fill-mask"`` or ``"feature-extraction"``. Without
+            it, the model's own.
         model: a name (``"qa"``, ``"sentiment"``, a hub id), the path of a folder, a dictionary of file names
             and bytes, or a `Model`. Question answering and text classification have a model of their own.
         tokenizer: the model's own; a name that is the model's is accepted.

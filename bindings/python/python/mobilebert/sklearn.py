@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MobileBertVectorizer"]
 
 
-class MobileBertVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MobileBertVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turns texts into vectors, in a ``Pipeline`` or alone.
 
     There is nothing to fit. Pickles hold the model's name and the options, not the weights, so that a search
