@@ -76,7 +76,8 @@ fn tiles<S: Tiles>(s: S, macs: u64) -> u64 {
     let rounds = macs.div_ceil(each);
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     for _ in 0..rounds {
-        let strips = Strips { lines: black_box(&weights[..]), stride: DEPTH, depth: DEPTH, count: strips };
+        let strips =
+            Strips { lines: black_box(&weights[..]), apart: DEPTH, step: 1, depth: DEPTH, count: strips };
         s.bf16_tile(S::ROWS_BF16, (&x, 4 * DEPTH), strips, &mut sums, &mut registers);
         black_box(&sums);
     }

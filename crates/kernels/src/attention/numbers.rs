@@ -28,7 +28,7 @@ impl<S: Tiles> Numbers<S> for Int8<'_> {
     ) {
         let Self(q, kv) = self;
         let depth = a.head_size.div_ceil(4);
-        let keys = Strips { lines: &kv.keys[strip * depth..], stride: depth, depth, count };
+        let keys = Strips { lines: &kv.keys[strip * depth..], apart: depth, step: 1, depth, count };
         s.dot_tile(rows, (&q.values[row * q.stride..], q.stride), keys, sums, registers);
     }
 
@@ -86,7 +86,7 @@ impl<S: Tiles> Numbers<S> for Int8<'_> {
     ) {
         let slots = slots(a.tokens);
         let lines = &self.1.values[strip * slots / 4..];
-        let values = Strips { lines, stride: slots / 4, depth: a.tokens.div_ceil(4), count };
+        let values = Strips { lines, apart: slots / 4, step: 1, depth: a.tokens.div_ceil(4), count };
         s.dot_tile(rows, (&a.weights[row * slots..], slots), values, sums, registers);
     }
 
@@ -115,7 +115,7 @@ impl<S: Tiles> Numbers<S> for F32<'_> {
     ) {
         let Self(q, kv) = self;
         let depth = a.head_size;
-        let keys = Strips { lines: &kv.keys[strip * depth..], stride: depth, depth, count };
+        let keys = Strips { lines: &kv.keys[strip * depth..], apart: depth, step: 1, depth, count };
         s.fma_tile(rows, (&q.values[row * q.stride..], q.stride), keys, sums);
     }
 
@@ -148,7 +148,8 @@ impl<S: Tiles> Numbers<S> for F32<'_> {
         (sums, _): (&mut Sums, &mut Registers),
     ) {
         let slots = slots(a.tokens);
-        let values = Strips { lines: &self.1.values[strip * slots..], stride: slots, depth: a.tokens, count };
+        let lines = &self.1.values[strip * slots..];
+        let values = Strips { lines, apart: slots, step: 1, depth: a.tokens, count };
         s.fma_tile(rows, (&a.scores[row * slots..], slots), values, sums);
     }
 

@@ -84,7 +84,7 @@ impl Amx {
 
 /// The products of 17 to 32 rows with two strips, in whole chunks.
 macro_rules! tall {
-    ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $b0:expr, $b1:expr, $to:expr) => {
+    ($dot:literal, $x:expr, $stride:expr, $line:expr, $chunks:expr, $b0:expr, $b1:expr, $to:expr) => {
         asm!(
             "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
             "test {chunks}, {chunks}",
@@ -100,8 +100,8 @@ macro_rules! tall {
             concat!($dot, " tmm3, tmm5, tmm7"),
             "add {x}, 64",
             "add {more}, 64",
-            "add {b0}, 1024",
-            "add {b1}, 1024",
+            "add {b0}, {chunk}",
+            "add {b1}, {chunk}",
             "dec {chunks}",
             "jnz 2b",
             "3:",
@@ -113,7 +113,8 @@ macro_rules! tall {
             more = inout(reg) $x.wrapping_add(16 * $stride) => _,
             stride = in(reg) $stride,
             chunks = inout(reg) $chunks => _,
-            line = in(reg) 64usize,
+            line = in(reg) $line,
+            chunk = in(reg) CHUNK * $line,
             row = in(reg) 256usize,
             to = in(reg) $to,
             b0 = inout(reg) $b0 => _,
@@ -128,7 +129,7 @@ macro_rules! tall {
 /// The products of up to 16 rows with some strips. `$b` names the operand that points to a strip's weights,
 /// `$acc` is its register of sums and `$place` its offset in the result.
 macro_rules! product {
-    ($dot:literal, $x:expr, $stride:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
+    ($dot:literal, $x:expr, $stride:expr, $line:expr, $chunks:expr, $rest:expr, $to:expr, $($b:ident = $weights:expr, $acc:literal, $place:literal;)*) => {
         asm!(
             $(concat!("tilezero ", $acc),)*
             "test {chunks}, {chunks}",
@@ -138,7 +139,7 @@ macro_rules! product {
             $(
                 concat!("tileloadd tmm5, [{", stringify!($b), "} + {line}*1]"),
                 concat!($dot, " ", $acc, ", tmm4, tmm5"),
-                concat!("add {", stringify!($b), "}, 1024"),
+                concat!("add {", stringify!($b), "}, {chunk}"),
             )*
             "add {x}, 64",
             "dec {chunks}",
@@ -157,7 +158,8 @@ macro_rules! product {
             stride = in(reg) $stride,
             chunks = inout(reg) $chunks => _,
             rest = in(reg) $rest,
-            line = in(reg) 64usize,
+            line = in(reg) $line,
+            chunk = in(reg) CHUNK * $line,
             row = in(reg) 256usize,
             to = in(reg) $to,
             $($b = inout(reg) $weights => _,)*
@@ -176,7 +178,8 @@ macro_rules! products {
         weights.check();
         let (chunks, rest) = (weights.depth / CHUNK, weights.depth % CHUNK);
         assert!(rows <= 32 && (rows == 0 || x.len() >= (rows - 1) * stride + 4 * weights.depth));
-        let strip = |v: usize| weights.lines[v * weights.stride..].as_ptr();
+        let strip = |v: usize| weights.from(v).as_ptr();
+        let line = 64 * weights.step;
         let to = $sums.0.as_mut_ptr().cast::<[i32; 16]>();
         if rows > 16 && rest == 0 && weights.count.is_multiple_of(2) {
             s.configure($registers, Configured::Tall { more: rows - 16 });
@@ -186,7 +189,7 @@ macro_rules! products {
                 // which two are written.
                 unsafe {
                     let (x, to) = (x.as_ptr(), to.add(first));
-                    tall!($dot, x, stride, chunks, strip(first), strip(first + 1), to)
+                    tall!($dot, x, stride, line, chunks, strip(first), strip(first + 1), to)
                 }
             }
             return;
@@ -204,17 +207,17 @@ macro_rules! products {
                 unsafe {
                     let to = to.add(4 * row + first);
                     match some {
-                        4 => product!($dot, x, stride, chunks, rest, to,
+                        4 => product!($dot, x, stride, line, chunks, rest, to,
                             b0 = strip(first), "tmm0", "0";
                             b1 = strip(first + 1), "tmm1", "64";
                             b2 = strip(first + 2), "tmm2", "128";
                             b3 = strip(first + 3), "tmm3", "192";
                         ),
-                        2 => product!($dot, x, stride, chunks, rest, to,
+                        2 => product!($dot, x, stride, line, chunks, rest, to,
                             b0 = strip(first), "tmm0", "0";
                             b1 = strip(first + 1), "tmm1", "64";
                         ),
-                        _ => product!($dot, x, stride, chunks, rest, to, b0 = strip(first), "tmm0", "0";),
+                        _ => product!($dot, x, stride, line, chunks, rest, to, b0 = strip(first), "tmm0", "0";),
                     }
                 }
                 first += some;

@@ -83,8 +83,9 @@ fn multiply<S: Tiles>(s: S, input: &Input<'_>, place: Place, sums: &mut Sums, re
     }
 }
 
-/// The weights of a tile.
+/// The weights of a tile, which are a panel.
 #[inline(always)]
 fn strips<T>(lines: &[Line<T>], depth: usize, place: Place) -> Strips<'_, T> {
-    Strips { lines: &lines[place.strip * depth..], stride: depth, depth, count: place.strips }
+    let lines = &lines[place.strip * depth..];
+    Strips { lines, apart: 1, step: place.strips, depth, count: place.strips }
 }

@@ -65,7 +65,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
     assert!(rows <= NeonDot::ROWS_I8);
     assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
     for strip in 0..weights.count {
-        let lines = &weights.lines[strip * weights.stride..][..depth];
+        let lines = (weights.from(strip), weights.step, depth);
         // SAFETY: the assertions above found the rows long enough.
         unsafe {
             match rows {
@@ -79,6 +79,8 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
     }
 }
 
+/// Multiplies `M` rows by `depth` lines, `step` lines apart.
+///
 /// # Safety
 /// `M` rows of four bytes for each line, `stride` apart, can be read at `x`.
 #[target_feature(enable = "neon,dotprod")]
@@ -86,7 +88,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
 unsafe fn dot_rows<const M: usize>(
     x: *const u8,
     stride: usize,
-    lines: &[Line<[i8; 64]>],
+    (lines, step, depth): (&[Line<[i8; 64]>], usize, usize),
     strip: usize,
     sums: &mut Sums,
 ) {
@@ -106,25 +108,25 @@ unsafe fn dot_rows<const M: usize>(
             }
         };
     }
-    let (whole, rest) = lines.as_chunks::<4>();
-    for (k, [first, second, third, fourth]) in whole.iter().enumerate() {
+    let whole = depth / 4;
+    for k in 0..whole {
         for (m, a) in a.iter_mut().enumerate() {
             // SAFETY: the caller promises four bytes of each row for each line, so sixteen for four lines.
             let bytes = unsafe { vld1q_u8(x.add(m * stride + 16 * k)) };
             *a = veorq_s8(vreinterpretq_s8_u8(bytes), center);
         }
-        step!(first, 0);
-        step!(second, 1);
-        step!(third, 2);
-        step!(fourth, 3);
+        step!(lines[4 * k * step], 0);
+        step!(lines[(4 * k + 1) * step], 1);
+        step!(lines[(4 * k + 2) * step], 2);
+        step!(lines[(4 * k + 3) * step], 3);
     }
-    for (k, line) in rest.iter().enumerate() {
+    for k in 4 * whole..depth {
         for (m, a) in a.iter_mut().enumerate() {
             // SAFETY: the caller promises four bytes of each row for each line.
-            let four = unsafe { x.add(m * stride + 16 * whole.len() + 4 * k).cast::<u32>().read_unaligned() };
+            let four = unsafe { x.add(m * stride + 4 * k).cast::<u32>().read_unaligned() };
             *a = veorq_s8(vreinterpretq_s8_u32(vdupq_n_u32(four)), center);
         }
-        step!(line, 0);
+        step!(lines[k * step], 0);
     }
     for (acc, to) in acc.into_iter().zip(&mut sums.0) {
         for ((acc, sum), to) in acc.into_iter().zip(weight_sums).zip(to[strip].as_chunks_mut::<4>().0) {

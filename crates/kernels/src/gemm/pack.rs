@@ -3,11 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::slice::ChunksExactMut;
 use std::sync::Arc;
 
 use bytemuck::Pod;
 use half::bf16;
 
+use super::PANEL_STRIPS;
 use crate::aligned::{Aligned, Line};
 use crate::reference::quantize::quantize_symmetric;
 
@@ -42,9 +44,10 @@ impl Lines {
     }
 }
 
-/// Int8 weights of a linear, in strips of sixteen columns. A strip has one line for every four inputs: four
-/// weights of the first column, four of the second, and so on. Zeros fill up the last line and the last
-/// strip.
+/// Int8 weights of a linear, in panels of up to four strips of sixteen columns. A strip has one line for
+/// every four inputs: four weights of the first column, four of the second, and so on. The lines of a
+/// panel's strips take turns, so that a tile reads one stream of memory. Zeros fill up the last line and the
+/// last strip.
 #[derive(Clone)]
 pub struct PackedI8 {
     rest: UnplacedI8,
@@ -110,28 +113,25 @@ impl PackedI8 {
         assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
         let empty = Columns { scale: [0.0; 16], offset_scale: [0.0; 16], bias: [0.0; 16] };
         let mut columns = vec![empty; outputs.div_ceil(16)];
-        let mut strips = to.chunks_exact_mut(inputs.div_ceil(4).max(1));
-        for (strip, columns) in columns.iter_mut().enumerate() {
-            let lines = strips.next().unwrap_or_default();
-            let some = 16.min(outputs - 16 * strip);
-            let rows = |lane: usize| &weights[(16 * strip + lane) * inputs..][..inputs];
-            // The lines are written in order, so that new memory is touched once.
-            for (k, line) in lines.iter_mut().enumerate() {
-                let fours = bytemuck::cast_slice_mut::<u8, [i8; 4]>(&mut line.0);
-                for (lane, four) in fours[..some].iter_mut().enumerate() {
-                    match rows(lane)[4 * k..].first_chunk() {
+        let row = |output: usize| &weights[output * inputs..][..inputs];
+        for strip in 0..columns.len() {
+            let (panel, place) = panel_mut(outputs, inputs.div_ceil(4), strip, to);
+            for (k, lines) in panel.enumerate() {
+                let fours = bytemuck::cast_slice_mut::<u8, [i8; 4]>(&mut lines[place].0);
+                for (output, four) in (16 * strip..outputs).zip(fours) {
+                    match row(output)[4 * k..].first_chunk() {
                         Some(w) => *four = *w,
-                        None => four[..inputs - 4 * k].copy_from_slice(&rows(lane)[4 * k..]),
+                        None => four[..inputs - 4 * k].copy_from_slice(&row(output)[4 * k..]),
                     }
                 }
             }
-            for lane in 0..some {
-                let output = 16 * strip + lane;
-                let sum: i32 = rows(lane).iter().map(|&w| i32::from(w)).sum();
-                columns.scale[lane] = scales[output];
-                columns.offset_scale[lane] = scales[output] * sum as f32;
-                columns.bias[lane] = bias[output];
-            }
+        }
+        for output in 0..outputs {
+            let (columns, lane) = (&mut columns[output / 16], output % 16);
+            let sum: i32 = row(output).iter().map(|&w| i32::from(w)).sum();
+            columns.scale[lane] = scales[output];
+            columns.offset_scale[lane] = scales[output] * sum as f32;
+            columns.bias[lane] = bias[output];
         }
         UnplacedI8 { inputs, outputs, columns }
     }
@@ -152,23 +152,13 @@ impl PackedI8 {
         Self::new(inputs, &bytes, &scales, bias)
     }
 
-    /// All columns.
+    /// What the kernels read.
     pub fn view(&self) -> I8View<'_> {
-        self.columns(0..self.outputs())
-    }
-
-    /// Some columns.
-    ///
-    /// # Panics
-    /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
-    pub fn columns(&self, range: Range<usize>) -> I8View<'_> {
-        check_range(&range, self.outputs());
-        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(4));
         I8View {
             inputs: self.inputs(),
-            outputs: range.len(),
-            lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
-            columns: &self.rest.columns[strips],
+            outputs: self.outputs(),
+            lines: bytemuck::cast_slice(self.lines()),
+            columns: &self.rest.columns,
         }
     }
 
@@ -193,15 +183,19 @@ impl PackedI8 {
     }
 }
 
-fn check_range(range: &Range<usize>, outputs: usize) {
-    let end = range.end.is_multiple_of(16) || range.end == outputs;
-    assert!(
-        range.start.is_multiple_of(16) && range.end <= outputs && end,
-        "columns {range:?} of {outputs} cut a strip"
-    );
+/// The lines of a panel, one chunk for each line of its strips, and the index of a strip in the chunks.
+fn panel_mut<T>(
+    outputs: usize,
+    depth: usize,
+    strip: usize,
+    lines: &mut [T],
+) -> (ChunksExactMut<'_, T>, usize) {
+    let first = strip - strip % PANEL_STRIPS;
+    let count = PANEL_STRIPS.min(outputs.div_ceil(16) - first);
+    (lines[first * depth..(first + count) * depth].chunks_exact_mut(count), strip - first)
 }
 
-/// Some strips of a [`PackedI8`].
+/// The weights of a [`PackedI8`].
 #[derive(Debug, Clone, Copy)]
 pub struct I8View<'a> {
     inputs: usize,
@@ -216,7 +210,7 @@ impl I8View<'_> {
         self.inputs
     }
 
-    /// Columns of the view.
+    /// Outputs of the linear.
     pub fn columns(&self) -> usize {
         self.outputs
     }
@@ -259,8 +253,8 @@ impl Weight for bf16 {
     }
 }
 
-/// Float weights of a linear, in strips of sixteen columns. A strip has one line for every input in f32, or
-/// for every two inputs in bf16. Zeros fill up the last line and the last strip.
+/// Float weights of a linear, in panels like those of [`PackedI8`]. A strip has one line for every input in
+/// f32, or for every two inputs in bf16.
 #[derive(Clone)]
 pub struct PackedFloat<T> {
     rest: UnplacedFloat<T>,
@@ -329,40 +323,27 @@ impl<T: Weight> PackedFloat<T> {
         let outputs = bias.len();
         assert!(weights.len() == inputs * outputs, "lengths of a linear's parts differ");
         assert!(to.len() == Self::lines_of(inputs, outputs), "room for another number of lines");
-        let depth = inputs.div_ceil(T::INPUTS).max(1);
-        let strips = bytemuck::cast_slice_mut::<_, T::Line>(to).chunks_exact_mut(depth);
-        for (strip, lines) in strips.enumerate() {
-            for lane in 0..16.min(outputs - 16 * strip) {
-                let output = 16 * strip + lane;
-                let factor = factors.map_or(1.0, |f| f[output]);
-                let row = &weights[output * inputs..][..inputs];
-                for (line, w) in lines.iter_mut().zip(row.chunks(T::INPUTS)) {
-                    for (input, w) in w.iter().enumerate() {
-                        T::put(line, lane, input, w * factor);
-                    }
+        let lines = bytemuck::cast_slice_mut::<_, T::Line>(to);
+        for output in 0..outputs {
+            let factor = factors.map_or(1.0, |f| f[output]);
+            let row = &weights[output * inputs..][..inputs];
+            let (panel, strip) = panel_mut(outputs, inputs.div_ceil(T::INPUTS), output / 16, lines);
+            for (lines, w) in panel.zip(row.chunks(T::INPUTS)) {
+                for (input, w) in w.iter().enumerate() {
+                    T::put(&mut lines[strip], output % 16, input, w * factor);
                 }
             }
         }
         UnplacedFloat { inputs, outputs, bias: super::padded(bias, 0.0), of: PhantomData }
     }
 
-    /// All columns.
+    /// What the kernels read.
     pub fn view(&self) -> FloatView<'_, T> {
-        self.columns(0..self.outputs())
-    }
-
-    /// Some columns.
-    ///
-    /// # Panics
-    /// If the range does not start at a multiple of 16, or ends neither at one nor at the last column.
-    pub fn columns(&self, range: Range<usize>) -> FloatView<'_, T> {
-        check_range(&range, self.outputs());
-        let (strips, depth) = (range.start / 16..range.end.div_ceil(16), self.inputs().div_ceil(T::INPUTS));
         FloatView {
             inputs: self.inputs(),
-            outputs: range.len(),
-            lines: bytemuck::cast_slice(&self.lines()[strips.start * depth..strips.end * depth]),
-            bias: &self.rest.bias[strips],
+            outputs: self.outputs(),
+            lines: bytemuck::cast_slice(self.lines()),
+            bias: &self.rest.bias,
         }
     }
 
@@ -387,7 +368,7 @@ impl<T: Weight> PackedFloat<T> {
     }
 }
 
-/// Some strips of a [`PackedFloat`].
+/// The weights of a [`PackedFloat`].
 #[derive(Debug, Clone, Copy)]
 pub struct FloatView<'a, T: Weight> {
     inputs: usize,
@@ -402,7 +383,7 @@ impl<T: Weight> FloatView<'_, T> {
         self.inputs
     }
 
-    /// Columns of the view.
+    /// Outputs of the linear.
     pub fn columns(&self) -> usize {
         self.outputs
     }

@@ -37,11 +37,14 @@ impl Sums {
 #[derive(Debug, Default)]
 pub(crate) struct Registers(pub(super) Option<super::Configured>);
 
-/// Up to [`PANEL_STRIPS`] strips of `depth` lines, `stride` lines apart.
+/// Up to [`PANEL_STRIPS`] strips of `depth` lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Strips<'a, T> {
     pub(crate) lines: &'a [Line<T>],
-    pub(crate) stride: usize,
+    /// Lines from a strip to the next one.
+    pub(crate) apart: usize,
+    /// Lines from a line of a strip to the strip's next one.
+    pub(crate) step: usize,
     pub(crate) depth: usize,
     pub(crate) count: usize,
 }
@@ -49,8 +52,17 @@ pub(crate) struct Strips<'a, T> {
 impl<'a, T> Strips<'a, T> {
     #[inline(always)]
     pub(super) fn check(&self) {
-        assert!(self.count <= PANEL_STRIPS && self.depth <= self.stride);
-        assert!(self.count == 0 || self.lines.len() >= (self.count - 1) * self.stride + self.depth);
+        assert!(self.count <= PANEL_STRIPS);
+        if let (Some(strip), Some(line)) = (self.count.checked_sub(1), self.depth.checked_sub(1)) {
+            assert!(self.lines.len() > strip * self.apart + line * self.step, "weights are too short");
+        }
+    }
+
+    /// The lines from the first one of a strip on.
+    #[inline(always)]
+    pub(super) fn from(self, strip: usize) -> &'a [Line<T>] {
+        // Strips without lines may lie beyond the end.
+        self.lines.get(strip * self.apart..).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -58,8 +70,8 @@ impl<'a, T> Strips<'a, T> {
     where
         Line<T>: Pod,
     {
-        let Self { lines, stride, depth, count } = self;
-        Strips { lines: bytemuck::cast_slice(lines), stride, depth, count }
+        let Self { lines, apart, step, depth, count } = self;
+        Strips { lines: bytemuck::cast_slice(lines), apart, step, depth, count }
     }
 }
 
@@ -226,14 +238,23 @@ pub(super) fn tile<P: Products>(
     let mut first = 0;
     while first < weights.count {
         let some = power_of_two(weights.count - first).min(P::STRIPS);
-        let lines = weights.lines[first * weights.stride..].as_ptr();
+        let lines = weights.from(first).as_ptr();
+        // The compiler then knows the places of all lines from one pointer.
+        let interleaved = (weights.apart, weights.step) == (1, PANEL_STRIPS);
         macro_rules! arms {
             ($($m:literal $v:literal),*) => {
                 match (rows, some) {
                     // SAFETY: the assertions above found the rows and lines long enough, and
                     // `first + some <= count`.
                     $(($m, $v) if P::ROWS >= $m && P::STRIPS >= $v => unsafe {
-                        tile_rows::<P, $m, $v>(p, x.as_ptr(), stride, lines.cast(), (weights.stride, depth), first, sums);
+                        let (x, lines) = (x.as_ptr(), lines.cast());
+                        if $v == P::STRIPS && interleaved {
+                            let places = (1, PANEL_STRIPS);
+                            tile_rows::<P, $m, $v>(p, (x, stride), (lines, places), depth, first, sums);
+                        } else {
+                            let places = (weights.apart, weights.step);
+                            tile_rows::<P, $m, $v>(p, (x, stride), (lines, places), depth, first, sums);
+                        }
                     })*
                     _ => {}
                 }
@@ -247,15 +268,14 @@ pub(super) fn tile<P: Products>(
 }
 
 /// # Safety
-/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `V` strips of `depth` lines,
-/// `apart` apart, at `weights`.
+/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `V` strips of `depth` lines at
+/// `weights`. Strips are `apart` lines apart, and the lines of a strip `step` lines.
 #[inline(always)]
 unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
     p: P,
-    x: *const u8,
-    stride: usize,
-    weights: *const u8,
-    (apart, depth): (usize, usize),
+    (x, stride): (*const u8, usize),
+    (weights, (apart, step)): (*const u8, (usize, usize)),
+    depth: usize,
     first: usize,
     sums: &mut [RowSums],
 ) {
@@ -263,9 +283,9 @@ unsafe fn tile_rows<P: Products, const M: usize, const V: usize>(
     for k in 0..depth {
         // SAFETY: `k < depth`, and the caller promises the rows and lines.
         unsafe {
-            let mut w = [p.weights(weights.add(64 * k)); V];
+            let mut w = [p.weights(weights.add(64 * k * step)); V];
             for (v, w) in w.iter_mut().enumerate().skip(1) {
-                *w = p.weights(weights.add(64 * (v * apart + k)));
+                *w = p.weights(weights.add(64 * (v * apart + k * step)));
             }
             for (m, acc) in acc.iter_mut().enumerate() {
                 let x = p.row(x.add(m * stride + 4 * k));

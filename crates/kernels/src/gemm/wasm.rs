@@ -24,14 +24,14 @@ impl Tiles for WasmSimd128 {
         assert!(rows <= Self::ROWS_I8);
         assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
         for (strip, half) in (0..weights.count).flat_map(|strip| [(strip, 0), (strip, 1)]) {
-            let lines = &weights.lines[strip * weights.stride..][..depth];
+            let lines = weights.from(strip).iter().step_by(weights.step).take(depth);
             // SAFETY: the assertions above found the rows long enough.
             unsafe {
                 match rows {
-                    4 => dot_rows::<4>(self, x.as_ptr(), stride, lines, (strip, half), sums),
-                    3 => dot_rows::<3>(self, x.as_ptr(), stride, lines, (strip, half), sums),
-                    2 => dot_rows::<2>(self, x.as_ptr(), stride, lines, (strip, half), sums),
-                    1 => dot_rows::<1>(self, x.as_ptr(), stride, lines, (strip, half), sums),
+                    4 => dot_rows::<4, _>(self, x.as_ptr(), stride, lines, (strip, half), sums),
+                    3 => dot_rows::<3, _>(self, x.as_ptr(), stride, lines, (strip, half), sums),
+                    2 => dot_rows::<2, _>(self, x.as_ptr(), stride, lines, (strip, half), sums),
+                    1 => dot_rows::<1, _>(self, x.as_ptr(), stride, lines, (strip, half), sums),
                     _ => {}
                 }
             }
@@ -47,16 +47,16 @@ impl Tiles for WasmSimd128 {
 /// # Safety
 /// `M` rows of four bytes for each line, `stride` apart, can be read at `x`.
 #[inline]
-unsafe fn dot_rows<const M: usize>(
+unsafe fn dot_rows<'a, const M: usize, L: Iterator<Item = &'a Line<[i8; 64]>>>(
     s: WasmSimd128,
     x: *const u8,
     stride: usize,
-    lines: &[Line<[i8; 64]>],
+    lines: L,
     (strip, half): (usize, usize),
     sums: &mut Sums,
 ) {
     let mut acc = [[i32x4_splat(0); 2]; M];
-    for (k, line) in lines.iter().enumerate() {
+    for (k, line) in lines.enumerate() {
         let (mut even, mut odd) = ([i32x4_splat(0); 2], [i32x4_splat(0); 2]);
         let columns = line.0.as_chunks::<16>().0.as_chunks::<2>().0[half];
         for (b, (even, odd)) in columns.iter().zip(even.iter_mut().zip(&mut odd)) {

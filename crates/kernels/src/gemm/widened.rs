@@ -47,8 +47,8 @@ pub(super) fn tile<S: Widen>(
         let some = CHUNK.min(weights.depth - first);
         let wide_lines = &mut line_space[..weights.count * some];
         for (strip, to) in wide_lines.chunks_exact_mut(some).enumerate() {
-            let lines = &weights.lines[strip * weights.stride + first..][..some];
-            for (line, to) in lines.iter().zip(to) {
+            let lines = &weights.from(strip)[first * weights.step..];
+            for (line, to) in lines.iter().step_by(weights.step).zip(to) {
                 s.widen(&line.0, to);
             }
         }
@@ -64,7 +64,8 @@ pub(super) fn tile<S: Widen>(
         let (wide_lines, wide_rows) = unsafe { (wide_lines.assume_init_ref(), wide_rows.assume_init_ref()) };
         let lines = Strips {
             lines: wide_lines.as_flattened(),
-            stride: 2 * some,
+            apart: 2 * some,
+            step: 1,
             depth: 2 * some,
             count: weights.count,
         };
