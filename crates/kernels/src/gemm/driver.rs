@@ -35,9 +35,12 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         let panel = weights.len().div_ceil(columns.div_ceil(16 * PANEL_STRIPS).max(1));
         (group_limit, gemm.ahead) = (GROUP_ROWS, &weights[panel..]);
     }
+    let strips = columns.div_ceil(16);
+    // Each tile prefetches an equal share.
+    let tiles = strips.div_ceil(PANEL_STRIPS) * total.div_ceil(group_limit) * group_limit.div_ceil(limit);
+    let (mut ahead, share) = (gemm.ahead, gemm.ahead.len().div_ceil(tiles.max(1)));
     let mut finish = Finish::new(s, &mut gemm, columns);
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
-    let strips = columns.div_ceil(16);
     let mut group = 0;
     while group < total {
         let group_rows = next_rows(total - group, group_limit);
@@ -48,6 +51,11 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
             while row < group_rows {
                 let rows = next_rows(group_rows - row, limit);
                 let place = Place { group, row, rows, strip, strips: panel };
+                let (now, later) = ahead.split_at(share.min(ahead.len()));
+                for line in now {
+                    s.prefetch(line);
+                }
+                ahead = later;
                 multiply(s, &input, place, &mut sums, &mut registers);
                 match &input {
                     Input::Int8(x, w) => finish.tile(&sums, place, Int8(w.columns, x.ranges)),

@@ -2,14 +2,12 @@
 //! computed.
 
 use std::mem::MaybeUninit;
-use std::slice::Chunks;
 
 use super::pack::Columns;
 use super::tile::Sums;
 use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::Activation;
 use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Silu, Tanh};
-use crate::aligned::Line;
 use crate::norm::normalize_row;
 use crate::quantize::{Extremes, Levels, RowRange, narrow_row, range, round_row, row_bytes};
 use crate::simd::{LANES, Simd};
@@ -137,17 +135,13 @@ pub(crate) struct Finish<'g, 'a, S: Simd> {
     /// Rows of the group.
     rows: usize,
     path: Path,
-    /// The lines to prefetch, one chunk with each row of a panel.
-    ahead: Chunks<'a, Line<[u8; 64]>>,
 }
 
 impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
     #[inline(always)]
     pub(super) fn new(s: S, gemm: &'g mut Gemm<'a>, columns: usize) -> Self {
         let path = Path::of(gemm);
-        let panels = gemm.rows * columns.div_ceil(PANEL_STRIPS * LANES);
-        let ahead = gemm.ahead.chunks(gemm.ahead.len().div_ceil(panels.max(1)).max(1));
-        Self { s, gemm, columns, extremes: [MaybeUninit::uninit(); GROUP_ROWS], rows: 0, path, ahead }
+        Self { s, gemm, columns, extremes: [MaybeUninit::uninit(); GROUP_ROWS], rows: 0, path }
     }
 
     /// Begins a group of rows.
@@ -208,9 +202,6 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         let rows = sums.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
         for (((acc, range), extremes), to) in rows {
             let range = (s.splat(range.scale), s.splat(range.offset));
-            for line in self.ahead.next().unwrap_or_default() {
-                s.prefetch(line);
-            }
             let (to, _) = to[..WIDTH].as_chunks_mut::<LANES>();
             let (from, _) = from.next().map_or(&[][..], |from| &from[..WIDTH]).as_chunks::<LANES>();
             let mut seen = *extremes;
