@@ -3,19 +3,23 @@
 use super::aligned::Line;
 use super::attention::KeyScales;
 use super::gemm::FloatRows;
-use super::quantize::{inverse, symmetric_scale, to_symmetric};
+use super::quantize::{inverses, symmetric_scales, to_symmetric};
 use super::simd::{LANES, Simd};
 
-/// The largest magnitude of a row.
+/// The scales of `rows` rows from `first` on, at most sixteen. Lanes beyond them are not 0.
 #[inline(always)]
-fn magnitude<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let (whole, rest) = x.as_chunks::<LANES>();
-    let mut m = s.abs(s.load_head(rest));
-    m = s.max(m, s.zero());
-    for x in whole {
-        m = s.max(s.abs(s.load(x)), m);
+fn row_scales<S: Simd>(s: S, x: FloatRows<'_>, width: usize, (first, rows): (usize, usize)) -> S::F {
+    let mut magnitudes = [s.zero(); LANES];
+    for (row, m) in (first..first + rows).zip(&mut magnitudes) {
+        let (whole, rest) = x.row(row, width).as_chunks::<LANES>();
+        if !rest.is_empty() {
+            *m = s.max(s.abs(s.load_head(rest)), *m);
+        }
+        for x in whole {
+            *m = s.max(s.abs(s.load(x)), *m);
+        }
     }
-    s.largest(m)
+    symmetric_scales(s, s.largest_each(magnitudes))
 }
 
 /// Packs the keys of some tokens of one head, starting at a multiple of sixteen tokens.
@@ -34,24 +38,24 @@ pub(super) fn pack_keys<S: Simd>(
     for (strip, (keys, scales)) in strips.enumerate() {
         let first = strip * LANES;
         let some = LANES.min(tokens - first);
-        for (lane, scale) in scales.scale[..some].iter_mut().enumerate() {
-            *scale = symmetric_scale(magnitude(s, x.row(first + lane, head_size)));
-        }
-        for lane in 0..some {
-            let scale = scales.scale[lane];
-            let inverse = s.splat(inverse(scale));
-            let mut sum = s.zero();
+        let scale = s.head(some, row_scales(s, x, head_size, (first, some)), s.load(&scales.scale));
+        s.store(scale, &mut scales.scale);
+        let mut inverse = [0.0; LANES];
+        s.store(inverses(s, scale), &mut inverse);
+        let mut sums = [s.zero(); LANES];
+        for (lane, (sum, inverse)) in sums.iter_mut().zip(inverse).enumerate().take(some) {
+            let inverse = s.splat(inverse);
             for (x, lines) in x.row(first + lane, head_size).chunks(64).zip(keys.chunks_mut(LANES)) {
                 let mut q = [center; 4];
                 let (vectors, head) = x.as_chunks::<LANES>();
                 for (q, x) in q.iter_mut().zip(vectors) {
                     let v = to_symmetric(s, s.load(x), inverse);
-                    sum = s.add(sum, s.to_float(v));
+                    *sum = s.add(*sum, s.to_float(v));
                     *q = s.add_int(v, center);
                 }
                 if !head.is_empty() {
                     let v = to_symmetric(s, s.load_head(head), inverse);
-                    sum = s.add(sum, s.to_float(v));
+                    *sum = s.add(*sum, s.to_float(v));
                     q[vectors.len()] = s.add_int(v, center);
                 }
                 let mut bytes = [0; 64];
@@ -60,8 +64,9 @@ pub(super) fn pack_keys<S: Simd>(
                     line.0.as_chunks_mut::<4>().0[lane] = four.map(|b| (b ^ 0x80) as i8);
                 }
             }
-            scales.offset_scale[lane] = scale * s.sum(sum);
         }
+        let offset_scale = s.mul(scale, s.sum_each(sums));
+        s.store(s.head(some, offset_scale, s.load(&scales.offset_scale)), &mut scales.offset_scale);
     }
 }
 
@@ -73,8 +78,10 @@ pub(super) fn value_scales<S: Simd>(
     x: FloatRows<'_>,
     scales: &mut [Line<[f32; 16]>],
 ) {
-    for token in 0..tokens {
-        scales[token / LANES].0[token % LANES] = symmetric_scale(magnitude(s, x.row(token, head_size)));
+    for (first, scales) in (0..tokens).step_by(LANES).zip(scales) {
+        let some = LANES.min(tokens - first);
+        let scale = row_scales(s, x, head_size, (first, some));
+        s.store(s.head(some, scale, s.load(&scales.0)), &mut scales.0);
     }
 }
 
@@ -88,10 +95,14 @@ pub(super) fn pack_values<S: Simd>(
     values: &mut [Line<[i8; 64]>],
 ) {
     let zero = s.to_int(s.zero());
+    let mut inverse = [0.0; LANES];
     for (quad, line) in values[..tokens.div_ceil(4)].iter_mut().enumerate() {
+        if quad % 4 == 0 {
+            s.store(inverses(s, s.load(&scales[quad / 4].0)), &mut inverse);
+        }
         let mut q = [zero; 4];
         for (q, token) in q.iter_mut().zip(4 * quad..tokens) {
-            let inverse = s.splat(inverse(scales[token / LANES].0[token % LANES]));
+            let inverse = s.splat(inverse[token % LANES]);
             let x = x.row(token, columns);
             let x = match x.first_chunk() {
                 Some(x) => s.load(x),

@@ -1,8 +1,7 @@
 //! Quantises rows of f32 to u8, each with a range of its own, and keys and values to symmetric i8.
 
-pub(super) use super::reference::quantize::range;
+use super::reference::quantize::{LARGEST, SMALLEST_RANGE};
 pub use super::reference::quantize::{Levels, RowRange};
-pub(super) use super::reference::quantize::{inverse, symmetric_scale};
 use super::simd::{LANES, Simd};
 
 /// Quantised rows that a linear reads.
@@ -89,6 +88,83 @@ impl<S: Simd> Extremes<S> {
     }
 }
 
+/// Sixteen values of a slice. The last one stands for those that are missing.
+#[inline(always)]
+pub(super) fn sixteen<T: Copy>(x: &[T], none: T) -> [T; LANES] {
+    let mut out = [none; LANES];
+    if let Some(last) = x.len().checked_sub(1) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = x[i.min(last)];
+        }
+    }
+    out
+}
+
+/// The ranges of sixteen rows, and the inverses of their scales.
+#[derive(Clone, Copy)]
+pub(super) struct Ranges<S: Simd> {
+    pub(super) scale: S::F,
+    offset: S::F,
+    pub(super) inverse: S::F,
+}
+
+impl<S: Simd> Ranges<S> {
+    /// Computes what [`super::reference::quantize::range`] computes, for sixteen rows at once.
+    #[inline(always)]
+    pub(super) fn new(s: S, low: S::F, high: S::F, levels: Levels) -> Self {
+        let (largest, lowest) = (s.splat(LARGEST), s.splat(-LARGEST));
+        let high = s.max(s.min(high, largest), lowest);
+        let offset = if levels == Levels::Unsigned {
+            s.zero()
+        } else {
+            let low = s.min(s.max(low, lowest), largest);
+            s.at_least(high, low, s.add(low, s.zero()))
+        };
+        let (width, smallest, steps) = (s.sub(high, offset), s.splat(SMALLEST_RANGE), s.splat(255.0));
+        let scale = s.at_least(width, smallest, s.div(width, steps));
+        let inverse = s.at_least(width, smallest, s.div(steps, width));
+        Self { scale, offset, inverse }
+    }
+
+    /// Computes the ranges of up to sixteen rows with these extremes.
+    #[inline(always)]
+    fn of(s: S, extremes: &[Extremes<S>], levels: Levels) -> Self {
+        let extremes = sixteen(extremes, Extremes::new(s));
+        let (mut lows, mut highs) = ([s.zero(); LANES], [s.zero(); LANES]);
+        for ((low, high), of) in lows.iter_mut().zip(&mut highs).zip(extremes) {
+            (*low, *high) = (of.low, of.high);
+        }
+        let high = s.largest_each(highs);
+        let low = if levels == Levels::Unsigned { high } else { s.smallest_each(lows) };
+        Self::new(s, low, high, levels)
+    }
+}
+
+/// Computes the ranges of rows and the inverses of their scales, sixteen rows at a time.
+#[inline(always)]
+pub(super) fn ranges<S: Simd>(
+    s: S,
+    extremes: &[Extremes<S>],
+    levels: Levels,
+    to: &mut [RowRange],
+    inverses: &mut [f32],
+) {
+    let chunks = extremes.chunks(LANES).zip(to.chunks_mut(LANES)).zip(inverses.chunks_mut(LANES));
+    for ((extremes, to), inverses) in chunks {
+        let ranges = Ranges::of(s, extremes, levels);
+        let (mut scale, mut offset, mut inverse) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        s.store(ranges.scale, &mut scale);
+        s.store(ranges.offset, &mut offset);
+        s.store(ranges.inverse, &mut inverse);
+        for ((to, scale), offset) in to.iter_mut().zip(scale).zip(offset) {
+            *to = RowRange { scale, offset };
+        }
+        for (to, inverse) in inverses.iter_mut().zip(inverse) {
+            *to = inverse;
+        }
+    }
+}
+
 /// Quantises a row by a known range.
 #[inline(always)]
 pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, q: &mut [u8]) {
@@ -118,7 +194,11 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
         s.narrow(last, &mut bytes);
         let to = to.get_mut(whole.len()).map_or(to_rest, |to| to);
         let n = row_bytes(rest.len());
-        to[..n].copy_from_slice(&bytes[..n]);
+        match (to.first_chunk_mut::<32>(), bytes.first_chunk::<32>()) {
+            // The width of a head. A copy of known size takes no call.
+            (Some(to), Some(bytes)) if n == 32 => *to = *bytes,
+            _ => to[..n].copy_from_slice(&bytes[..n]),
+        }
     }
 }
 
@@ -145,7 +225,7 @@ pub(super) fn quantize_rows<S: Simd>(
     x: super::gemm::FloatRows<'_>,
     to: QuantizedRowsMut<'_>,
 ) {
-    const SOME: usize = 8;
+    const SOME: usize = LANES;
     if to.levels == Levels::Bf16 {
         for row in 0..rows {
             round_row(x.row(row, width), &mut to.values[row * to.stride..][..row_bytes(2 * width)]);
@@ -160,14 +240,25 @@ pub(super) fn quantize_rows<S: Simd>(
         }
         let mut inverses = [0.0; SOME];
         let ranges = &mut to.ranges[first..first + some];
-        for ((range_of, inverse), extremes) in ranges.iter_mut().zip(&mut inverses).zip(extremes) {
-            (*range_of, *inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), to.levels);
-        }
+        self::ranges(s, &extremes[..some], to.levels, ranges, &mut inverses);
         for (i, (range_of, inverse)) in ranges.iter().zip(inverses).enumerate() {
             let q = &mut to.values[(first + i) * to.stride..][..row_bytes(width)];
             narrow_row(s, x.row(first + i, width), *range_of, inverse, q);
         }
     }
+}
+
+/// Computes [`super::reference::quantize::symmetric_scale`] of sixteen magnitudes.
+#[inline(always)]
+pub(super) fn symmetric_scales<S: Simd>(s: S, magnitudes: S::F) -> S::F {
+    let m = s.min(magnitudes, s.splat(LARGEST));
+    s.at_least(m, s.splat(SMALLEST_RANGE), s.div(m, s.splat(127.0)))
+}
+
+/// Computes [`super::reference::quantize::inverse`] of sixteen scales, none of which is below 0 or subnormal.
+#[inline(always)]
+pub(super) fn inverses<S: Simd>(s: S, scales: S::F) -> S::F {
+    s.at_least(scales, s.splat(f32::MIN_POSITIVE), s.div(s.splat(1.0), scales))
 }
 
 /// `to_int(max(min(x * inverse, 127), -127))`

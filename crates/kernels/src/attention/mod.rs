@@ -123,8 +123,9 @@ pub(super) fn attention<S: Tiles>(s: S, mut a: Attention<'_>) {
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     let mut group = 0;
     while group < a.rows {
-        // Groups are twice as large as long as their scores fit the L1 cache.
-        let limit = if a.tokens <= WIDEST_GROUP { 2 * S::GROUP } else { S::GROUP };
+        // Groups are twice as large as long as their scores fit the L1 cache. Both sizes are multiples of
+        // sixteen, because the steps between the products work on sixteen rows at once.
+        let limit = if a.tokens <= WIDEST_GROUP { ATTENTION_ROWS } else { ATTENTION_ROWS / 2 };
         let rows = next_rows(a.rows - group, limit);
         let to = (&mut sums, &mut registers);
         match a.input {

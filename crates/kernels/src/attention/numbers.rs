@@ -5,7 +5,7 @@ use super::{ATTENTION_ROWS, Attention, KeysValuesF32, KeysValuesI8, slots};
 use crate::activation::{exp2, exp2_coarse};
 use crate::aligned::Line;
 use crate::gemm::{FloatRows, Registers, Strips, Sums, Tiles};
-use crate::quantize::{Levels, QuantizedRows, RowRange, narrow_row, range, row_bytes};
+use crate::quantize::{Levels, QuantizedRows, Ranges, RowRange, narrow_row, row_bytes, sixteen};
 use crate::simd::{LANES, Simd};
 
 /// Quantised queries, and int8 keys and values.
@@ -51,21 +51,26 @@ impl<S: Tiles> Numbers<S> for Int8<'_> {
     fn weights(self, s: S, a: &mut Attention<'_>, largest: &[S::F]) -> [f32; ATTENTION_ROWS] {
         let (slots, rows) = (slots(a.tokens), largest.len());
         let mut shifts = [0.0; ATTENTION_ROWS];
-        for (shift, &largest) in shifts.iter_mut().zip(largest) {
-            *shift = s.largest(largest);
+        for (shifts, largest) in shifts.as_chunks_mut().0.iter_mut().zip(largest.chunks(LANES)) {
+            s.store(s.largest_each(sixteen(largest, s.zero())), shifts);
         }
-        let mut sums_highs = [(s.zero(), s.zero()); ATTENTION_ROWS];
+        let (mut sums, mut highs) = ([s.zero(); ATTENTION_ROWS], [s.zero(); ATTENTION_ROWS]);
         let scores = a.scores.chunks_exact_mut(slots);
-        for ((to, scores), largest) in sums_highs[..rows].iter_mut().zip(scores).zip(shifts) {
+        for (((sum, high), scores), largest) in
+            sums[..rows].iter_mut().zip(&mut highs).zip(scores).zip(shifts)
+        {
             let scales = Some(self.1.value_scales);
-            *to = softmax::<S, true>(s, &mut scores[..a.tokens], a.scale, largest, scales);
+            (*sum, *high) = softmax::<S, true>(s, &mut scores[..a.tokens], a.scale, largest, scales);
         }
         let (mut factors, mut inverses) = ([0.0; ATTENTION_ROWS], [0.0; ATTENTION_ROWS]);
-        let all = factors[..rows].iter_mut().zip(&mut inverses).zip(sums_highs);
-        for ((factor, inverse), (sum, high)) in all {
-            let high = s.largest(high);
-            let (row, inverse_scale) = range(high, high, Levels::Unsigned);
-            (*factor, *inverse) = (row.scale * (1.0 / s.sum(sum)), inverse_scale);
+        let (sums, highs) = (sums[..rows].chunks(LANES), highs[..rows].chunks(LANES));
+        let to = factors.as_chunks_mut().0.iter_mut().zip(inverses.as_chunks_mut().0);
+        for ((factors, inverses), (sums, highs)) in to.zip(sums.zip(highs)) {
+            let high = s.largest_each(sixteen(highs, s.zero()));
+            let ranges = Ranges::new(s, high, high, Levels::Unsigned);
+            let sum = s.sum_each(sixteen(sums, s.zero()));
+            s.store(s.mul(ranges.scale, s.div(s.splat(1.0), sum)), factors);
+            s.store(ranges.inverse, inverses);
         }
         let weights = a.weights.chunks_exact_mut(slots).zip(a.scores.chunks_exact(slots));
         for ((weights, scores), inverse) in weights.zip(inverses).take(rows) {

@@ -9,7 +9,7 @@ use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::Activation;
 use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Silu, Tanh};
 use crate::norm::normalize_row;
-use crate::quantize::{Extremes, Levels, RowRange, narrow_row, range, round_row, row_bytes};
+use crate::quantize::{Extremes, Levels, RowRange, narrow_row, round_row, row_bytes};
 use crate::simd::{LANES, Simd};
 
 /// Converts accumulators to f32, before the epilogue.
@@ -276,10 +276,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         }
         let mut inverses = [0.0; GROUP_ROWS];
         let ranges = &mut q.ranges[group..group + rows];
-        let all = ranges.iter_mut().zip(&mut inverses).zip(extremes);
-        for ((row, inverse), extremes) in all {
-            (*row, *inverse) = range(s.smallest(extremes.low), s.largest(extremes.high), q.levels);
-        }
+        crate::quantize::ranges(s, extremes, q.levels, ranges, &mut inverses);
         let bytes = q.values[group * q.stride..].chunks_mut(q.stride);
         for (((row, inverse), x), bytes) in
             ranges.iter().zip(inverses).zip(values.chunks(out.stride)).zip(bytes)

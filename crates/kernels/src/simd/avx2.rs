@@ -56,6 +56,10 @@ macro_rules! simd {
                     let sign = _mm256_set1_ps(-0.0);
                     [merge_sign(sign, a[0], b[0]), merge_sign(sign, a[1], b[1])]
                 };
+                at_least(a: F, b: F, x: F) -> F = [
+                    _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a[0], b[0]), x[0]),
+                    _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a[1], b[1]), x[1]),
+                ];
                 head(n: usize, a: F, b: F) -> F = {
                     let n = _mm256_set1_epi32(n as i32);
                     let low = _mm256_cmpgt_epi32(n, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

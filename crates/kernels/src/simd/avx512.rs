@@ -18,6 +18,35 @@ macro_rules! instructions {
     )*};
 }
 
+/// Reduces sixteen vectors at once, along the tree of [`Simd::sum`]. Each step brings halves of two vectors
+/// side by side, so that one instruction reduces both. This takes a third of the instructions of sixteen
+/// reductions one by one.
+macro_rules! reduce_each {
+    ($x:expr, $operation:ident) => {{
+        let x = $x;
+        // The two vectors of a step, and the lanes of each that make the first and the second operand.
+        macro_rules! halves {
+            ($shuffle:ident, $first:literal, $second:literal, $a:expr, $b:expr) => {{
+                let (a, b) = ($a, $b);
+                $operation($shuffle::<$first>(a, b), $shuffle::<$second>(a, b))
+            }};
+        }
+        macro_rules! eights {
+            ($a:expr) => {
+                halves!(_mm512_shuffle_f32x4, 0x44, 0xEE, x[$a], x[$a + 4])
+            };
+        }
+        macro_rules! fours {
+            ($a:literal) => {
+                halves!(_mm512_shuffle_f32x4, 0x88, 0xDD, eights!($a), eights!($a + 8))
+            };
+        }
+        let even = halves!(_mm512_shuffle_ps, 0x44, 0xEE, fours!(0), fours!(1));
+        let odd = halves!(_mm512_shuffle_ps, 0x44, 0xEE, fours!(2), fours!(3));
+        halves!(_mm512_shuffle_ps, 0x88, 0xDD, even, odd)
+    }};
+}
+
 macro_rules! simd {
     ($token:ty) => {
         impl Simd for $token {
@@ -44,6 +73,8 @@ macro_rules! simd {
                     _mm512_set1_epi32(i32::MIN),
                     _mm512_castps_si512(b)
                 ));
+                at_least(a: __m512, b: __m512, x: __m512) -> __m512 =
+                    _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, b), x);
                 head(n: usize, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(((1u32 << n) - 1) as u16, b, a);
                 to_int(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
                 to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
@@ -78,6 +109,9 @@ macro_rules! simd {
                 };
                 largest(a: __m512) -> f32 = _mm512_reduce_max_ps(a);
                 smallest(a: __m512) -> f32 = _mm512_reduce_min_ps(a);
+                sum_each(x: [__m512; LANES]) -> __m512 = reduce_each!(x, _mm512_add_ps);
+                largest_each(x: [__m512; LANES]) -> __m512 = reduce_each!(x, _mm512_max_ps);
+                smallest_each(x: [__m512; LANES]) -> __m512 = reduce_each!(x, _mm512_min_ps);
             }
         }
     };

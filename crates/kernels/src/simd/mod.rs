@@ -57,6 +57,8 @@ pub(super) trait Simd: Copy {
     fn abs(self, a: Self::F) -> Self::F;
     /// The magnitude of `a` with the sign of `b`.
     fn copy_sign(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `x` where `a >= b`, and 0 elsewhere.
+    fn at_least(self, a: Self::F, b: Self::F, x: Self::F) -> Self::F;
     /// `a` in the first `n` lanes, `b` in the others.
     fn head(self, n: usize, a: Self::F, b: Self::F) -> Self::F;
     /// Rounds half to even. NaN and numbers beyond i32 become `i32::MIN`.
@@ -137,6 +139,36 @@ pub(super) trait Simd: Copy {
         let mut lanes = [0.0; LANES];
         self.store(a, &mut lanes);
         lanes.into_iter().fold(f32::INFINITY, |m, x| if x < m { x } else { m })
+    }
+
+    /// The [`Simd::sum`] of each vector, in the lane of the vector's index.
+    #[inline(always)]
+    fn sum_each(self, x: [Self::F; LANES]) -> Self::F {
+        let mut lanes = [0.0; LANES];
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = self.sum(x);
+        }
+        self.load(&lanes)
+    }
+
+    /// The [`Simd::largest`] of each vector, in the lane of the vector's index.
+    #[inline(always)]
+    fn largest_each(self, x: [Self::F; LANES]) -> Self::F {
+        let mut lanes = [0.0; LANES];
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = self.largest(x);
+        }
+        self.load(&lanes)
+    }
+
+    /// The [`Simd::smallest`] of each vector, in the lane of the vector's index.
+    #[inline(always)]
+    fn smallest_each(self, x: [Self::F; LANES]) -> Self::F {
+        let mut lanes = [0.0; LANES];
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = self.smallest(x);
+        }
+        self.load(&lanes)
     }
 }
 

@@ -70,6 +70,7 @@ macro_rules! simd {
                     let sign = [vdupq_n_u32(1 << 31); 4];
                     each!(vbslq_f32, sign, b, a)
                 };
+                at_least(a: F, b: F, x: F) -> F = each!(vbslq_f32, each!(vcgeq_f32, a, b), x, [vdupq_n_f32(0.0); 4]);
                 head(n: usize, a: F, b: F) -> F = {
                     const INDEX: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
                     let (p, n) = (INDEX.as_ptr(), [vdupq_n_u32(n as u32); 4]);

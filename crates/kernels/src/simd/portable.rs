@@ -104,6 +104,11 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn at_least(self, a: Self::F, b: Self::F, x: Self::F) -> Self::F {
+        std::array::from_fn(|i| if a[i] >= b[i] { x[i] } else { 0.0 })
+    }
+
+    #[inline(always)]
     fn head(self, n: usize, a: Self::F, b: Self::F) -> Self::F {
         let mut out = b;
         out[..n].copy_from_slice(&a[..n]);

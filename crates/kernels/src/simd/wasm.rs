@@ -142,6 +142,8 @@ impl Simd for WasmSimd128 {
             let sign = [i32x4_splat(i32::MIN); 4];
             each!(v128_bitselect, b, a, sign)
         };
+        at_least(a: Registers, b: Registers, x: Registers) -> Registers =
+            each!(v128_and, each!(f32x4_ge, a, b), x);
         head(n: usize, a: Registers, b: Registers) -> Registers = {
             const INDEX: [i32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
             let (index, n) = (load(&INDEX), [i32x4_splat(n as i32); 4]);
