@@ -8,6 +8,7 @@ use super::tile::Sums;
 use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::Activation;
 use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Silu, Tanh};
+use crate::aligned::Line;
 use crate::norm::normalize_row;
 use crate::quantize::{Extremes, Levels, RowRange, narrow_row, round_row, row_bytes};
 use crate::simd::{LANES, Simd};
@@ -153,20 +154,20 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         self.rows = rows;
     }
 
-    /// Computes and stores the results of one tile.
+    /// Computes and stores the results of one tile, and prefetches lines, some with each row.
     #[inline(always)]
-    pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
+    pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C, ahead: &[Line<[u8; 64]>]) {
         if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {
             self.narrow_panel(sums, place, scale);
             return;
         }
         match self.path {
-            Path::Plain => self.panel::<Identity, C, false, false>(sums, place, scale),
-            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(sums, place, scale),
-            Path::Residual => self.panel::<Identity, C, true, false>(sums, place, scale),
-            Path::Relu => self.panel::<Relu, C, false, false>(sums, place, scale),
-            Path::Gelu => self.panel::<Gelu, C, false, false>(sums, place, scale),
-            Path::GeluNew => self.panel::<GeluNew, C, false, false>(sums, place, scale),
+            Path::Plain => self.panel::<Identity, C, false, false>(sums, place, scale, ahead),
+            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(sums, place, scale, ahead),
+            Path::Residual => self.panel::<Identity, C, true, false>(sums, place, scale, ahead),
+            Path::Relu => self.panel::<Relu, C, false, false>(sums, place, scale, ahead),
+            Path::Gelu => self.panel::<Gelu, C, false, false>(sums, place, scale, ahead),
+            Path::GeluNew => self.panel::<GeluNew, C, false, false>(sums, place, scale, ahead),
             Path::Any => self.narrow_panel(sums, place, scale),
         }
     }
@@ -179,6 +180,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         sums: &Sums,
         place: Place,
         scale: C,
+        ahead: &[Line<[u8; 64]>],
     ) {
         const WIDTH: usize = PANEL_STRIPS * LANES;
         let s = self.s;
@@ -199,9 +201,13 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         };
         let mut from = from.chunks(from_stride);
         let extremes = &mut seen(&mut self.extremes, self.rows)[place.row..][..place.rows];
+        let mut ahead = ahead.chunks(ahead.len().div_ceil(place.rows).max(1));
         let rows = sums.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
         for (((acc, range), extremes), to) in rows {
             let range = (s.splat(range.scale), s.splat(range.offset));
+            for line in ahead.next().unwrap_or_default() {
+                s.prefetch(line);
+            }
             let (to, _) = to[..WIDTH].as_chunks_mut::<LANES>();
             let (from, _) = from.next().map_or(&[][..], |from| &from[..WIDTH]).as_chunks::<LANES>();
             let mut seen = *extremes;
