@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the wheels of the built-in models: `build.py OUT [qa] [sentiment]`, both by default.
+"""Makes the wheels of the built-in models: `build.py OUT [qa] [sentiment] [embed]`, all by default.
 
 A wheel holds the folder of a model and no code but a line, so one serves all platforms. Installed, its
 weights are mapped from disk where they lie. The same folder gives the same bytes.
@@ -17,9 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 #: What the engine reads, and the card.
 FILES = ("README.md", "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")
+#: What a model of vectors has besides: how its states become one vector, and how long a text may be.
+VECTOR_FILES = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
 MODELS = {
     "qa": "MobileBERT for question answering in int8",
     "sentiment": "MobileBERT for the sentiment of English sentences in int8",
+    "embed": "MiniLM for vectors of English sentences in int8",
 }
 MODULE = '''"""{summary}. `mobilebert` finds it by its name, `{name}`."""
 
@@ -46,7 +49,11 @@ def metadata(name: str, card: str) -> str:
     if found is None:
         raise SystemExit(f"the card of {name} names no licence")
     # The index knows names of licences by SPDX; any other is explained in the card.
-    spdx = {"cc-by-sa-4.0": "CC-BY-SA-4.0", "other": "LicenseRef-see-the-model-card"}[found[1]]
+    spdx = {
+        "apache-2.0": "Apache-2.0",
+        "cc-by-sa-4.0": "CC-BY-SA-4.0",
+        "other": "LicenseRef-see-the-model-card",
+    }[found[1]]
     head = [
         "Metadata-Version: 2.4",
         f"Name: mobilebert-{name}",
@@ -67,7 +74,8 @@ def build(name: str, out: Path) -> Path:
     info = f"{package}-{version()}.dist-info"
     module = MODULE.format(name=name, summary=MODELS[name])
     members: dict[str, bytes] = {f"{package}/__init__.py": module.encode()}
-    members |= {f"{package}/model/{file}": (folder / file).read_bytes() for file in FILES}
+    files = (*FILES, *(file for file in VECTOR_FILES if (folder / file).exists()))
+    members |= {f"{package}/model/{file}": (folder / file).read_bytes() for file in files}
     members[f"{info}/METADATA"] = metadata(name, card).encode()
     members[f"{info}/WHEEL"] = WHEEL.encode()
     record = [f"{path},{digest(content)},{len(content)}\n" for path, content in members.items()]

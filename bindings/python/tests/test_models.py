@@ -110,12 +110,31 @@ def test_the_cache_of_the_hub_needs_no_extra(monkeypatch: pytest.MonkeyPatch, tm
     assert mobilebert.Model("org/cached").task == "question-answering"
 
 
-def test_packages_of_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Builds a wheel from a tiny folder, twice, checks what installers check, and uses it."""
+def build_script() -> Any:
     spec = importlib.util.spec_from_file_location("build_models", BUILD)
     assert spec is not None and spec.loader is not None
     build: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
+    return build
+
+
+def test_the_package_of_vectors_knows_how_to_pool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the files of sentence-transformers it would read longer texts, and not be known for vectors."""
+    with zipfile.ZipFile(build_script().build("embed", tmp_path)) as archive:
+        archive.extractall(tmp_path)
+    texts = ["How old are you?", "What is your age?", "The train is late.", "word " * 300]
+    expected = mobilebert.Embedder(ROOT / "models" / "embed").encode(texts)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    embedder = mobilebert.Embedder("embed")
+    assert embedder.is_trained_for_embeddings
+    found = embedder.encode(texts)
+    assert found.tobytes() == expected.tobytes()
+    assert found[0] @ found[1] > 2 * abs(found[0] @ found[2])
+
+
+def test_packages_of_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Builds a wheel from a tiny folder, twice, checks what installers check, and uses it."""
+    build = build_script()
     shutil.copytree(TINY, tmp_path / "models" / "qa")
     shutil.copy(ROOT / "models" / "qa" / "README.md", tmp_path / "models" / "qa")
     shutil.copy(ROOT / "Cargo.toml", tmp_path)

@@ -346,7 +346,7 @@ _TASKS: dict[str, tuple[type[Pipeline], Callable[..., Any], str | None]] = {
     "text-classification": (_Labels, TextClassification, "sentiment"),
     "token-classification": (_Entities, TokenClassification, None),
     "fill-mask": (_Fills, FillMask, None),
-    "feature-extraction": (_States, Embedder, None),
+    "feature-extraction": (_States, Embedder, "embed"),
 }
 _ALIASES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
@@ -369,8 +369,9 @@ def pipeline(
         task: ``"question-answering"``, ``"text-classification"`` (or ``"sentiment-analysis"``),
             ``"token-classification"`` (or ``"ner"``), ``"fill-mask"`` or ``"feature-extraction"``. Without
             it, the model's own.
-        model: a name (``"qa"``, ``"sentiment"``, a hub id), the path of a folder, a dictionary of file names
-            and bytes, or a `Model`. Question answering and text classification have a model of their own.
+        model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of
+            file names and bytes, or a `Model`. Question answering, text classification and feature extraction
+            have a model of their own.
         tokenizer: the model's own; a name that is the model's is accepted.
         device: there is one, ``"cpu"`` (or -1).
         batch_size: how many inputs are read from a generator at a time. It bounds memory. It cannot change

@@ -1,7 +1,7 @@
 """A transformer for scikit-learn. Importing this module imports scikit-learn, and nothing else does.
 
 >>> from mobilebert.sklearn import MobileBertVectorizer
->>> MobileBertVectorizer("sentiment").fit_transform(["a joy to watch", "two hours of nothing"]).shape
+>>> MobileBertVectorizer().fit_transform(["a joy to watch", "two hours of nothing"]).shape
 (2, 384)
 """
 
@@ -28,8 +28,8 @@ class MobileBertVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     over parameters may send them to its processes; each process loads the model when it first transforms.
 
     Args:
-        model: a name, the path of a folder, or what else `mobilebert.Embedder` takes. To be pickled it has to
-            be a name or a path.
+        model: a name, the path of a folder, or what else `mobilebert.Embedder` takes; the built-in model of
+            vectors by default. To be pickled it has to be a name or a path.
         pooling: how hidden states become one vector; the model's own way by default.
         normalize: whether vectors have length 1; the model's own way by default.
         max_seq_len: the longest sequence in tokens; the model's limit by default.
@@ -40,7 +40,7 @@ class MobileBertVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def __init__(
         self,
-        model: Any = "sentiment",
+        model: Any = "embed",
         *,
         pooling: str | None = None,
         normalize: bool | None = None,
