@@ -39,10 +39,13 @@ fn null_odds_above_the_threshold_are_the_empty_answer() {
     let (_, by_default) = answers(&qa, None);
     for threshold in [-1.0, 0.0, 0.5] {
         let (_, moved) = answers(&qa, Some(threshold));
-        for answer in moved {
-            let same = |other: &&mobilebert::Answer| (other.start, other.end) == (answer.start, answer.end);
-            assert!(by_default.iter().find(same).is_none_or(|other| *other == answer), "{answer:?}");
-        }
+        let split = |found: &[mobilebert::Answer]| -> (Vec<_>, Vec<_>) {
+            found.iter().cloned().partition(|answer| answer.answer.is_empty())
+        };
+        let ((a_null, a), (b_null, b)) = (split(&by_default), split(&moved));
+        let n = a.len().min(b.len());
+        assert!(n >= 4 && a[..n] == b[..n], "{a:?} and {b:?}");
+        assert!(a_null.iter().zip(&b_null).all(|(a, b)| a == b), "{a_null:?} and {b_null:?}");
     }
     let error = qa.answers_with(QUESTION, CONTEXT, &options(Some(f32::NAN))).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Option { option: "null_threshold", .. }), "{error}");

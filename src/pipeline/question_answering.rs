@@ -37,8 +37,10 @@ pub struct AnswerOptions {
     /// models trained on SQuAD 2.0. Default: `false`.
     pub handle_impossible_answer: bool,
     /// The null odds (see [`Ranking::null_odds`]) above which "the context does not say" comes before all
-    /// answers, with `handle_impossible_answer`. A higher number gives more answers. Default: the model's
-    /// `null_threshold` in its `config.json`, or 0.
+    /// answers, with `handle_impossible_answer`. A higher number gives more answers. With
+    /// `merge_equal_texts`, an answer counts with the sum of its places, so it can stay first although the
+    /// odds of its best place are above the threshold. Default: the model's `null_threshold` in its
+    /// `config.json`, or 0.
     pub null_threshold: Option<f32>,
     /// True if places of the context with the same text are one answer. Their scores are summed, and
     /// [`Answer::others`] lists all places but the best. Texts are the same if they differ in nothing but

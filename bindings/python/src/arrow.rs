@@ -184,6 +184,9 @@ impl Column {
             let capsule = given.call_method0("__arrow_c_stream__")?;
             let mut stream = Owned::<Stream>::take(&capsule, c"arrow_array_stream")?;
             let schema = stream.schema()?;
+            // A stream may have no arrays, and then nothing else looks at its type.
+            // SAFETY: the schema is alive.
+            unsafe { format_of(&schema.0) }?;
             while let Some(array) = stream.next()? {
                 add(&schema, array)?;
             }
@@ -251,16 +254,17 @@ unsafe fn texts_of(schema: &Schema, array: &Array) -> PyResult<Vec<Option<&'stat
     let (Ok(length), Ok(offset)) = (usize::try_from(array.length), usize::try_from(array.offset)) else {
         return Err(malformed("a negative length"));
     };
-    if schema.format.is_null() {
-        return Err(malformed("a schema without a format"));
+    // SAFETY: the caller vouches for the schema.
+    let format = unsafe { format_of(schema) }?;
+    if format == b"n" {
+        // Such an array has no buffers, so its length may be anything.
+        let mut none = Vec::new();
+        none.try_reserve_exact(length).map_err(|_| malformed("more rows than fit the memory"))?;
+        none.resize(length, None);
+        return Ok(none);
     }
-    // SAFETY: the format of a schema that is alive is a C string.
-    let format = unsafe { CStr::from_ptr(schema.format) }.to_bytes();
-    match format {
-        b"n" => return Ok(vec![None; length]),
-        b"u" | b"U" | b"vu" => {}
-        _ if !schema.dictionary.is_null() => {}
-        other => return Err(not_texts(other)),
+    if array.dictionary.is_null() != schema.dictionary.is_null() {
+        return Err(malformed("a dictionary without its schema, or a schema without its dictionary"));
     }
     if length == 0 {
         return Ok(Vec::new());
@@ -299,12 +303,30 @@ unsafe fn texts_of(schema: &Schema, array: &Array) -> PyResult<Vec<Option<&'stat
             match format {
                 b"u" => buffers.between::<i32>(row),
                 b"U" => buffers.between::<i64>(row),
-                _ => buffers.view(row),
+                b"vu" => buffers.view(row),
+                other => Err(not_texts(other)),
             }
         }?;
         std::str::from_utf8(bytes).map(Some).map_err(|_| malformed("a text that is not UTF-8"))
     };
     rows.map(read).collect()
+}
+
+/// Returns the format of a schema, if it is one of texts, of dictionaries or of nothing but nulls.
+///
+/// # Safety
+/// The schema is alive, and the format is not used when it has been released.
+unsafe fn format_of(schema: &Schema) -> PyResult<&'static [u8]> {
+    if schema.format.is_null() {
+        return Err(malformed("a schema without a format"));
+    }
+    // SAFETY: the format of a schema that is alive is a C string.
+    let format = unsafe { CStr::from_ptr(schema.format) }.to_bytes();
+    match format {
+        b"n" | b"u" | b"U" | b"vu" => Ok(format),
+        _ if !schema.dictionary.is_null() => Ok(format),
+        other => Err(not_texts(other)),
+    }
 }
 
 fn not_texts(format: &[u8]) -> PyErr {

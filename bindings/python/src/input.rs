@@ -127,7 +127,8 @@ pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> Py
     let Some(items) = is_list.then(|| given.try_iter().ok()).flatten() else {
         return Err(wrong(given, what));
     };
-    let mut strings = Vec::with_capacity(given.len().unwrap_or(0));
+    // A length is a claim, and memory is taken for what is there.
+    let mut strings = Vec::with_capacity(given.len().unwrap_or(0).min(1 << 16));
     let (mut rows, mut total) = (Vec::new(), 0);
     for (row, item) in items.enumerate() {
         let item = item?;

@@ -35,7 +35,8 @@ def test_python_forms(sentiment: Any, expected: Any) -> None:
     assert sentiment.classify(numpy.array(TEXTS)) == expected
     assert sentiment.classify(numpy.array(TEXTS, dtype=object)) == expected
     assert sentiment.classify([]) == []
-    for wrong in (5, None, b"bytes", {"a": "b"}, ["a", 5], [["a"]], [b"a"]):
+    # Nothing has memory for as many texts as the last ones claim to be.
+    for wrong in (5, None, b"bytes", {"a": "b"}, ["a", 5], [["a"]], [b"a"], range(10**15), range(2**62)):
         with pytest.raises(TypeError, match="expected str"):
             sentiment.classify(wrong)
 
@@ -95,9 +96,20 @@ def test_arrow_of_other_types(sentiment: Any) -> None:
     for wrong in (pa.array([1]), pa.table({"a": ["x"]}), pa.array([b"x"]), pa.array([["x"]])):
         with pytest.raises(TypeError, match="expected a column of strings"):
             sentiment.classify(wrong)
+    # Streams without arrays have a type all the same.
     reader = pa.RecordBatchReader.from_batches(pa.schema([("a", pa.string())]), [])
-    with pytest.raises((TypeError, mobilebert.MobileBertError)):
-        sentiment.classify(iter([reader]))
+    for empty in (reader, pa.chunked_array([], type=pa.int64())):
+        with pytest.raises(TypeError, match="expected a column of strings"):
+            sentiment.classify(empty)
+    assert sentiment.classify(pa.chunked_array([], type=pa.string())) == []
+    with pytest.raises(ValueError, match="more rows than fit the memory"):
+        sentiment.classify(pa.nulls(10**15))
+
+
+def test_one_answer_is_the_best_one() -> None:
+    qa = mobilebert.QuestionAnswering(ROOT / "models" / "qa")
+    with pytest.raises(mobilebert.MobileBertError, match="`answers` returns several"):
+        qa.answer("Who built it?", "It was built by Ada.", top_k=3)
 
 
 class Once:

@@ -6,7 +6,7 @@ use super::gemm::FloatRows;
 use super::quantize::{inverses, symmetric_scales, to_symmetric};
 use super::simd::{LANES, Simd};
 
-/// The scales of `rows` rows from `first` on, at most sixteen. Lanes beyond them are not 0.
+/// The scales of `rows` rows from `first` on, at most sixteen. The other lanes are 0.
 #[inline(always)]
 fn row_scales<S: Simd>(s: S, x: FloatRows<'_>, width: usize, (first, rows): (usize, usize)) -> S::F {
     let mut magnitudes = [s.zero(); LANES];

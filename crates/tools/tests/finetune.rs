@@ -277,6 +277,10 @@ fn vectors_are_learned_and_the_folder_is_one_of_sentence_transformers() {
         let embedder = Embedder::open(to.to_str().unwrap()).unwrap();
         assert!(embedder.is_trained_for_embeddings());
         assert_eq!(embedder.engine().config().class_name(), "BertModel");
+        // sentence-transformers needs the width.
+        let pooling: serde_json::Value =
+            serde_json::from_slice(&fs::read(to.join("1_Pooling/config.json")).unwrap()).unwrap();
+        assert_eq!(pooling["word_embedding_dimension"], embedder.engine().config().hidden_size);
         let [paris, city, anna] =
             ["paris", "a city in france", "anna works"].map(|text| embedder.embed(text).unwrap());
         assert!(paris.cosine(&city) > paris.cosine(&anna) + 0.3, "{name}");

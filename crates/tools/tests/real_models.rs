@@ -229,6 +229,7 @@ fn the_committed_classifier_is_as_sure_of_facts_as_its_card_says() {
     let far = |(_, positive, _): &(usize, f32, Prediction)| f64::from((positive - 0.5).abs());
     let mean = found.iter().map(far).sum::<f64>() / found.len() as f64;
     assert!((mean - 0.263).abs() < 5e-4, "{mean}");
+    assert_eq!((found.len(), found.iter().filter(|fact| far(fact) > 0.4).count()), (30, 4));
 }
 
 /// The least SQNR of a layer's output in int8 against f32, for the committed models. The lowest one is 24 dB

@@ -29,7 +29,7 @@ class Embedder(_mobilebert.Embedder):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         convert_to_numpy: bool = True,
-        normalize_embeddings: bool = False,
+        normalize_embeddings: bool | None = None,
         timeout: float | None = None,
         **options: Any,
     ) -> Any:
@@ -43,14 +43,14 @@ class Embedder(_mobilebert.Embedder):
                 do not depend on them.
             show_progress_bar: shows a bar if ``tqdm`` is installed.
             convert_to_numpy: false gives a list of arrays.
-            normalize_embeddings: scales vectors to length 1. Without it, the embedder's own option decides,
-                which is set unless the model or the caller says otherwise.
+            normalize_embeddings: whether vectors are scaled to length 1. Without it, the embedder's own option
+                decides, which is set unless the model or the caller says otherwise.
             timeout: seconds after which `DeadlineExceeded` is raised.
             options: the embedder's options for this call.
         """
         _check_batch_size(batch_size)
-        if normalize_embeddings:
-            options["normalize"] = True
+        if normalize_embeddings is not None:
+            options["normalize"] = normalize_embeddings
         with _Bar(bool(show_progress_bar)) as bar:
             found = self.vectors(sentences, timeout=timeout, progress=bar.progress, **options).array
         return found if convert_to_numpy or found.ndim == 1 else list(found)

@@ -107,7 +107,9 @@ class _Answers(Pipeline):
         """
         inputs = _questions(args, question, context, data)
         results = self._call(inputs, options)
-        if isinstance(results, list) and not isinstance(inputs, Mapping) and len(results) == 1:
+        # Where rows may be left out, one result says nothing about the number of questions.
+        is_list = isinstance(results, list) and not isinstance(inputs, Mapping)
+        if is_list and len(results) == 1 and options.get("on_null") != "skip":
             return results[0]
         return results
 
@@ -264,7 +266,7 @@ class _Fills(Pipeline):
         """
         found = self._call(inputs, options)
         is_list = isinstance(found, list) and not isinstance(inputs, str)
-        return found[0] if is_list and len(found) == 1 else found
+        return found[0] if is_list and len(found) == 1 and options.get("on_null") != "skip" else found
 
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         options = dict(options)

@@ -2,7 +2,7 @@
 
 use mobilebert_bindings::answer::{Contexts, answers};
 use mobilebert_bindings::options::changed;
-use mobilebert_bindings::{PreparedContext, Texts};
+use mobilebert_bindings::{Failure, PreparedContext, Texts};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -93,7 +93,10 @@ impl QuestionAnswering {
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut changes = self::options(options)?;
-        changes.insert("top_k".to_owned(), 1.into());
+        if changes.insert("top_k".to_owned(), 1.into()).is_some() {
+            let failure = Failure::option("top_k", "nothing, because `answers` returns several", "a number");
+            return Err(exception(py, &failure));
+        }
         let (found, is_list) = self.find(py, question, context, (timeout, progress, on_null), &changes)?;
         let best = found.into_iter().filter_map(|answers| answers.into_iter().next()).collect();
         results::list_or_one(py, is_list, best, results::answer)

@@ -197,7 +197,7 @@ pub(crate) struct Finetune {
     /// How often each example is seen
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) epochs: NonZeroUsize,
-    /// Sequences in a step
+    /// Examples in a step: texts, windows or pairs of texts
     #[arg(long, value_name = "N", default_value = "16")]
     pub(crate) batch: NonZeroUsize,
     /// Largest learning rate

@@ -185,8 +185,8 @@ macro_rules! products {
             s.configure($registers, Configured::Tall { more: rows - 16 });
             for first in (0..weights.count).step_by(2) {
                 // SAFETY: the registers are configured above. The assertions above found `rows` rows of
-                // `4 * depth` bytes and `depth` lines of each strip. `sums` has 32 rows of four lines, of
-                // which two are written.
+                // `4 * depth` bytes, and `depth` lines of each strip, `line` bytes apart, which are whole
+                // chunks. `sums` has 32 rows of four lines, of which two are written.
                 unsafe {
                     let (x, to) = (x.as_ptr(), to.add(first));
                     tall!($dot, x, stride, line, chunks, strip(first), strip(first + 1), to)
@@ -201,8 +201,8 @@ macro_rules! products {
                 let some = power_of_two(weights.count - first);
                 let x = x[row * stride..].as_ptr();
                 // SAFETY: the registers are configured above. The assertions above found `rows` rows of
-                // `4 * depth` bytes and `depth` lines of each strip, which are read chunk by chunk up to
-                // their end. `sums` has 32 rows of 256 bytes. At most 16 of them are written from `row` on,
+                // `4 * depth` bytes, and `depth` lines of each strip, `line` bytes apart, which are read
+                // chunk by chunk up to the last one. `sums` has 32 rows of 256 bytes. At most 16 of them are written from `row` on,
                 // 64 bytes for each of the at most four strips `first..first + some`.
                 unsafe {
                     let to = to.add(4 * row + first);

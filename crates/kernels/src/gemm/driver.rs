@@ -9,10 +9,8 @@ use crate::aligned::Line;
 /// rows took a seventh longer).
 const FEWEST_ROWS_AHEAD: usize = 32;
 
-/// Tiles of up to this many rows prefetch a few lines at once, before their products. With weights in the L2
-/// cache, 128 rows of 128x512 take 22.2 us so, 22.9 if the lines are prefetched one by one with the rows of
-/// the epilogue, and 22.0 without a prefetch (AVX-512-VNNI). The many lines of a taller tile would delay its
-/// loads.
+/// Tiles of up to this many rows prefetch a few lines at once, before their products. The many lines of a
+/// taller tile would delay its loads, so they are spread over the rows of its epilogue.
 const SHORT_TILE: usize = 8;
 
 /// Weights up to this size stay in the L2 cache while a block of rows is multiplied. For them, small groups
@@ -42,8 +40,9 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         (group_limit, gemm.ahead) = (GROUP_ROWS, &weights[panel..]);
     }
     let strips = columns.div_ceil(16);
-    // Each tile prefetches an equal share.
-    let tiles = strips.div_ceil(PANEL_STRIPS) * total.div_ceil(group_limit) * group_limit.div_ceil(limit);
+    // Each tile prefetches an equal share. The first group has the most rows, and so the most tiles.
+    let groups = total.div_ceil(group_limit).max(1);
+    let tiles = strips.div_ceil(PANEL_STRIPS) * groups * total.div_ceil(groups).div_ceil(limit);
     let (mut ahead, share) = (gemm.ahead, gemm.ahead.len().div_ceil(tiles.max(1)));
     let mut finish = Finish::new(s, &mut gemm, columns);
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());

@@ -154,7 +154,8 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         self.rows = rows;
     }
 
-    /// Computes and stores the results of one tile, and prefetches lines, some with each row.
+    /// Computes and stores the results of one tile, and prefetches lines, some with each row. A narrow panel,
+    /// or an activation without a path of its own, prefetches nothing.
     #[inline(always)]
     pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C, ahead: &[Line<[u8; 64]>]) {
         if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {

@@ -82,7 +82,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
 /// Multiplies `M` rows by `depth` lines, `step` lines apart.
 ///
 /// # Safety
-/// `M` rows of four bytes for each line, `stride` apart, can be read at `x`.
+/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
 unsafe fn dot_rows<const M: usize>(
@@ -111,7 +111,7 @@ unsafe fn dot_rows<const M: usize>(
     let whole = depth / 4;
     for k in 0..whole {
         for (m, a) in a.iter_mut().enumerate() {
-            // SAFETY: the caller promises four bytes of each row for each line, so sixteen for four lines.
+            // SAFETY: the caller promises `4 * depth` bytes of each row.
             let bytes = unsafe { vld1q_u8(x.add(m * stride + 16 * k)) };
             *a = veorq_s8(vreinterpretq_s8_u8(bytes), center);
         }
@@ -122,7 +122,7 @@ unsafe fn dot_rows<const M: usize>(
     }
     for k in 4 * whole..depth {
         for (m, a) in a.iter_mut().enumerate() {
-            // SAFETY: the caller promises four bytes of each row for each line.
+            // SAFETY: the caller promises `4 * depth` bytes of each row.
             let four = unsafe { x.add(m * stride + 4 * k).cast::<u32>().read_unaligned() };
             *a = veorq_s8(vreinterpretq_s8_u32(vdupq_n_u32(four)), center);
         }

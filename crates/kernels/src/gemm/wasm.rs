@@ -45,7 +45,7 @@ impl Tiles for WasmSimd128 {
 }
 
 /// # Safety
-/// `M` rows of four bytes for each line, `stride` apart, can be read at `x`.
+/// `M` rows of four bytes for each line that `lines` yields, `stride` apart, can be read at `x`.
 #[inline]
 unsafe fn dot_rows<'a, const M: usize, L: Iterator<Item = &'a Line<[i8; 64]>>>(
     s: WasmSimd128,

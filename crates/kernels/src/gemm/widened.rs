@@ -59,8 +59,8 @@ pub(super) fn tile<S: Widen>(
                 to.write(widen_four(four));
             }
         }
-        // SAFETY: the loops above wrote every element of both slices: `some` lines of each strip, and `some`
-        // numbers of each row.
+        // SAFETY: the loops above wrote every element of both slices: `some` lines of each strip, because
+        // `check` found `depth` of them, and `some` numbers of each row.
         let (wide_lines, wide_rows) = unsafe { (wide_lines.assume_init_ref(), wide_rows.assume_init_ref()) };
         let lines = Strips {
             lines: wide_lines.as_flattened(),

@@ -27,8 +27,9 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Opens both models as they are run with this head. Returns `None` if their architectures or labels differ, because then nothing can be
-    /// exchanged. A precision that is not given is that of the stored weights.
+    /// Opens both models as they are run with this head. Returns `None` if their architectures or labels
+    /// differ, because then nothing can be exchanged. A precision that is not given is that of the stored
+    /// weights.
     pub(crate) fn open(
         head: Head,
         a: (&ModelFiles, Option<Precision>),

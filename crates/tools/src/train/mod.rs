@@ -94,8 +94,8 @@ impl FinetuneOptions {
     }
 
     /// Sets the number of examples in a step: texts, windows or pairs of texts.
-    pub fn batch(mut self, sequences: usize) -> Self {
-        self.batch = sequences;
+    pub fn batch(mut self, examples: usize) -> Self {
+        self.batch = examples;
         self
     }
 
@@ -295,7 +295,7 @@ fn run(
     let trained = parameters.snapshot().map_err(|e| backend_error("weights", e))?;
     writer::write_f32(&files, config.head, parameters.graph, Box::new(trained), &partial)?;
     if options.task == Task::Embeddings {
-        vectors::write_modules(&files, &partial)?;
+        vectors::write_modules(&files, config.hidden_size, &partial)?;
     }
     let after = scored(partial.path()?, "after")?;
     partial.rename(destination)?;

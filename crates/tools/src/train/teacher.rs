@@ -13,7 +13,8 @@ use mobilebert::{Engine, EngineOptions, Error, Head, ModelConfig, ModelFiles, Re
 pub(super) struct Teacher(Engine);
 
 impl Teacher {
-    /// Opens a model in f32. It needs the student's tokenizer and labels.
+    /// Opens a model in f32. It needs the student's tokenizer, and its labels or, for vectors, its
+    /// width and pooling.
     pub(super) fn open(
         source: &str,
         student: &ModelConfig,

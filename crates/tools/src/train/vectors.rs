@@ -85,7 +85,7 @@ fn pool(states: &Tensor, pooling: Pooling, padded: &Padded) -> Result<Tensor> {
 
 /// Writes the files of sentence-transformers, by which a folder says that its vectors were trained, if the
 /// source has none. They say what [`Embedder`] does without them.
-pub(super) fn write_modules(files: &ModelFiles, partial: &Partial) -> mobilebert::Result<()> {
+pub(super) fn write_modules(files: &ModelFiles, width: usize, partial: &Partial) -> mobilebert::Result<()> {
     let read = |name: &str| Ok(files.read(name)?.map(|bytes| bytes.into_owned()));
     if !sentence_files(&read)?.is_empty() {
         return Ok(());
@@ -101,6 +101,6 @@ pub(super) fn write_modules(files: &ModelFiles, partial: &Partial) -> mobilebert
     let modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")];
     let modules: serde_json::Value = modules.iter().enumerate().map(module).collect();
     partial.write("modules.json", format!("{modules:#}\n").as_bytes())?;
-    let pooling = json!({ "pooling_mode_mean_tokens": true });
+    let pooling = json!({ "word_embedding_dimension": width, "pooling_mode_mean_tokens": true });
     partial.write("1_Pooling/config.json", format!("{pooling:#}\n").as_bytes())
 }
