@@ -108,6 +108,10 @@ def test_arrow_of_other_types(sentiment: Any) -> None:
 
 def test_one_answer_is_the_best_one() -> None:
     qa = mobilebert.QuestionAnswering(ROOT / "models" / "qa")
+    # Errors name the row of the caller's contexts.
+    with pytest.raises(mobilebert.EmptyText) as raised:
+        qa.answers("Who built it?", ["It was built by Ada.", None, ""], on_null="skip")
+    assert raised.value.index == 2
     with pytest.raises(mobilebert.MobileBertError, match="`answers` returns several"):
         qa.answer("Who built it?", "It was built by Ada.", top_k=3)
 

@@ -155,7 +155,7 @@ impl QuestionAnswering {
                 answers(&self.pipeline, &questions, Contexts::One(&prepared), is_list, &options, watch)
             }
             Repeated(question, contexts) => {
-                let questions = vec![question.as_str(); contexts.count()];
+                let questions = Same { question, contexts };
                 answers(&self.pipeline, &questions, Contexts::Each(contexts), is_list, &options, watch)
             }
             Each(contexts) => {
@@ -163,6 +163,26 @@ impl QuestionAnswering {
             }
         })?;
         Ok((found, is_list))
+    }
+}
+
+/// One question for each of many contexts.
+struct Same<'a> {
+    question: &'a str,
+    contexts: &'a Held,
+}
+
+impl Texts for Same<'_> {
+    fn count(&self) -> usize {
+        self.contexts.count()
+    }
+
+    fn text(&self, _: usize) -> &str {
+        self.question
+    }
+
+    fn row(&self, index: usize) -> usize {
+        self.contexts.row(index)
     }
 }
 
