@@ -55,7 +55,9 @@ def test_checks_of_scikit_learn(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Can't test estimator")
 def test_all_checks_that_scikit_learn_applies() -> None:
-    estimator_checks.check_estimator(MobileBertVectorizer(SENTIMENT))
+    # It has few checks for texts, so those that fit are called by name above.
+    applied = estimator_checks.check_estimator(MobileBertVectorizer(SENTIMENT))
+    assert applied and all(check["status"] == "passed" for check in applied)
 
 
 def test_vectors() -> None:
