@@ -31,6 +31,7 @@ macro_rules! with_features {
     (Amx, $($rest:tt)*) => { with_features! { Avx512Vnni, $($rest)* } };
     (Neon, $then:ident!($($rest:tt)*)) => { $then! { ["neon"] $($rest)* } };
     (NeonDot, $then:ident!($($rest:tt)*)) => { $then! { ["neon" "dotprod"] $($rest)* } };
+    (NeonI8mm, $then:ident!($($rest:tt)*)) => { $then! { ["neon" "i8mm"] $($rest)* } };
     (WasmSimd128, $then:ident!($($rest:tt)*)) => { $then! { ["simd128"] $($rest)* } };
 }
 pub(crate) use with_features;
@@ -57,6 +58,8 @@ macro_rules! tiers {
             Neon "neon" target_arch = "aarch64";
             /// NEON with dot products of int8 (FEAT_DotProd).
             NeonDot "neondot" target_arch = "aarch64";
+            /// NEON with int8 products of matrices (FEAT_I8MM).
+            NeonI8mm "neoni8mm" target_arch = "aarch64";
             /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. The build decides whether
             /// it is there.
             WasmSimd128 "wasm-simd128" target_feature = "simd128";
@@ -166,6 +169,8 @@ token!(
 token!(Neon, is_aarch64_feature_detected, "Proof of NEON.");
 #[cfg(target_arch = "aarch64")]
 token!(NeonDot, is_aarch64_feature_detected, "Proof of NEON and its dot products.");
+#[cfg(target_arch = "aarch64")]
+token!(NeonI8mm, is_aarch64_feature_detected, "Proof of NEON and its int8 products of matrices.");
 
 /// Proof of [`Avx512Vnni`], AMX-TILE, AMX-INT8 and AMX-BF16, and that Linux lets this process use the tiles.
 #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,8 @@ mod amx;
 mod driver;
 mod epilogue;
 #[cfg(target_arch = "aarch64")]
+mod i8mm;
+#[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
 mod products;

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::aligned::Line;
-use super::super::isa::{Neon, NeonDot};
+use super::super::isa::{Neon, NeonDot, NeonI8mm};
 use super::{Dot, LANES, Simd};
 
 type F = [float32x4_t; 4];
@@ -119,6 +119,7 @@ macro_rules! simd {
 
 simd!(Neon);
 simd!(NeonDot);
+simd!(NeonI8mm);
 
 /// Loads the weights of sixteen columns, four columns a register.
 ///
@@ -233,6 +234,58 @@ impl Dot for NeonDot {
             let four = vdupq_n_u32(a.cast::<u32>().read_unaligned());
             veorq_s8(vreinterpretq_s8_u32(four), vdupq_n_s8(i8::MIN))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, b: *const i8) -> [int8x16_t; 4] {
+        // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
+        unsafe { load_weights(b) }
+    }
+}
+
+/// Adds `a[i] * b[i]` of each four neighbouring bytes to `acc`. It is inline assembly, because the intrinsic
+/// is unstable.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn usdot(acc: int32x4_t, a: uint8x16_t, b: int8x16_t) -> int32x4_t {
+    let mut acc = acc;
+    // SAFETY: the instruction reads and writes registers only, and its feature is enabled here.
+    unsafe {
+        asm!(
+            "usdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
+            inout(vreg) acc, in(vreg) a, in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+/// The CPUs with products of matrices also have a dot product of unsigned and signed bytes. The tile
+/// (`gemm/i8mm.rs`) does not use it.
+impl Dot for NeonI8mm {
+    type A = uint8x16_t;
+    type B = [int8x16_t; 4];
+
+    // Two tiles of int8.
+    const GROUP: usize = 16;
+    // 16 accumulators of two rows by two columns, 4 registers of weights, 4 of interleaved weights and 4 of
+    // activations use 28 of 32 registers.
+    const ROWS_I8: usize = 8;
+    const STRIPS_I8: usize = 1;
+    const ROWS_F32: usize = 6;
+    const STRIPS_F32: usize = 1;
+
+    instructions! {
+        zero_int() -> I = [vdupq_n_s32(0); 4];
+        dot(acc: I, a: uint8x16_t, b: [int8x16_t; 4]) -> I =
+            [usdot(acc[0], a, b[0]), usdot(acc[1], a, b[1]), usdot(acc[2], a, b[2]), usdot(acc[3], a, b[3])];
+    }
+
+    #[inline(always)]
+    #[allow(unused_unsafe, reason = "NEON is part of most AArch64 targets")]
+    unsafe fn broadcast(self, a: *const u8) -> uint8x16_t {
+        // SAFETY: `self` proves the features, and the caller promises four readable bytes.
+        unsafe { vreinterpretq_u8_u32(vdupq_n_u32(a.cast::<u32>().read_unaligned())) }
     }
 
     #[inline(always)]
