@@ -64,10 +64,11 @@ pub use engine::{Engine, EngineOptions, Output, check_request};
 pub use error::{Context, Error, ErrorKind, Result, TensorProblem};
 pub use graph::RowUnit;
 pub use pipeline::{
-    AggregationStrategy, Answer, AnswerOptions, AnswerPlace, Classification, ClassifyOptions, EmbedOptions,
-    Embedder, Embedding, Entity, Fill, FillMask, FillOptions, FunctionToApply, Job, LabelScore, LongText,
-    Model, ModelOptions, Pass, PassProgress, Pooling, PreparedContext, QuestionAnswering, RankedAnswer,
-    Ranking, RunControl, TagMark, TagOptions, TagScheme, TextClassification, TokenClassification,
+    AggregationStrategy, Answer, AnswerOptions, AnswerPlace, AnswersWithin, Classification, ClassifyOptions,
+    EmbedOptions, Embedder, Embedding, Entity, Fill, FillMask, FillOptions, FunctionToApply, Job, LabelScore,
+    LongText, Model, ModelOptions, Pass, PassProgress, Pooling, PreparedContext, QuestionAnswering,
+    RankedAnswer, Ranking, RunControl, TagMark, TagOptions, TagScheme, TextClassification,
+    TokenClassification,
 };
 pub use source::{BUILT_IN, MemoryFiles, ModelFiles, Source};
 pub use text::{

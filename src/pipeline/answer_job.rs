@@ -8,7 +8,7 @@ use super::pass::Sequence;
 use super::question_answering::{Answer, AnswerOptions, AnswerPlace, PreparedContext, RankedAnswer, Ranking};
 use super::scores::best_first;
 use crate::error::Result;
-use crate::text::{Span, TokenizedText, Window, WindowOptions};
+use crate::text::{Span, TokenizedText, Window, WindowOptions, Windows};
 
 /// The number of texts that a search keeps at least, so that the sum of an answer's places does not depend on
 /// `top_k`. A place that is worse than those of so many texts adds next to nothing.
@@ -55,6 +55,33 @@ impl AnswerJob {
         })
     }
 
+    /// The question.
+    pub(super) fn question(&self) -> &TokenizedText {
+        &self.question
+    }
+
+    /// The windows of the context, each with the question.
+    pub(super) fn windows(&self) -> Result<Windows<'_>> {
+        self.context.tokens.windows_with_question(&self.question, &self.windows)
+    }
+
+    /// True if the rows of this window have come.
+    pub(super) fn has_accepted(&self, window: usize) -> bool {
+        self.arrivals.has_accepted(window)
+    }
+
+    /// Takes the result of the windows whose rows have come, as if there were no others. The result does not
+    /// depend on the order in which they came.
+    pub(super) fn finish_early(&mut self) -> Result<Vec<Answer>> {
+        let windows = self.context.tokens.windows_with_question(&self.question, &self.windows)?;
+        self.arrivals.skip_missing(|index, rows| {
+            if let Some(window) = windows.get(index) {
+                self.search.add(&self.context.text, &window, rows);
+            }
+        });
+        self.finish()
+    }
+
     /// Makes the same search without merging equal texts.
     pub(super) fn by_place(mut self) -> Self {
         self.search.merged = false;
@@ -80,8 +107,7 @@ impl Job for AnswerJob {
     }
 
     fn sequence(&self, index: usize) -> Option<Sequence> {
-        let windows = self.context.tokens.windows_with_question(&self.question, &self.windows).ok()?;
-        let window = windows.get(index)?;
+        let window = self.windows().ok()?.get(index)?;
         Some(Sequence::new(window.into_encoding()))
     }
 

@@ -118,7 +118,7 @@ impl Arrivals {
         if index >= self.count {
             return Err(wrong(index, format!("one of {} sequences", self.count), "rows for it".to_owned()));
         }
-        if index < self.next || self.early.contains_key(&index) {
+        if self.has_accepted(index) {
             return Err(wrong(index, "rows for each sequence once".to_owned(), "them again".to_owned()));
         }
         if rows.len() != expected * width {
@@ -141,6 +141,19 @@ impl Arrivals {
             self.next += 1;
         }
         Ok(())
+    }
+
+    /// True if the rows of this sequence have been accepted.
+    pub(super) fn has_accepted(&self, index: usize) -> bool {
+        index < self.next || self.early.contains_key(&index)
+    }
+
+    /// Gives the rows that wait for their turn to `merge`, in order. No further rows can be accepted.
+    pub(super) fn skip_missing(&mut self, mut merge: impl FnMut(usize, &[f32])) {
+        for (index, rows) in std::mem::take(&mut self.early) {
+            merge(index, &rows);
+        }
+        self.next = self.count;
     }
 
     /// Checks that the result can be taken, and marks it as taken.

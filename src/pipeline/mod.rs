@@ -5,6 +5,7 @@
 //! schedule passes by themselves do the same with [`Pass`].
 
 mod answer_job;
+mod answers_within;
 mod control;
 mod embedder;
 mod exp;
@@ -24,6 +25,7 @@ mod text_classification;
 mod token_classification;
 
 pub use answer_job::{AnswerJob, RankJob};
+pub use answers_within::AnswersWithin;
 pub use control::{OnPass, PassProgress, RunControl};
 pub use embedder::{EmbedJob, EmbedOptions, Embedder, Embedding, Pooling};
 pub use fill_mask::{Fill, FillJob, FillMask, FillOptions};

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use mobilebert::QuestionAnswering;
+use mobilebert::{QuestionAnswering, RunControl};
 
 /// A sentence that no other text has, a question about it, and the answer.
 const FACTS: [[&str; 3]; 10] = [
@@ -171,6 +171,27 @@ fn score(documents: &[Document]) -> (usize, usize) {
     (found, right)
 }
 
+/// The number of windows that the shortened searches read, of 19 to 89.
+const FEW_WINDOWS: usize = 4;
+
+/// Returns how often the best answer stands in the planted sentence when only a few windows are read.
+fn score_of_few_windows(documents: &[Document]) -> usize {
+    let qa = QuestionAnswering::open("qa").unwrap();
+    let is_found = |document: &&Document| {
+        let context = qa.prepare(&*document.text).unwrap();
+        let control = &mut RunControl::default();
+        let found =
+            qa.answers_within(document.question, &context, qa.options(), Some(FEW_WINDOWS), control).unwrap();
+        let best = &found.answers[0];
+        println!(
+            "{} of {} windows: {} -> {:?} ({:.3})",
+            found.windows_read, found.windows, document.question, best.answer, best.score
+        );
+        document.fact.contains(&best.start)
+    };
+    documents.iter().filter(is_found).count()
+}
+
 #[test]
 fn facts_are_found_in_generated_documents() {
     let texts: Vec<String> = (0..10).map(|i| filler(20_000 + 2_000 * i, i as u64)).collect();
@@ -185,6 +206,8 @@ fn facts_are_found_in_generated_documents() {
     }
     // The sentences around each fact have its words hundreds of times, which misleads the model three times.
     assert_eq!(score(&documents).0, 7);
+    // The windows that would mislead it are not among the few.
+    assert_eq!(score_of_few_windows(&documents), 10);
 }
 
 /// Texts of 20 to 100 kB: whole articles of the English Wikipedia, one behind the other.
@@ -231,5 +254,7 @@ fn facts_are_found_in_articles_of_wikipedia() {
             return;
         }
     };
-    assert_eq!(score(&plant(&texts)), (10, 6));
+    let documents = plant(&texts);
+    assert_eq!(score(&documents), (10, 6));
+    assert_eq!(score_of_few_windows(&documents), 10);
 }

@@ -250,6 +250,13 @@ pub(crate) struct Answer {
     /// --json lists the other places under "others"
     #[arg(long)]
     pub(crate) no_merge_equal_texts: bool,
+    /// Read only so many windows of a long context, those first that have most words in common with the
+    /// question. The output says how many were read; --json also lists the unread parts
+    #[arg(long, value_name = "N", value_parser = up_to(1, usize::MAX))]
+    pub(crate) max_windows: Option<usize>,
+    /// Stop reading a long context after so many milliseconds for each question, as --max-windows does
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) deadline_ms: Option<u64>,
     /// Read [SEP] and the like in questions and contexts as plain text, not as special tokens
     #[arg(long)]
     pub(crate) no_special_tokens_in_text: bool,

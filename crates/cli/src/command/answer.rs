@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mobilebert::{
-    AnswerOptions, AnswerPlace, ModelOptions, OffsetUnit, PreparedContext, QuestionAnswering, Result,
+    AnswerOptions, AnswerPlace, AnswersWithin, ModelOptions, OffsetUnit, PreparedContext, QuestionAnswering,
+    Result,
 };
 use serde::Serialize;
 
@@ -31,7 +33,31 @@ struct Answering<'c> {
     last: RefCell<Option<PreparedContext>>,
     unit: OffsetUnit,
     several: bool,
+    limit: Option<Limit>,
     watch: Watch,
+}
+
+/// How much of a long context is read.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    windows: Option<usize>,
+    time: Option<Duration>,
+}
+
+/// The answers to one question.
+struct Found {
+    answers: Vec<mobilebert::Answer>,
+    /// The part of the context that was read, if that is limited.
+    part: Option<Part>,
+}
+
+/// The part of a context that was read.
+#[derive(Serialize)]
+struct Part {
+    windows: usize,
+    windows_read: usize,
+    /// Where the rest starts and ends.
+    unread: Vec<[usize; 2]>,
 }
 
 /// The work that is done once for all questions.
@@ -50,6 +76,8 @@ struct Line<'a> {
     answer: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     others: &'a [AnswerPlace],
+    #[serde(flatten)]
+    part: Option<&'a Part>,
 }
 
 pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
@@ -71,8 +99,13 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let share = |text: &'_ str| watch.read(text, || pipeline.prepare(text));
     let prepared = context.as_deref().map(share).transpose()?;
     let shared = prepared.zip(context.as_deref()).map(|(context, text)| Shared { context, text });
-    let task = Answering { pipeline, shared, last: RefCell::new(None), unit: args.offsets, several, watch };
-    let columns = &["question_index", "score", "start", "end", "answer"];
+    let time = args.deadline_ms.map(Duration::from_millis);
+    let limit = Limit { windows: args.max_windows, time };
+    let limit = (limit.windows.is_some() || limit.time.is_some()).then_some(limit);
+    let columns = ["question_index", "score", "start", "end", "answer", "windows_read", "windows"];
+    let columns = if limit.is_some() { &columns[..] } else { &columns[..5] };
+    let (last, unit) = (RefCell::new(None), args.offsets);
+    let task = Answering { pipeline, shared, last, unit, several, limit, watch };
     run_task(&task, records, target, Results { columns, dimensions: None }, global)
 }
 
@@ -199,16 +232,26 @@ impl Answering<'_> {
 }
 
 impl Task for Answering<'_> {
-    type Outcome = Vec<mobilebert::Answer>;
+    type Outcome = Found;
 
     fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
         let (question, context) = match (fields, &self.shared) {
             ([question, ..], Some(shared)) => (question, shared.context.clone()),
             ([question, context], None) => (question, self.prepare(context)?),
-            _ => return Ok(Vec::new()),
+            _ => return Ok(Found { answers: Vec::new(), part: None }),
         };
-        let job = self.pipeline.prepare_answer(question, &context, self.pipeline.options())?;
-        self.watch.run(|control| self.pipeline.model().run_one(job, control))
+        let (pipeline, options) = (&self.pipeline, self.pipeline.options());
+        let Some(limit) = self.limit else {
+            let job = pipeline.prepare_answer(question, &context, options)?;
+            let answers = self.watch.run(|control| pipeline.model().run_one(job, control))?;
+            return Ok(Found { answers, part: None });
+        };
+        let AnswersWithin { answers, windows, windows_read, unread, .. } = self.watch.run(|control| {
+            control.deadline = limit.time.and_then(|time| Instant::now().checked_add(time));
+            pipeline.answers_within(question, &context, options, limit.windows, control)
+        })?;
+        let unread = unread.into_iter().map(|part| [part.start, part.end]).collect();
+        Ok(Found { answers, part: Some(Part { windows, windows_read, unread }) })
     }
 
     fn write(
@@ -216,20 +259,22 @@ impl Task for Answering<'_> {
         output: &mut Output,
         record: &Record,
         fields: &[String],
-        mut answers: Self::Outcome,
+        mut found: Self::Outcome,
     ) -> Result<(), Failure> {
         let own = || fields.get(1).map(String::as_str).unwrap_or_default();
         let context = self.shared.as_ref().map_or_else(own, |shared| shared.text);
-        let offsets = answers.iter_mut().flat_map(|a| {
+        let offsets = found.answers.iter_mut().flat_map(|a| {
             let others = a.others.iter_mut().flat_map(|place| [&mut place.start, &mut place.end]);
             [&mut a.start, &mut a.end].into_iter().chain(others)
         });
-        self.unit.convert(context, offsets)?;
+        let unread = found.part.iter_mut().flat_map(|part| part.unread.as_flattened_mut());
+        self.unit.convert(context, offsets.chain(unread))?;
+        let part = found.part.as_ref();
         if self.several && output.format() == Format::Human {
             let file = record.file.as_deref().map(|file| format!("{}: ", plain(file))).unwrap_or_default();
             output.line(format_args!("{file}{}. {}", record.index + 1, plain(&fields[0])))?;
         }
-        for found in &answers {
+        for found in &found.answers {
             let line = Line {
                 question_index: record.index,
                 score: found.score,
@@ -237,6 +282,7 @@ impl Task for Answering<'_> {
                 end: found.end,
                 answer: &found.answer,
                 others: &found.others,
+                part,
             };
             match output.format() {
                 Format::Json => output.result(record, "answer", &line)?,
@@ -248,13 +294,19 @@ impl Task for Answering<'_> {
                         1 => "\t(and 1 more place)".to_owned(),
                         count => format!("\t(and {count} more places)"),
                     };
+                    let part = part.map_or_else(String::new, |part| {
+                        format!("\t({} of {} windows read)", part.windows_read, part.windows)
+                    });
                     let (score, start, end) = (line.score, line.start, line.end);
-                    output.line(format_args!("{answer}\t{score:.4}\t{start}..{end}{others}"))?;
+                    output.line(format_args!("{answer}\t{score:.4}\t{start}..{end}{others}{part}"))?;
                 }
                 Format::Table => {
                     let cells = [record.index, line.start, line.end].map(|number| number.to_string());
                     let [index, start, end] = cells;
-                    output.row(record, &[index, line.score.to_string(), start, end, found.answer.clone()])?;
+                    let mut row = vec![index, line.score.to_string(), start, end, found.answer.clone()];
+                    let part = part.iter().flat_map(|part| [part.windows_read, part.windows]);
+                    row.extend(part.map(|number| number.to_string()));
+                    output.row(record, &row)?;
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{QUESTION, keys, piped, run, write};
+use crate::support::{QUESTION, keys, piped, run, tiny, write};
 
 #[test]
 fn answer_gives_byte_offsets() {
@@ -167,4 +167,60 @@ fn a_context_file_has_to_be_utf8() {
     run(&[&QUESTION[..], &["--context-file", &context]].concat())
         .failed(1, "context.txt, line 2: byte 3: expected UTF-8; found 0xe2");
     run(&[&QUESTION[..], &["--context-file", "missing.txt"]].concat()).failed(1, "missing.txt: ");
+}
+
+/// The words of the question stand in the middle of a context of many windows.
+#[test]
+fn a_part_of_a_long_context_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let padding = "é anna works in paris and a good time of day ".repeat(60);
+    let context = write(folder.path(), "long.txt", format!("{padding}the king wrote a book {padding}"));
+    let model = tiny("mobilebert-f32");
+    let args = ["answer", "--model", &model, "--context-file", &context, "--max-seq-len", "16"];
+    let question = ["--doc-stride", "4", "--question", "who wrote the book ?"];
+    let args = [&args[..], &question].concat();
+
+    let whole = run(&[&args[..], &["--json"]].concat()).line();
+    assert!(whole.get("windows").is_none() && whole.get("unread").is_none(), "{whole}");
+    // Each kind of limit that does not matter gives the same answer, and says that all was read.
+    for limit in [["--max-windows", "100000"], ["--deadline-ms", "3600000"]] {
+        let all = run(&[&args[..], &limit, &["--json"]].concat()).line();
+        assert_eq!((&all["answer"], &all["score"]), (&whole["answer"], &whole["score"]));
+        assert!(all["windows"].as_u64().unwrap() > 100 && all["windows"] == all["windows_read"], "{all}");
+        assert_eq!(all["unread"].as_array().unwrap().len(), 0);
+    }
+
+    let few = [&args[..], &["--max-windows", "2"]].concat();
+    let line = run(&[&few[..], &["--json"]].concat()).line();
+    assert_eq!(line["windows_read"], 2);
+    let unread = |line: &serde_json::Value| -> Vec<u64> {
+        let parts = line["unread"].as_array().unwrap().iter();
+        parts.flat_map(|part| part.as_array().unwrap().iter().map(|end| end.as_u64().unwrap())).collect()
+    };
+    let bytes = unread(&line);
+    assert_eq!((bytes[0], bytes[bytes.len() - 1]), (0, 2 * padding.len() as u64 + 22));
+    assert!((bytes[1] as usize) <= padding.len() + 4, "{bytes:?}");
+    let chars = run(&[&few[..], &["--json", "--offsets", "chars"]].concat()).line();
+    assert_eq!(unread(&chars)[1], bytes[1] - bytes[1].div_ceil(padding.len() as u64 / 60));
+
+    let windows = line["windows"].as_u64().unwrap();
+    let human = run(&few);
+    assert!(human.stdout.ends_with(&format!("\t(2 of {windows} windows read)\n")), "{}", human.stdout);
+    let text = std::fs::read_to_string(&context).unwrap();
+    let table = write(folder.path(), "in.tsv", format!("question\tcontext\nwho wrote the book ?\t{text}\n"));
+    let output = folder.path().join("out.tsv").display().to_string();
+    let args = ["answer", "--model", &model, "--input", &table, "--output", &output, "--max-windows", "2"];
+    assert_eq!(run(&[&args[..], &question[..2], &["--max-seq-len", "16"]].concat()).code, 0);
+    let rows = std::fs::read_to_string(&output).unwrap();
+    let rows: Vec<Vec<&str>> = rows.lines().map(|row| row.split('\t').collect()).collect();
+    let column = |name: &str| rows[0].iter().position(|&column| column == name).unwrap();
+    assert_eq!(rows[1][column("windows_read")], "2");
+    assert_eq!(rows[1][column("windows")], windows.to_string());
+}
+
+#[test]
+fn limits_of_reading_are_at_least_one() {
+    for limit in ["--max-windows", "--deadline-ms"] {
+        run(&["answer", "--question", "Who?", "--context", "Ada", limit, "0"]).failed(2, "1..");
+    }
 }

@@ -1,0 +1,133 @@
+//! Tests searches that read a part of a long context.
+
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use mobilebert::{
+    AnswerOptions, AnswersWithin, ErrorKind, ModelOptions, PreparedContext, QuestionAnswering, Result,
+    RunControl,
+};
+
+const CONTEXT: &str = "anna works in paris and a good time of day ";
+const QUESTION: &str = "who wrote the book ?";
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
+}
+
+fn qa() -> QuestionAnswering {
+    let options = AnswerOptions::with(|o| {
+        (o.max_seq_len, o.doc_stride, o.top_k) = (Some(16), Some(4), 3);
+    });
+    QuestionAnswering::open_with(golden("mobilebert-f32"), ModelOptions::new(), options).unwrap()
+}
+
+/// Text of many windows, and the part of it that has the words of the question.
+fn text() -> (String, Range<usize>) {
+    let (before, fact, after) = (CONTEXT.repeat(70), "the king wrote a book ", CONTEXT.repeat(30));
+    let place = before.len()..before.len() + fact.len();
+    (format!("{before}{fact}{after}"), place)
+}
+
+fn within(
+    qa: &QuestionAnswering,
+    context: &PreparedContext,
+    most_windows: Option<usize>,
+    control: &mut RunControl<'_>,
+) -> Result<AnswersWithin> {
+    qa.answers_within(QUESTION, context, qa.options(), most_windows, control)
+}
+
+#[test]
+fn a_search_without_limits_has_the_result_of_an_exact_one() {
+    let (qa, (text, _)) = (qa(), text());
+    let found = within(&qa, &qa.prepare(&*text).unwrap(), None, &mut RunControl::default()).unwrap();
+    // Scores are compared to the bit, although the windows were read in another order.
+    assert_eq!(found.answers, qa.answers(QUESTION, &text).unwrap());
+    assert!(found.windows > 100 && found.windows_read == found.windows, "{found:?}");
+    assert!(found.unread.is_empty());
+
+    let short = within(&qa, &qa.prepare("anna works").unwrap(), Some(1), &mut RunControl::default()).unwrap();
+    assert_eq!((short.windows, short.windows_read, short.unread), (1, 1, vec![]));
+    assert_eq!(short.answers, qa.answers(QUESTION, "anna works").unwrap());
+}
+
+#[test]
+fn the_window_with_the_words_of_the_question_is_read_first() {
+    let (qa, (text, fact)) = (qa(), text());
+    let found = within(&qa, &qa.prepare(&*text).unwrap(), Some(1), &mut RunControl::default()).unwrap();
+    assert_eq!(found.windows_read, 1);
+    let [before, after] = &found.unread[..] else { panic!("{:?}", found.unread) };
+    assert_eq!((before.start, after.end), (0, text.len()));
+    let read = before.end..after.start;
+    assert!(read.start <= fact.start + 4 && read.end + 1 >= fact.end, "{read:?} of {fact:?}");
+    assert!(found.answers.iter().all(|a| read.start <= a.start && a.end <= read.end));
+    // The scores are shares of what was read, so they are those of that part alone.
+    let alone = qa.answers(QUESTION, text[read.clone()].trim()).unwrap();
+    assert_eq!(found.answers.len(), alone.len());
+    for (found, alone) in found.answers.iter().zip(&alone) {
+        assert_eq!((found.score, &*found.answer), (alone.score, &*alone.answer));
+    }
+}
+
+#[test]
+fn unread_parts_and_read_windows_cover_the_text() {
+    let (qa, (text, _)) = (qa(), text());
+    let context = qa.prepare(&*text).unwrap();
+    let mut unread_before = text.len();
+    let total = within(&qa, &context, None, &mut RunControl::default()).unwrap().windows;
+    for most in [1, 2, 5, 50, total - 1, total, total + 1] {
+        let found = within(&qa, &context, Some(most), &mut RunControl::default()).unwrap();
+        assert_eq!((found.windows_read, found.windows), (most.min(total), total));
+        let ends: Vec<usize> = found.unread.iter().flat_map(|part| [part.start, part.end]).collect();
+        assert!(ends.is_sorted() && ends.iter().all(|&end| text.is_char_boundary(end)), "{ends:?}");
+        for part in &found.unread {
+            assert!(!text[part.clone()].trim().is_empty());
+            for answer in &found.answers {
+                assert!(answer.end <= part.start || answer.start >= part.end, "{answer:?} in {part:?}");
+            }
+        }
+        let unread: usize = found.unread.iter().map(Range::len).sum();
+        assert!(unread <= unread_before && (unread == 0) == (most >= total), "{most}: {unread}");
+        unread_before = unread;
+    }
+}
+
+#[test]
+fn a_deadline_ends_the_search_after_a_pass() {
+    let (qa, (text, _)) = (qa(), text());
+    let context = qa.prepare(&*text).unwrap();
+    let deadline = Instant::now() + Duration::from_millis(500);
+    let mut wait = |_| {
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        ControlFlow::Continue(())
+    };
+    let mut control = RunControl::default();
+    control.deadline = Some(deadline);
+    control.on_pass = Some(&mut wait);
+    let found = within(&qa, &context, None, &mut control).unwrap();
+    // A pass has 512 tokens, which are 32 windows.
+    assert_eq!(found.windows_read, 32);
+    assert_eq!(found, within(&qa, &context, Some(32), &mut RunControl::default()).unwrap());
+}
+
+#[test]
+fn what_finds_nothing_is_an_error() {
+    let (qa, (text, _)) = (qa(), text());
+    let context = qa.prepare(text).unwrap();
+    let mut late = RunControl::default();
+    late.deadline = Some(Instant::now());
+    let error = within(&qa, &context, None, &mut late).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { done: 0 }), "{error:?}");
+
+    let mut cancelled = RunControl::default();
+    cancelled.cancel = Some(Arc::new(AtomicBool::new(true)));
+    let error = within(&qa, &context, None, &mut cancelled).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Cancelled { done: 0 }), "{error:?}");
+
+    let error = within(&qa, &context, Some(0), &mut RunControl::default()).unwrap_err();
+    assert_eq!(error.code(), "option");
+}
