@@ -15,9 +15,8 @@ const ACCUMULATORS: usize = 6;
 #[inline(always)]
 pub(super) fn peak<S: Tiles>(s: S, kernel: Kernel, macs: u64, done: &mut u64) {
     *done = match kernel {
-        Kernel::GemmInt8 if S::PEAK_OF_TILES_I8 => tiles::<S, false>(s, macs),
-        Kernel::GemmInt8 => spin_widest(Int8(s), S::STRIPS_I8, S::INPUTS, macs),
-        Kernel::GemmBf16 => tiles::<S, true>(s, macs),
+        Kernel::GemmInt8 => spin_widest(Int8(s), S::STRIPS_I8, S::FASTEST_INPUTS, macs),
+        Kernel::GemmBf16 => tiles(s, macs),
         _ => spin_widest(F32(s), S::STRIPS_I8, 1, macs),
     };
 }
@@ -65,30 +64,21 @@ fn spin<P: Products, const N: usize, const LOAD: bool>(p: P, rounds: u64) {
     }
 }
 
-/// Does whole tiles of bf16 or int8, where the instructions and the places of their operands differ too much
-/// for one loop.
+/// Does whole bf16 tiles, because the instructions and the places of their operands differ too much for one
+/// loop.
 #[inline(always)]
-fn tiles<S: Tiles, const BF16: bool>(s: S, macs: u64) -> u64 {
+fn tiles<S: Tiles>(s: S, macs: u64) -> u64 {
     const DEPTH: usize = 64;
-    let (rows, strips, inputs) =
-        if BF16 { (S::ROWS_BF16, S::STRIPS_BF16, 2) } else { (S::ROWS_I8, S::STRIPS_I8, 4) };
-    let strips = strips.min(PANEL_STRIPS);
+    let strips = S::STRIPS_BF16.min(PANEL_STRIPS);
     let weights = [Line([0u8; 64]); PANEL_STRIPS * DEPTH];
     let x = [0u8; 32 * 4 * DEPTH];
-    let each = (rows * strips * LANES * inputs * DEPTH) as u64;
+    let each = (S::ROWS_BF16 * strips * LANES * 2 * DEPTH) as u64;
     let rounds = macs.div_ceil(each);
     let (mut sums, mut registers) = (Sums::ZERO, Registers::default());
     for _ in 0..rounds {
-        let lines = black_box(&weights[..]);
-        let x = (&x[..], 4 * DEPTH);
-        if BF16 {
-            let strips = Strips { lines, apart: DEPTH, step: 1, depth: DEPTH, count: strips };
-            s.bf16_tile(rows, x, strips, &mut sums, &mut registers);
-        } else {
-            let lines = bytemuck::cast_slice(lines);
-            let strips = Strips { lines, apart: DEPTH, step: 1, depth: DEPTH, count: strips };
-            s.dot_tile(rows, x, strips, &mut sums, &mut registers);
-        }
+        let strips =
+            Strips { lines: black_box(&weights[..]), apart: DEPTH, step: 1, depth: DEPTH, count: strips };
+        s.bf16_tile(S::ROWS_BF16, (&x, 4 * DEPTH), strips, &mut sums, &mut registers);
         black_box(&sums);
     }
     s.end_tiles(registers);

@@ -6,13 +6,12 @@
 //! so two lines are interleaved by groups of four bytes for it.
 
 use std::arch::aarch64::*;
-use std::arch::asm;
 
 use super::products::F32;
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile};
 use crate::aligned::Line;
 use crate::isa::{NeonI8mm, with_features};
-use crate::simd::Dot;
+use crate::simd::{Dot, usmmla};
 
 /// Pairs of rows of a tile.
 const PAIRS: usize = NeonI8mm::ROWS_I8 / 2;
@@ -21,26 +20,7 @@ const PAIRS: usize = NeonI8mm::ROWS_I8 / 2;
 /// column 0, row 1 times column 1.
 type TwoColumns = [int32x4_t; PAIRS];
 
-/// Adds the products of two rows and two columns of eight bytes each. It is inline assembly, because the
-/// intrinsic is unstable.
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-fn usmmla(sums: int32x4_t, rows: uint8x16_t, columns: int8x16_t) -> int32x4_t {
-    let mut sums = sums;
-    // SAFETY: the instruction reads and writes registers only, and its feature is enabled here.
-    unsafe {
-        asm!(
-            "usmmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
-            inout(vreg) sums, in(vreg) rows, in(vreg) columns,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    sums
-}
-
 impl Tiles for NeonI8mm {
-    const PEAK_OF_TILES_I8: bool = true;
-
     #[inline(always)]
     fn dot_tile(
         self,

@@ -86,8 +86,6 @@ pub(crate) trait Tiles: Dot {
     const ROWS_BF16: usize = Bf16::<Self>::ROWS;
     /// Sixteen-column strips of the bf16 tile.
     const STRIPS_BF16: usize = Bf16::<Self>::STRIPS;
-    /// Whether the int8 tile has other instructions than [`Dot::dot`], so that the peak is that of tiles.
-    const PEAK_OF_TILES_I8: bool = false;
 
     /// Ends a series of tiles.
     #[inline(always)]

@@ -23,7 +23,7 @@ use std::mem::MaybeUninit;
 
 use super::aligned::Line;
 #[cfg(target_arch = "aarch64")]
-pub(super) use neon::sdot;
+pub(super) use neon::{sdot, usmmla};
 
 /// Lanes of every vector.
 pub(super) const LANES: usize = 16;
@@ -183,6 +183,9 @@ pub(super) trait Dot: Simd {
     /// Inputs that [`Dot::dot`] multiplies: four, or two that were widened.
     const INPUTS: usize = 4;
 
+    /// Inputs that [`Dot::fastest_dot`] multiplies.
+    const FASTEST_INPUTS: usize = Self::INPUTS;
+
     /// Half of the rows of a group in a small linear. The results of a group stay in the L1 cache, and it
     /// reads each panel of the weights once.
     const GROUP: usize;
@@ -210,8 +213,8 @@ pub(super) trait Dot: Simd {
     /// `acc[j] + sum of a[i] * b[j][i]` for all `i` below [`Dot::INPUTS`], exact.
     fn dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I;
 
-    /// The same as [`Dot::dot`] without the part that tiles do once for all their rows. The measurement of
-    /// the peak uses it.
+    /// The same as [`Dot::dot`] without the part that tiles do once for all their rows, or as many products
+    /// for [`Dot::FASTEST_INPUTS`] inputs in another order. The measurement of the peak uses it.
     #[inline(always)]
     fn fastest_dot(self, acc: Self::I, a: Self::A, b: Self::B) -> Self::I {
         self.dot(acc, a, b)
