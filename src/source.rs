@@ -321,23 +321,28 @@ fn is_a_file(file: &Path) -> Error {
 /// Finds a built-in model inside the program, or else in the checkout that the program was built from.
 fn built_in(name: &str) -> Result<ModelFiles> {
     let Some((_, files)) = EMBEDDED.iter().find(|(embedded, _)| *embedded == name) else {
-        return in_checkout(Path::new(env!("CARGO_MANIFEST_DIR")), name);
+        return in_checkout(CHECKOUT.map(Path::new), name);
     };
     let empty = MemoryFiles::new(format!("built-in model {name}"));
     Ok(ModelFiles::Memory(files.iter().fold(empty, |all, (name, bytes)| all.file(*name, *bytes))))
 }
 
-/// Finds a built-in model in a checkout. The error does not name the checkout, because that is a path of the
-/// machine that built the program and of no use on another one.
-fn in_checkout(checkout: &Path, name: &str) -> Result<ModelFiles> {
-    let folder = checkout.join("models").join(name);
-    if folder.is_dir() {
+/// The checkout that the program was built from. A program that is shipped does not know it, because this is a
+/// path of the machine that built it.
+const CHECKOUT: Option<&str> =
+    if cfg!(feature = "checkout") { Some(env!("CARGO_MANIFEST_DIR")) } else { None };
+
+/// Finds a built-in model in a checkout. The error does not name the checkout, which is of no use on another
+/// machine.
+fn in_checkout(checkout: Option<&Path>, name: &str) -> Result<ModelFiles> {
+    let folder = checkout.map(|checkout| checkout.join("models").join(name));
+    if let Some(folder) = folder.filter(|folder| folder.is_dir()) {
         return Ok(ModelFiles::Folder(folder));
     }
     Err(ErrorKind::UnknownModel {
         source_name: name.to_owned(),
         reason: "this program was built without this built-in model (a registry's package does not hold \
-                 it), and the checkout that it was built from is not on this machine"
+                 it), and knows no checkout on this machine that has it"
             .to_owned(),
         hint: format!(
             "copy the folder `models/{name}` of the project's repository and pass its path, or build from a \
@@ -353,14 +358,15 @@ mod tests {
 
     #[test]
     fn a_missing_checkout_is_not_named_but_how_to_get_a_model_is() {
-        let gone = Path::new("/nowhere/builder/checkout");
-        for name in BUILT_IN {
-            let error = in_checkout(gone, name).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::UnknownModel { .. }), "{error:?}");
-            let message = error.to_string();
-            assert!(!message.contains("builder"), "{message}");
-            for word in [name, &format!("`models/{name}`"), "embedded-models"] {
-                assert!(message.contains(word), "{word} is not in: {message}");
+        for checkout in [None, Some(Path::new("/nowhere/builder/checkout"))] {
+            for name in BUILT_IN {
+                let error = in_checkout(checkout, name).unwrap_err();
+                assert!(matches!(error.kind(), ErrorKind::UnknownModel { .. }), "{error:?}");
+                let message = error.to_string();
+                assert!(!message.contains("builder"), "{message}");
+                for word in [name, &format!("`models/{name}`"), "embedded-models"] {
+                    assert!(message.contains(word), "{word} is not in: {message}");
+                }
             }
         }
     }
