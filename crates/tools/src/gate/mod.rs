@@ -79,7 +79,8 @@ impl GateOptions {
     }
 }
 
-/// Is told the current step, how many examples or modules of it are done, and how many there are in all.
+/// Is told the current step, how many examples, modules or tensors of it are done, and how many there are in
+/// all.
 pub type GateProgress<'p> = &'p dyn Fn(&str, usize, usize);
 
 /// A candidate: which modules had more bits, and how the model scored.
@@ -188,7 +189,8 @@ pub fn quantize(
     let mut ranked: Option<sensitivity::SensitivityRanking> = None;
     loop {
         let partial = Partial::create(destination)?;
-        let int8 = writer::write_int8(&files, &partial, &options.int8(&kept))?;
+        let tensors = |done: usize, total: usize| progress("tensors", done, total);
+        let int8 = writer::write_int8(&files, &partial, &options.int8(&kept), &tensors)?;
         let candidate = options.open(partial.path()?, Precision::Int8)?;
         let found = answered(&candidate, &data, options.bits.name(), progress)?;
         let drop = f32.scores.main() - found.scores.main();

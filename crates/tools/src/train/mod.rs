@@ -358,7 +358,12 @@ fn score(
     let (_quantised, evaluator) = match options.qat {
         Some(bits) => {
             let partial = Partial::create(destination)?;
-            writer::write_int8(&ModelFiles::resolve(model)?, &partial, &Int8Options::new().bits(bits))?;
+            writer::write_int8(
+                &ModelFiles::resolve(model)?,
+                &partial,
+                &Int8Options::new().bits(bits),
+                &|_, _| {},
+            )?;
             let evaluator = task.open(partial.path()?)?;
             (Some(partial), evaluator)
         }

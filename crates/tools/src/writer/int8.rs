@@ -106,9 +106,26 @@ pub fn to_int8(source: &ModelFiles, destination: &Path) -> Result<Int8Report> {
 /// # Errors
 /// Returns the errors of [`to_int8`], and [`ErrorKind::Input`] for 4 bits if the source has them already.
 pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Options) -> Result<Int8Report> {
+    to_int8_watched(source, destination, options, &|_, _| {})
+}
+
+/// Is told how many tensors of a model are quantised, and how many there are.
+pub type TensorProgress<'p> = &'p dyn Fn(usize, usize);
+
+/// Quantises like [`to_int8_with`], and tells `progress` of each tensor. If `progress` unwinds, the unfinished
+/// folder is removed.
+///
+/// # Errors
+/// Returns the errors of [`to_int8_with`].
+pub fn to_int8_watched(
+    source: &ModelFiles,
+    destination: &Path,
+    options: &Int8Options,
+    progress: TensorProgress<'_>,
+) -> Result<Int8Report> {
     super::output::check_destination(destination, None, false)?;
     let partial = Partial::create(destination)?;
-    let report = write_int8(source, &partial, options)?;
+    let report = write_int8(source, &partial, options, progress)?;
     super::check_logits(&partial.folder)?;
     partial.rename(destination)?;
     Ok(report)
@@ -120,6 +137,7 @@ pub(crate) fn write_int8(
     source: &ModelFiles,
     partial: &Partial,
     options: &Int8Options,
+    progress: TensorProgress<'_>,
 ) -> Result<Int8Report> {
     let config_text = source.config_json()?;
     let mut config = ModelConfig::from_json(&config_text)?;
@@ -175,6 +193,7 @@ pub(crate) fn write_int8(
         parts.extend(
             found.into_iter().map(|(planned, bytes)| (planned, bytes.map_or(Data::Floats(id), Data::Bytes))),
         );
+        progress(i + 1, graph.parameters.len());
     }
 
     let path = partial.folder.join("model.safetensors");

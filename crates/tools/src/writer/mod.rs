@@ -12,7 +12,9 @@ mod quantized;
 mod raw_model;
 
 pub use canonical::content_hash;
-pub use int8::{Int8Options, Int8Report, TensorError, to_int8, to_int8_with};
+pub use int8::{
+    Int8Options, Int8Report, TensorError, TensorProgress, to_int8, to_int8_watched, to_int8_with,
+};
 
 pub(crate) use canonical::{config_json, le_bytes};
 #[cfg(feature = "candle")]
