@@ -14,8 +14,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    from pip._vendor import tomli as tomllib
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = "mobilebert-python"
@@ -77,6 +81,8 @@ def main() -> None:
         with tarfile.open(plain) as archive:
             archive.extractall(work, filter="data")
         root = work / plain.name.removesuffix(".tar.gz")
+        # The library's README has the same place there, and would be what an index shows.
+        shutil.copyfile(HERE / "README.md", root / "README.md")
         # The lock file also names packages of the command. Cargo leaves those out and changes no version.
         output("cargo", "metadata", "--format-version", "1", cwd=root)
         config = output("cargo", "vendor", "--locked", "vendor", cwd=root)

@@ -71,7 +71,7 @@ pub fn convert(source: Source, destination: &Path, options: Conversion, tell: Te
 #[derive(Debug, Clone, Default)]
 pub struct Quantization {
     /// The bits of a stored weight, 8 or 4. Default: 8.
-    pub bits: Option<u8>,
+    pub bits: Option<usize>,
     /// How scales are found: `max` or `error`.
     pub scales: Option<String>,
     /// The task and the file of examples that the result is scored on.
@@ -88,7 +88,7 @@ pub struct Quantization {
 /// and the evidence is written into the folder.
 ///
 /// # Errors
-/// The errors of [`gate::quantize`] and of [`writer::to_int8_with`]; `option` for options of the gate without
+/// The errors of [`gate::quantize`] and of [`writer::to_int8_watched`]; `option` for options of the gate without
 /// a task and data.
 pub fn quantize(
     source: Source,
@@ -110,7 +110,12 @@ pub fn quantize(
             return Err(Failure::option(option, expected, "given"));
         }
         let options = Int8Options::new().bits(bits).scales(scales);
-        return value(&writer::to_int8_with(&ModelFiles::resolve(source)?, destination, &options)?);
+        let files = ModelFiles::resolve(source)?;
+        let report = stoppable(tell, |tell| {
+            let progress = |done: usize, total: usize| tell("tensors", done, total);
+            writer::to_int8_watched(&files, destination, &options, &progress)
+        })?;
+        return value(&report);
     };
     let mut wanted = GateOptions::new(task.parse()?).bits(bits).scales(scales).engine(opening.engine()?);
     if let Some(points) = options.max_drop {
@@ -265,6 +270,21 @@ mod tests {
         let failure = convert(source, &model, Conversion::default(), &mut stop).unwrap_err();
         assert_eq!(failure.code(), "cancelled");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        // A quantisation without a task stops in the middle, between two tensors.
+        let mut seen = Vec::new();
+        let mut second = |step: &str, done: usize, total: usize| {
+            seen.push((step.to_owned(), done, total));
+            if done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let (options, opening) = (Quantization::default(), Opening::default());
+        let source = checkpoint("checkpoints/bert-f32");
+        let failure = quantize(source, &model, &options, &opening, &mut second).unwrap_err();
+        assert_eq!(failure.code(), "cancelled");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let total = seen[0].2;
+        assert!(total > 2);
+        assert_eq!(seen, [("tensors".to_owned(), 1, total), ("tensors".to_owned(), 2, total)]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn watched<T: Send>(
     work: impl FnOnce(&mut Watch<'_>) -> Result<T> + Send,
 ) -> PyResult<T> {
     let timeout = timeout.map(|seconds| {
-        let expected = "a number of seconds, 0 or more";
+        let expected = "a number of seconds, 0 or more, that a clock can count";
         Duration::try_from_secs_f64(seconds).map_err(|_| Failure::option("timeout", expected, seconds))
     });
     let timeout = timeout.transpose().map_err(|failure| exception(py, &failure))?;

@@ -7,6 +7,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde_json::{Map, Number, Value};
 
+use crate::argument::wrong;
 use crate::arrow::Column;
 use crate::errors::exception;
 
@@ -116,7 +117,7 @@ pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> Py
         let rows = (rows.len() < total).then_some(rows);
         return Ok(Given { texts: Held { owner: Owner::Column(column), rows, total }, is_list: true });
     }
-    let wrong = |given: &Bound<'_, PyAny>, place: &str| {
+    let no_text = |given: &Bound<'_, PyAny>, place: &str| {
         let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
         let hint = if kind == "bytes" { "; decode bytes first, as in b.decode(\"utf-8\")" } else { "" };
         PyTypeError::new_err(format!("{place} is {kind}; expected str{hint}"))
@@ -125,7 +126,7 @@ pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> Py
         && !given.is_instance_of::<PyByteArray>()
         && !given.is_instance_of::<PyDict>();
     let Some(items) = is_list.then(|| given.try_iter().ok()).flatten() else {
-        return Err(wrong(given, what));
+        return Err(no_text(given, what));
     };
     // A length is a claim, and memory is taken for what is there.
     let mut strings = Vec::with_capacity(given.len().unwrap_or(0).min(1 << 16));
@@ -138,7 +139,7 @@ pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> Py
                 rows.push(row);
             }
         } else if !is_null(&item) {
-            return Err(wrong(&item, &format!("{what} {}", row + 1)));
+            return Err(no_text(&item, &format!("{what} {}", row + 1)));
         } else if on_null == OnNull::Error {
             return Err(null(py, what, row));
         }
@@ -195,36 +196,53 @@ fn not_unicode(text: &Bound<'_, PyString>, what: &str, error: &PyErr) -> PyResul
 pub(crate) fn options(given: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String, Value>> {
     let mut options = Map::new();
     for (name, value) in given.into_iter().flatten() {
-        options.insert(name.extract()?, json(&value)?);
+        // A name that is not Unicode is no option's, and the error for such shows it.
+        let name = name.cast::<PyString>()?.to_string_lossy().into_owned();
+        let value = option(&name, &value)?;
+        options.insert(name, value);
     }
     Ok(options)
 }
 
-fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+/// Reads the value of an option: one value, or a list of texts. A list in a list is none, so that one which
+/// holds itself has an end.
+fn option(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if !value.is_instance_of::<PyList>() && !value.is_instance_of::<PyTuple>() {
+        return scalar(name, value);
+    }
+    let text = |item: Bound<'_, PyAny>| match item.cast::<PyString>() {
+        Ok(_) => scalar(name, &item),
+        Err(_) => Err(wrong(name, "a list of nothing but texts", value)),
+    };
+    value.try_iter()?.map(|item| text(item?)).collect()
+}
+
+fn scalar(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if value.is_none() {
         return Ok(Value::Null);
     }
-    if let Ok(truth) = value.cast::<PyBool>() {
-        return Ok(Value::Bool(truth.is_true()));
+    // Truth values and whole numbers of NumPy are not of Python's classes, but can be used as such.
+    if let Ok(truth) = value.extract::<bool>() {
+        return Ok(Value::Bool(truth));
     }
     if let Ok(text) = value.cast::<PyString>() {
-        return Ok(Value::String(string(text, "option")?.to_string()));
+        return Ok(Value::String(string(text, &format!("option `{name}`"))?.to_string()));
     }
-    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
-        return value.try_iter()?.map(|item| json(&item?)).collect();
-    }
-    // Whole numbers of NumPy are not of Python's class, but can be used as such.
     if value.is_instance_of::<PyInt>() || value.hasattr("__index__")? {
-        return match value.extract::<u64>() {
-            Ok(number) => Ok(number.into()),
-            Err(_) => Ok(value.extract::<i64>()?.into()),
-        };
+        if let Ok(number) = value.extract::<u64>() {
+            return Ok(number.into());
+        }
+        if let Ok(number) = value.extract::<i64>() {
+            return Ok(number.into());
+        }
+        return Err(wrong(name, "a number of at most 64 bits", value));
     }
-    let number: f64 = value.extract()?;
-    match Number::from_f64(number) {
-        Some(number) => Ok(Value::Number(number)),
-        None => Ok(Value::String(number.to_string())),
-    }
+    let number = value.extract::<f64>().ok();
+    let Some(number) = number else {
+        return Err(wrong(name, "a number, a text, a list of texts, True, False or None", value));
+    };
+    let number = Number::from_f64(number).ok_or_else(|| wrong(name, "a finite number", value))?;
+    Ok(Value::Number(number))
 }
 
 /// Makes a Python value of JSON.

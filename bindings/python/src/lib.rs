@@ -2,12 +2,15 @@
 //! `mobilebert-bindings` and back, and adds nothing to their meaning; the package's Python files add the
 //! shapes of other libraries.
 
-// Names and documentation of what Python sees are in `_mobilebert.pyi`, for people and for type checkers.
+// The types of what Python sees are in `_mobilebert.pyi`. Its documentation is here: the comments of classes and
+// methods are their docstrings.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod argument;
 mod array;
 mod arrow;
 mod call;
+mod doc;
 mod errors;
 mod input;
 mod model;

@@ -10,10 +10,25 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 use serde_json::{Map, Value};
 
+use crate::argument;
 use crate::call::detached;
 use crate::errors::exception;
 
-/// A loaded model, shared by any number of tasks.
+/// A loaded model, which any number of tasks can share.
+///
+/// >>> from mobilebert import Embedder, Model, QuestionAnswering
+/// >>> model = Model("qa")
+/// >>> qa, embedder = QuestionAnswering(model), Embedder(model)
+/// >>> model.task, model.precision
+/// ('question-answering', 'int8')
+///
+/// Args:
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
+///         names and bytes, or another `Model`.
+///     task: the task whose head is loaded, by the name of `pipeline`; the model's own by default.
+#[doc = crate::doc::opening!()]
+#[doc = crate::doc::opening_errors!()]
+///     WrongTask: the model was trained for another task.
 #[pyclass(frozen, module = "mobilebert")]
 pub(crate) struct Model {
     pub(crate) model: mobilebert_bindings::Model,
@@ -26,15 +41,15 @@ impl Model {
     #[pyo3(signature = (model, *, task=None, threads=None, precision=None, special_tokens_in_text=true))]
     fn new(
         model: &Bound<'_, PyAny>,
-        task: Option<&str>,
-        threads: Option<usize>,
-        precision: Option<String>,
+        #[pyo3(from_py_with = argument::task)] task: Option<String>,
+        #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
+        #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
         special_tokens_in_text: bool,
     ) -> PyResult<Self> {
         let py = model.py();
         let opening = opening(threads, precision, special_tokens_in_text);
-        let task = task.map(Task::named).transpose().map_err(|failure| exception(py, &failure))?;
-        let loaded = from_source(model, |source| opening.open(source, task))?;
+        let task = task.as_deref().map(Task::named).transpose().map_err(|failure| exception(py, &failure))?;
+        let loaded = from_source("model", model, |source| opening.open(source, task))?;
         Ok(Self { model: loaded, name: label(model) })
     }
 
@@ -44,36 +59,43 @@ impl Model {
         &self.name
     }
 
+    /// The name of the task that the model's head is for, as `pipeline` takes it, or ``None``.
     #[getter]
     fn task(&self) -> Option<&'static str> {
         Task::of(&self.model).map(Task::name)
     }
 
+    /// The labels of a classifier, and an empty list for other models.
     #[getter]
     fn labels(&self) -> Vec<String> {
         self.model.config().labels.clone()
     }
 
+    /// The number of dimensions of hidden states.
     #[getter]
     fn hidden_size(&self) -> usize {
         self.model.config().hidden_size
     }
 
+    /// The longest sequence in tokens, special tokens included.
     #[getter]
     fn max_length(&self) -> usize {
         self.model.max_len()
     }
 
+    /// The number of threads that a call from this thread would run on.
     #[getter]
     fn threads(&self) -> usize {
         self.model.engine().threads()
     }
 
+    /// What the model computes in: ``"int8"``, ``"bf16"`` or ``"f32"``.
     #[getter]
     fn precision(&self) -> String {
         self.model.engine().backend().precision().to_string()
     }
 
+    /// The name of the kernel that multiplies matrices on this machine.
     #[getter]
     fn kernel(&self) -> String {
         self.model.engine().backend().kernel().to_owned()
@@ -160,7 +182,7 @@ pub(crate) fn open<T: Send>(
 ) -> PyResult<T> {
     let py = given.py();
     let Ok(loaded) = given.cast::<Model>() else {
-        return from_source(given, from_source_with);
+        return from_source("model", given, from_source_with);
     };
     let set = [("threads", opening.threads.is_some()), ("precision", opening.precision.is_some())];
     if let Some((option, _)) = set.iter().find(|(_, given)| *given) {
@@ -171,9 +193,10 @@ pub(crate) fn open<T: Send>(
     detached(py, || from_model(model))
 }
 
-/// Calls `open` with the source that a caller means. A name that is not found is looked for in data packages
-/// and, if its extra is installed, on the hub.
+/// Calls `open` with the source that a caller means by the argument `what`. A name that is not found is looked
+/// for in data packages and, if its extra is installed, on the hub.
 pub(crate) fn from_source<T: Send>(
+    what: &str,
     given: &Bound<'_, PyAny>,
     open: impl Fn(Source) -> Result<T> + Send + Sync,
 ) -> PyResult<T> {
@@ -188,7 +211,7 @@ pub(crate) fn from_source<T: Send>(
         let path: PathBuf = given.extract().map_err(|_| {
             let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!(
-                "model is {kind}; expected a name, a path, a dict of files, or a Model"
+                "{what} is {kind}; expected a name, a path, a dict of files, or a Model"
             ))
         })?;
         return detached(py, || open(Source::Folder(path)));
@@ -232,7 +255,7 @@ pub(crate) fn options_dict<'py, T: serde::Serialize>(
     crate::input::dict(py, &fields)
 }
 
-/// Finds the source that a caller of a tool means.
-pub(crate) fn source(given: &Bound<'_, PyAny>) -> PyResult<Source> {
-    from_source(given, mobilebert_bindings::tools::locate)
+/// Finds the source that a caller of a tool means by the argument `what`.
+pub(crate) fn source(what: &str, given: &Bound<'_, PyAny>) -> PyResult<Source> {
+    from_source(what, given, mobilebert_bindings::tools::locate)
 }

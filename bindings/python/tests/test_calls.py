@@ -107,6 +107,16 @@ def test_progress_of_one_long_context_counts_windows() -> None:
     assert seen[-1][0] == seen[-1][1] > 10
 
 
+CTRL_C_IN_A_TOOL = """
+import os, signal, threading, time, mobilebert
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+start = time.monotonic()
+try:
+    mobilebert.quantize({model!r}, {out!r}, bits=4)
+except KeyboardInterrupt:
+    print("stopped after", time.monotonic() - start)
+"""
+
 CTRL_C = """
 import os, signal, threading, time, mobilebert
 qa = mobilebert.TextClassification({model!r})
@@ -267,5 +277,25 @@ def test_tools_stop(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         mobilebert.quantize(SENTIMENT, tmp_path / "int8", task="classify", data=data, progress=stop)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyError, match="tensors"):
+        mobilebert.quantize(SENTIMENT, tmp_path / "int8", progress=stop)
+    assert not list(tmp_path.iterdir())
     report = mobilebert.evaluate(SENTIMENT, "classify", data)
     assert (report["metric"], report["accuracy"], report["total"]) == ("accuracy", 100.0, 4)
+
+
+def test_a_quantisation_without_a_task_is_watched(tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    report = mobilebert.quantize(SENTIMENT, tmp_path / "int4", bits=4, progress=lambda *now: seen.append(now))
+    total = seen[-1][2]
+    assert seen[-1] == ("tensors", total, total)
+    assert total >= report["quantized_tensors"] + report["f32_tensors"] > 100
+    assert {step for step, _, _ in seen} == {"tensors"}
+    done = [now for _, now, _ in seen]
+    assert done == sorted(set(done)) and len(done) > 2, "the work takes long enough to be told of in between"
+
+
+def test_ctrl_c_stops_between_tensors(tmp_path: Path) -> None:
+    found = python(CTRL_C_IN_A_TOOL.format(model=str(SENTIMENT), out=str(tmp_path / "int4")))
+    assert found.startswith("stopped after") and float(found.split()[-1]) < 10
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
+import os
 import shutil
 import socket
 import sys
@@ -30,6 +31,8 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hides data packages, models of the environment and the cache of whoever runs the tests."""
     monkeypatch.delenv("MOBILEBERT_MODELS", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.delenv("HUGGINGFACE_HUB_CACHE", raising=False)
     find_spec = importlib.util.find_spec
 
     def hidden(name: str, package: str | None = None) -> Any:
@@ -64,6 +67,13 @@ def test_folders_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     shutil.copytree(TINY, tmp_path / "mine")
     monkeypatch.setenv("MOBILEBERT_MODELS", str(tmp_path))
     assert mobilebert.Model("mine").name == "mine"
+    # The first of several folders that has the model is taken, and a path is never looked up in them.
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("MOBILEBERT_MODELS", os.pathsep.join([str(tmp_path / "empty"), "", str(tmp_path)]))
+    assert mobilebert.pipeline("question-answering", "mine").model.name == "mine"
+    for missing in ("./mine", "built-in:mine", "other"):
+        with pytest.raises(mobilebert.MobileBertError):
+            mobilebert.Model(missing)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "nowhere", "a/b/c", "../a"])
@@ -101,6 +111,14 @@ def test_a_hub_id_is_downloaded_once_its_extra_is_there(monkeypatch: pytest.Monk
         mobilebert.Model("org/gone")
 
 
+def test_the_client_of_the_hub_takes_what_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one above is made up; this is the real one, which may not use the network and says so."""
+    hub = pytest.importorskip("huggingface_hub", reason="SKIPPED: no huggingface-hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(mobilebert.ModelNotFound, match="the hub gave none: (LocalEntryNotFound|Offline)"):
+        mobilebert.Model("org/never-there")
+
+
 def test_the_cache_of_the_hub_needs_no_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     repository = tmp_path / "hub" / "hub" / "models--org--cached"
@@ -108,6 +126,16 @@ def test_the_cache_of_the_hub_needs_no_extra(monkeypatch: pytest.MonkeyPatch, tm
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0123abcd")
     assert mobilebert.Model("org/cached").task == "question-answering"
+    with pytest.raises(mobilebert.ModelNotFound):
+        mobilebert.Model("org/cached@v2")
+    (repository / "refs" / "v2").write_text("0123abcd")
+    assert mobilebert.Model("org/cached@v2").name == "org/cached@v2"
+    # The other variable names the cache itself.
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "nowhere"))
+    with pytest.raises(mobilebert.ModelNotFound):
+        mobilebert.Model("org/cached")
+    monkeypatch.setenv("HF_HUB_CACHE", str(repository.parent))
+    assert mobilebert.Model("org/cached").name == "org/cached"
 
 
 def build_script() -> Any:

@@ -200,7 +200,7 @@ def test_states_as_arrays() -> None:
         states("a joy", tokenize_kwargs={"truncation": True, "max_length": 3}, return_tensors=True).shape[1]
         == 3
     )
-    with pytest.raises(ValueError, match="return_tensors is 'pt'"):
+    with pytest.raises(ValueError, match="`return_tensors` is 'pt'"):
         states("a joy", return_tensors="pt")
 
 
@@ -219,8 +219,8 @@ def test_opening(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: pipeline(), "neither a task nor a model"),
         (lambda: pipeline("summarization"), "expected one of question-answering"),
         (lambda: pipeline("ner"), "ner has no model of its own"),
-        (lambda: pipeline("ner", NER, device="cuda:0"), "device is 'cuda:0'"),
-        (lambda: pipeline("ner", NER, tokenizer="other"), "tokenizer is not the model's own"),
+        (lambda: pipeline("ner", NER, device="cuda:0"), "`device` is 'cuda:0'"),
+        (lambda: pipeline("ner", NER, tokenizer="other"), "`tokenizer` is 'other'"),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()

@@ -110,4 +110,8 @@ def test_a_search_in_two_processes() -> None:
     search = GridSearchCV(steps, grid, cv=3, n_jobs=2, error_score="raise")
     search.fit(GOOD + BAD, [1] * 6 + [0] * 6)
     assert search.best_score_ > 0.7
-    assert search.predict(["a joy to watch", "two hours of nothing"]).tolist() == [1, 0]
+    texts = ["a joy to watch", "two hours of nothing"]
+    assert search.predict(texts).tolist() == [1, 0]
+    pickled = pickle.dumps(search)
+    assert len(pickled) < 100_000, "the weights of the model are not in it"
+    assert pickle.loads(pickled).predict(texts).tolist() == [1, 0]

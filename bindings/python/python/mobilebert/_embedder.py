@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _mobilebert
+from ._arguments import flag, number
 
 if TYPE_CHECKING:
     import numpy
@@ -18,8 +19,26 @@ __all__ = ["Embedder"]
 class Embedder(_mobilebert.Embedder):
     """Turns texts into vectors. Any model will do, because its head is not loaded.
 
-    Options: ``pooling`` (``"mean"``, ``"cls"``, ``"max"``, ``"mean_sqrt_len"``, ``"weighted_mean"``,
-    ``"last_token"``), ``normalize`` and ``max_seq_len``. A folder of sentence-transformers brings its own.
+    >>> from mobilebert import Embedder
+    >>> embedder = Embedder("embed")
+    >>> embedder.encode(["How old are you?", "What is your age?"]).shape
+    (2, 384)
+
+    Args:
+        model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of
+            file names and bytes, or a `Model`.
+        threads: the number of threads of each call; all cores that the process may use by default. With 1, a
+            call runs on the thread that makes it. Results do not depend on it.
+        precision: ``"int8"``, ``"bf16"`` or ``"f32"``; that of the stored weights by default.
+        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters.
+        options: options of all calls that bring none: ``pooling`` (``"mean"``, ``"cls"``, ``"max"``,
+            ``"mean_sqrt_len"``, ``"weighted_mean"``, ``"last_token"``), ``normalize`` and ``max_seq_len``. A
+            folder of sentence-transformers brings its own.
+
+    Raises:
+        ModelNotFound: there is no model of this name, or its folder lacks a file.
+        MobileBertError: the files are damaged, or an option has a value that it cannot have.
+        TypeError: there is no such option.
     """
 
     def encode(
@@ -48,12 +67,14 @@ class Embedder(_mobilebert.Embedder):
             timeout: seconds after which `DeadlineExceeded` is raised.
             options: the embedder's options for this call.
         """
-        _check_batch_size(batch_size)
+        number("batch_size", batch_size)
+        to_numpy = flag("convert_to_numpy", convert_to_numpy)
         if normalize_embeddings is not None:
-            options["normalize"] = normalize_embeddings
-        with _Bar(bool(show_progress_bar)) as bar:
+            options["normalize"] = flag("normalize_embeddings", normalize_embeddings)
+        is_shown = show_progress_bar is not None and flag("show_progress_bar", show_progress_bar)
+        with _Bar(is_shown) as bar:
             found = self.vectors(sentences, timeout=timeout, progress=bar.progress, **options).array
-        return found if convert_to_numpy or found.ndim == 1 else list(found)
+        return found if to_numpy or found.ndim == 1 else list(found)
 
     def embed(
         self,
@@ -73,8 +94,10 @@ class Embedder(_mobilebert.Embedder):
             parallel: accepted, and without effect: the engine uses all threads it was given.
             options: the embedder's options for this call.
         """
-        _check_batch_size(batch_size)
-        return self._embed(documents, batch_size, options)
+        size = number("batch_size", batch_size)
+        if parallel not in (None, 0, -1):
+            number("parallel", parallel)
+        return self._embed(documents, size, options)
 
     def _embed(self, documents: Any, batch_size: int, options: dict[str, Any]) -> Iterator[Any]:
         if isinstance(documents, str):
@@ -86,11 +109,6 @@ class Embedder(_mobilebert.Embedder):
         rest = iter(documents)
         while batch := list(itertools.islice(rest, batch_size)):
             yield from self.vectors(batch, **options).array
-
-
-def _check_batch_size(given: Any) -> None:
-    if not hasattr(given, "__index__") or isinstance(given, bool) or given < 1:
-        raise ValueError(f"batch_size is {given!r}; expected a whole number, 1 or more")
 
 
 class _Bar:

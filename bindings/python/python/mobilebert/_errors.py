@@ -17,17 +17,28 @@ class MobileBertError(ValueError):
     """What every error of the engine is.
 
     The message says what happened, where, what was expected and what to do. The attributes are for programs.
+
+    >>> import mobilebert
+    >>> try:
+    ...     mobilebert.Model("no-such-model")
+    ... except mobilebert.MobileBertError as error:
+    ...     print(error.code, error.place)
+    unknown_model no-such-model
+
+    Attributes:
+        code: a stable name of the kind of error, one of ``mobilebert.ERROR_CODES``.
+        place: where it happened, such as ``"top_k"``, a file, or ``"text 3: question"``; ``None`` if it has no
+            place.
+        index: the index of the input that failed, counted from 0, or ``None`` for a call with a single input.
+        position: the code point of the text at fault, for `InvalidText`.
+        byte_position: the same position in bytes of UTF-8.
+        utf16_position: the same position in UTF-16 units.
     """
 
-    #: A stable name of the kind of error, one of ``mobilebert.ERROR_CODES``.
     code: str
-    #: Where it happened, such as ``"top_k"``, a file, or ``"text 3: question"``; ``None`` if it has no place.
     place: str | None
-    #: The index of the input that failed, counted from 0, or ``None`` for a call with a single input.
     index: int | None
-    #: The code point of the text at fault, for ``InvalidText``.
     position: int | None
-    #: The same position in bytes of UTF-8 and in UTF-16 units.
     byte_position: int | None
     utf16_position: int | None
 
@@ -69,23 +80,38 @@ class ModelNotFound(MobileBertError):
 
 
 class WrongTask(MobileBertError):
-    """The model was trained for another task. Code ``wrong_task``."""
+    """The model was trained for another task.
+
+    Code ``wrong_task``.
+    """
 
 
 class EmptyText(MobileBertError):
-    """A text has no words. Code ``empty_text``."""
+    """A text has no words.
+
+    Code ``empty_text``.
+    """
 
 
 class TooLong(MobileBertError):
-    """A text does not fit where it may not be cut. Code ``too_long``."""
+    """A text does not fit where it may not be cut.
+
+    Code ``too_long``.
+    """
 
 
 class InvalidText(MobileBertError):
-    """A ``str`` holds half of a surrogate pair, which no Unicode text can. Code ``invalid_text``."""
+    """A ``str`` holds half of a surrogate pair, which no Unicode text can.
+
+    Code ``invalid_text``. ``position`` is that of the half.
+    """
 
 
 class DeadlineExceeded(MobileBertError, TimeoutError):
-    """The call's ``timeout`` passed. Code ``deadline_exceeded``."""
+    """The call's ``timeout`` passed.
+
+    Code ``deadline_exceeded``.
+    """
 
 
 _CLASSES: dict[str, type[MobileBertError]] = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from types import GeneratorType
 from typing import Any, cast
 
+from ._arguments import flag, number, wrong
 from ._embedder import Embedder
 from ._mobilebert import (
     FillMask,
@@ -26,6 +28,11 @@ _READ_AHEAD = 32
 
 class Pipeline:
     """What `pipeline` returns: call it with texts.
+
+    >>> from mobilebert import pipeline
+    >>> classify = pipeline("text-classification")
+    >>> [found["label"] for found in classify(["a joy", "dull"])]
+    ['positive', 'negative']
 
     A list gives a list. A generator gives an iterator that reads it as results are asked for, ``batch_size``
     inputs at a time. Every call also takes ``timeout`` (seconds), ``progress`` (a function of the number of
@@ -193,7 +200,8 @@ class _Labels(Pipeline):
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         options = _tokenizer_options(options)
         if "truncation" in options:
-            options["long_text"] = "truncate" if options.pop("truncation") else "refuse"
+            is_cut = _truncation(options.pop("truncation"))
+            options["long_text"] = "truncate" if is_cut else "refuse"
         if options.get("function_to_apply", "") in (None, "default"):
             options["function_to_apply"] = "auto"
         return options
@@ -241,7 +249,7 @@ class _Entities(Pipeline):
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         options = _tokenizer_options(options)
         if "stride" in options:
-            options["doc_stride"] = options.pop("stride")
+            options["doc_stride"] = number("stride", options.pop("stride"), least=0)
         strategy = options.get("aggregation_strategy")
         if isinstance(strategy, str):
             options["aggregation_strategy"] = strategy.lower()
@@ -302,15 +310,16 @@ class _States(Pipeline):
 
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         options = dict(options)
-        inner = options.pop("tokenize_kwargs", None) or {}
-        options = _tokenizer_options({**options, **inner})
+        inner = options.pop("tokenize_kwargs", None)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise wrong("tokenize_kwargs", "a dict of options or None", inner)
+        options = _tokenizer_options({**options, **(inner or {})})
         # The end of a longer text is never read; the option says that the caller knows.
-        options.pop("truncation", None)
+        if "truncation" in options:
+            _truncation(options.pop("truncation"))
         tensors = options.get("return_tensors")
-        if tensors not in (None, False, True, "np"):
-            raise ValueError(
-                f'return_tensors is {tensors!r}; expected True or "np", which give arrays of NumPy'
-            )
+        if tensors is not None and tensors != "np" and not isinstance(tensors, bool):
+            raise wrong("return_tensors", 'True or "np", which give arrays of NumPy', tensors)
         return options
 
     def _one(self, item: Any, options: dict[str, Any]) -> Any:
@@ -329,17 +338,23 @@ def _tokenizer_options(options: dict[str, Any]) -> dict[str, Any]:
     # Nothing is padded here, so this cannot change results.
     options.pop("padding", None)
     if "max_length" in options:
-        options["max_seq_len"] = options.pop("max_length")
+        longest = options.pop("max_length")
+        options["max_seq_len"] = None if longest is None else number("max_length", longest)
     return options
+
+
+def _truncation(given: Any) -> bool:
+    """Returns whether longer texts are cut, from the ways in which callers of ``transformers`` say it."""
+    if isinstance(given, str) and given in ("longest_first", "only_first", "do_not_truncate"):
+        return given != "do_not_truncate"
+    return flag("truncation", given)
 
 
 def _batch_size(options: dict[str, Any], default: int) -> int:
     given = options.pop("batch_size", None)
     if given is None:
         return default
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"batch_size is {given!r}; expected a whole number, 1 or more")
-    return given
+    return number("batch_size", given)
 
 
 #: The class behind each task, the engine behind that, and the model if none is named.
@@ -367,6 +382,11 @@ def pipeline(
 ) -> Pipeline:
     """Opens a model and returns a function that is called as the pipeline of ``transformers``.
 
+    >>> from mobilebert import pipeline
+    >>> qa = pipeline("question-answering")
+    >>> qa(question="Who built it?", context="It was built by Ada.")["answer"]
+    'Ada'
+
     Args:
         task: ``"question-answering"``, ``"text-classification"`` (or ``"sentiment-analysis"``),
             ``"token-classification"`` (or ``"ner"``), ``"fill-mask"`` or ``"feature-extraction"``. Without
@@ -387,19 +407,19 @@ def pipeline(
     defaults, which differ from those of the classes for question answering (``max_answer_len=15``,
     ``null_competes=True``, ``merge_equal_texts=False``) and tags (``aggregation_strategy="none"``).
     """
-    if device not in (None, -1, "cpu"):
-        raise ValueError(f'device is {device!r}; expected "cpu", the only one there is')
-    if tokenizer is not None and tokenizer != model:
-        raise ValueError("tokenizer is not the model's own; expected the name that `model` has, or nothing")
+    if device is not None and str(device) not in ("-1", "cpu"):
+        raise wrong("device", '"cpu", the only one there is', device)
+    if tokenizer is not None and tokenizer is not model and not _same(tokenizer, model):
+        raise wrong("tokenizer", "the name that `model` has, or None for the model's own", tokenizer)
     common = {"threads": threads, "precision": precision}
+    flag("special_tokens_in_text", special_tokens_in_text)
     if not isinstance(model, Model):
         common["special_tokens_in_text"] = special_tokens_in_text
     if task is None:
         task = _task_of(model, common)
-    kind = _TASKS.get(_ALIASES.get(task, task))
+    kind = _TASKS.get(_ALIASES.get(task, task)) if isinstance(task, str) else None
     if kind is None:
-        names = ", ".join([*_TASKS, *_ALIASES])
-        raise ValueError(f"task is {task!r}; expected one of {names}")
+        raise wrong("task", f"one of {', '.join([*_TASKS, *_ALIASES])}", task)
     cls, engine, default = kind
     source = default if model is None else model
     if source is None:
@@ -408,6 +428,12 @@ def pipeline(
         )
     size = _batch_size({"batch_size": batch_size}, _READ_AHEAD)
     return cls(lambda options: engine(source, **common, **options), options, size)
+
+
+def _same(tokenizer: Any, model: Any) -> bool:
+    """Returns whether both are the same name or path."""
+    kinds = (str, os.PathLike)
+    return isinstance(tokenizer, kinds) and isinstance(model, kinds) and tokenizer == model
 
 
 def _task_of(model: Any, common: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._arguments import wrong
+
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
@@ -29,21 +31,32 @@ class _Piece:
     utf16_span: tuple[int, int]
 
     def span(self, unit: _Unit = "char") -> tuple[int, int]:
-        """Returns start and end in ``"char"`` (code points), ``"byte"`` (UTF-8) or ``"utf16"``."""
+        """Returns start and end.
+
+        Args:
+            unit: ``"char"`` (code points), ``"byte"`` (of UTF-8) or ``"utf16"`` (units of JavaScript and Java).
+        """
         if unit == "char":
             return self.start, self.end
         if unit == "byte":
             return self.byte_span
         if unit == "utf16":
             return self.utf16_span
-        raise ValueError(f"unit is {unit!r}; expected 'char', 'byte' or 'utf16'")
+        raise wrong("unit", "`char`, `byte` or `utf16`", unit)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerPlace(_Piece):
-    """One more place of an answer in its context."""
+    """One more place of an answer in its context.
 
-    #: This place's part of the answer's score.
+    Attributes:
+        score: this place's part of the answer's score.
+        start: the number of code points before it.
+        end: the number of code points up to its end.
+        byte_span: start and end in bytes of UTF-8.
+        utf16_span: start and end in UTF-16 units.
+    """
+
     score: float
     start: int
     end: int
@@ -53,16 +66,24 @@ class AnswerPlace(_Piece):
 
 @dataclass(frozen=True, slots=True)
 class Answer(_Piece):
-    """An answer: a piece of the context, or empty if the context does not say."""
+    """An answer: a piece of the context, or empty if the context does not say.
+
+    Attributes:
+        answer: the text of the answer.
+        score: its share among the places of the context, from 0 to 1; see the option ``null_competes``.
+        start: the number of code points of the context before it: ``context[start:end] == answer``.
+        end: the number of code points up to its end.
+        byte_span: start and end in bytes of UTF-8.
+        utf16_span: start and end in UTF-16 units.
+        others: the other places with the same text, best first, as `AnswerPlace`.
+    """
 
     answer: str
-    #: A share among the places of the context; see the option ``null_competes``.
     score: float
     start: int
     end: int
     byte_span: tuple[int, int]
     utf16_span: tuple[int, int]
-    #: Other places with the same text, best first.
     others: tuple[AnswerPlace, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,7 +93,12 @@ class Answer(_Piece):
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """A label and its score."""
+    """A label and its score.
+
+    Attributes:
+        label: the name of the label.
+        score: from 0 to 1, unless ``function_to_apply`` is ``"none"``.
+    """
 
     label: str
     score: float
@@ -84,10 +110,14 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The labels of one text, best first."""
+    """The labels of one text.
+
+    Attributes:
+        labels: the labels with their scores, best first, as `LabelScore`.
+        truncated: true if the end of the text was not read because it did not fit the model.
+    """
 
     labels: tuple[LabelScore, ...]
-    #: True if the end of the text was not read because it did not fit the model.
     truncated: bool
 
     @property
@@ -108,17 +138,26 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Entity(_Piece):
-    """A labelled piece of a text."""
+    """A labelled piece of a text.
+
+    Attributes:
+        label: the name of the label.
+        score: the model's certainty, from 0 to 1.
+        word: the piece of the text.
+        start: the number of code points of the text before it: ``text[start:end] == word``.
+        end: the number of code points up to its end.
+        byte_span: start and end in bytes of UTF-8.
+        utf16_span: start and end in UTF-16 units.
+        grouped: true if tokens were joined to an entity.
+    """
 
     label: str
     score: float
-    #: The piece of the text.
     word: str
     start: int
     end: int
     byte_span: tuple[int, int]
     utf16_span: tuple[int, int]
-    #: True if tokens were joined.
     grouped: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -134,12 +173,17 @@ class Entity(_Piece):
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A word for a mask."""
+    """A word for a mask.
 
-    #: The text with the word in the mask's place.
+    Attributes:
+        sequence: the text with the word in the mask's place.
+        score: the word's share, from 0 to 1.
+        token: the word's id in the vocabulary.
+        token_str: the word.
+    """
+
     sequence: str
     score: float
-    #: The word's id in the vocabulary.
     token: int
     token_str: str
 
@@ -155,10 +199,13 @@ class Fill:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """Vectors of texts."""
+    """Vectors of texts.
 
-    #: ``float32``: one row a text, or one dimension for a single text. NumPy reads the engine's memory.
+    Attributes:
+        array: ``float32 [n, dim]``, or of one dimension for a single text. NumPy reads the engine's memory.
+        truncated: whether the end of a text was not read because it did not fit the model: a flag for each text,
+            or one for a single text.
+    """
+
     array: NDArray[numpy.float32]
-    #: Whether the end of a text was not read because it did not fit the model: a flag for each text, or one
-    #: for a single text.
     truncated: tuple[bool, ...] | bool

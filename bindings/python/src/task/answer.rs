@@ -6,13 +6,21 @@ use mobilebert_bindings::{Failure, PreparedContext, Texts};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::argument;
 use crate::call::{detached, watched};
+use crate::doc::{calling, opening, opening_errors};
 use crate::errors::exception;
 use crate::input::{Given, Held, OnNull, options, pair, string, texts};
 use crate::model::{self, Model, Origin, options_dict};
 use crate::results;
 
-/// A context that was tokenised once, for any number of questions.
+/// A context that was tokenised once, for any number of questions. `QuestionAnswering.prepare` makes it.
+///
+/// >>> from mobilebert import QuestionAnswering
+/// >>> qa = QuestionAnswering("qa")
+/// >>> context = qa.prepare("It was built by Ada in 1911.")
+/// >>> [qa.answer(question, context).answer for question in ("Who built it?", "When was it built?")]
+/// ['Ada', '1911']
 #[pyclass(frozen, module = "mobilebert")]
 pub(crate) struct Context {
     prepared: PreparedContext,
@@ -20,13 +28,30 @@ pub(crate) struct Context {
 
 #[pymethods]
 impl Context {
+    /// The text of the context.
     #[getter]
     fn text(&self) -> &str {
         self.prepared.text()
     }
 }
 
-/// A pipeline that finds answers in contexts.
+/// Finds answers to questions in texts of any length.
+///
+/// >>> from mobilebert import QuestionAnswering
+/// >>> qa = QuestionAnswering("qa")
+/// >>> answer = qa.answer("Who built it?", "It was built by Ada.")
+/// >>> answer.answer, answer.start, answer.end
+/// ('Ada', 16, 19)
+///
+/// Args:
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
+///         names and bytes, or a `Model`. ``"qa"`` by default.
+#[doc = opening!()]
+///     options: options of all calls that bring none: ``top_k`` (how many answers), ``max_answer_len`` (in tokens,
+///         30), ``max_question_len`` (64), ``max_seq_len`` and ``doc_stride`` (of the windows that a long context
+///         is cut into), ``handle_impossible_answer`` (whether "no answer" may be one), ``null_threshold``,
+///         ``merge_equal_texts`` and ``null_competes``.
+#[doc = opening_errors!()]
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct QuestionAnswering {
     pipeline: mobilebert_bindings::QuestionAnswering,
@@ -40,8 +65,8 @@ impl QuestionAnswering {
     fn new(
         py: Python<'_>,
         model: Option<Bound<'_, PyAny>>,
-        threads: Option<usize>,
-        precision: Option<String>,
+        #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
+        #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
         special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
@@ -60,26 +85,55 @@ impl QuestionAnswering {
         Ok(Self { pipeline, origin })
     }
 
+    /// The loaded model, which other classes can share.
     #[getter]
     fn model(&self) -> Model {
         Model::of(self.pipeline.model(), &self.origin.name)
     }
 
+    /// Returns the arguments that open it again, for ``pickle``: the model's name or path and the options.
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         self.origin.arguments(py)
     }
 
+    /// The options of calls that bring none, as a new dictionary.
     #[getter]
     fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         options_dict(py, self.pipeline.options())
     }
 
+    /// Tokenises a context once, for many questions.
+    ///
+    /// Args:
+    ///     context: the text.
+    ///
+    /// Returns:
+    ///     A `Context`, which `answer` and `answers` take in place of the text.
+    ///
+    /// Raises:
+    ///     InvalidText: the text holds half of a surrogate pair.
     fn prepare(&self, context: &Bound<'_, PyString>) -> PyResult<Context> {
         let text = string(context, "context")?;
         let prepared = detached(context.py(), || Ok(self.pipeline.prepare(&*text)?))?;
         Ok(Context { prepared })
     }
 
+    /// Returns the best answer to a question, or a list of the best answers to many.
+    ///
+    /// >>> from mobilebert import QuestionAnswering
+    /// >>> QuestionAnswering("qa").answer("Who built it?", "It was built by Ada.").answer
+    /// 'Ada'
+    ///
+    /// Args:
+    ///     question: a text; or a list of texts, a column of a table, or anything that gives texts.
+    ///     context: the text that holds the answer, or a `Context`. With many questions, one for all of them or
+    ///         one for each; with one question, many contexts are searched one by one.
+    #[doc = calling!()]
+    ///     EmptyText: a question or a context has no words.
+    ///     TooLong: a question has more tokens than ``max_question_len``.
+    ///
+    /// Returns:
+    ///     An `Answer`, or a list of them if there are many questions or contexts.
     #[pyo3(signature = (question, context, *, timeout=None, progress=None, on_null="error", **options))]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn answer<'py>(
@@ -87,8 +141,8 @@ impl QuestionAnswering {
         py: Python<'py>,
         question: &Bound<'py, PyAny>,
         context: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
-        progress: Option<Py<PyAny>>,
+        #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
+        #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
         on_null: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -102,6 +156,22 @@ impl QuestionAnswering {
         results::list_or_one(py, is_list, best, results::answer)
     }
 
+    /// Returns the best answers to a question, best first, or such a list for each of many questions.
+    ///
+    /// >>> from mobilebert import QuestionAnswering
+    /// >>> qa = QuestionAnswering("qa")
+    /// >>> [found.answer for found in qa.answers("Who built it?", "Ada or Eve built it.", top_k=2)]
+    /// ['Ada or Eve', 'Ada']
+    ///
+    /// Args:
+    ///     question: as in `answer`.
+    ///     context: as in `answer`.
+    #[doc = calling!()]
+    ///     EmptyText: a question or a context has no words.
+    ///     TooLong: a question has more tokens than ``max_question_len``.
+    ///
+    /// Returns:
+    ///     A list of at most ``top_k`` `Answer`s, or a list of such lists.
     #[pyo3(signature = (question, context, *, timeout=None, progress=None, on_null="error", **options))]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn answers<'py>(
@@ -109,8 +179,8 @@ impl QuestionAnswering {
         py: Python<'py>,
         question: &Bound<'py, PyAny>,
         context: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
-        progress: Option<Py<PyAny>>,
+        #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
+        #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
         on_null: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {

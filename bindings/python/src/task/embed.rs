@@ -5,13 +5,22 @@ use mobilebert_bindings::options::changed;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
 
+use crate::argument;
 use crate::call::watched;
+use crate::doc::{calling, opening, opening_errors};
 use crate::errors::exception;
 use crate::input::{Given, OnNull, texts};
 use crate::model::{self, Model, Origin, options_dict};
 use crate::{array, results};
 
-/// A pipeline that turns texts into vectors.
+/// Turns texts into vectors. `mobilebert.Embedder` is this class with the methods of other libraries.
+///
+/// Args:
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
+///         names and bytes, or a `Model`.
+#[doc = opening!()]
+///     options: options of all calls that bring none: ``pooling``, ``normalize`` and ``max_seq_len``.
+#[doc = opening_errors!()]
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct Embedder {
     pipeline: mobilebert_bindings::Embedder,
@@ -24,8 +33,8 @@ impl Embedder {
     #[pyo3(signature = (model, *, threads=None, precision=None, special_tokens_in_text=true, **options))]
     fn new(
         model: &Bound<'_, PyAny>,
-        threads: Option<usize>,
-        precision: Option<String>,
+        #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
+        #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
         special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
@@ -43,37 +52,57 @@ impl Embedder {
         Ok(Self { pipeline, origin })
     }
 
+    /// The loaded model, which other classes can share.
     #[getter]
     fn model(&self) -> Model {
         Model::of(self.pipeline.model(), &self.origin.name)
     }
 
+    /// Returns the arguments that open it again, for ``pickle``: the model's name or path and the options.
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         self.origin.arguments(py)
     }
 
+    /// The options of calls that bring none, as a new dictionary.
     #[getter]
     fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         options_dict(py, self.pipeline.options())
     }
 
+    /// The number of dimensions of a vector.
     #[getter]
     fn dimensions(&self) -> usize {
         self.pipeline.dimensions()
     }
 
+    /// Whether the model was trained for vectors of texts. Any other gives some too, but they say less.
     #[getter]
     fn is_trained_for_embeddings(&self) -> bool {
         self.pipeline.is_trained_for_embeddings()
     }
 
+    /// Returns the vectors of texts, and whether their ends were not read.
+    ///
+    /// >>> from mobilebert import Embedder
+    /// >>> found = Embedder("embed").vectors(["How old are you?", "What is your age?"])
+    /// >>> found.array.shape, found.truncated
+    /// ((2, 384), (False, False))
+    ///
+    /// Args:
+    ///     texts: a text; or a list of texts, a column of a table, or anything that gives texts.
+    #[doc = calling!()]
+    ///     EmptyText: a text has no words.
+    ///
+    /// Returns:
+    ///     `Embeddings`: an array ``float32 [n, dim]``, or of one dimension for a single text, and the flags. NumPy
+    ///     reads the engine's memory.
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
     fn vectors<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
-        progress: Option<Py<PyAny>>,
+        #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
+        #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
         on_null: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -98,13 +127,22 @@ impl Embedder {
         results::embeddings(py, array, truncated.into_any())
     }
 
+    /// Returns the last hidden states of the tokens of a text, or those of each of many.
+    ///
+    /// Args:
+    ///     texts: a text; or a list of texts, a column of a table, or anything that gives texts.
+    #[doc = calling!()]
+    ///     EmptyText: a text has no words.
+    ///
+    /// Returns:
+    ///     An array ``float32 [tokens, hidden]``, or a list of them. The special tokens have rows too.
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
     fn token_states<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
-        progress: Option<Py<PyAny>>,
+        #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
+        #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
         on_null: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {

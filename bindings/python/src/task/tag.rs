@@ -5,13 +5,24 @@ use mobilebert_bindings::tag::entities;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::argument;
 use crate::call::watched;
+use crate::doc::{calling, opening, opening_errors};
 use crate::errors::exception;
 use crate::input::{Given, OnNull, texts};
 use crate::model::{self, Model, Origin, options_dict};
 use crate::results;
 
-/// A pipeline that labels the words of texts.
+/// Labels the words of texts, and joins them to entities.
+///
+/// Args:
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
+///         names and bytes, or a `Model`. There is no built-in one.
+#[doc = opening!()]
+///     options: options of all calls that bring none: ``aggregation_strategy`` (``"none"``, ``"simple"``,
+///         ``"first"``, ``"average"``, ``"max"``), ``ignore_labels`` (``["O"]``), ``max_seq_len`` and
+///         ``doc_stride`` (of the windows that a long text is cut into).
+#[doc = opening_errors!()]
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct TokenClassification {
     pipeline: mobilebert_bindings::TokenClassification,
@@ -24,8 +35,8 @@ impl TokenClassification {
     #[pyo3(signature = (model, *, threads=None, precision=None, special_tokens_in_text=true, **options))]
     fn new(
         model: &Bound<'_, PyAny>,
-        threads: Option<usize>,
-        precision: Option<String>,
+        #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
+        #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
         special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
@@ -43,27 +54,39 @@ impl TokenClassification {
         Ok(Self { pipeline, origin })
     }
 
+    /// The loaded model, which other classes can share.
     #[getter]
     fn model(&self) -> Model {
         Model::of(self.pipeline.model(), &self.origin.name)
     }
 
+    /// Returns the arguments that open it again, for ``pickle``: the model's name or path and the options.
     fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         self.origin.arguments(py)
     }
 
+    /// The options of calls that bring none, as a new dictionary.
     #[getter]
     fn options<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         options_dict(py, self.pipeline.options())
     }
 
+    /// Returns the labelled pieces of a text, or those of each of many.
+    ///
+    /// Args:
+    ///     texts: a text; or a list of texts, a column of a table, or anything that gives texts.
+    #[doc = calling!()]
+    ///     EmptyText: a text has no words.
+    ///
+    /// Returns:
+    ///     A list of `Entity`, or a list of such lists. The entities are in the order of the text.
     #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
     fn tag<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
-        timeout: Option<f64>,
-        progress: Option<Py<PyAny>>,
+        #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
+        #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
         on_null: &str,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
