@@ -36,8 +36,16 @@ pub struct Position {
     pub utf16: usize,
 }
 
+impl Position {
+    /// Returns the position behind a text.
+    pub(crate) fn behind(text: &str) -> Self {
+        Self { byte: text.len(), char: text.chars().count(), utf16: text.encode_utf16().count() }
+    }
+}
+
 impl Failure {
-    pub(crate) fn new(code: &'static str, place: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Makes a failure of a kind that only one binding knows. Its code is none of [`CODES`].
+    pub fn new(code: &'static str, place: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), place: Some(place.into()), index: None, position: None }
     }
 
@@ -60,6 +68,23 @@ impl Failure {
             "the {what} is not Unicode text: code point {} is U+{surrogate:04X}, half of a surrogate pair; \
              remove it, or repair the program that cut the pair",
             position.char
+        );
+        Self { position: Some(position), ..Self::new(INVALID_TEXT, what, message) }
+    }
+
+    /// Makes the failure of a call that was cancelled before it began. The code is `cancelled`.
+    pub fn cancelled() -> Self {
+        Error::from(ErrorKind::Cancelled { done: 0 }).into()
+    }
+
+    /// Makes the failure of a text that is not UTF-8. `before` is the text in front of the first `byte` that
+    /// cannot stand there. `what` is the role of the text, as in "question".
+    pub(crate) fn not_utf8(what: &str, byte: u8, before: &str) -> Self {
+        let position = Position::behind(before);
+        let message = format!(
+            "the {what} is not UTF-8: byte {} is 0x{byte:02X}; convert the text to UTF-8, or repair the program \
+             that cut it",
+            position.byte
         );
         Self { position: Some(position), ..Self::new(INVALID_TEXT, what, message) }
     }

@@ -29,10 +29,11 @@ pub mod tools;
 pub use failure::{CODES, Failure, Position, Result};
 pub use find::{MODELS_VARIABLE, find};
 pub use list::{Progress, Watch};
+pub use mobilebert::format::Bytes;
 pub use mobilebert::{
-    BUILT_IN, Embedder, FillMask, MemoryFiles, Model, OffsetUnit, PreparedContext, QuestionAnswering, Source,
-    TextClassification, TokenClassification,
+    BUILT_IN, EmbedOptions, Embedder, FillMask, MemoryFiles, Model, OffsetUnit, PreparedContext,
+    QuestionAnswering, Source, Span, TextClassification, TokenClassification,
 };
 pub use opening::{Opening, Task};
 pub use place::{Place, places};
-pub use texts::{Texts, from_utf16, lone_surrogate};
+pub use texts::{Texts, from_utf8, from_utf16, lone_surrogate};

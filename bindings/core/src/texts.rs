@@ -64,14 +64,50 @@ pub fn from_utf16(what: &str, units: &[u16]) -> Result<String> {
 /// Makes the failure for a text given by its code points, of which the one at `char` is half of a surrogate
 /// pair. This is how Python keeps such a text. `before` are the code points in front of it.
 pub fn lone_surrogate(what: &str, surrogate: u32, before: &str) -> Failure {
-    let position =
-        Position { byte: before.len(), char: before.chars().count(), utf16: before.encode_utf16().count() };
-    Failure::lone_surrogate(what, surrogate, position)
+    Failure::lone_surrogate(what, surrogate, Position::behind(before))
+}
+
+/// Reads bytes that should be UTF-8, the form in which C programs and files keep texts.
+///
+/// # Errors
+/// `invalid_text` with the position of the first byte that cannot stand there. Half of a surrogate pair,
+/// written as if it were a character, is called that. `what` is the role of the text.
+pub fn from_utf8<'a>(what: &str, bytes: &'a [u8]) -> Result<&'a str> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let (before, rest) = bytes.split_at(error.valid_up_to());
+    let before = std::str::from_utf8(before).unwrap_or_default();
+    Err(match *rest {
+        [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, ..] => {
+            let surrogate = 0xD000 | u32::from(second & 0x3F) << 6 | u32::from(third & 0x3F);
+            lone_surrogate(what, surrogate, before)
+        }
+        [byte, ..] => Failure::not_utf8(what, byte, before),
+        [] => Failure::not_utf8(what, 0, before),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused_with_their_place() {
+        assert_eq!(from_utf8("text", "é😀".as_bytes()).unwrap(), "é😀");
+        let failure = from_utf8("question", b"\xF0\x9F\x98\x80 \xE9t\xE9").unwrap_err();
+        assert_eq!(failure.position(), Some(Position { byte: 5, char: 2, utf16: 3 }));
+        assert_eq!(
+            failure.message(),
+            "the question is not UTF-8: byte 5 is 0xE9; convert the text to UTF-8, or repair the program that \
+             cut it"
+        );
+        // A character that was cut, and halves of surrogate pairs as some programs write them.
+        assert_eq!(from_utf8("text", &"é".as_bytes()[..1]).unwrap_err().code(), "invalid_text");
+        let failure = from_utf8("text", b"\xC3\xA9\xED\xA0\xBDx").unwrap_err();
+        assert_eq!(failure, lone_surrogate("text", 0xD83D, "é"));
+    }
 
     #[test]
     fn pairs_are_read_and_halves_are_refused() {

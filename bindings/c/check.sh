@@ -1,0 +1,107 @@
+# Installs the C library into the target folder and tests it as a C programmer gets it.
+#
+# `./check-bindings c` reads this file and calls `check_c`.
+
+# Finds a tool, or installs its Debian package where that is possible without asking anybody.
+have_tool() {
+    command -v "$1" > /dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+        printf '\n== apt-get install %s\n' "$2"
+        { apt-get -qq update && apt-get -qq install -y --no-install-recommends "$2"; } > "$work/apt.log" 2>&1 ||
+            cat "$work/apt.log" >&2
+    fi
+    command -v "$1" > /dev/null
+}
+
+# Compares two lists of words, and prints the lines in which they differ.
+same_words() {
+    printf '%s\n' $2 | sort -u > "$work/first"
+    printf '%s\n' $3 | sort -u > "$work/second"
+    diff "$work/first" "$work/second" && return
+    printf '%s\n' "$1" >&2
+    exit 1
+}
+
+# Runs a program of tests, and adds the number that it prints last.
+count_tests() {
+    printf '\n== %s\n' "$*"
+    status=0
+    "$@" > "$work/tests.log" || status=$?
+    tail -n 1 "$work/tests.log"
+    [ "$status" -eq 0 ] || exit 1
+    passed=$((passed + $(tail -n 1 "$work/tests.log" | sed 's/ passed$//')))
+}
+
+check_c() {
+    work=$here/target/bindings/c
+    tests=bindings/c/tests
+    passed=0
+    mkdir -p "$work"
+    cc=${CC:-cc}
+    if ! command -v "$cc" > /dev/null; then
+        skip c "no C compiler was found; install one, or name it in CC"
+        return
+    fi
+    if ! have_tool pkg-config pkg-config; then
+        skip c "pkg-config was not found; install it"
+        return
+    fi
+    run cargo clippy --locked -p mobilebert-binding-tools --features c --all-targets -- -D warnings
+    run cargo run --locked --quiet -p mobilebert-binding-tools --features c --bin c-header -- --check
+    rm -rf "$work/prefix"
+    run bindings/c/install.sh --profile "${C_PROFILE:-release}" "$work/prefix"
+
+    export PKG_CONFIG_PATH="$work/prefix/lib/pkgconfig"
+    version=$(pkg-config --modversion mobilebert)
+    flags="-Wall -Wextra -Werror -pedantic -O1 -g -pthread -DPACKAGE_VERSION=\"$version\" -I$tests"
+    libs="$(pkg-config --cflags --libs mobilebert) -Wl,-rpath,$work/prefix/lib"
+    # Words of $flags and $libs are arguments. The header has to compile alone, too.
+    printf '#include <mobilebert.h>\n' > "$work/alone.c"
+    run "$cc" -std=c11 $flags -c -o "$work/alone.o" "$work/alone.c" $(pkg-config --cflags mobilebert)
+    for program in vectors contract leaks; do
+        run "$cc" -std=c11 $flags -o "$work/$program" "$tests/$program.c" $libs
+    done
+    count_tests "$work/vectors" "$here"
+    count_tests "$work/contract" "$here"
+
+    cxx=${CXX:-c++}
+    if command -v "$cxx" > /dev/null; then
+        run "$cxx" -std=c++17 $flags -o "$work/raii" "$tests/raii.cpp" $libs
+        count_tests "$work/raii" "$here"
+    else
+        skip "c (its part in C++)" "no C++ compiler was found; install one, or name it in CXX"
+    fi
+
+    static=$(pkg-config --static --cflags --libs mobilebert | sed 's/-lmobilebert\b/-l:libmobilebert.a/')
+    run "$cc" -std=c11 $flags -o "$work/static" "$tests/contract.c" $static
+    if ldd "$work/static" | grep mobilebert; then
+        printf 'the program that was linked statically needs the shared library\n' >&2
+        exit 1
+    fi
+    count_tests "$work/static" "$here"
+
+    library=$work/prefix/lib/libmobilebert.so
+    abi=$(sed -n 's/^#define MOBILEBERT_ABI_VERSION //p' "$work/prefix/include/mobilebert.h")
+    same_words "the library's own name is not that of its interface" \
+        "$(readelf -d "$library" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')" "libmobilebert.so.$abi"
+    same_words "the library exports (<) other names than the functions of the header (>)" \
+        "$(nm -D --defined-only "$library" | sed 's/.* //')" \
+        "$(grep -v '^static inline\|^ \*' "$work/prefix/include/mobilebert.h" |
+            grep -o '\bmobilebert_[a-z0-9_]*(' | tr -d '(')"
+    passed=$((passed + 2))
+
+    run env CFLAGS="-Werror -pedantic" make -s -C examples/c clean answer
+    answer=$(examples/c/answer models/qa 'Who built it?' 'It was built by Ada.')
+    make -s -C examples/c clean
+    same_words "the example printed (<) something else than (>)" \
+        "$answer" 'Ada  (bytes 16 to 19, score 0.98)'
+    passed=$((passed + 1))
+
+    if have_tool valgrind valgrind; then
+        count_tests valgrind --quiet --leak-check=full --error-exitcode=99 \
+            --suppressions="$tests/valgrind.supp" "$work/leaks" "$here"
+    else
+        skip "c (its leaks)" "valgrind was not found; install it"
+    fi
+    printf '\nc: %s passed\n' "$passed"
+}
