@@ -42,10 +42,12 @@ check_c() {
         skip c "no C compiler was found; install one, or name it in CC"
         return
     fi
-    if ! have_tool pkg-config pkg-config; then
-        skip c "pkg-config was not found; install it"
-        return
-    fi
+    for tool in pkg-config make; do
+        if ! have_tool "$tool" "$tool"; then
+            skip c "$tool was not found; install it"
+            return
+        fi
+    done
     run cargo clippy --locked -p mobilebert-binding-tools --features c --all-targets -- -D warnings
     run cargo run --locked --quiet -p mobilebert-binding-tools --features c --bin c-header -- --check
     rm -rf "$work/prefix"

@@ -6,7 +6,8 @@
 #   PREFIX/lib/libmobilebert.a
 #   PREFIX/lib/pkgconfig/mobilebert.pc
 #
-# The profile is `dist`, which optimises over all parts and takes several minutes. `--profile release` is faster to build.
+# The profile is `dist`, which optimises over all parts and takes several minutes. `--profile release` is
+# faster to build.
 set -eu
 profile=dist
 prefix=

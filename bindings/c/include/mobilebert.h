@@ -186,11 +186,14 @@ typedef struct MobilebertAnswerOptions {
   /* The longest answer in tokens. Default: 30. */
   size_t max_answer_len;
   /*
-   * On if "the context does not say" may be an answer, which is an empty one at 0..0. It is meant for models
-   * trained on SQuAD 2.0. Default: off.
+   * On if "the context does not say" may be an answer, which is an empty one at 0..0. It is meant for
+   * models trained on SQuAD 2.0. Default: off.
    */
   MobilebertSwitch handle_impossible_answer;
-  /* On if places of the context with the same text are one answer with the sum of their scores. Default: on. */
+  /*
+   * On if places of the context with the same text are one answer with the sum of their scores. Default:
+   * on.
+   */
   MobilebertSwitch merge_equal_texts;
   /*
    * On if the score of "no answer" takes part in the sums that scores are shares of. Default: off, unless
@@ -374,8 +377,8 @@ typedef struct MobilebertFillOptions {
   /* The largest number of words for a mask, or MOBILEBERT_ALL. Default: 5. */
   size_t top_k;
   /*
-   * The only words to rank, each of which has to be one entry of the vocabulary, or NULL. Default: the whole
-   * vocabulary.
+   * The only words to rank, each of which has to be one entry of the vocabulary, or NULL. Default: the
+   * whole vocabulary.
    */
   const MobilebertText *targets;
   /* The number of such words. */
@@ -503,8 +506,9 @@ const char *mobilebert_version(void);
 /*
  * Returns the kind of error as a short name that stays the same from release to release, for programs to
  * compare: "unknown_model", "missing_file", "empty_text", "too_long", "invalid_text", "option",
- * "unknown_option", "input", "wrong_task", "cancelled", "deadline_exceeded", "null_argument", and others that
- * a program will rather show than handle. "panic" is a fault of the library; the handles can still be used.
+ * "unknown_option", "input", "wrong_task", "cancelled", "deadline_exceeded", "null_argument", and others
+ * that a program will rather show than handle. "panic" is a fault of the library; the handles can still be
+ * used.
  *
  * The string belongs to the error. It is NULL if `error` is NULL.
  */
@@ -519,8 +523,8 @@ const char *mobilebert_error_code(const MobilebertError *error);
 const char *mobilebert_error_message(const MobilebertError *error);
 
 /*
- * Returns the place of the error, such as the name of an option, a file, or "text 3: question". It is NULL if
- * there is none, or if `error` is NULL.
+ * Returns the place of the error, such as the name of an option, a file, or "text 3: question". It is NULL
+ * if there is none, or if `error` is NULL.
  *
  * The string belongs to the error.
  */
@@ -547,8 +551,8 @@ void mobilebert_error_free(MobilebertError *error);
  * Converts offsets into a text from bytes to another unit, in place and in any order.
  *
  * Errors: "invalid_text"; "input" for an offset that is behind the end or inside a character, and then no
- * offset is changed; "option" for an unknown unit; "null_argument" if `offsets` is NULL and `count` is not 0.
- * Returns true if it succeeds. `error` may be NULL.
+ * offset is changed; "option" for an unknown unit; "null_argument" if `offsets` is NULL and `count` is not
+ * 0. Returns true if it succeeds. `error` may be NULL.
  */
 bool mobilebert_convert_offsets(MobilebertText text,
                                 MobilebertUnit unit,
@@ -597,8 +601,8 @@ void mobilebert_cancel_free(MobilebertCancel *cancel);
  * in the local cache of the Hugging Face hub, such as "org/name". Nothing is downloaded.
  *
  * `options` and `error` may be NULL. Errors: "unknown_model", "missing_file", "config", "tensor" and others
- * of the model's files; "wrong_task"; "option"; "null_argument" if `model` is NULL. Returns NULL if it fails.
- * The caller frees the model with `mobilebert_model_free`.
+ * of the model's files; "wrong_task"; "option"; "null_argument" if `model` is NULL. Returns NULL if it
+ * fails. The caller frees the model with `mobilebert_model_free`.
  */
 MobilebertModel *mobilebert_open(const char *model, const MobilebertOpenOptions *options, MobilebertError **error);
 
@@ -673,12 +677,13 @@ bool mobilebert_files_add_static(const MobilebertFiles *files,
                                  MobilebertError **error);
 
 /*
- * Adds a part of an open file as the file `name`: `size` bytes from `offset`, which need not be a multiple of
- * anything. This is how a model inside of an archive is read where it lies, such as an uncompressed asset of
- * an Android package.
+ * Adds a part of an open file as the file `name`: `size` bytes from `offset`, which need not be a multiple
+ * of anything. This is how a model inside of an archive is read where it lies, such as an uncompressed asset
+ * of an Android package.
  *
- * The part is mapped and not copied. The descriptor is duplicated, so the caller may close it afterwards. The
- * file must not be shortened or written to before the models that use it are opened and `files` is freed.
+ * The part is mapped and not copied. The descriptor is duplicated, so the caller may close it afterwards.
+ * The file must not be shortened or written to before the models that use it are opened and `files` is
+ * freed.
  *
  * Errors: "io" if the descriptor is not open or not that of a regular file, and if the file ends before the
  * part does; "null_argument" if `files` or `name` are NULL; "input" on Windows, where there is no such
@@ -773,7 +778,10 @@ MobilebertLabels *mobilebert_classify(const MobilebertModel *model,
                                       const MobilebertClassifyOptions *options,
                                       MobilebertError **error);
 
-/* Labels a pair of texts, such as a sentence and what may follow from it. `mobilebert_classify` says the rest. */
+/*
+ * Labels a pair of texts, such as a sentence and what may follow from it. `mobilebert_classify` says the
+ * rest.
+ */
 MobilebertLabels *mobilebert_classify_pair(const MobilebertModel *model,
                                            MobilebertText text,
                                            MobilebertText second,
@@ -869,8 +877,8 @@ MobilebertFills *mobilebert_fill(const MobilebertModel *model,
                                  MobilebertError **error);
 
 /*
- * Finds the best words for the masks of several texts. The first text that fails ends the call, and its index
- * is that of the error. `texts` may be NULL if `count` is 0. `mobilebert_fill` says the rest.
+ * Finds the best words for the masks of several texts. The first text that fails ends the call, and its
+ * index is that of the error. `texts` may be NULL if `count` is 0. `mobilebert_fill` says the rest.
  */
 MobilebertFills *mobilebert_fill_batch(const MobilebertModel *model,
                                        const MobilebertText *texts,

@@ -109,18 +109,18 @@ pub(crate) unsafe trait Options: Copy {
     const FIRST_SIZE: usize = size_of::<Self>();
 }
 
-// SAFETY (all six): the structs are `repr(C)`, begin with `struct_size: usize`, and have only fields that are
-// numbers or raw pointers.
+// SAFETY: the struct is `repr(C)`, begins with `struct_size: usize`, and has only fields that are numbers or raw
+// pointers, which are valid for any bytes.
 unsafe impl Options for MobilebertOpenOptions {}
-// SAFETY: see above.
+// SAFETY: as above.
 unsafe impl Options for MobilebertAnswerOptions {}
-// SAFETY: see above.
+// SAFETY: as above.
 unsafe impl Options for MobilebertClassifyOptions {}
-// SAFETY: see above.
+// SAFETY: as above.
 unsafe impl Options for MobilebertTagOptions {}
-// SAFETY: see above.
+// SAFETY: as above.
 unsafe impl Options for MobilebertFillOptions {}
-// SAFETY: see above.
+// SAFETY: as above.
 unsafe impl Options for MobilebertEmbedOptions {}
 
 /// Returns a copy of the options of a caller. Options that are NULL, and fields that a caller of an older
@@ -129,7 +129,8 @@ unsafe impl Options for MobilebertEmbedOptions {}
 pub(crate) fn options<T: Options>(given: *const T) -> Result<T> {
     let mut copy = MaybeUninit::<T>::zeroed();
     if !given.is_null() {
-        // SAFETY: the header asks callers for options that begin with their size. The read needs no alignment.
+        // SAFETY: the header asks callers for options that begin with their size. The read needs no
+        // alignment.
         let found = unsafe { given.cast::<usize>().read_unaligned() };
         if !(T::FIRST_SIZE..=MAX_OPTIONS).contains(&found) {
             let expected = format!("the size of the struct, {} bytes", size_of::<T>());

@@ -13,23 +13,23 @@ static int check_failures = 0;
 static int check_passed = 0;
 
 /* Reports a check that does not hold, and goes on. */
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
+#define CHECK(condition)                                                             \
+  do {                                                                               \
+    if (!(condition)) {                                                              \
       fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
-      check_failures++;                                                        \
-    }                                                                          \
+      check_failures++;                                                              \
+    }                                                                                \
   } while (0)
 
 /* Runs a test and counts it. */
-#define TEST(function)                                                         \
-  do {                                                                         \
-    int before = check_failures;                                               \
-    function();                                                                \
-    if (check_failures == before)                                              \
-      check_passed++;                                                          \
-    else                                                                       \
-      fprintf(stderr, "FAILED: %s\n", #function);                              \
+#define TEST(function)                            \
+  do {                                            \
+    int before = check_failures;                  \
+    function();                                   \
+    if (check_failures == before)                 \
+      check_passed++;                             \
+    else                                          \
+      fprintf(stderr, "FAILED: %s\n", #function); \
   } while (0)
 
 /* Prints the number of tests that passed, and returns the status of the program. */

@@ -35,8 +35,8 @@ static bool is_error(MobilebertError *error, const char *code, const char *place
   const char *found = mobilebert_error_place(error);
   same = same && (place == NULL ? found == NULL : found != NULL && strcmp(found, place) == 0);
   if (!same && error != NULL)
-    fprintf(stderr, "found the error %s at %s: %s\n", mobilebert_error_code(error), found == NULL ? "-" : found,
-            mobilebert_error_message(error));
+    fprintf(stderr, "found the error %s at %s: %s\n", mobilebert_error_code(error),
+            found == NULL ? "-" : found, mobilebert_error_message(error));
   mobilebert_error_free(error);
   return same;
 }
@@ -318,7 +318,8 @@ static void sizes_of_options_are_checked(void) {
   CHECK(is_error(error, "option", "struct_size"));
 
   MobilebertAnswerOptions options = mobilebert_answer_options();
-  static const size_t WRONG[] = {0, 1, sizeof options - 1, sizeof options - sizeof(size_t), 1000000, SIZE_MAX};
+  static const size_t WRONG[] = {0,       1,       sizeof options - 1, sizeof options - sizeof(size_t),
+                                 1000000, SIZE_MAX};
   for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
     options.struct_size = WRONG[i];
     CHECK(mobilebert_answer(model, question, context, &options, &error) == NULL);
@@ -413,7 +414,8 @@ static void another_thread_cancels(void) {
   options.cancel = shared_cancel;
   pthread_t thread;
   CHECK(pthread_create(&thread, NULL, request_soon, NULL) == 0);
-  CHECK(mobilebert_answer_questions(model, questions, COUNT, mobilebert_text(CONTEXT), &options, &error) == NULL);
+  CHECK(mobilebert_answer_questions(model, questions, COUNT, mobilebert_text(CONTEXT), &options, &error) ==
+        NULL);
   CHECK(is_error(error, "cancelled", NULL));
   pthread_join(thread, NULL);
   mobilebert_cancel_free(shared_cancel);
@@ -533,16 +535,13 @@ static void many_threads(size_t count, size_t threads_of_model) {
   mobilebert_model_free(model);
 }
 
-static void two_threads_share_a_model(void) {
-  many_threads(2, 0);
-}
+static void two_threads_share_a_model(void) { many_threads(2, 0); }
 
-static void eight_threads_share_a_model(void) {
-  many_threads(8, 1);
-}
+static void eight_threads_share_a_model(void) { many_threads(8, 1); }
 
 static void *embed_first(void *model) {
-  MobilebertEmbeddings *found = mobilebert_embed((const MobilebertModel *)model, mobilebert_text("a"), NULL, NULL);
+  MobilebertEmbeddings *found =
+      mobilebert_embed((const MobilebertModel *)model, mobilebert_text("a"), NULL, NULL);
   size_t rows = mobilebert_embeddings_rows(found);
   mobilebert_embeddings_free(found);
   return rows == 1 ? NULL : model;
@@ -573,7 +572,8 @@ static void results_outlive_their_model(void) {
 static void offsets_are_converted_or_left(void) {
   MobilebertError *error = NULL;
   size_t offsets[] = {5, 0, 4};
-  MobilebertText text = mobilebert_text("\xF0\x9F\x98\x80" "a");
+  MobilebertText text = mobilebert_text("\xF0\x9F\x98\x80"
+                                        "a");
   CHECK(mobilebert_convert_offsets(text, MOBILEBERT_UNIT_BYTE, offsets, 3, &error));
   CHECK(offsets[0] == 5 && offsets[2] == 4);
   CHECK(!mobilebert_convert_offsets(text, 3, offsets, 3, &error));

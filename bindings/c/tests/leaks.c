@@ -26,7 +26,8 @@ static void opened_from_a_folder(void) {
   mobilebert_entities_free(one);
   mobilebert_entities_free(many);
   MobilebertEmbeddings *vectors = mobilebert_embed_batch(model, texts, 2, NULL, NULL);
-  CHECK(mobilebert_embeddings_rows(vectors) == 2 && mobilebert_embeddings_values(vectors)[0] == mobilebert_embeddings_values(vectors)[0]);
+  const float *values = mobilebert_embeddings_values(vectors);
+  CHECK(mobilebert_embeddings_rows(vectors) == 2 && values[0] > -2 && values[0] < 2);
   mobilebert_embeddings_free(vectors);
   MobilebertStates *states = mobilebert_token_states(model, texts[1], NULL, NULL);
   CHECK(mobilebert_states_rows(states, 0) > 0);
@@ -36,7 +37,8 @@ static void opened_from_a_folder(void) {
 }
 
 static void opened_from_files(void) {
-  static const char *const FILES[] = {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"};
+  static const char *const FILES[] = {"config.json", "vocab.txt", "tokenizer_config.json",
+                                      "model.safetensors"};
   MobilebertFiles *files = mobilebert_files_new("mlm", NULL);
   MobilebertOpenOptions options = mobilebert_open_options();
   options.threads = 2;
@@ -77,7 +79,8 @@ static void errors_are_freed(void) {
   mobilebert_error_free(error);
   CHECK(mobilebert_tag(model, mobilebert_text("\xFF"), NULL, &error) == NULL && error != NULL);
   mobilebert_error_free(error);
-  CHECK(mobilebert_answer(model, mobilebert_text("a"), mobilebert_text("b"), NULL, &error) == NULL && error != NULL);
+  CHECK(mobilebert_answer(model, mobilebert_text("a"), mobilebert_text("b"), NULL, &error) == NULL &&
+        error != NULL);
   mobilebert_error_free(error);
   MobilebertText texts[] = {mobilebert_text("Ada"), mobilebert_text("")};
   CHECK(mobilebert_tag_batch(model, texts, 2, NULL, &error) == NULL && error != NULL);

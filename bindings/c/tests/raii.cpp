@@ -44,7 +44,8 @@ std::string root;
 
 Model opened(const char *name) {
   std::string path = root + "/" + name;
-  return Model(checked([&](MobilebertError **error) { return mobilebert_open(path.c_str(), nullptr, error); }));
+  return Model(
+      checked([&](MobilebertError **error) { return mobilebert_open(path.c_str(), nullptr, error); }));
 }
 
 void an_answer_is_a_piece_of_its_context() {

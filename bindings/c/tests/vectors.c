@@ -19,12 +19,12 @@ typedef enum { AS_JSON, AS_FIELDS } Way;
 
 static char place_of_case[200];
 
-#define EXPECT(condition)                                                      \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
+#define EXPECT(condition)                                                                        \
+  do {                                                                                           \
+    if (!(condition)) {                                                                          \
       fprintf(stderr, "%s: does not hold (line %d): %s\n", place_of_case, __LINE__, #condition); \
-      return false;                                                            \
-    }                                                                          \
+      return false;                                                                              \
+    }                                                                                            \
   } while (0)
 
 static MobilebertText text_of(const Json *value) {
@@ -175,11 +175,11 @@ static bool set_list(const Json *value, const MobilebertText **field, size_t *co
   return value->kind == JSON_ARRAY;
 }
 
-#define FIELD(known, call)                                                     \
-  if (strcmp(option->name, #known) == 0) {                                     \
-    if (!(call))                                                               \
-      return false;                                                            \
-    continue;                                                                  \
+#define FIELD(known, call)                 \
+  if (strcmp(option->name, #known) == 0) { \
+    if (!(call))                           \
+      return false;                        \
+    continue;                              \
   }
 
 /* The functions below return false for options that have no field, or another type than its field. */
@@ -256,7 +256,8 @@ static bool embed_options(const Json *given, Way way, MobilebertEmbedOptions *to
 
 /* ---- Operations ---- */
 
-/* Returns what is expected for the input `index`, or NULL if there is none. `count` is the number of results. */
+/* Returns what is expected for the input `index`, or NULL if there is none. `count` is the number of results.
+ */
 static const Json *expected_of(const Json *expect, size_t count, size_t index) {
   const Json *one = json_get(expect, "result"), *many = json_get(expect, "results");
   if (one != NULL)
@@ -276,7 +277,8 @@ static bool run_answers(const MobilebertModel *model, const Json *test, Way way,
   *skipped = !answer_options(json_need(test, "options"), way, &options);
   if (*skipped)
     return true;
-  Texts questions = texts_of(input, "question", "questions"), contexts = texts_of(input, "context", "contexts");
+  Texts questions = texts_of(input, "question", "questions"),
+        contexts = texts_of(input, "context", "contexts");
   MobilebertError *error = NULL;
   MobilebertAnswers *found;
   if (!questions.is_list)
@@ -370,7 +372,8 @@ static bool run_tag(const MobilebertModel *model, const Json *test, Way way, boo
     for (size_t index = 0; index < entities->count; index++) {
       const MobilebertEntity *entity = mobilebert_entities_at(found, i, index);
       const Json *one = &entities->items[index];
-      EXPECT(same_text(entity->label, json_need(one, "label")) && same_text(entity->word, json_need(one, "word")));
+      EXPECT(same_text(entity->label, json_need(one, "label")) &&
+             same_text(entity->word, json_need(one, "word")));
       EXPECT(same_score(entity->score, one) && same_place(entity->place, one));
       EXPECT(entity->grouped == (json_need(one, "grouped")->number != 0));
     }
@@ -422,9 +425,9 @@ static bool run_embed(const MobilebertModel *model, const Json *test, Way way, b
     return true;
   Texts texts = texts_of(input, "text", "texts");
   MobilebertError *error = NULL;
-  MobilebertEmbeddings *found = texts.is_list
-                                    ? mobilebert_embed_batch(model, texts.texts, texts.count, &options, &error)
-                                    : mobilebert_embed(model, texts.texts[0], &options, &error);
+  MobilebertEmbeddings *found =
+      texts.is_list ? mobilebert_embed_batch(model, texts.texts, texts.count, &options, &error)
+                    : mobilebert_embed(model, texts.texts[0], &options, &error);
   free(texts.texts);
   EXPECT((found == NULL) == (error != NULL));
   if (json_get(expect, "error") != NULL)
@@ -458,7 +461,8 @@ static bool run_states(const MobilebertModel *model, const Json *test, Way way, 
     return same_error(error, json_get(expect, "error"));
   EXPECT(found != NULL && same_count(expect, mobilebert_states_inputs(found)));
   for (size_t i = 0; i < mobilebert_states_inputs(found); i++) {
-    const Json *one = expected_of(expect, mobilebert_states_inputs(found), i), *rows = json_need(one, "states");
+    const Json *one = expected_of(expect, mobilebert_states_inputs(found), i),
+               *rows = json_need(one, "states");
     size_t columns = mobilebert_states_columns(found, i);
     EXPECT(rows->count == mobilebert_states_rows(found, i));
     EXPECT(mobilebert_states_truncated(found, i) == (json_need(one, "truncated")->number != 0));

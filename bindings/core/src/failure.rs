@@ -44,7 +44,7 @@ impl Position {
 }
 
 impl Failure {
-    /// Makes a failure of a kind that only one binding knows. Its code is none of [`CODES`].
+    /// Makes a failure that only one binding meets. Its code is one of [`CODES`] or one of the binding's own.
     pub fn new(code: &'static str, place: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), place: Some(place.into()), index: None, position: None }
     }

@@ -1,4 +1,5 @@
-//! Writes `bindings/c/include/mobilebert.h` from the sources of the C library, or checks that it is what they say.
+//! Writes `bindings/c/include/mobilebert.h` from the sources of the C library, or checks that it is what they
+//! say.
 //!
 //! `cargo run -p mobilebert-binding-tools --features c --bin c-header [-- --check]`
 

@@ -36,10 +36,11 @@ pub struct MobilebertAnswerOptions {
     max_question_len: usize,
     /// The longest answer in tokens. Default: 30.
     max_answer_len: usize,
-    /// On if "the context does not say" may be an answer, which is an empty one at 0..0. It is meant for models
-    /// trained on SQuAD 2.0. Default: off.
+    /// On if "the context does not say" may be an answer, which is an empty one at 0..0. It is meant for
+    /// models trained on SQuAD 2.0. Default: off.
     handle_impossible_answer: MobilebertSwitch,
-    /// On if places of the context with the same text are one answer with the sum of their scores. Default: on.
+    /// On if places of the context with the same text are one answer with the sum of their scores. Default:
+    /// on.
     merge_equal_texts: MobilebertSwitch,
     /// On if the score of "no answer" takes part in the sums that scores are shares of. Default: off, unless
     /// `handle_impossible_answer` is on.

@@ -128,7 +128,8 @@ pub extern "C" fn mobilebert_classify(
     run(error, || classify(model, &[memory::text(text, "text")?], None, false, options))
 }
 
-/// Labels a pair of texts, such as a sentence and what may follow from it. `mobilebert_classify` says the rest.
+/// Labels a pair of texts, such as a sentence and what may follow from it. `mobilebert_classify` says the
+/// rest.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobilebert_classify_pair(
     model: Option<&MobilebertModel>,

@@ -45,8 +45,9 @@ pub(crate) fn c_string(text: &str) -> CString {
 
 /// Returns the kind of error as a short name that stays the same from release to release, for programs to
 /// compare: "unknown_model", "missing_file", "empty_text", "too_long", "invalid_text", "option",
-/// "unknown_option", "input", "wrong_task", "cancelled", "deadline_exceeded", "null_argument", and others that
-/// a program will rather show than handle. "panic" is a fault of the library; the handles can still be used.
+/// "unknown_option", "input", "wrong_task", "cancelled", "deadline_exceeded", "null_argument", and others
+/// that a program will rather show than handle. "panic" is a fault of the library; the handles can still be
+/// used.
 ///
 /// The string belongs to the error. It is NULL if `error` is NULL.
 #[unsafe(no_mangle)]
@@ -63,8 +64,8 @@ pub extern "C" fn mobilebert_error_message(error: Option<&MobilebertError>) -> *
     error.map_or(ptr::null(), |error| error.message.as_ptr())
 }
 
-/// Returns the place of the error, such as the name of an option, a file, or "text 3: question". It is NULL if
-/// there is none, or if `error` is NULL.
+/// Returns the place of the error, such as the name of an option, a file, or "text 3: question". It is NULL
+/// if there is none, or if `error` is NULL.
 ///
 /// The string belongs to the error.
 #[unsafe(no_mangle)]

@@ -79,12 +79,13 @@ pub extern "C" fn mobilebert_files_add_static(
     added.is_some()
 }
 
-/// Adds a part of an open file as the file `name`: `size` bytes from `offset`, which need not be a multiple of
-/// anything. This is how a model inside of an archive is read where it lies, such as an uncompressed asset of
-/// an Android package.
+/// Adds a part of an open file as the file `name`: `size` bytes from `offset`, which need not be a multiple
+/// of anything. This is how a model inside of an archive is read where it lies, such as an uncompressed asset
+/// of an Android package.
 ///
-/// The part is mapped and not copied. The descriptor is duplicated, so the caller may close it afterwards. The
-/// file must not be shortened or written to before the models that use it are opened and `files` is freed.
+/// The part is mapped and not copied. The descriptor is duplicated, so the caller may close it afterwards.
+/// The file must not be shortened or written to before the models that use it are opened and `files` is
+/// freed.
 ///
 /// Errors: "io" if the descriptor is not open or not that of a regular file, and if the file ends before the
 /// part does; "null_argument" if `files` or `name` are NULL; "input" on Windows, where there is no such

@@ -25,8 +25,8 @@ pub struct MobilebertFillOptions {
     struct_size: usize,
     /// The largest number of words for a mask, or MOBILEBERT_ALL. Default: 5.
     top_k: usize,
-    /// The only words to rank, each of which has to be one entry of the vocabulary, or NULL. Default: the whole
-    /// vocabulary.
+    /// The only words to rank, each of which has to be one entry of the vocabulary, or NULL. Default: the
+    /// whole vocabulary.
     targets: *const MobilebertText,
     /// The number of such words.
     target_count: usize,
@@ -130,8 +130,8 @@ pub extern "C" fn mobilebert_fill(
     run(error, || fill(model, &[memory::text(text, "text")?], false, options))
 }
 
-/// Finds the best words for the masks of several texts. The first text that fails ends the call, and its index
-/// is that of the error. `texts` may be NULL if `count` is 0. `mobilebert_fill` says the rest.
+/// Finds the best words for the masks of several texts. The first text that fails ends the call, and its
+/// index is that of the error. `texts` may be NULL if `count` is 0. `mobilebert_fill` says the rest.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobilebert_fill_batch(
     model: Option<&MobilebertModel>,

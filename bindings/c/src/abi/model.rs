@@ -123,8 +123,8 @@ const NATIVE: &str = "native";
 /// in the local cache of the Hugging Face hub, such as "org/name". Nothing is downloaded.
 ///
 /// `options` and `error` may be NULL. Errors: "unknown_model", "missing_file", "config", "tensor" and others
-/// of the model's files; "wrong_task"; "option"; "null_argument" if `model` is NULL. Returns NULL if it fails.
-/// The caller frees the model with `mobilebert_model_free`.
+/// of the model's files; "wrong_task"; "option"; "null_argument" if `model` is NULL. Returns NULL if it
+/// fails. The caller frees the model with `mobilebert_model_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobilebert_open(
     model: *const c_char,

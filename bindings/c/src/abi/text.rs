@@ -72,8 +72,8 @@ impl From<Place> for MobilebertPlace {
 /// Converts offsets into a text from bytes to another unit, in place and in any order.
 ///
 /// Errors: "invalid_text"; "input" for an offset that is behind the end or inside a character, and then no
-/// offset is changed; "option" for an unknown unit; "null_argument" if `offsets` is NULL and `count` is not 0.
-/// Returns true if it succeeds. `error` may be NULL.
+/// offset is changed; "option" for an unknown unit; "null_argument" if `offsets` is NULL and `count` is not
+/// 0. Returns true if it succeeds. `error` may be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobilebert_convert_offsets(
     text: MobilebertText,
