@@ -12,7 +12,7 @@ struct Package {
     rooms: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PACKAGES: [Package; 7] = [LIBRARY, KERNELS, TOOLS, COMMAND, BINDINGS, PYTHON, C];
+const PACKAGES: [Package; 8] = [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, BINDINGS, PYTHON, C];
 
 const LIBRARY: Package = Package {
     sources: "src",
@@ -60,9 +60,20 @@ const TOOLS: Package = Package {
     ],
 };
 
+const BENCH: Package = Package {
+    sources: "crates/bench/src",
+    packages: &["mobilebert"],
+    rooms: &[
+        ("batch", &[]),
+        ("latency", &["batch"]),
+        ("operations", &["batch"]),
+        ("main", &[]),
+    ],
+};
+
 const COMMAND: Package = Package {
     sources: "crates/cli/src",
-    packages: &["mobilebert", "mobilebert_tools"],
+    packages: &["mobilebert", "mobilebert_bench", "mobilebert_tools"],
     rooms: &[
         ("args", &[]),
         ("failure", &["args"]),

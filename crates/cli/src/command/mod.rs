@@ -24,7 +24,7 @@ mod watch;
 
 use std::num::NonZeroUsize;
 
-use mobilebert::{EngineOptions, ModelFiles};
+use mobilebert::EngineOptions;
 
 use super::args::{Args, Command, Global};
 use super::batch::Task;
@@ -133,12 +133,4 @@ fn run_task<T: Task>(
     global.warn(&records.note);
     let output = Output::open(target, global, &records.header, results)?;
     super::batch::run(task, records, output, global, target.file().is_some())
-}
-
-/// Returns the SHA-256 of a model's weight files, one after another, or `None` for a synthetic model.
-fn model_hash(source: &str) -> mobilebert::Result<Option<String>> {
-    if source.starts_with("synthetic:") {
-        return Ok(None);
-    }
-    ModelFiles::resolve(source)?.weights_sha256().map(Some)
 }

@@ -2,17 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
-use mobilebert::profile::{Profile, Profiler, Report, Row, diff};
+use mobilebert::profile::{Profile, diff};
 use mobilebert::{Engine, ErrorKind, Result};
+use mobilebert_bench::{DEFAULT_MODEL, Tables, operations};
 
-use super::bench::batch;
 use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output::{Format, Output};
-
-const DEFAULT_MODEL: &str = "synthetic:mobilebert";
 
 pub(super) fn run(args: &args::Profile, global: &Global) -> Result<(), Failure> {
     match &args.command {
@@ -23,77 +20,22 @@ pub(super) fn run(args: &args::Profile, global: &Global) -> Result<(), Failure> 
 
 fn measure(args: &args::Profile, global: &Global) -> Result<(), Failure> {
     let engine = Engine::open(global.model(DEFAULT_MODEL), global.engine())?;
-    let ops = engine.backend().ops();
-    if ops.is_empty() {
-        let message = format!(
-            "the backend {} does not record operations; use --backend native",
-            engine.backend().name()
-        );
-        return Err(Failure::Usage(message));
+    let found = operations(&engine, args.seq_len, args.warmup_runs, args.num_runs)?;
+    if let Some(path) = args.trace.as_ref().filter(|_| args.num_runs > 0) {
+        write(path, &found.trace().to_string())?;
     }
-    let batch = batch(&engine, args.seq_len, 1)?;
-    let profiler = Profiler::new();
-    for _ in 0..args.warmup_runs {
-        engine.forward_profiled(&batch, &profiler)?;
-    }
-    profiler.take();
-    let mut passes = Vec::with_capacity(args.num_runs);
-    for _ in 0..args.num_runs {
-        let start = Instant::now();
-        engine.forward_profiled(&batch, &profiler)?;
-        passes.push((start.elapsed().as_nanos() as u64, profiler.take()));
-    }
-    if let (Some(path), Some((_, events))) = (&args.trace, passes.last()) {
-        write(path, &Profiler::trace_json(ops, events).to_string())?;
-    }
-    let peak = engine.backend().measure_peak_gmacs();
-    let profile = Profile::new(ops, engine.threads(), args.seq_len, peak, &passes);
     if let Some(path) = &args.save {
-        write(path, &serde_json::to_string(&profile).map_err(|e| json_error(path, e))?)?;
+        write(path, &serde_json::to_string(&found.profile).map_err(|e| json_error(path, e))?)?;
     }
     let mut output = Output::stdout(global);
     match output.format() {
-        Format::Json => output.json(&profile)?,
-        Format::Human | Format::Table => human(&profile.report(), args.by_op, &mut output)?,
+        Format::Json => output.json(&found.profile)?,
+        Format::Human | Format::Table => {
+            let tables = Tables { report: &found.profile.report(), by_op: args.by_op };
+            output.line(format_args!("{tables}"))?;
+        }
     }
     output.flush()
-}
-
-fn human(report: &Report, by_op: bool, output: &mut Output) -> Result<(), Failure> {
-    output.line(format_args!(
-        "{} tokens, {} threads: {:.2} ms; peak of a thread {:.0} GMAC/s",
-        report.tokens,
-        report.threads,
-        report.wall_us / 1e3,
-        report.peak_gmacs
-    ))?;
-    let mut table = |title: &str, rows: &[Row]| -> Result<(), Failure> {
-        output.line(format_args!(
-            "\n{title:44} {:>7} {:>10} {:>7} {:>8} {:>6} {:>9}  kernel",
-            "count", "us", "share", "GMAC/s", "peak", "weights"
-        ))?;
-        for row in rows {
-            output.line(format_args!(
-                "{:44} {:>7.0} {:>10.1} {:>6.1}% {:>8.1} {:>5.0}% {:>8.1}K  {}",
-                row.name,
-                row.count,
-                row.us,
-                100.0 * row.share,
-                row.gmacs,
-                100.0 * row.of_peak,
-                row.weight_bytes as f64 / 1e3,
-                row.kernel
-            ))?;
-        }
-        Ok(())
-    };
-    if by_op {
-        table("operation", &report.by_op)?;
-    }
-    table("layer", &report.by_layer)?;
-    table("kind", &report.by_kind)?;
-    table("sum", std::slice::from_ref(&report.all))?;
-    output.line(format_args!("{:44} {:>25.1}%", "outside operations", 100.0 * report.unexplained_share))
 }
 
 fn compare(before: &Path, after: &Path, global: &Global) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use mobilebert::{Batch, Engine, ModelFiles, Precision, Result};
 use mobilebert_tools::compare::{Comparison, LayerDeviation, NodeDeviation, node_by_node};
 use serde::Serialize;
 
-use super::{DEFAULT_MODEL, bench};
+use super::DEFAULT_MODEL;
 use crate::args::{self, Global};
 use crate::failure::Failure;
 use crate::output::{Format, Output};
@@ -70,7 +70,7 @@ fn batches(model: &str, engine: &Engine, args: &args::Sqnr) -> Result<Vec<Batch>
         if !args.texts.is_empty() {
             return Err(Failure::Usage(format!("{model} has no tokenizer; leave TEXT out")));
         }
-        return Ok(vec![bench::batch(engine, args.seq_len, 1)?]);
+        return Ok(vec![mobilebert_bench::batch(engine, args.seq_len, 1)?]);
     }
     let tokenizer = ModelFiles::resolve(model)?.tokenizer()?;
     let batch = |text: &str| {
