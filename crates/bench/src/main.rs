@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
-use mobilebert::{Engine, EngineOptions, Error, Precision, Result};
+use mobilebert::{Engine, EngineOptions, Error, ErrorKind, Precision, Result};
 use mobilebert_bench::{DEFAULT_MODEL, Runs, Tables, latency, operations};
 
 /// Measure how fast a model runs on this machine, in total or by operation
@@ -54,8 +54,7 @@ fn main() -> ExitCode {
     let text = match measured(&args) {
         Ok(text) => text,
         Err(error) => {
-            let message = error.with_causes(error.to_string());
-            let _ = writeln!(io::stderr().lock(), "mobilebert-bench: {message}");
+            let _ = writeln!(io::stderr().lock(), "mobilebert-bench: {}", described(&error));
             return ExitCode::FAILURE;
         }
     };
@@ -68,6 +67,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Describes an error. Options of the library are flags here.
+fn described(error: &Error) -> String {
+    let message = match error.kind() {
+        ErrorKind::Option { option, expected, found } => {
+            format!("--{} is {found}; expected {expected}", option.replace('_', "-"))
+        }
+        _ => error.to_string(),
+    };
+    error.with_causes(message)
 }
 
 /// Measures, and returns what is printed.
@@ -101,6 +111,6 @@ fn measured(args: &Args) -> Result<String> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {
-    let failed = |source| mobilebert::ErrorKind::Json { file: "output".to_owned(), source };
+    let failed = |source| ErrorKind::Json { file: "output".to_owned(), source };
     serde_json::to_string(value).map_err(|error| Error::from(failed(error)))
 }
