@@ -12,7 +12,7 @@ struct Package {
     rooms: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PACKAGES: [Package; 8] = [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, BINDINGS, PYTHON, C];
+const PACKAGES: [Package; 9] = [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, BINDINGS, PYTHON, C, MOBILE];
 
 const LIBRARY: Package = Package {
     sources: "src",
@@ -138,13 +138,28 @@ const C: Package = Package {
     ],
 };
 
+const MOBILE: Package = Package {
+    sources: "bindings/mobile/src",
+    packages: &["mobilebert_bindings"],
+    rooms: &[
+        ("failure", &[]),
+        ("descriptor", &[]),
+        ("options", &["failure"]),
+        ("call", &["failure"]),
+        ("source", &["descriptor", "failure"]),
+        ("model", &["failure", "options", "source"]),
+        ("task", &["call", "failure", "model", "options", "source"]),
+    ],
+};
+
 /// The items of the ground floor that may be named without their room.
 const OF_ALL: [&str; 5] = ["BackendKind", "Error", "ErrorKind", "Result", "TensorProblem"];
 
 /// The files, and the folders with their `/`, that may contain `unsafe`.
-const UNSAFE_HOMES: [&str; 7] = [
+const UNSAFE_HOMES: [&str; 8] = [
     EXPORTED_NAMES,
     "bindings/c/src/memory.rs",
+    "bindings/mobile/src/descriptor.rs",
     "bindings/python/src/arrow.rs",
     "src/backend/native/arena.rs",
     "src/backend/native/pass.rs",
@@ -308,7 +323,7 @@ fn exported_names_are_all_that_is_unsafe_in_their_folder() {
 /// Checks that only the commands print. Libraries return values.
 #[test]
 fn only_the_command_line_prints() {
-    for package in [LIBRARY, KERNELS, TOOLS, BINDINGS, PYTHON, C] {
+    for package in [LIBRARY, KERNELS, TOOLS, BINDINGS, PYTHON, C, MOBILE] {
         for (file, code) in code(&package) {
             for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
                 assert!(!code.contains(print), "{}/{file} has {print}", package.sources);

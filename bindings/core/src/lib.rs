@@ -31,8 +31,9 @@ pub use find::{MODELS_VARIABLE, find};
 pub use list::{Progress, Watch};
 pub use mobilebert::format::Bytes;
 pub use mobilebert::{
-    BUILT_IN, EmbedOptions, Embedder, FillMask, MemoryFiles, Model, OffsetUnit, PreparedContext,
-    QuestionAnswering, Source, Span, TextClassification, TokenClassification,
+    AnswerOptions, BUILT_IN, ClassifyOptions, EmbedOptions, Embedder, FillMask, FillOptions, MemoryFiles,
+    Model, OffsetUnit, PreparedContext, QuestionAnswering, Source, Span, TagOptions, TextClassification,
+    TokenClassification,
 };
 pub use opening::{Opening, Task};
 pub use place::{Place, places};

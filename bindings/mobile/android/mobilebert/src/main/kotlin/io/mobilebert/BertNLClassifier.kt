@@ -1,0 +1,45 @@
+package io.mobilebert
+
+import java.io.File
+import java.nio.ByteBuffer
+import io.mobilebert.internal.TextClassification as Native
+
+/** Labels texts with a model for text classification. It is the same as [NLClassifier]. */
+public class BertNLClassifier private constructor(pipeline: Native) : TextClassifier(pipeline) {
+    public companion object {
+        /** Opens a model folder. */
+        @JvmStatic
+        public fun createFromFile(folder: File): BertNLClassifier = create(ModelSource.folder(folder))
+
+        /** Opens a model folder with options. */
+        @JvmStatic
+        public fun createFromFileAndOptions(folder: File, options: ClassifierOptions): BertNLClassifier =
+            create(ModelSource.folder(folder), options)
+
+        /** Opens a model whose files are in buffers, by name; see [ModelSource.buffers]. */
+        @JvmStatic
+        public fun createFromBufferAndOptions(
+            files: Map<String, ByteBuffer>,
+            options: ClassifierOptions,
+        ): BertNLClassifier =
+            create(ModelSource.buffers(files), options)
+
+        /** Opens a model from wherever it is. */
+        @JvmStatic
+        @JvmOverloads
+        public fun create(
+            source: ModelSource,
+            options: ClassifierOptions = ClassifierOptions.DEFAULT,
+        ): BertNLClassifier =
+            BertNLClassifier(source.open { Native.open(it, options.loading(), options.named()) })
+
+        /** Uses a model that is loaded. Options of loading do not apply. */
+        @JvmStatic
+        @JvmOverloads
+        public fun createFromModel(
+            model: BertModel,
+            options: ClassifierOptions = ClassifierOptions.DEFAULT,
+        ): BertNLClassifier =
+            BertNLClassifier(model.shared { Native.ofModel(it, options.named()) })
+    }
+}

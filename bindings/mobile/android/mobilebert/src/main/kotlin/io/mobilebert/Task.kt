@@ -1,0 +1,87 @@
+package io.mobilebert
+
+import io.mobilebert.internal.Disposable
+import io.mobilebert.internal.Loading
+import io.mobilebert.internal.NamedOption
+import io.mobilebert.internal.Cancellation as NativeCancellation
+
+/**
+ * An opened task. Any number of threads may call it at once. It holds its weights outside of the heap until
+ * it
+ * is closed; an object that nobody holds is closed by a cleaner, some time after a garbage collection.
+ */
+public abstract class Task internal constructor(private val handle: Disposable, public val info: ModelInfo) :
+    AutoCloseable {
+    @Volatile
+    private var isClosed = false
+
+    /** Releases the native side once the calls that run now are done. A closed task may be closed again. */
+    override fun close() {
+        isClosed = true
+        handle.destroy()
+    }
+
+    /** Makes a call that may be ended. */
+    internal fun <T> calling(
+        call: CallOptions,
+        run: (List<NamedOption>, Long?, List<NativeCancellation>) -> T,
+    ): T {
+        val options = namedOptions(call.values)
+        val cancellations = call.cancellations.map { it.native }
+        val result = native {
+            try {
+                run(options, call.timeoutMillis, cancellations)
+            } catch (closed: IllegalStateException) {
+                throw closedError(closed)
+            }
+        }
+        // The native side borrows these objects. Reading their state here keeps the cleaner away until now.
+        cancellations.forEach { it.uniffiIsDestroyed }
+        return result
+    }
+
+    private fun closedError(cause: IllegalStateException): IllegalStateException {
+        if (!isClosed) return cause
+        return IllegalStateException("this ${javaClass.simpleName} is closed; open it again", cause)
+    }
+}
+
+/** The options that all tasks have. Each task has a class of its own for the others. */
+public abstract class TaskOptions internal constructor(
+    internal val values: Map<String, Any?>,
+    private val model: ModelOptions,
+) {
+    internal fun loading(): Loading = model.loading()
+
+    internal fun named(): List<NamedOption> = namedOptions(values)
+
+    /** Collects options. [B] is the builder of a task's own options [O]. */
+    public abstract class Builder<O : TaskOptions, B : Builder<O, B>> internal constructor() {
+        private val values = LinkedHashMap<String, Any?>()
+        private val model = ModelOptions.builder()
+
+        /** Sets the number of threads; see [ModelOptions.Builder.setThreads]. */
+        public fun setThreads(threads: Int): B = self { model.setThreads(threads) }
+
+        /** Sets the form in which the model computes. Default: that of the stored weights. */
+        public fun setPrecision(precision: Precision): B = self { model.setPrecision(precision) }
+
+        /** Says whether `[SEP]` and the like in a text are special tokens. Default: true. */
+        public fun setSpecialTokensInText(special: Boolean): B =
+            self { model.setSpecialTokensInText(special) }
+
+        /** Sets an option by its name; see [CallOptions.Builder.setOption]. */
+        public fun setOption(name: String, value: Any?): B = self { values[name] = value }
+
+        /** Makes the options. */
+        public fun build(): O = make(LinkedHashMap(values), model.build())
+
+        internal abstract fun make(values: Map<String, Any?>, model: ModelOptions): O
+
+        @Suppress("UNCHECKED_CAST")
+        private inline fun self(change: () -> Unit): B {
+            change()
+            return this as B
+        }
+    }
+}

@@ -1,0 +1,99 @@
+# Builds the library for Kotlin and Java and tests it on a Java machine, as far as no Android is needed for it.
+#
+# PROFILE=dev builds the library without most of its optimisation, for a quick look.
+#
+# `./check-bindings jvm` reads this file and calls `check_jvm`. Android's own classes are replaced by the stand-ins of
+# jvm-tests/android-stubs.
+
+kotlin_version=2.4.20
+
+# Says whether Debian packages can be installed here, and installs those that are named.
+install_debian() {
+    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return 1
+    run apt-get -qq update && run apt-get -qq install -y --no-install-recommends "$@" > /dev/null
+}
+
+# Prints the major version of a Java program, or 0.
+java_version() {
+    "$1" -version 2>&1 | sed -n 's/^[a-z]* \(version "\)\{0,1\}\([0-9]*\).*/\2/p' | head -n 1 | grep . || printf '0\n'
+}
+
+has_java() {
+    command -v java > /dev/null && command -v javac > /dev/null && [ "$(java_version javac)" -ge 17 ]
+}
+
+# Prints how long the step took that has just ended.
+step_took() {
+    now=$(date +%s)
+    printf '== %s: %s s\n' "$1" "$((now - step_began))"
+    step_began=$now
+}
+
+check_jvm() {
+    work=$here/target/bindings/jvm
+    sources=bindings/mobile
+    mkdir -p "$work"
+    step_began=$(date +%s)
+    if ! has_java && ! install_debian openjdk-17-jdk-headless; then
+        skip jvm "there is no JDK of version 17 or later; install one"
+        return
+    fi
+    jna=${JNA_JAR:-/usr/share/java/jna.jar}
+    if [ ! -f "$jna" ] && ! install_debian libjna-java libjna-jni; then
+        skip jvm "$jna is missing; install JNA 5.12 or later (Debian: libjna-java libjna-jni), or name its jar in JNA_JAR"
+        return
+    fi
+    kotlin=${KOTLIN_COMPILER:-$work/kotlin-$kotlin_version/package}
+    if [ ! -f "$kotlin/lib/kotlin-compiler.jar" ]; then
+        rm -rf "$work/kotlin-$kotlin_version"
+        mkdir -p "$work/kotlin-$kotlin_version"
+        if ! (cd "$work/kotlin-$kotlin_version" && run npm pack --silent "kotlin-compiler@$kotlin_version" &&
+            tar -xzf kotlin-compiler-*.tgz && rm kotlin-compiler-*.tgz); then
+            skip jvm "npm cannot fetch kotlin-compiler $kotlin_version; see above, or name its folder in KOTLIN_COMPILER"
+            return
+        fi
+    fi
+    step_took "tools"
+
+    api=$sources/android/mobilebert/src/main/kotlin
+    if grep -rlE 'android[.]|androidx[.]' "$api" --include '*.kt' | grep -v /io/mobilebert/android/; then
+        printf 'these files use classes of Android; only those in io/mobilebert/android may\n' >&2
+        exit 1
+    fi
+    rm -rf "$work/built" "$work/classes"
+    run env JNA_JAR="$jna" KOTLIN_COMPILER="$kotlin" "$sources/build" jvm "$work/built"
+    step_took "library, generator and Kotlin interface"
+    run sh "$sources/pages.sh" "$work/built/libmobilebert_mobile.so"
+
+    libraries=$kotlin/lib/kotlin-stdlib.jar:$kotlin/lib/kotlinx-coroutines-core-jvm.jar:$jna
+    mkdir -p "$work/classes/stubs" "$work/classes/java"
+    # These are compiled without coroutines, which Java does not need.
+    run javac --release 17 -Xlint:all -Werror -d "$work/classes/stubs" \
+        $(find "$sources/jvm-tests/android-stubs" -name '*.java')
+    plain=$work/built/mobilebert.jar:$kotlin/lib/kotlin-stdlib.jar
+    run javac --release 17 -Xlint:all -Werror -cp "$plain" -d "$work/classes/java" "$sources/jvm-tests/java/JavaApi.java"
+    # As a part of the same module, the classes for Android see what is internal.
+    run java -Xmx1g -cp "$kotlin/lib/*" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -no-stdlib -no-reflect \
+        -jvm-target 11 -module-name mobilebert -Xfriend-paths="$work/built/mobilebert.jar" \
+        -cp "$work/built/mobilebert.jar:$work/classes/stubs:$libraries" -d "$work/classes/tests.jar" \
+        "$api/io/mobilebert/android" "$sources/android/sample/src/main/kotlin" "$sources/jvm-tests/kotlin"
+    step_took "Java, Android's part and tests"
+
+    # A heap of one size keeps its growth out of the measured memory. The tests find out the numbers of open files.
+    set -- -Xms256m -Xmx256m -XX:+AlwaysPreTouch -XX:+UseSerialGC --add-opens java.base/java.io=ALL-UNNAMED \
+        -Djna.library.path="$work/built" -Dmobilebert.root="$here"
+    status=0
+    {
+        printf '\n== Java\n'
+        java "$@" -cp "$work/classes/java:$plain:$jna" JavaApi || status=$?
+        printf '\n== Kotlin\n'
+        MOBILEBERT_MODELS=$here/models java "$@" \
+            -cp "$work/classes/tests.jar:$work/classes/stubs:$work/built/mobilebert.jar:$libraries" \
+            io.mobilebert.tests.MainKt || status=$?
+    } > "$work/tests.log" 2>&1
+    cat "$work/tests.log"
+    step_took "tests"
+    [ "$status" = 0 ] || exit 1
+    # Lines such as "6 passed, 0 failed", and the library's pages above.
+    printf '\njvm: %s passed\n' "$(awk '/^[0-9]+ passed, 0 failed$/ { sum += $1 } END { print sum + 1 }' "$work/tests.log")"
+}

@@ -1,0 +1,164 @@
+package io.mobilebert.tests
+
+import io.mobilebert.BertModel
+import io.mobilebert.BertNLClassifier
+import io.mobilebert.BertQuestionAnswerer
+import io.mobilebert.BertQuestionAnswererOptions
+import io.mobilebert.CallOptions
+import io.mobilebert.Cancellation
+import io.mobilebert.ModelOptions
+import io.mobilebert.ModelSource
+import io.mobilebert.NerTagger
+import io.mobilebert.Precision
+import io.mobilebert.TextEmbedder
+import io.mobilebert.awaitAnswer
+import kotlinx.coroutines.TimeoutCancellationException
+import kotlinx.coroutines.async
+import kotlinx.coroutines.awaitAll
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
+import java.util.concurrent.Callable
+import java.util.concurrent.Executors
+import java.util.concurrent.TimeUnit
+import kotlin.concurrent.thread
+
+private const val CONTEXT = "😀 Café «Zoë»\r\n東京で。 The lamp\u0000 was built by Zoë Müller in 1880, 𠮷."
+private const val QUESTION = "Who built the lamp?"
+
+/** A context of so many windows that a call takes seconds. */
+private val long = "The harbour was quiet that year, and nothing was written down. ".repeat(1500) + CONTEXT
+
+fun calls(suite: Suite) {
+    val qa = BertQuestionAnswerer.createFromFile(qaFolder)
+    suite.test("offsets are indices of the string") {
+        val answer = qa.answer(CONTEXT, QUESTION).single()
+        same("Zoë Müller", answer.text)
+        same(answer.text, CONTEXT.substring(answer.start, answer.end))
+    }
+    suite.test("options of opening and of a call") {
+        val options = BertQuestionAnswererOptions.builder()
+            .setTopK(2).setThreads(1).setPrecision(Precision.INT8).setMaxLength(128).setDocStride(32)
+            .setMaxAnswerLength(8).setMaxQuestionLength(32).setHandleImpossibleAnswer(true).build()
+        BertQuestionAnswerer.createFromFileAndOptions(qaFolder, options).use { two ->
+            same(2, two.answer(CONTEXT, QUESTION).size, "answers")
+            same(1, two.answer(CONTEXT, QUESTION, CallOptions.builder().setTopK(1).build()).size, "answers")
+            same(1, two.info.threads, "threads")
+            same("int8", two.info.precision, "precision")
+        }
+        val wrong = BertQuestionAnswererOptions.builder().setThreads(-1).build()
+        val failure = fails { BertQuestionAnswerer.createFromFileAndOptions(qaFolder, wrong) }
+        same("option" to "threads", failure.code to failure.place)
+        val odd = CallOptions.builder().setOption("top_k", Object()).build()
+        same("`top_k` is a java.lang.Object; expected true or false, a number, a text or a list of texts",
+            fails { qa.answer(CONTEXT, QUESTION, odd) }.message)
+    }
+    suite.test("halves of surrogate pairs are refused wherever a text goes in") {
+        val cut = "a😀".dropLast(1)
+        val question = fails { qa.answer(CONTEXT, cut) }
+        same(listOf("invalid_text", "question", 1), listOf(question.code, question.place, question.position))
+        same("context", fails { qa.answer("ab$cut", QUESTION) }.place)
+        same("pair 1: context", fails { qa.answerPairs(listOf(cut), listOf(QUESTION)) }.place)
+        same("question 2: question", fails { qa.answerAll(CONTEXT, listOf(QUESTION, cut)) }.place)
+        same("invalid_text", fails { BertQuestionAnswerer.create(ModelSource.named(cut)) }.code)
+        val option = CallOptions.builder().setOption("targets", listOf(cut)).build()
+        same("invalid_text", fails { qa.answer(CONTEXT, QUESTION, option) }.code)
+        same("invalid_text", fails { qa.answer(CONTEXT, "\uDE00\uD83D") }.code)
+    }
+    suite.test("eight threads share one handle") {
+        val expected = qa.answer(CONTEXT, QUESTION)
+        val pool = Executors.newFixedThreadPool(8)
+        val results = pool.invokeAll(List(8) { Callable { List(10) { qa.answer(CONTEXT, QUESTION) } } })
+        results.forEach { result -> result.get().forEach { same(expected, it, "answers") } }
+        pool.shutdown()
+        val one = BertQuestionAnswererOptions.builder().setThreads(1).build()
+        BertQuestionAnswerer.createFromFileAndOptions(qaFolder, one).use { same(expected, it.answer(CONTEXT, QUESTION)) }
+    }
+    suite.test("coroutines share one handle") {
+        val found = runBlocking { List(8) { async { qa.awaitAnswer(CONTEXT, QUESTION) } }.awaitAll() }
+        same(setOf(qa.answer(CONTEXT, QUESTION)), found.toSet(), "answers")
+    }
+    suite.test("a closed object is an error") {
+        val closed = BertQuestionAnswerer.createFromFile(qaFolder)
+        closed.close()
+        closed.close()
+        same("this BertQuestionAnswerer is closed; open it again", closedMessage { closed.answer(CONTEXT, QUESTION) })
+        val model = BertModel.open(ModelSource.folder(nerFolder))
+        model.close()
+        same("this BertModel is closed; open it again", closedMessage { NerTagger.createFromModel(model) })
+    }
+    suite.test("closing during calls ends them one way or the other") {
+        repeat(10) {
+            val tagger = NerTagger.createFromFile(nerFolder)
+            val workers = List(4) {
+                thread {
+                    try {
+                        while (true) tagger.tag("Ada lives in London")
+                    } catch (closed: IllegalStateException) {
+                        same("this NerTagger is closed; open it again", closed.message)
+                    }
+                }
+            }
+            Thread.sleep(5)
+            tagger.close()
+            workers.forEach { it.join() }
+        }
+    }
+    suite.test("a call is cancelled from another thread") {
+        val cancellation = Cancellation()
+        val stopper = thread {
+            Thread.sleep(100)
+            cancellation.cancel()
+        }
+        val call = CallOptions.builder().setCancellation(cancellation).build()
+        same("cancelled", fails { qa.answer(long, QUESTION, call) }.code)
+        stopper.join()
+        same(true, cancellation.isCancelled)
+        same("Zoë Müller", qa.answer(CONTEXT, QUESTION).single().text)
+    }
+    suite.test("a call ends at its time") {
+        val call = CallOptions.builder().setTimeout(100, TimeUnit.MILLISECONDS).build()
+        same("deadline_exceeded", fails { qa.answer(long, QUESTION, call) }.code)
+        val wrong = CallOptions.builder().setTimeout(-1, TimeUnit.SECONDS).build()
+        same("option" to "timeout", fails { qa.answer(CONTEXT, QUESTION, wrong) }.let { it.code to it.place })
+        val enough = CallOptions.builder().setTimeout(1, TimeUnit.HOURS).build()
+        same("Zoë Müller", qa.answer(CONTEXT, QUESTION, enough).single().text)
+    }
+    suite.test("a coroutine that is cancelled ends its call") {
+        val start = System.nanoTime()
+        try {
+            val found = runBlocking { withTimeout(100) { qa.awaitAnswer(long, QUESTION) } }
+            throw AssertionError("expected a time-out, found $found")
+        } catch (expected: TimeoutCancellationException) {
+            val millis = (System.nanoTime() - start) / 1_000_000
+            holds(millis < 3000) { "the call went on for $millis ms" }
+        }
+        same("invalid_text", fails { runBlocking { qa.awaitAnswer(CONTEXT, "\uD83D") } }.code)
+    }
+    qa.close()
+    suite.test("tasks share a loaded model") {
+        val model = BertModel.open(ModelSource.folder(qaFolder), ModelOptions.builder().setThreads(1).build())
+        same("question-answering", model.info.task)
+        val shared = BertQuestionAnswerer.createFromModel(model)
+        val embedder = TextEmbedder.createFromModel(model)
+        same("wrong_task", fails { BertNLClassifier.createFromModel(model) }.code)
+        model.close()
+        same("Zoë Müller", shared.answer(CONTEXT, QUESTION).single().text)
+        same(embedder.dimensions, embedder.embed("text").values.size)
+        shared.close()
+        embedder.close()
+    }
+    suite.test("similar texts have similar vectors") {
+        TextEmbedder.createFromFile(root.resolve("models/embed")).use { embedder ->
+            val (cat, kitten, tax) = embedder.embedAll(listOf("a cat", "a kitten", "an income tax form"))
+            val (near, far) = TextEmbedder.cosineSimilarity(cat, kitten) to TextEmbedder.cosineSimilarity(cat, tax)
+            holds(near > 0.6 && far < 0.3) { "near $near, far $far" }
+        }
+    }
+}
+
+private fun closedMessage(run: () -> Any): String? =
+    try {
+        throw AssertionError("expected an exception, found ${run()}")
+    } catch (closed: IllegalStateException) {
+        closed.message
+    }
