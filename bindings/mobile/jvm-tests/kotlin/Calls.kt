@@ -48,7 +48,7 @@ fun calls(suite: Suite) {
         val wrong = BertQuestionAnswererOptions.builder().setThreads(-1).build()
         val failure = fails { BertQuestionAnswerer.createFromFileAndOptions(qaFolder, wrong) }
         same("option" to "threads", failure.code to failure.place)
-        val odd = CallOptions.builder().setOption("top_k", Object()).build()
+        val odd = CallOptions.builder().setOption("top_k", Any()).build()
         same("`top_k` is a java.lang.Object; expected true or false, a number, a text or a list of texts",
             fails { qa.answer(CONTEXT, QUESTION, odd) }.message)
     }

@@ -26,13 +26,15 @@ public abstract class Task internal constructor(private val handle: Disposable, 
         call: CallOptions,
         run: (List<NamedOption>, Long?, List<NativeCancellation>) -> T,
     ): T {
+        // The generated object serves new calls for as long as one that began before is running.
+        if (isClosed) throw closedError(null)
         val options = namedOptions(call.values)
         val cancellations = call.cancellations.map { it.native }
         val result = native {
             try {
                 run(options, call.timeoutMillis, cancellations)
             } catch (closed: IllegalStateException) {
-                throw closedError(closed)
+                throw if (isClosed) closedError(closed) else closed
             }
         }
         // The native side borrows these objects. Reading their state here keeps the cleaner away until now.
@@ -40,10 +42,8 @@ public abstract class Task internal constructor(private val handle: Disposable, 
         return result
     }
 
-    private fun closedError(cause: IllegalStateException): IllegalStateException {
-        if (!isClosed) return cause
-        return IllegalStateException("this ${javaClass.simpleName} is closed; open it again", cause)
-    }
+    private fun closedError(cause: Throwable?) =
+        IllegalStateException("this ${javaClass.simpleName} is closed; open it again", cause)
 }
 
 /** The options that all tasks have. Each task has a class of its own for the others. */
