@@ -18,9 +18,8 @@ pub(crate) fn duplicate(descriptor: i32) -> io::Result<File> {
     }
     // SAFETY: the number is not -1 by the check above. The borrow ends with this statement, in which it is
     // only handed to the system to be duplicated; the system refuses the number of a file that is not open.
-    // The caller keeps its file open during the call, as Kotlin's `descriptor` documents, so the number does
-    // not come to mean another file meanwhile; if it did, the duplicate would be of that file, which is read
-    // as a model file and refused.
+    // The caller keeps its file open until then, as Kotlin's `addDescriptor` asks, so that the number does not
+    // come to mean another file. If it did, that file would be duplicated, mapped, and refused as a model.
     let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
     Ok(owned.into())
 }
