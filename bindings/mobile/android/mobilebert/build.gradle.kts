@@ -33,7 +33,9 @@ val generated = layout.projectDirectory.dir("src/generated/kotlin")
 val checkNative = tasks.register("checkNative") {
     doLast {
         for (folder in listOf(native, generated)) {
-            check(folder.asFile.isDirectory) { "${folder.asFile} is missing; run bindings/mobile/build android first" }
+            check(folder.asFile.isDirectory) {
+                "${folder.asFile} is missing; run bindings/mobile/build android first"
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-// One screen: a question, a context, and the answer marked in it. `../../build` copies the model into the assets.
+// One screen: a question, a context, and the answer marked in it. `../../build` copies the model into the
+// assets.
 plugins {
     id("com.android.application")
 }

@@ -33,13 +33,15 @@ fun assets(suite: Suite) {
     }
     suite.test("a compressed asset is an error that says what to do") {
         val packed = archive { true }
-        val failure = fails { BertQuestionAnswerer.create(assetModel(Context(AssetManager(packed)), "models/qa")) }
+        val source = assetModel(Context(AssetManager(packed)), "models/qa")
+        val failure = fails { BertQuestionAnswerer.create(source) }
         same("input" to "models/qa/model.safetensors", failure.code to failure.place)
         holds("noCompress += \"safetensors\"" in failure.message) { failure.message }
         packed.delete()
     }
     suite.test("assets without a model are an error") {
-        val failure = fails { BertQuestionAnswerer.createFromFile(Context(AssetManager(stored)), "models/none") }
+        val context = Context(AssetManager(stored))
+        val failure = fails { BertQuestionAnswerer.createFromFile(context, "models/none") }
         same("unknown_model" to "models/none", failure.code to failure.place)
         same(MobileBertException::class.java, failure.javaClass)
     }
@@ -56,7 +58,8 @@ private fun archive(isCompressed: (String) -> Boolean): File {
             val folder = root.resolve("models/$model")
             folder.walk().filter { it.isFile }.forEach { source ->
                 val bytes = source.readBytes()
-                val entry = ZipEntry("assets/models/$model/${source.relativeTo(folder).invariantSeparatorsPath}")
+                val name = source.relativeTo(folder).invariantSeparatorsPath
+                val entry = ZipEntry("assets/models/$model/$name")
                 if (!isCompressed(entry.name)) {
                     entry.method = ZipEntry.STORED
                     entry.size = bytes.size.toLong()

@@ -71,7 +71,9 @@ fun calls(suite: Suite) {
         results.forEach { result -> result.get().forEach { same(expected, it, "answers") } }
         pool.shutdown()
         val one = BertQuestionAnswererOptions.builder().setThreads(1).build()
-        BertQuestionAnswerer.createFromFileAndOptions(qaFolder, one).use { same(expected, it.answer(CONTEXT, QUESTION)) }
+        BertQuestionAnswerer.createFromFileAndOptions(qaFolder, one).use {
+            same(expected, it.answer(CONTEXT, QUESTION))
+        }
     }
     suite.test("coroutines share one handle") {
         val found = runBlocking { List(8) { async { qa.awaitAnswer(CONTEXT, QUESTION) } }.awaitAll() }
@@ -81,7 +83,8 @@ fun calls(suite: Suite) {
         val closed = BertQuestionAnswerer.createFromFile(qaFolder)
         closed.close()
         closed.close()
-        same("this BertQuestionAnswerer is closed; open it again", closedMessage { closed.answer(CONTEXT, QUESTION) })
+        val message = closedMessage { closed.answer(CONTEXT, QUESTION) }
+        same("this BertQuestionAnswerer is closed; open it again", message)
         val model = BertModel.open(ModelSource.folder(nerFolder))
         model.close()
         same("this BertModel is closed; open it again", closedMessage { NerTagger.createFromModel(model) })
@@ -150,7 +153,8 @@ fun calls(suite: Suite) {
     suite.test("similar texts have similar vectors") {
         TextEmbedder.createFromFile(root.resolve("models/embed")).use { embedder ->
             val (cat, kitten, tax) = embedder.embedAll(listOf("a cat", "a kitten", "an income tax form"))
-            val (near, far) = TextEmbedder.cosineSimilarity(cat, kitten) to TextEmbedder.cosineSimilarity(cat, tax)
+            val near = TextEmbedder.cosineSimilarity(cat, kitten)
+            val far = TextEmbedder.cosineSimilarity(cat, tax)
             holds(near > 0.6 && far < 0.3) { "near $near, far $far" }
         }
     }

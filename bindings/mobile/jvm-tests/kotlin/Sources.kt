@@ -67,11 +67,14 @@ fun sources(suite: Suite) {
         RandomAccessFile(packed, "r").use { file ->
             val descriptor = descriptor(file.fd)
             val files = ModelSource.files("packed")
-            names.zip(offsets) { name, (offset, length) -> files.addDescriptor(name, descriptor, offset, length) }
+            names.zip(offsets) { name, (offset, length) ->
+                files.addDescriptor(name, descriptor, offset, length)
+            }
             holds(offsets.all { it.first % 4096 != 0L }) { "$offsets" }
             gives(files.build())
             val behind = ModelSource.files().addDescriptor("config.json", descriptor, packed.length(), 1)
-            same("input" to "config.json", fails { BertQuestionAnswerer.create(behind.build()) }.let { it.code to it.place })
+            val failure = fails { BertQuestionAnswerer.create(behind.build()) }
+            same("input" to "config.json", failure.code to failure.place)
             for ((offset, length) in listOf(-1L to 1L, 0L to -1L, Long.MAX_VALUE to Long.MAX_VALUE)) {
                 val odd = ModelSource.files().addDescriptor("config.json", descriptor, offset, length)
                 same("input", fails { BertQuestionAnswerer.create(odd.build()) }.code)

@@ -4,8 +4,8 @@ import io.mobilebert.MobileBertException
 import java.io.File
 
 /**
- * Runs tests one by one, counts those that pass and shows those that fail. The property `mobilebert.only` leaves
- * out those whose names do not contain it.
+ * Runs tests one by one, counts those that pass and shows those that fail. The property `mobilebert.only`
+ * leaves out those whose names do not contain it.
  */
 class Suite {
     private val only = System.getProperty("mobilebert.only", "")

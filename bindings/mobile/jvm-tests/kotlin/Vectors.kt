@@ -79,9 +79,13 @@ private fun call(op: String, task: Task, input: Fields, call: CallOptions): Any?
             val context = input["context"] as String?
             val (questions, contexts) = strings(input["questions"]) to strings(input["contexts"])
             when {
-                questions == null -> task.answer(context!!, input["question"] as String, call).written(context)
+                questions == null ->
+                    task.answer(context!!, input["question"] as String, call).written(context)
                 context != null -> task.answerAll(context, questions, call).map { it.written(context) }
-                else -> task.answerPairs(contexts!!, questions, call).zip(contexts) { found, c -> found.written(c) }
+                else -> {
+                    val found = task.answerPairs(contexts!!, questions, call)
+                    found.zip(contexts) { answers, of -> answers.written(of) }
+                }
             }
         }
         is BertNLClassifier -> {
@@ -89,7 +93,8 @@ private fun call(op: String, task: Task, input: Fields, call: CallOptions): Any?
             when {
                 second != null -> task.classifyPair(text!!, second, call).written()
                 text != null -> task.classification(text, call).written().also { found ->
-                    same(found["labels"], task.classify(text, call).map { label(it.label, it.score) }, "classify")
+                    val alone = task.classify(text, call).map { label(it.label, it.score) }
+                    same(found["labels"], alone, "classify")
                 }
                 seconds != null -> task.classifyPairs(texts!!, seconds, call).map { it.written() }
                 else -> task.classifyAll(texts!!, call).map { it.written() }
@@ -155,7 +160,8 @@ private fun Classification.written() =
 
 private fun Entity.written(text: String): Map<String, Any> {
     same(word, text.substring(start, end), "the text at the place of the entity")
-    return label(label, score) + mapOf("grouped" to isGrouped, "word" to word, "place" to place(text, start, end))
+    val place = place(text, start, end)
+    return label(label, score) + mapOf("grouped" to isGrouped, "word" to word, "place" to place)
 }
 
 private fun FillCandidate.written() =
@@ -168,7 +174,8 @@ private fun TokenStates.written() = mapOf("states" to rows.map { bits(it) }, "tr
 /** Writes an error as the vectors do. Of a position, Kotlin has the index of the string. */
 private fun described(found: MobileBertException, hasIndex: Boolean, hasPosition: Boolean): Map<String, Any?> {
     holds(found.code in MobileBertException.codes()) { "unknown code ${found.code}" }
-    val all = mutableMapOf<String, Any?>("code" to found.code, "message" to found.message, "place" to found.place)
+    val all = mutableMapOf<String, Any?>("code" to found.code, "message" to found.message)
+    all["place"] = found.place
     if (hasIndex || found.index != null) all["index"] = found.index?.toLong()
     if (hasPosition || found.position != null) all["position"] = found.position?.toLong()
     return all

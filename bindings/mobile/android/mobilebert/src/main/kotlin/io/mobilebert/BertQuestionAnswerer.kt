@@ -4,13 +4,9 @@ import java.io.File
 import java.nio.ByteBuffer
 import io.mobilebert.internal.QuestionAnswering as Native
 
-/** A piece of a text: `text.substring(start, end)`. */
-public data class Piece(val start: Int, val end: Int)
-
 /**
  * An answer: a piece of its context, such that `context.substring(start, end) == text`. The answer "the
- * context
- * does not say", which the option `handle_impossible_answer` allows, has an empty text.
+ * context does not say", which the option `handle_impossible_answer` allows, has an empty text.
  *
  * @property score how likely it is, from 0 to 1.
  * @property others the other places with the same text, best first, with their parts of the score.

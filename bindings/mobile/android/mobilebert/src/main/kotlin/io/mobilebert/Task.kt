@@ -7,8 +7,7 @@ import io.mobilebert.internal.Cancellation as NativeCancellation
 
 /**
  * An opened task. Any number of threads may call it at once. It holds its weights outside of the heap until
- * it
- * is closed; an object that nobody holds is closed by a cleaner, some time after a garbage collection.
+ * it is closed; an object that nobody holds is closed by a cleaner, some time after a garbage collection.
  */
 public abstract class Task internal constructor(private val handle: Disposable, public val info: ModelInfo) :
     AutoCloseable {

@@ -26,8 +26,7 @@ import java.nio.ByteBuffer
 
 /**
  * Names a model in a folder of the app's assets. The weights are mapped where they lie in the package, so
- * they
- * must be stored there without compression: `androidResources { noCompress += "safetensors" }`.
+ * they must be stored there without compression: `androidResources { noCompress += "safetensors" }`.
  */
 public fun assetModel(context: Context, folder: String): ModelSource = AssetModel(context.assets, folder)
 
@@ -102,8 +101,7 @@ private class AssetModel(private val assets: AssetManager, private val folder: S
             val name = if (below.isEmpty()) entry else "$below/$entry"
             when {
                 entry.endsWith(".json") || entry.endsWith(".txt") || isWeights(entry) -> listOf(name)
-                // Assets do not say which of them are folders. Those of a model, such as `1_Pooling`, have no
-                // dot.
+                // Assets do not say which are folders. Those of a model, such as `1_Pooling`, have no dot.
                 '.' !in entry -> filesBelow(name)
                 else -> emptyList()
             }
@@ -124,7 +122,7 @@ private class AssetModel(private val assets: AssetManager, private val folder: S
                 source.addBytes(name, direct(ByteBuffer.wrap(assets.open(path).use { it.readBytes() })))
             }
         } catch (error: FileNotFoundException) {
-            // `openFd` says so of a file that is compressed, which it was found not to be missing.
+            // `openFd` says so of a file that is compressed. This one is not missing, because it was listed.
             if (!isWeights(name)) throw failed(path, error)
             val ending = name.substringAfterLast('.')
             val problem = "the asset $path is compressed, so its weights cannot be used where they lie; " +

@@ -52,7 +52,7 @@ class MainActivity : Activity() {
     }
 
     override fun onDestroy() {
-        // A call that runs ends before its next pass. A model that is still being opened is closed by its cleaner.
+        // A call that runs ends before its next pass. A model that is still being opened has a cleaner.
         scope.cancel()
         if (model.isCompleted && !model.isCancelled) runBlocking { model.await().close() }
         super.onDestroy()
@@ -84,7 +84,7 @@ class MainActivity : Activity() {
     }
 
     private companion object {
-        const val CONTEXT = "The lamp in the harbour was built by Zoë Müller in 1880. Before that, ships had to " +
-            "wait for the morning."
+        const val CONTEXT = "The lamp in the harbour was built by Zoë Müller in 1880. Before that, ships " +
+            "had to wait for the morning."
     }
 }
