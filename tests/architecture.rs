@@ -12,7 +12,8 @@ struct Package {
     rooms: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PACKAGES: [Package; 9] = [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, BINDINGS, PYTHON, C, MOBILE];
+const PACKAGES: [Package; 10] =
+    [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, BINDINGS, PYTHON, C, MOBILE, WEB];
 
 const LIBRARY: Package = Package {
     sources: "src",
@@ -149,6 +150,17 @@ const MOBILE: Package = Package {
         ("source", &["descriptor", "failure"]),
         ("model", &["failure", "options", "source"]),
         ("task", &["call", "failure", "model", "options", "source"]),
+    ],
+};
+
+const WEB: Package = Package {
+    sources: "bindings/web/module",
+    packages: &["mobilebert_bindings"],
+    rooms: &[
+        ("failure", &[]),
+        ("files", &["failure"]),
+        ("results", &[]),
+        ("pipeline", &["failure", "files", "results"]),
     ],
 };
 
@@ -323,7 +335,7 @@ fn exported_names_are_all_that_is_unsafe_in_their_folder() {
 /// Checks that only the commands print. Libraries return values.
 #[test]
 fn only_the_command_line_prints() {
-    for package in [LIBRARY, KERNELS, TOOLS, BINDINGS, PYTHON, C, MOBILE] {
+    for package in [LIBRARY, KERNELS, TOOLS, BINDINGS, PYTHON, C, MOBILE, WEB] {
         for (file, code) in code(&package) {
             for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
                 assert!(!code.contains(print), "{}/{file} has {print}", package.sources);

@@ -1,0 +1,1 @@
+//! Nothing: the package is its programs, each behind a feature.

@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+// Writes `mobilebert.json` into model folders: the files that a page loads, with their sizes and SHA-256.
+//
+//     npx mobilebert-manifest FOLDER...
+
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const SMALL = ['config.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'];
+const SENTENCES = ['modules.json', 'sentence_bert_config.json', '1_Pooling/config.json'];
+// The first that is there is the one that is read.
+const TOKENIZERS = ['tokenizer.json', 'vocab.txt'];
+const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
+
+async function sizeOf(path) {
+  return stat(path).then((found) => found.size, () => undefined);
+}
+
+async function listed(folder, name) {
+  const [path, hash] = [join(folder, name), createHash('sha256')];
+  for await (const piece of createReadStream(path)) hash.update(piece);
+  return { size: await sizeOf(path), sha256: hash.digest('hex') };
+}
+
+export async function writeManifest(folder) {
+  const exists = async (name) => (await sizeOf(join(folder, name))) !== undefined;
+  const names = [];
+  for (const name of [...SMALL, ...SENTENCES]) if (await exists(name)) names.push(name);
+  for (const kind of [TOKENIZERS, WEIGHTS]) {
+    for (const name of kind) {
+      if (!(await exists(name))) continue;
+      names.push(name);
+      if (name.endsWith('.index.json')) {
+        const index = JSON.parse(await readFile(join(folder, name), 'utf8'));
+        names.push(...new Set(Object.values(index.weight_map)));
+      }
+      break;
+    }
+  }
+  if (!names.includes('config.json')) throw new Error(`${folder} holds no config.json; expected a model folder`);
+  const files = {};
+  for (const name of names) files[name] = await listed(folder, name);
+  await writeFile(join(folder, 'mobilebert.json'), `${JSON.stringify({ files }, null, 2)}\n`);
+  return files;
+}
+
+if (process.argv[1]?.endsWith('mobilebert-manifest') || import.meta.url.endsWith(process.argv[1] ?? ' ')) {
+  const folders = process.argv.slice(2);
+  if (folders.length === 0) {
+    console.error('usage: mobilebert-manifest FOLDER...');
+    process.exit(2);
+  }
+  for (const folder of folders) {
+    const files = Object.values(await writeManifest(folder));
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
+    console.log(`${join(folder, 'mobilebert.json')}: ${files.length} files, ${bytes} bytes`);
+  }
+}

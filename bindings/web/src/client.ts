@@ -1,0 +1,184 @@
+import { kindOf, wrongInput } from './errors.js';
+import type { CallRequest, Reply, RunRequest, Texts, VectorsReply, VectorsRequest } from './protocol.js';
+import type { Runner } from './remote.js';
+import type {
+  AnswerDetails,
+  AnswerOptions,
+  Classification,
+  ClassifyOptions,
+  EmbedOptions,
+  Embedding,
+  EntityDetails,
+  Fill,
+  FillOptions,
+  ModelInfo,
+  Place,
+  States,
+  TagOptions,
+} from './types.js';
+
+/** A result for one input, and a list of results for a list. */
+type Many<Input, Result> = Input extends readonly string[] ? Result[] : Result;
+type TextOrTexts = string | readonly string[];
+
+/** What a call needs beside its options. */
+type Given<R extends CallRequest> = Omit<R, 'kind' | 'first' | 'options'>;
+
+/**
+ * The engine's own interface, with all that it knows about a result, and with its own defaults.
+ *
+ * A string gives a result, a list of strings a list of results. A model answers to the methods of its task.
+ */
+export class Engine {
+  #runners: readonly Runner[];
+  /** What is known about the model. */
+  readonly model: ModelInfo;
+
+  constructor(runners: readonly Runner[], model: ModelInfo) {
+    this.#runners = runners;
+    this.model = model;
+  }
+
+  /**
+   * Finds the best answers. One context serves all questions, and one question may be asked of a list of
+   * contexts.
+   */
+  async answers<Q extends TextOrTexts, C extends TextOrTexts>(
+    question: Q,
+    context: C,
+    options: AnswerOptions = {},
+  ): Promise<Many<Q | C, AnswerDetails[]>> {
+    const questions = texts('question', question);
+    const contexts = texts('context', context);
+    const isList = Array.isArray(question) || Array.isArray(context);
+    const shared = Array.isArray(question) && !Array.isArray(context);
+    if (!Array.isArray(question) && Array.isArray(context)) {
+      questions.texts = contexts.texts.map(() => question as string);
+    }
+    const unit = shared ? 'question' : 'pair';
+    const found = await this.#run({ texts: questions, second: contexts, shared, unit, isList }, options);
+    const answers = (found as RawAnswer[][]).map((list) => list.map(answer));
+    return one(isList, answers) as Many<Q | C, AnswerDetails[]>;
+  }
+
+  /** Labels texts, or pairs of texts. */
+  async classify<T extends TextOrTexts>(
+    text: T,
+    textPair?: TextOrTexts | null,
+    options: ClassifyOptions = {},
+  ): Promise<Many<T, Classification>> {
+    const second = textPair === undefined || textPair === null ? undefined : texts('text_pair', textPair);
+    const isList = Array.isArray(text);
+    const unit = second === undefined ? 'text' : 'pair';
+    const found = await this.#run({ texts: texts('text', text), second, shared: false, unit, isList }, options);
+    return one(isList, found) as Many<T, Classification>;
+  }
+
+  /** Finds labelled pieces of texts. */
+  async tag<T extends TextOrTexts>(text: T, options: TagOptions = {}): Promise<Many<T, EntityDetails[]>> {
+    const found = (await this.#plain(text, options)) as Omit<EntityDetails, 'start' | 'end'>[][];
+    return one(Array.isArray(text), found.map((list) => list.map(placed))) as Many<T, EntityDetails[]>;
+  }
+
+  /** Finds words for masks: a list for each mask of a text. */
+  async fill<T extends TextOrTexts>(text: T, options: FillOptions = {}): Promise<Many<T, Fill[][]>> {
+    return one(Array.isArray(text), await this.#plain(text, options)) as Many<T, Fill[][]>;
+  }
+
+  /** Computes the vectors of texts. */
+  async vectors<T extends TextOrTexts>(text: T, options: EmbedOptions = {}): Promise<Many<T, Embedding>> {
+    const parts = await this.#vectors(text, false, options);
+    const found = parts.flatMap(({ values, columns, truncated }) =>
+      truncated.map((cut, i) => ({ embedding: values.slice(i * columns, (i + 1) * columns), truncated: cut })),
+    );
+    return one(Array.isArray(text), found) as Many<T, Embedding>;
+  }
+
+  /** Computes the hidden states of the tokens of texts. */
+  async states<T extends TextOrTexts>(text: T, options: EmbedOptions = {}): Promise<Many<T, States>> {
+    const parts = await this.#vectors(text, true, options);
+    const found = parts.flatMap(({ values, columns, rows, truncated }) => {
+      let at = 0;
+      return rows.map((count, i): States => {
+        const own = values.slice(at, at + count * columns);
+        at += own.length;
+        return { values: own, rows: count, columns, truncated: truncated[i] === true };
+      });
+    });
+    return one(Array.isArray(text), found) as Many<T, States>;
+  }
+
+  #plain(text: TextOrTexts, options: object): Promise<unknown[]> {
+    const isList = Array.isArray(text);
+    return this.#run({ texts: texts('text', text), second: undefined, shared: false, unit: 'text', isList }, options);
+  }
+
+  async #run(given: Given<RunRequest>, options: object): Promise<unknown[]> {
+    const replies = await this.#spread({ ...given, kind: 'run', first: 0, options: { ...options } });
+    return (replies as unknown[][]).flat();
+  }
+
+  async #vectors(text: TextOrTexts, states: boolean, options: object): Promise<VectorsReply[]> {
+    const isList = Array.isArray(text);
+    const given: Given<VectorsRequest> = { texts: texts('text', text), states, unit: 'text', isList };
+    return (await this.#spread({ ...given, kind: 'vectors', first: 0, options: { ...options } })) as VectorsReply[];
+  }
+
+  /** Gives each worker a part of a list. If several fail, the error is that of the first input. */
+  async #spread(request: CallRequest): Promise<Reply[]> {
+    const count = request.texts.texts.length;
+    const second = request.kind === 'run' && !request.shared ? request.second : undefined;
+    // Lists that do not fit each other are refused by the engine as they are.
+    const isUneven = second !== undefined && second.texts.length !== count;
+    const parts = isUneven ? 1 : Math.max(1, Math.min(this.#runners.length, count));
+    const calls = Array.from({ length: parts }, (_, part) => {
+      const [from, to] = [Math.floor((part * count) / parts), Math.floor(((part + 1) * count) / parts)];
+      return (this.#runners[part] as Runner).call(parts === 1 ? request : partOf(request, from, to));
+    });
+    const outcomes = await Promise.allSettled(calls);
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
+  }
+}
+
+function partOf(request: CallRequest, from: number, to: number): CallRequest {
+  const cut = ({ what, texts }: Texts): Texts => ({ what, texts: texts.slice(from, to) });
+  const part = { ...request, first: from, texts: cut(request.texts) };
+  if (part.kind === 'run' && part.second !== undefined && !part.shared) part.second = cut(part.second);
+  return part;
+}
+
+interface RawAnswer {
+  answer: string;
+  score: number;
+  place: Place;
+  others: { score: number; place: Place }[];
+}
+
+function answer({ others, ...found }: RawAnswer): AnswerDetails {
+  return { ...placed(found), others: others.map(placed) };
+}
+
+/** Adds the place in the units of JavaScript's strings. */
+function placed<T extends { place: Place }>(found: T): T & { start: number; end: number } {
+  const [start, end] = found.place.utf16;
+  return { ...found, start, end };
+}
+
+function one<T>(isList: boolean, found: T[]): T | T[] {
+  return isList ? found : (found[0] as T);
+}
+
+/** Reads one text or a list of them. */
+function texts(what: string, given: unknown): Texts {
+  if (typeof given === 'string') return { what, texts: [given] };
+  if (!Array.isArray(given)) throw wrongInput(what, `it is ${kindOf(given)}; expected a string or an array of strings`);
+  given.forEach((text: unknown, index) => {
+    if (typeof text !== 'string') {
+      throw wrongInput(`${what} ${index + 1}`, `it is ${kindOf(text)}; expected a string`);
+    }
+  });
+  return { what, texts: [...(given as string[])] };
+}

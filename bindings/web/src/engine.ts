@@ -1,0 +1,128 @@
+import { MobileBertError, recordOf } from './errors.js';
+import { Loader, type Platform } from './load.js';
+import init, * as module from './module/mobilebert.js';
+import type { OpenRequest, Reply, Request, RunRequest, Texts, VectorsReply, VectorsRequest } from './protocol.js';
+import type { ModelInfo, ProgressEvent } from './types.js';
+
+/**
+ * A module with 128-bit instructions, to ask whether they are there: one function, of which the body is
+ * `i32.const 0`, `i8x16.splat`, `i8x16.popcnt`, `drop`.
+ */
+const SIMD_PROBE = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 11, 1, 9, 0, 65, 0, 253, 15, 253, 98, 26, 11,
+]);
+
+/** Returns the name of the module that runs here. */
+export function moduleName(): 'simd.wasm' | 'plain.wasm' {
+  return WebAssembly.validate(SIMD_PROBE) ? 'simd.wasm' : 'plain.wasm';
+}
+
+/** True if a half of a surrogate pair stands alone in a text. Strings lose it on their way into the module. */
+function hasLoneSurrogate(text: string): boolean {
+  return /\p{Surrogate}/u.test(text);
+}
+
+/** The engine in this thread: one instance of the module, and one open model. */
+export class Engine {
+  #platform: Platform;
+  #pipeline: module.Pipeline | undefined;
+  #broken = false;
+
+  constructor(platform: Platform) {
+    this.#platform = platform;
+  }
+
+  /** True if the instance has trapped, after which nothing in it can be trusted. */
+  get broken(): boolean {
+    return this.#broken;
+  }
+
+  /**
+   * Does what a request says.
+   *
+   * @throws a {@link MobileBertError}
+   */
+  async handle(request: Request, tell: (event: ProgressEvent) => void): Promise<Reply> {
+    try {
+      switch (request.kind) {
+        case 'open':
+          return await this.#open(request, tell);
+        case 'run':
+          return this.#run(request);
+        case 'vectors':
+          return this.#vectors(request);
+      }
+    } catch (thrown) {
+      if (!(thrown instanceof WebAssembly.RuntimeError)) throw new MobileBertError(recordOf(thrown), { cause: thrown });
+      this.#broken = true;
+      const message = `the engine has failed and starts again at the next call: ${panicMessage() ?? thrown.message}`;
+      throw new MobileBertError({ code: 'internal', message }, { cause: thrown });
+    }
+  }
+
+  async #open(request: OpenRequest, tell: (event: ProgressEvent) => void): Promise<ModelInfo> {
+    const wasm = await this.#platform.module(request.wasm, moduleName());
+    await init({ module_or_path: wasm });
+    const files = new module.Files(request.name);
+    let bytes: number;
+    try {
+      bytes = await new Loader(this.#platform, request, files, tell).load();
+    } catch (thrown) {
+      files.free();
+      throw thrown;
+    }
+    // This takes the files, also if it fails.
+    this.#pipeline = module.open(request.task, files, request.precision, request.specialTokensInText);
+    return { ...(JSON.parse(this.#pipeline.about()) as Omit<ModelInfo, 'bytes'>), bytes };
+  }
+
+  /** Frees the model. */
+  close(): void {
+    if (!this.#broken) this.#pipeline?.free();
+    this.#pipeline = undefined;
+  }
+
+  #opened(): module.Pipeline {
+    if (this.#pipeline === undefined) throw new MobileBertError({ code: 'internal', message: 'no model is open' });
+    return this.#pipeline;
+  }
+
+  #run({ texts, second, shared, unit, isList, first, options }: RunRequest): unknown[] {
+    check(texts, isList ? unit : undefined, first);
+    if (second !== undefined) check(second, isList && !shared ? unit : undefined, first);
+    const given = JSON.stringify(options);
+    return JSON.parse(this.#opened().run(texts.texts, second?.texts, shared, isList, first, given)) as unknown[];
+  }
+
+  #vectors({ texts, unit, isList, first, states, options }: VectorsRequest): VectorsReply {
+    check(texts, isList ? unit : undefined, first);
+    const found = this.#opened().vectors(texts.texts, states, isList, first, JSON.stringify(options));
+    const reply = {
+      values: found.take_values(),
+      columns: found.columns(),
+      rows: Array.from(found.rows()),
+      truncated: Array.from(found.truncated(), (flag) => flag === 1),
+    };
+    found.free();
+    return reply;
+  }
+}
+
+/** Refuses texts that are not Unicode. */
+function check({ what, texts }: Texts, unit: string | undefined, first: number): void {
+  texts.forEach((text, index) => {
+    if (!hasLoneSurrogate(text)) return;
+    const units = Uint16Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
+    const failure = module.lone_surrogate(what, units, unit, first + index);
+    if (failure !== undefined) throw failure;
+  });
+}
+
+function panicMessage(): string | undefined {
+  try {
+    return module.last_panic();
+  } catch {
+    // The instance may not even be able to say so.
+    return undefined;
+  }
+}

@@ -1,0 +1,79 @@
+/** What the module, a worker and the loader say about a failure. It can be sent between threads. */
+export interface FailureRecord {
+  code: string;
+  message: string;
+  place?: string | null;
+  index?: number;
+  position?: { byte: number; char: number; utf16: number };
+}
+
+/**
+ * The error of every function here.
+ *
+ * `code` is a stable name of the kind of error, the same in all languages (`empty_text`, `too_long`,
+ * `wrong_task`, `invalid_text`, `option`, `unknown_option`, `input`, `io`, `verification`, ...). `internal`
+ * means that the engine has failed; the next call starts it again.
+ */
+export class MobileBertError extends Error {
+  /** The stable name of the kind of error. */
+  readonly code: string;
+  /** Where it happened, such as an option's name, a file, or "text 3: question". */
+  readonly place: string | null;
+  /** The index in the list of inputs, if one of them is at fault. */
+  readonly index: number | undefined;
+  /** The UTF-16 units before the character that is at fault, if one is. */
+  readonly position: number | undefined;
+  /** The same position in bytes of UTF-8, in code points and in UTF-16 units. */
+  readonly positions: FailureRecord['position'];
+
+  constructor(failure: FailureRecord, options?: { cause?: unknown }) {
+    super(failure.message, options);
+    this.name = 'MobileBertError';
+    this.code = failure.code;
+    this.place = failure.place ?? null;
+    this.index = failure.index;
+    this.position = failure.position?.utf16;
+    this.positions = failure.position;
+  }
+}
+
+/** Makes the error of an input that cannot be used. */
+export function wrongInput(place: string, problem: string): MobileBertError {
+  return new MobileBertError({ code: 'input', message: `${place}: ${problem}`, place });
+}
+
+/** Makes the error of an option's value. */
+export function wrongOption(option: string, expected: string, found: unknown): MobileBertError {
+  const shown = typeof found === 'object' || typeof found === 'function' ? kindOf(found) : JSON.stringify(found);
+  const message = `\`${option}\` is ${shown}; expected ${expected}`;
+  return new MobileBertError({ code: 'option', message, place: option });
+}
+
+/** Makes the error of an option that does not exist. */
+export function unknownOption(option: string, known: readonly string[]): MobileBertError {
+  const message = `there is no option \`${option}\`; expected some of ${known.join(', ')}`;
+  return new MobileBertError({ code: 'unknown_option', message, place: option });
+}
+
+/** Names the kind of a value for a message. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (value === undefined) return 'undefined';
+  if (Array.isArray(value)) return 'an array';
+  const kind = typeof value;
+  return kind === 'object' ? 'an object' : `a ${kind}`;
+}
+
+/** Turns whatever was thrown into a record that can be sent to another thread. */
+export function recordOf(thrown: unknown): FailureRecord {
+  if (thrown instanceof MobileBertError) {
+    const { code, message, place, index, positions } = thrown;
+    const record: FailureRecord = { code, message, place };
+    if (index !== undefined) record.index = index;
+    if (positions !== undefined) record.position = positions;
+    return record;
+  }
+  if (typeof thrown === 'string' && thrown.startsWith('{')) return JSON.parse(thrown) as FailureRecord;
+  const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return { code: 'internal', message };
+}

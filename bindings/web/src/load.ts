@@ -1,0 +1,300 @@
+import { type Cached, openCache } from './cache.js';
+import { MobileBertError } from './errors.js';
+import type { Files } from './module/mobilebert.js';
+import type { OpenRequest } from './protocol.js';
+import type { FileContent, ProgressEvent } from './types.js';
+
+/** The bytes of a file in pieces. */
+export type Pieces = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+/** What a browser and Node do differently. */
+export interface Platform {
+  /** Finds the module of this name, unless the caller gave one. */
+  module(given: OpenRequest['wasm'], name: string): Promise<WebAssembly.Module | Response | Uint8Array | ArrayBuffer>;
+  /** Reads a file of the local disk, or returns nothing if it does not exist. */
+  readLocal(url: URL): Promise<{ size: number; pieces: Pieces } | undefined>;
+}
+
+/** The file that lists a folder's files with their sizes and hashes. */
+export const MANIFEST = 'mobilebert.json';
+
+/** A line of the manifest. */
+export interface Listed {
+  size?: number;
+  sha256?: string;
+}
+
+/** The files of a folder without a manifest. Of the first kind one is needed, the others may be missing. */
+const WEIGHTS = ['model.safetensors', 'pytorch_model.bin'];
+const SMALL = ['config.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'];
+const TOKENIZERS = ['tokenizer.json', 'vocab.txt'];
+const SENTENCES = ['modules.json', 'sentence_bert_config.json', '1_Pooling/config.json'];
+
+/** Loads the files of a model into the module. */
+export class Loader {
+  #platform: Platform;
+  #request: OpenRequest;
+  #files: Files;
+  #tell: (event: ProgressEvent) => void;
+  #cache: Cached | undefined;
+  #bytes = 0;
+  /** The hashes that the folder's list named at an earlier visit. */
+  #replaced: string[] = [];
+
+  constructor(platform: Platform, request: OpenRequest, files: Files, tell: (event: ProgressEvent) => void) {
+    this.#platform = platform;
+    this.#request = request;
+    this.#files = files;
+    this.#tell = tell;
+  }
+
+  /** Returns the number of bytes of all files. */
+  async load(): Promise<number> {
+    const { source } = this.#request;
+    if ('files' in source) {
+      for (const [name, content] of Object.entries(source.files)) {
+        const { size, pieces } = contentOf(content);
+        await this.#take(name, { size, ...this.#pinned(name) }, size, pieces, false);
+      }
+      return this.#bytes;
+    }
+    const folder = new URL(source.url);
+    if (folder.protocol === 'file:') {
+      await this.#each((name) => this.#local(folder, name));
+      return this.#bytes;
+    }
+    this.#cache = await openCache(this.#request.cache);
+    const manifest = await this.#manifest(folder);
+    if (manifest === undefined) {
+      await this.#each((name) => this.#remote(folder, name, this.#pinned(name)));
+      return this.#bytes;
+    }
+    for (const [name, listed] of Object.entries(manifest)) {
+      const found = await this.#remote(folder, name, { ...listed, ...this.#pinned(name) });
+      if (!found) throw this.#io(name, `it is listed in ${MANIFEST} and is not there`);
+    }
+    await this.#cache?.forgetUnlisted(this.#replaced);
+    return this.#bytes;
+  }
+
+  /** Looks for the files that a folder may hold. */
+  async #each(take: (name: string) => Promise<boolean>): Promise<void> {
+    const sentences = this.#request.task === 'feature-extraction' ? SENTENCES : [];
+    for (const name of [...SMALL, ...sentences]) await take(name);
+    // The first of each wins, as in `transformers`.
+    for (const names of [TOKENIZERS, WEIGHTS]) {
+      for (const name of names) if (await take(name)) break;
+    }
+  }
+
+  #pinned(name: string): Listed {
+    const sha256 = this.#request.hashes[name];
+    return sha256 === undefined ? {} : { sha256 };
+  }
+
+  /** Reads the list of files, from the network if there is one, since it says which versions are current. */
+  async #manifest(folder: URL): Promise<Record<string, Listed> | undefined> {
+    const url = new URL(MANIFEST, folder);
+    let response: Response | undefined;
+    try {
+      response = await fetch(url, { cache: 'no-cache' });
+    } catch {
+      // Without a network, what was kept is used.
+    }
+    const old = await this.#cache?.match(url.href).then((kept) => kept?.text());
+    let text: string | undefined;
+    if (response === undefined || response.status >= 500) {
+      text = old;
+    } else if (exists(response)) {
+      text = await response.text();
+    }
+    if (text === undefined) return undefined;
+    const manifest = parseManifest(text);
+    if (manifest === undefined) {
+      throw new MobileBertError({
+        code: 'json',
+        message: `${url.href} is not a list of files; expected {"files": {"config.json": {"size": 1, "sha256": "..."}}}`,
+        place: MANIFEST,
+      });
+    }
+    if (old !== undefined && old !== text) {
+      this.#replaced = hashesOf(old);
+    }
+    await this.#cache?.keepText(url.href, text);
+    return manifest;
+  }
+
+  async #local(folder: URL, name: string): Promise<boolean> {
+    const found = await this.#platform.readLocal(new URL(name, folder));
+    if (found === undefined) return false;
+    await this.#take(name, this.#pinned(name), found.size, found.pieces, false);
+    return true;
+  }
+
+  /** Reads a file from the cache or the network. A file of a known hash that is kept needs no network. */
+  async #remote(folder: URL, name: string, listed: Listed): Promise<boolean> {
+    const url = new URL(name, folder).href;
+    const key = this.#cache?.key(url, listed.sha256);
+    this.#tell({ status: 'initiate', name: this.#request.name, file: name });
+    if (key !== undefined && listed.sha256 !== undefined && (await this.#kept(key, name, listed))) return true;
+    let response: Response;
+    try {
+      // What the cache keeps need not be kept a second time by the browser.
+      response = await fetch(url, { cache: key === undefined ? 'default' : 'no-store' });
+    } catch (cause) {
+      if (key !== undefined && (await this.#kept(key, name, listed))) return true;
+      throw this.#io(name, `it cannot be loaded from ${url}: ${cause instanceof Error ? cause.message : cause}`, cause);
+    }
+    if (response.status >= 500 && key !== undefined && (await this.#kept(key, name, listed))) return true;
+    if (!exists(response)) {
+      await response.body?.cancel();
+      if (response.status < 400 || response.status === 404 || response.status === 410) return false;
+      throw this.#io(name, `${url} answers with status ${response.status}`);
+    }
+    this.#tell({ status: 'download', name: this.#request.name, file: name });
+    const size = listed.size ?? sizeOf(response);
+    if (this.#cache === undefined || key === undefined || response.body === null) {
+      await this.#take(name, listed, size, piecesOf(response), false);
+      return true;
+    }
+    const [own, other] = response.body.tee();
+    const kept = this.#cache.keep(key, new Response(other, { headers: { 'Content-Type': 'application/octet-stream' } }));
+    let problem: string | undefined;
+    try {
+      await this.#take(name, listed, size, streamed(own), false);
+    } catch (thrown) {
+      await kept;
+      await this.#cache.forget(key);
+      throw thrown;
+    } finally {
+      problem = await kept;
+    }
+    if (problem !== undefined) {
+      this.#tell({ status: 'not_cached', name: this.#request.name, file: name, reason: problem });
+    }
+    return true;
+  }
+
+  /** Reads a file from the cache. One that is damaged there is dropped and counts as absent. */
+  async #kept(key: string, name: string, listed: Listed): Promise<boolean> {
+    const kept = await this.#cache?.match(key);
+    if (kept === undefined) return false;
+    try {
+      await this.#take(name, listed, listed.size, piecesOf(kept), true);
+      return true;
+    } catch (thrown) {
+      if (!(thrown instanceof MobileBertError) || thrown.code !== 'verification') throw thrown;
+      await this.#cache?.forget(key);
+      return false;
+    }
+  }
+
+  /** Takes a file into the module, piece by piece, and checks its hash. */
+  async #take(
+    name: string,
+    listed: Listed,
+    size: number | undefined,
+    pieces: Pieces,
+    cached: boolean,
+  ): Promise<void> {
+    const event = { name: this.#request.name, file: name };
+    let loaded = 0;
+    this.#files.begin(name, size ?? 0, listed.sha256 !== undefined);
+    for await (const piece of pieces) {
+      this.#files.push(piece);
+      loaded += piece.length;
+      // A size that turns out wrong is no size.
+      const known = size !== undefined && size > 0 && loaded <= size;
+      const share = known ? { total: size, progress: (100 * loaded) / size } : {};
+      this.#tell({ status: 'progress', ...event, loaded, ...share });
+    }
+    const hash = this.#files.end();
+    if (listed.sha256 !== undefined && hash !== listed.sha256.toLowerCase()) {
+      const message =
+        `${name}: its ${loaded} bytes have the SHA-256 ${hash}; expected ${listed.sha256}: the file is damaged, or ` +
+        `${MANIFEST} or the given hash is of another version of the model`;
+      throw new MobileBertError({ code: 'verification', message, place: name });
+    }
+    this.#bytes += loaded;
+    this.#tell({ status: 'done', ...event, cached });
+  }
+
+  #io(name: string, problem: string, cause?: unknown): MobileBertError {
+    return new MobileBertError({ code: 'io', message: `${name}: ${problem}`, place: name }, { cause });
+  }
+}
+
+/** Reads the text of a manifest. Names that leave the folder are refused. */
+export function parseManifest(text: string): Record<string, Listed> | undefined {
+  let files: unknown;
+  try {
+    files = (JSON.parse(text) as { files?: unknown }).files;
+  } catch {
+    return undefined;
+  }
+  if (typeof files !== 'object' || files === null || Array.isArray(files)) return undefined;
+  const isListed = ([name, listed]: [string, unknown]): boolean => {
+    if (typeof listed !== 'object' || listed === null || !/^[\w.-]+(\/[\w.-]+)*$/.test(name)) return false;
+    const { size, sha256 } = listed as { size?: unknown; sha256?: unknown };
+    const isSize = size === undefined || (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0);
+    const isHash = sha256 === undefined || (typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256));
+    return isSize && isHash && !name.split('/').includes('..');
+  };
+  return Object.entries(files).every(isListed) ? (files as Record<string, Listed>) : undefined;
+}
+
+/** Returns the hashes in a list of files. */
+export function hashesOf(text: string): string[] {
+  return Object.values(parseManifest(text) ?? {}).flatMap(({ sha256 }) => sha256 ?? []);
+}
+
+/** True if a response is the file. Servers of single-page applications answer with a page for any address. */
+function exists(response: Response): boolean {
+  return response.ok && !(response.headers.get('Content-Type') ?? '').startsWith('text/html');
+}
+
+/**
+ * Returns the size of a response's body, unless the header may be that of a compressed one. A server of
+ * another origin does not show whether it compressed.
+ */
+function sizeOf(response: Response): number | undefined {
+  const size = Number(response.headers.get('Content-Length') ?? NaN);
+  const isPlain = response.type !== 'cors' && !response.headers.has('Content-Encoding');
+  return isPlain && Number.isSafeInteger(size) ? size : undefined;
+}
+
+function piecesOf(response: Response): Pieces {
+  return response.body === null ? [] : streamed(response.body);
+}
+
+async function* streamed(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  let isWhole = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      yield value;
+    }
+    isWhole = true;
+  } finally {
+    if (!isWhole) await reader.cancel().catch(() => undefined);
+  }
+}
+
+/** Large arrays are copied into the module in pieces, so that no second whole copy is made on the way. */
+const PIECE = 1 << 20;
+
+function contentOf(content: FileContent): { size: number; pieces: Pieces } {
+  if (content instanceof Blob) return { size: content.size, pieces: streamed(content.stream()) };
+  const bytes =
+    typeof content === 'string'
+      ? new TextEncoder().encode(content)
+      : content instanceof ArrayBuffer
+        ? new Uint8Array(content)
+        : content;
+  const pieces = function* (): Generator<Uint8Array> {
+    for (let at = 0; at < bytes.length; at += PIECE) yield bytes.subarray(at, at + PIECE);
+  };
+  return { size: bytes.length, pieces: pieces() };
+}
