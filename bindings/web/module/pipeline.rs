@@ -100,13 +100,15 @@ impl Pipeline {
                 Ready::Answers(task) => {
                     let options = changed(task.options(), &options)?;
                     let second = second.unwrap_or_default();
-                    let prepared = match shared {
-                        // An empty list of questions does not read its context.
-                        true if texts.count() > 0 => Some(task.prepare(second.text(0))?),
-                        _ => None,
+                    let prepared = match texts.count() {
+                        0 => None,
+                        _ => shared.then(|| task.prepare(second.text(0))).transpose()?,
                     };
+                    let nothing: Vec<String> = Vec::new();
                     let contexts = match &prepared {
                         Some(prepared) => Contexts::One(prepared),
+                        // No question reads the context that it shares with none.
+                        None if shared => Contexts::Each(&nothing),
                         None => Contexts::Each(&second),
                     };
                     let found = answers(task, &texts, contexts, is_list, &options, watch)?;

@@ -40,6 +40,8 @@ export class Loader {
   #bytes = 0;
   /** The hashes that the folder's list named at an earlier visit. */
   #replaced: string[] = [];
+  /** True once a file came from the cache because there was no network. */
+  #isOffline = false;
 
   constructor(platform: Platform, request: OpenRequest, files: Files, tell: (event: ProgressEvent) => void) {
     this.#platform = platform;
@@ -66,7 +68,7 @@ export class Loader {
     this.#cache = await openCache(this.#request.cache);
     const manifest = await this.#manifest(folder);
     if (manifest === undefined) {
-      await this.#each((name) => this.#remote(folder, name, this.#pinned(name)));
+      await this.#each((name) => this.#remote(folder, name, this.#pinned(name), true));
       return this.#bytes;
     }
     for (const [name, listed] of Object.entries(manifest)) {
@@ -83,7 +85,9 @@ export class Loader {
     for (const name of [...SMALL, ...sentences]) await take(name);
     // The first of each wins, as in `transformers`.
     for (const names of [TOKENIZERS, WEIGHTS]) {
-      for (const name of names) if (await take(name)) break;
+      let found = false;
+      for (const name of names) found ||= await take(name);
+      if (!found && this.#isOffline) throw this.#io(names.join(' or '), 'the network fails, and it is not in the cache');
     }
   }
 
@@ -131,21 +135,29 @@ export class Loader {
     return true;
   }
 
-  /** Reads a file from the cache or the network. A file of a known hash that is kept needs no network. */
-  async #remote(folder: URL, name: string, listed: Listed): Promise<boolean> {
+  /**
+   * Reads a file from the cache or the network, and returns false if there is none. A file of a known hash that is
+   * kept needs no network. `mayBeMissing` says that nobody knows whether the file exists.
+   */
+  async #remote(folder: URL, name: string, listed: Listed, mayBeMissing = false): Promise<boolean> {
     const url = new URL(name, folder).href;
     const key = this.#cache?.key(url, listed.sha256);
     this.#tell({ status: 'initiate', name: this.#request.name, file: name });
     if (key !== undefined && listed.sha256 !== undefined && (await this.#kept(key, name, listed))) return true;
+    const instead = async (problem: string, cause?: unknown): Promise<boolean> => {
+      if (key !== undefined && (await this.#kept(key, name, listed))) return (this.#isOffline = true);
+      // It was not there either when the others were kept.
+      if (mayBeMissing && this.#isOffline) return false;
+      throw this.#io(name, problem, cause);
+    };
     let response: Response;
     try {
       // What the cache keeps need not be kept a second time by the browser.
       response = await fetch(url, { cache: key === undefined ? 'default' : 'no-store' });
     } catch (cause) {
-      if (key !== undefined && (await this.#kept(key, name, listed))) return true;
-      throw this.#io(name, `it cannot be loaded from ${url}: ${cause instanceof Error ? cause.message : cause}`, cause);
+      return instead(`it cannot be loaded from ${url}: ${cause instanceof Error ? cause.message : cause}`, cause);
     }
-    if (response.status >= 500 && key !== undefined && (await this.#kept(key, name, listed))) return true;
+    if (response.status >= 500) return instead(`${url} answers with status ${response.status}`);
     if (!exists(response)) {
       await response.body?.cancel();
       if (response.status < 400 || response.status === 404 || response.status === 410) return false;

@@ -59,7 +59,8 @@ const host: Host = {
   runner(opening, options: NodeOptions) {
     if (options.worker === false) return new Direct(opening);
     return new Remote((onMessage, onFailure): Port => {
-      const worker = new Worker(new URL('./node-worker.js', import.meta.url));
+      // Flags of the program, such as `--input-type`, are about its own script.
+      const worker = new Worker(new URL('./node-worker.js', import.meta.url), { execArgv: [] });
       worker.on('message', (message: FromWorker) => onMessage(message));
       worker.on('messageerror', () => onFailure('a message could not be read'));
       worker.on('error', (error) => onFailure(String(error)));

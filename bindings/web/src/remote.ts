@@ -62,7 +62,7 @@ export class Remote implements Runner {
 
   dispose(): void {
     this.#isDisposed = true;
-    this.#end('the pipeline was disposed of while it worked');
+    this.#end('the pipeline was disposed of while it worked', 'cancelled');
   }
 
   #send(request: Request, tell: Waiting['tell']): Promise<Reply> {
@@ -115,13 +115,13 @@ export class Remote implements Runner {
   }
 
   /** Ends the worker. Calls that wait for it fail. */
-  #end(reason: string): void {
+  #end(message: string, code = 'internal'): void {
     const waiting = [...this.#waiting.values()];
     this.#port?.end();
     this.#port = undefined;
     this.#opened = undefined;
     this.#waiting.clear();
-    for (const { reject } of waiting) reject(new MobileBertError({ code: 'internal', message: reason }));
+    for (const { reject } of waiting) reject(new MobileBertError({ code, message }));
   }
 }
 

@@ -1,0 +1,235 @@
+// The installed package in Node. `ROOT` is the checkout, which has the models and the vectors.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { MobileBertError, pipeline, Tensor } from 'mobilebert';
+
+import { cases } from './vectors.mjs';
+
+const root = process.env.ROOT;
+const path = (...parts) => join(root, ...parts);
+const wasm = (name) => fileURLToPath(import.meta.resolve(`mobilebert/${name}.wasm`));
+
+const files = {};
+for (const name of readdirSync(path('bindings/vectors'))) {
+  if (name.endsWith('.json')) files[name.slice(0, -5)] = JSON.parse(readFileSync(path('bindings/vectors', name), 'utf8'));
+}
+
+for (const name of ['simd', 'plain']) {
+  test(`vectors of the module ${name}`, async (t) => {
+    const { list, dispose } = cases(files, (task, model) => pipeline(task, path(model), { wasm: wasm(name) }));
+    for (const { name: title, run } of list) await t.test(`${name} ${title}`, run);
+    await dispose();
+  });
+}
+
+test('the fastest module that runs here is chosen', async () => {
+  const tag = await pipeline('ner', path('bindings/vectors/models/ner'));
+  assert.equal(tag.engine.model.kernel, 'wasm-simd128');
+  await tag.dispose();
+  const plain = await pipeline('ner', path('bindings/vectors/models/ner'), { wasm: readFileSync(wasm('plain')) });
+  assert.equal(plain.engine.model.kernel, 'scalar');
+  await plain.dispose();
+});
+
+test('answers have the shapes of transformers.js, and places', async () => {
+  const qa = await pipeline('question-answering', path('models/qa'), { workers: 2 });
+  const context = '😀 It was built by Ada.';
+  const best = await qa('Who built it?', context);
+  assert.deepEqual(Object.keys(best), ['answer', 'score', 'start', 'end']);
+  assert.equal(context.slice(best.start, best.end), 'Ada');
+  assert.equal((await qa('Who built it?', context, { top_k: 2 })).length, 2);
+  const two = await qa(['Who built it?', 'What was built?'], context);
+  assert.deepEqual(two[0], best);
+  const each = await qa(['Who built it?', 'Who?'], [context, 'Eve.'], { top_k: 2 });
+  assert.deepEqual(each.map((answers) => answers.length), [2, 2]);
+  assert.deepEqual(await qa('Who built it?', [context, context, context]), [best, best, best]);
+  assert.deepEqual(await qa([], context), []);
+  await qa.dispose();
+});
+
+test('labels have the shapes of transformers.js', async () => {
+  const classify = await pipeline('sentiment-analysis', path('models/sentiment'), { workers: 3 });
+  assert.equal(classify.task, 'text-classification');
+  const [label] = await classify('a joy to watch');
+  assert.deepEqual([label.label, Math.round(label.score * 1e4)], ['positive', 9883]);
+  assert.deepEqual((await classify(['a joy', 'a bore'])).map(({ label }) => label), ['positive', 'negative']);
+  assert.deepEqual((await classify(['a joy', 'a bore'], { top_k: 2 })).map((all) => all.length), [2, 2]);
+  assert.equal((await classify('a joy', { top_k: null })).length, 2);
+  assert.equal((await classify([{ text: 'a joy', text_pair: 'a bore' }])).length, 1);
+  await assert.rejects(classify(['a', { text: 'a', text_pair: 'b' }]), { code: 'input', place: 'text_pair' });
+  // Spread over workers, an error still names the place in the caller's list.
+  await assert.rejects(classify(['a', 'b', 'c', ' ', '']), { code: 'empty_text', index: 3, place: 'text 4: text' });
+  await assert.rejects(classify(['a', 'b', 'c\ud800']), { code: 'invalid_text', index: 2, position: 1 });
+  await classify.dispose();
+});
+
+test('tags and fills have the shapes of transformers.js', async () => {
+  const tag = await pipeline('ner', path('bindings/vectors/models/ner'));
+  const text = '😀 Ada lives in London';
+  const tokens = await tag(text, { ignore_labels: [] });
+  for (const { word, start, end } of tokens) assert.equal(text.slice(start, end), word);
+  assert.ok(tokens.every((token) => 'entity' in token && !('entity_group' in token)));
+  const groups = await tag([text], { aggregation_strategy: 'simple' });
+  assert.ok(groups[0].every((group) => 'entity_group' in group));
+  await tag.dispose();
+  const fill = await pipeline('fill-mask', path('bindings/vectors/models/mlm'));
+  assert.deepEqual(Object.keys((await fill('the [MASK]', { top_k: 2 }))[1]), ['sequence', 'score', 'token', 'token_str']);
+  assert.deepEqual((await fill(['the [MASK] of [MASK]', 'a [MASK]'])).map((found) => found.length), [2, 5]);
+  await fill.dispose();
+});
+
+test('features are tensors', async () => {
+  const extract = await pipeline('feature-extraction', path('bindings/vectors/models/ner'));
+  const states = await extract(['how old are you?', 'a']);
+  assert.ok(states instanceof Tensor);
+  assert.deepEqual(states.dims, [2, 7, 16]);
+  assert.deepEqual(states.tolist()[1][6], new Array(16).fill(0));
+  const mean = await extract(['how old are you?', 'a'], { pooling: 'mean', normalize: true });
+  assert.deepEqual(mean.dims, [2, 16]);
+  const length = Math.hypot(...mean.tolist()[1]);
+  assert.ok(Math.abs(length - 1) < 1e-6, `${length}`);
+  assert.deepEqual((await extract('a', { pooling: 'eos' })).data, (await extract('a', { pooling: 'last_token' })).data);
+  assert.deepEqual((await extract([], { pooling: 'mean' })).dims, [0, 16]);
+  await assert.rejects(extract('a', { normalize: true }), { code: 'option', place: 'normalize' });
+  await extract.dispose();
+});
+
+test('what cannot be used is an error that says so', async () => {
+  const folder = path('bindings/vectors/models/ner');
+  for (const [task, source, options, expected] of [
+    ['summarization', folder, {}, { code: 'option', place: 'task' }],
+    ['ner', folder, { revision: 'main' }, { code: 'unknown_option', place: 'revision' }],
+    ['ner', folder, { dtype: 'q4' }, { code: 'option', place: 'dtype' }],
+    ['ner', folder, { device: 'webgpu' }, { code: 'option', place: 'device' }],
+    ['ner', folder, { workers: 0 }, { code: 'option', place: 'workers' }],
+    ['ner', 3, {}, { code: 'input', place: 'source' }],
+    ['ner', { 'config.json': 3 }, {}, { code: 'input', place: 'source: config.json' }],
+    ['ner', path('nowhere'), {}, { code: 'missing_file' }],
+    ['ner', { 'config.json': '{' }, {}, { code: 'json', place: 'config.json' }],
+  ]) {
+    await assert.rejects(pipeline(task, source, options), (error) => {
+      assert.ok(error instanceof MobileBertError, `${error}`);
+      for (const [name, value] of Object.entries(expected)) assert.equal(error[name], value, `${error}`);
+      return true;
+    });
+  }
+  const tag = await pipeline('ner', folder);
+  await assert.rejects(tag(3), { code: 'input', message: /it is a number; expected a string or an array of strings/ });
+  await assert.rejects(tag(['a', null]), { code: 'input', message: 'text 2: it is null; expected a string' });
+  await assert.rejects(tag('a', { top_k: 1 }), { code: 'unknown_option' });
+  await tag.dispose();
+  await assert.rejects(tag('a'), { code: 'input', place: 'pipeline' });
+});
+
+test('files in memory, in this thread, and with hashes', async () => {
+  const folder = path('bindings/vectors/models/ner');
+  const source = {};
+  for (const name of ['config.json', 'vocab.txt', 'tokenizer_config.json']) source[name] = readFileSync(join(folder, name), 'utf8');
+  source['model.safetensors'] = new Blob([readFileSync(join(folder, 'model.safetensors'))]);
+  const [there, here] = [await pipeline('ner', folder), await pipeline('ner', source, { worker: false })];
+  assert.deepEqual(await here('Ada lives in London'), await there('Ada lives in London'));
+  await there.dispose();
+  await here.dispose();
+  await assert.rejects(here('a'), { code: 'input', place: 'pipeline' });
+  const hashes = { 'vocab.txt': '0'.repeat(64) };
+  await assert.rejects(pipeline('ner', folder, { hashes }), { code: 'verification', place: 'vocab.txt' });
+});
+
+test('precision is that of dtype', async () => {
+  const tag = await pipeline('ner', path('bindings/vectors/models/ner'), { dtype: 'fp32' });
+  assert.equal(tag.engine.model.precision, 'f32');
+  await tag.dispose();
+});
+
+test('a disposed pipeline ends its calls', async () => {
+  const classify = await pipeline('text-classification', path('models/sentiment'));
+  const call = classify(new Array(100).fill('a joy '.repeat(100)));
+  setTimeout(() => classify.dispose(), 20);
+  await assert.rejects(call, { code: 'cancelled', message: /disposed of/ });
+});
+
+test('an engine that has trapped says so and is left', async () => {
+  const installed = join(fileURLToPath(import.meta.resolve('mobilebert/package.json')), '../dist');
+  const { Engine } = await import(join(installed, 'engine.js'));
+  const { platform } = await import(join(installed, 'node-platform.js'));
+  const module = await import(join(installed, 'module/mobilebert.js'));
+  const engine = new Engine(platform);
+  const source = { url: `file://${path('bindings/vectors/models/ner')}/` };
+  await engine.handle({ kind: 'open', task: 'token-classification', source, name: 'x', hashes: {}, cache: null }, () => {});
+  const { run } = module.Pipeline.prototype;
+  module.Pipeline.prototype.run = () => {
+    throw new WebAssembly.RuntimeError('unreachable');
+  };
+  const request = { kind: 'run', texts: { what: 'text', texts: ['a'] }, unit: 'text', first: 0, options: {} };
+  await assert.rejects(engine.handle(request, () => {}), { code: 'internal', message: /starts again.*unreachable/ });
+  module.Pipeline.prototype.run = run;
+  assert.ok(engine.broken);
+});
+
+test('folders on a server, with and without a list of files', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'mobilebert-'));
+  await cp(path('bindings/vectors/models/ner'), folder, { recursive: true });
+  const server = createServer(async (request, response) => {
+    const content = await readFile(join(folder, request.url)).catch(() => undefined);
+    response.statusCode = content === undefined ? 404 : 200;
+    response.end(content);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${server.address().port}/`;
+  const open = async () => {
+    const events = [];
+    const tag = await pipeline('ner', url, { progress_callback: (event) => events.push(event) });
+    const found = await tag('Ada lives in London');
+    await tag.dispose();
+    return { events, found };
+  };
+  const plain = await open();
+  const { bin } = JSON.parse(await readFile(fileURLToPath(import.meta.resolve('mobilebert/package.json')), 'utf8'));
+  execFileSync('npx', ['--no-install', Object.keys(bin)[0], folder]);
+  const listed = await open();
+  assert.deepEqual(plain.found, listed.found);
+  const weights = listed.events.filter(({ file }) => file === 'model.safetensors');
+  assert.deepEqual([...new Set(weights.map(({ status }) => status))], ['initiate', 'download', 'progress', 'done']);
+  const last = weights.filter(({ status }) => status === 'progress').at(-1);
+  assert.deepEqual([last.loaded, last.total, last.progress], [18492, 18492, 100]);
+  assert.equal(listed.events.at(-1).status, 'ready');
+  // A file that is not what the list says.
+  const vocab = await readFile(join(folder, 'vocab.txt'));
+  await writeFile(join(folder, 'vocab.txt'), Buffer.concat([vocab, Buffer.from('more\n')]));
+  await assert.rejects(open(), { code: 'verification', place: 'vocab.txt', message: /SHA-256 [0-9a-f]{64}; expected/ });
+  await rm(join(folder, 'vocab.txt'));
+  await assert.rejects(open(), { code: 'io', place: 'vocab.txt' });
+  await writeFile(join(folder, 'mobilebert.json'), '{"files": {"../secret": {}}}');
+  await assert.rejects(open(), { code: 'json', place: 'mobilebert.json' });
+  server.close();
+  await assert.rejects(open(), { code: 'io' });
+  await rm(folder, { recursive: true });
+});
+
+test('the package is small', (t) => {
+  const limit = 1.5e6;
+  for (const name of ['simd', 'plain']) {
+    const bytes = readFileSync(wasm(name));
+    const gzip = gzipSync(bytes, { level: 9 }).length;
+    t.diagnostic(`${name}.wasm: ${bytes.length} bytes, in gzip ${gzip}`);
+    assert.ok(gzip <= limit, `${name}.wasm has ${gzip} bytes in gzip; at most ${limit} are allowed`);
+  }
+});
+
+test('a program ends although it has not disposed of its pipelines', () => {
+  const program = `
+    import { pipeline } from 'mobilebert';
+    const tag = await pipeline('ner', ${JSON.stringify(path('bindings/vectors/models/ner'))});
+    await tag('Ada');
+  `;
+  execFileSync('node', ['--input-type=module', '-e', program], { timeout: 60_000 });
+});

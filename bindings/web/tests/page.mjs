@@ -1,0 +1,76 @@
+// What browser.test.mjs calls in a page.
+
+import { clear_cache, pipeline } from '/package/dist/browser.js';
+import { cases } from './vectors.mjs';
+
+/** Runs all vectors, and returns the number that passed and what was wrong with the others. */
+async function vectors(files, wasm) {
+  const { list, dispose } = cases(files, (task, model) => pipeline(task, `/${model}`, { wasm }));
+  const wrong = [];
+  for (const { name, run } of list) {
+    try {
+      await run();
+    } catch (error) {
+      wrong.push(`${name}: ${error.message}`);
+    }
+  }
+  await dispose();
+  return { passed: list.length - wrong.length, wrong };
+}
+
+/** Asks a question, and returns the answer, the events, and what went wrong. */
+async function ask(source, options = {}) {
+  const events = [];
+  try {
+    const progress_callback = (event) => events.push(event);
+    const qa = await pipeline('question-answering', source, { progress_callback, ...options });
+    const answer = await qa('Who built it?', '😀 It was built by Ada.');
+    await qa.dispose();
+    return { answer, events };
+  } catch ({ code, message, place }) {
+    return { error: { code, message, place }, events };
+  }
+}
+
+/** A worker in which the cache cannot keep anything. */
+const refusing = () => new Worker(new URL('refusing-worker.mjs', import.meta.url), { type: 'module' });
+
+/** Lets the worker fail in the middle of a call, and calls again. */
+async function fail() {
+  const workers = [];
+  const create_worker = () => {
+    const worker = new Worker('/package/dist/worker.js', { type: 'module' });
+    workers.push(worker);
+    return worker;
+  };
+  const tag = await pipeline('ner', '/bindings/vectors/models/ner', { create_worker });
+  const before = await tag('Ada lives in London');
+  const call = tag('Ada lives in London').then(() => 'it answered', (error) => error.code);
+  await new Promise((resolve) => setTimeout(resolve));
+  workers[0].dispatchEvent(new ErrorEvent('error', { message: 'test' }));
+  const outcome = await call;
+  const after = await tag('Ada lives in London');
+  await tag.dispose();
+  return { outcome, same: JSON.stringify(before) === JSON.stringify(after), workers: workers.length };
+}
+
+/** Counts how often the page itself runs while a long call works. */
+async function turns() {
+  const qa = await pipeline('question-answering', '/models/qa');
+  let count = 0;
+  const timer = setInterval(() => count++, 10);
+  const start = performance.now();
+  await qa('Who built it?', 'It was built by Ada in a long year. '.repeat(100));
+  const elapsed = performance.now() - start;
+  clearInterval(timer);
+  await qa.dispose();
+  return { count, elapsed };
+}
+
+async function kept() {
+  const cache = await caches.open('mobilebert');
+  return (await cache.keys()).map(({ url }) => new URL(url).pathname);
+}
+
+Object.assign(window, { ask, clear_cache, fail, kept, pipeline, refusing, turns, vectors });
+document.documentElement.dataset.ready = 'true';

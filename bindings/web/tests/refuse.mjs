@@ -1,0 +1,1 @@
+Cache.prototype.put = () => Promise.reject(new DOMException('there is no room', 'QuotaExceededError'));
