@@ -52,7 +52,7 @@ function draw() {
   const bars = times.map((time, i) => shape('rect', { x: i * 10 + 1, width: 8, y: 120 - (120 * time) / most, height: (120 * time) / most }));
   const at = 120 - (120 * middle) / most;
   graph.replaceChildren(...bars, shape('line', { x1: 0, x2: 600, y1: at, y2: at }));
-  latency.textContent = `Last call ${times.at(-1).toFixed(1)} ms, median of ${times.length}: ${middle.toFixed(1)} ms (dashed)`;
+  latency.textContent = `Last call ${times.at(-1).toFixed(1)} ms; dashed, the median of ${times.length}: ${middle.toFixed(1)} ms`;
 }
 
 function shape(name, attributes) {

@@ -7,7 +7,7 @@ import type { PipelineOptions, Source } from './types.js';
 export * from './common.js';
 
 const host: Host = {
-  options: [],
+  options: ['create_worker'],
   resolve: (given) => new URL(given, document.baseURI),
   runner: (opening, { create_worker }) =>
     new Remote((onMessage, onFailure): Port => {

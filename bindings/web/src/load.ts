@@ -160,7 +160,9 @@ export class Loader {
     if (response.status >= 500) return instead(`${url} answers with status ${response.status}`);
     if (!exists(response)) {
       await response.body?.cancel();
-      if (response.status < 400 || response.status === 404 || response.status === 410) return false;
+      // Stores of objects answer 403 for what they do not have.
+      const isRefused = response.status === 403 && !(mayBeMissing && name !== 'config.json');
+      if (response.status < 400 || ([403, 404, 410].includes(response.status) && !isRefused)) return false;
       throw this.#io(name, `${url} answers with status ${response.status}`);
     }
     this.#tell({ status: 'download', name: this.#request.name, file: name });

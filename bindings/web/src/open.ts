@@ -31,7 +31,6 @@ const OPTIONS = [
   'hashes',
   'wasm',
   'workers',
-  'create_worker',
 ] as const satisfies readonly (keyof PipelineOptions)[];
 
 /** What a browser and Node do differently when a pipeline is opened. */
@@ -77,10 +76,7 @@ function finished(task: TaskName, runners: readonly Runner[], model: ModelInfo):
     for (const runner of runners) runner.dispose();
   };
   const call = CALLS[task](engine);
-  const pipeline = Object.assign(call, { task, engine, dispose });
-  // Older browsers and Node 18 do not have the symbol.
-  if (Symbol.asyncDispose) Object.assign(pipeline, { [Symbol.asyncDispose]: dispose });
-  return pipeline as unknown as PipelineBase;
+  return Object.assign(call, { task, engine, dispose }) as unknown as PipelineBase;
 }
 
 function request(host: Host, name: string, source: Source, options: PipelineOptions): OpenRequest {

@@ -24,8 +24,6 @@ export interface PipelineBase {
   readonly engine: Engine;
   /** Ends the workers and frees the model. */
   dispose(): Promise<void>;
-  /** Does the same at the end of an `await using`. */
-  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** Finds answers to questions in contexts. A list of questions gives a list. */

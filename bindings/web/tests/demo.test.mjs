@@ -74,7 +74,7 @@ test('a sentence is weighed while it is typed', async (t) => {
   await page.fill('#sentence', '');
   await page.locator('#sentence').pressSequentially('The worst film of the year, and I left early.', { delay: 30 });
   await page.waitForSelector('.verdict.negative');
-  assert.match(await page.textContent('#latency'), /median of \d+/);
+  assert.match(await page.textContent('#latency'), /the median of \d+: \d/);
   await settled(page);
   await shoot(page, 'feel-light');
 });
