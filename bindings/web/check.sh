@@ -1,5 +1,5 @@
-# Builds the npm package and tests its tarball as a user gets it: installed into an empty project, in Node and, where
-# there is one, in Chromium.
+# Builds the npm package and tests its tarball as a user gets it: installed into an empty project, in Node
+# and, where there is one, in Chromium.
 #
 # `./check-bindings web` reads this file and calls `check_web`.
 
@@ -20,13 +20,13 @@ check_web() {
     (cd "$project" && run npm install --offline --no-audit --no-fund "$1")
     # What only the tests need lies beside the package that is tested.
     cp -R bindings/web/tests bindings/web/demo "$project/"
-    cp -R "$work/tools/node_modules/playwright-core" "$work/tools/node_modules/@types" "$project/node_modules/"
-    cp -R "$work/tools/node_modules/undici-types" "$project/node_modules/" 2> /dev/null || true
+    tools=$work/tools/node_modules
+    cp -R "$tools/playwright-core" "$tools/@types" "$tools/undici-types" "$project/node_modules/"
     for resolution in NodeNext Bundler; do
         module=NodeNext
         [ $resolution = NodeNext ] || module=ESNext
-        (cd "$project" && run "$work/tools/node_modules/.bin/tsc" --noEmit --strict --target ES2022 --lib ES2023,DOM \
-            --types node --module $module --moduleResolution $resolution tests/types.ts)
+        (cd "$project" && run "$tools/.bin/tsc" --noEmit --strict --target ES2022 --lib ES2023,DOM --types node \
+            --module $module --moduleResolution $resolution tests/types.ts)
     done
     tests=tests/node.test.mjs
     if (cd "$project" && node tests/browser.mjs); then
@@ -39,7 +39,8 @@ check_web() {
     fi
     printf '\n== node --test %s\n' "$tests"
     # $tests is several words. One file after another, because each uses all of the machine.
-    (cd "$project" && ROOT=$here node --test --test-concurrency=1 --test-reporter=tap $tests) > "$work/tests.log" 2>&1 || status=$?
+    (cd "$project" && ROOT=$here node --test --test-concurrency=1 --test-reporter=tap $tests) \
+        > "$work/tests.log" 2>&1 || status=$?
     grep -E '^ *(not ok|# [0-9]|# (simd|plain)\.wasm)|^ok' "$work/tests.log" || true
     if [ "$status" -ne 0 ]; then
         cat "$work/tests.log"

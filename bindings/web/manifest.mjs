@@ -15,7 +15,10 @@ const TOKENIZERS = ['tokenizer.json', 'vocab.txt'];
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
 
 async function sizeOf(path) {
-  return stat(path).then((found) => found.size, () => undefined);
+  return stat(path).then(
+    (found) => found.size,
+    () => undefined,
+  );
 }
 
 async function listed(folder, name) {
@@ -39,7 +42,8 @@ export async function writeManifest(folder) {
       break;
     }
   }
-  if (!names.includes('config.json')) throw new Error(`${folder} holds no config.json; expected a model folder`);
+  if (!names.includes('config.json'))
+    throw new Error(`${folder} holds no config.json; expected a model folder`);
   const files = {};
   for (const name of names) files[name] = await listed(folder, name);
   await writeFile(join(folder, 'mobilebert.json'), `${JSON.stringify({ files }, null, 2)}\n`);

@@ -13,7 +13,8 @@ function show(start = 0, end = 0) {
   const text = context.value;
   const mark = element('mark', text.slice(start, end));
   article.replaceChildren(text.slice(0, start), ...(end > start ? [mark] : []), text.slice(end));
-  if (end > start) article.scrollTop = Math.max(0, mark.offsetTop - article.offsetTop - article.clientHeight / 2);
+  if (end > start)
+    article.scrollTop = Math.max(0, mark.offsetTop - article.offsetTop - article.clientHeight / 2);
 }
 
 async function ask() {
@@ -24,7 +25,11 @@ async function ask() {
     const { found } = await model.call(question.value, context.value);
     if (call !== latest) return;
     const score = `${(100 * found.score).toFixed(1)} %`;
-    answer.replaceChildren(element('span', found.answer), meter(found.score), element('span', `score ${score}`, 'score'));
+    answer.replaceChildren(
+      element('span', found.answer),
+      meter(found.score),
+      element('span', `score ${score}`, 'score'),
+    );
     show(found.start, found.end);
   } catch (error) {
     if (call !== latest) return;

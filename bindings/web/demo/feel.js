@@ -5,7 +5,9 @@ import { element, Model, wrong } from './model.js';
 const SVG = 'http://www.w3.org/2000/svg';
 const SHOWN = 60;
 const model = new Model('text-classification', 'sentiment', 'Sentiment');
-const [sentence, scale, needle, verdict] = ['sentence', 'scale', 'needle', 'verdict'].map((id) => document.getElementById(id));
+const [sentence, scale, needle, verdict] = ['sentence', 'scale', 'needle', 'verdict'].map((id) =>
+  document.getElementById(id),
+);
 const [graph, latency] = ['graph', 'latency'].map((id) => document.getElementById(id));
 const times = [];
 let isBusy = false;
@@ -49,10 +51,13 @@ async function once(text) {
 function draw() {
   const middle = [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
   const most = Math.max(...times, 1) * 1.1;
-  const bars = times.map((time, i) => shape('rect', { x: i * 10 + 1, width: 8, y: 120 - (120 * time) / most, height: (120 * time) / most }));
+  const bars = times.map((time, i) =>
+    shape('rect', { x: i * 10 + 1, width: 8, y: 120 - (120 * time) / most, height: (120 * time) / most }),
+  );
   const at = 120 - (120 * middle) / most;
   graph.replaceChildren(...bars, shape('line', { x1: 0, x2: 600, y1: at, y2: at }));
-  latency.textContent = `Last call ${times.at(-1).toFixed(1)} ms; dashed, the median of ${times.length}: ${middle.toFixed(1)} ms`;
+  const median = `the median of ${times.length}: ${middle.toFixed(1)} ms`;
+  latency.textContent = `Last call ${times.at(-1).toFixed(1)} ms; dashed, ${median}`;
 }
 
 function shape(name, attributes) {

@@ -4,7 +4,9 @@ import { element, meter, Model, wrong } from './model.js';
 import { PARAGRAPHS } from './samples.js';
 
 const model = new Model('feature-extraction', 'embed', 'Semantic search');
-const [form, query, hits, paragraphs] = ['find-form', 'query', 'hits', 'paragraphs'].map((id) => document.getElementById(id));
+const [form, query, hits, paragraphs] = ['find-form', 'query', 'hits', 'paragraphs'].map((id) =>
+  document.getElementById(id),
+);
 const SHOWN = 3;
 /** Vectors of paragraphs that were read before. */
 const known = new Map();
@@ -12,7 +14,14 @@ let latest = 0;
 
 async function find() {
   const call = ++latest;
-  const texts = [...new Set(paragraphs.value.split(/\n\s*\n/).map((text) => text.trim()).filter(Boolean))];
+  const texts = [
+    ...new Set(
+      paragraphs.value
+        .split(/\n\s*\n/)
+        .map((text) => text.trim())
+        .filter(Boolean),
+    ),
+  ];
   try {
     const added = texts.filter((text) => !known.has(text));
     const { found } = await model.call([query.value, ...added], { pooling: 'model' });

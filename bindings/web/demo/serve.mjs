@@ -1,7 +1,7 @@
 // Serves the demo: `node bindings/web/demo/serve.mjs [PORT]`, after `bindings/web/build`.
 //
-// The site is put together in target/bindings/web/site: these files, the package, and the models with lists of their
-// files. Any server of static files can serve that folder.
+// The site is put together in target/bindings/web/site: these files, the package, and the models with lists
+// of their files. Any server of static files can serve that folder.
 
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
@@ -25,7 +25,9 @@ export async function assemble({ site, packed, models }) {
   }
   // What the page needs without a network. Browsers without SIMD keep their module when they ask for it.
   const dist = await readdir(join(packed, 'dist'), { recursive: true });
-  const parts = dist.filter((name) => /\.js$|simd\.wasm$/.test(name)).map((name) => `mobilebert/dist/${name}`);
+  const parts = dist
+    .filter((name) => /\.js$|simd\.wasm$/.test(name))
+    .map((name) => `mobilebert/dist/${name}`);
   const own_parts = files.filter((name) => name !== 'sw.js' && name !== 'index.html');
   await writeFile(join(site, 'assets.json'), JSON.stringify(['./', ...own_parts, ...parts]));
 }

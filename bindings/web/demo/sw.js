@@ -4,7 +4,10 @@ const NAME = 'mobilebert-demo';
 
 addEventListener('install', (event) => {
   const keep = async () => {
-    const [cache, assets] = await Promise.all([caches.open(NAME), fetch('assets.json', { cache: 'no-cache' })]);
+    const [cache, assets] = await Promise.all([
+      caches.open(NAME),
+      fetch('assets.json', { cache: 'no-cache' }),
+    ]);
     await cache.addAll(await assets.json());
     await skipWaiting();
   };

@@ -26,8 +26,8 @@ impl Files {
         Self { whole: MemoryFiles::new(label), name: String::new(), bytes: Vec::new(), hash: None }
     }
 
-    /// Begins a file, of which `size` bytes are expected; 0 if that is not known. With `hashed`, `end` returns
-    /// its SHA-256.
+    /// Begins a file, of which `size` bytes are expected; 0 if that is not known. With `hashed`, `end`
+    /// returns its SHA-256.
     ///
     /// # Errors
     /// `input` if the file does not fit the memory.

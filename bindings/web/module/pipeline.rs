@@ -76,11 +76,12 @@ impl Pipeline {
         about.to_string()
     }
 
-    /// Runs a list of texts and returns a list of results as JSON. It is for all tasks but feature extraction.
+    /// Runs a list of texts and returns a list of results as JSON. It is for all tasks but feature
+    /// extraction.
     ///
     /// `second` are the contexts of questions, one for each or one for all (`shared`), or the second texts of
-    /// pairs. `is_list` is false for a call with a single input, and `first` is the place of the first text in
-    /// the caller's list; both are for messages.
+    /// pairs. `is_list` is false for a call with a single input, and `first` is the place of the first text
+    /// in the caller's list; both are for messages.
     ///
     /// # Errors
     /// The failure of the first input that fails.

@@ -12,12 +12,15 @@ const host: Host = {
   runner: (opening, { create_worker }) =>
     new Remote((onMessage, onFailure): Port => {
       // Bundlers look for this expression as it stands.
-      const worker = create_worker?.() ?? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+      const worker =
+        create_worker?.() ?? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
       worker.onmessage = ({ data }: MessageEvent<FromWorker>) => onMessage(data);
       worker.onmessageerror = () => onFailure('a message could not be read');
       worker.onerror = (event) => {
         event.preventDefault();
-        onFailure(event.message ?? 'its script could not be loaded; see the console, and the policy of the page');
+        onFailure(
+          event.message ?? 'its script could not be loaded; see the console, and the policy of the page',
+        );
       };
       return {
         post: (message) => worker.postMessage(message),

@@ -1,6 +1,6 @@
 import { hashesOf, MANIFEST } from './load.js';
 
-/** The last part of the address under which a file of a known hash is kept. The address exists nowhere else. */
+/** The path under which files of a known hash are kept. No server has it. */
 const BY_HASH = '/.mobilebert/sha256/';
 
 /** Opens the browser's cache, or returns nothing where there is none or it is refused. */
@@ -51,7 +51,7 @@ export class Cached {
     await this.#cache.delete(key).catch(() => false);
   }
 
-  /** Drops the files of these hashes that no kept list of files names any more, as after an update of a model. */
+  /** Drops the files of these hashes, unless a list of files that is kept names them still. */
   async forgetUnlisted(hashes: readonly string[]): Promise<void> {
     if (hashes.length === 0) return;
     try {

@@ -70,14 +70,20 @@ export class Engine {
     const second = textPair === undefined || textPair === null ? undefined : texts('text_pair', textPair);
     const isList = Array.isArray(text);
     const unit = second === undefined ? 'text' : 'pair';
-    const found = await this.#run({ texts: texts('text', text), second, shared: false, unit, isList }, options);
+    const found = await this.#run(
+      { texts: texts('text', text), second, shared: false, unit, isList },
+      options,
+    );
     return one(isList, found) as Many<T, Classification>;
   }
 
   /** Finds labelled pieces of texts. */
   async tag<T extends TextOrTexts>(text: T, options: TagOptions = {}): Promise<Many<T, EntityDetails[]>> {
     const found = (await this.#plain(text, options)) as Omit<EntityDetails, 'start' | 'end'>[][];
-    return one(Array.isArray(text), found.map((list) => list.map(placed))) as Many<T, EntityDetails[]>;
+    return one(
+      Array.isArray(text),
+      found.map((list) => list.map(placed)),
+    ) as Many<T, EntityDetails[]>;
   }
 
   /** Finds words for masks: a list for each mask of a text. */
@@ -89,7 +95,10 @@ export class Engine {
   async vectors<T extends TextOrTexts>(text: T, options: EmbedOptions = {}): Promise<Many<T, Embedding>> {
     const parts = await this.#vectors(text, false, options);
     const found = parts.flatMap(({ values, columns, truncated }) =>
-      truncated.map((cut, i) => ({ embedding: values.slice(i * columns, (i + 1) * columns), truncated: cut })),
+      truncated.map((cut, i) => ({
+        embedding: values.slice(i * columns, (i + 1) * columns),
+        truncated: cut,
+      })),
     );
     return one(Array.isArray(text), found) as Many<T, Embedding>;
   }
@@ -110,7 +119,10 @@ export class Engine {
 
   #plain(text: TextOrTexts, options: object): Promise<unknown[]> {
     const isList = Array.isArray(text);
-    return this.#run({ texts: texts('text', text), second: undefined, shared: false, unit: 'text', isList }, options);
+    return this.#run(
+      { texts: texts('text', text), second: undefined, shared: false, unit: 'text', isList },
+      options,
+    );
   }
 
   async #run(given: Given<RunRequest>, options: object): Promise<unknown[]> {
@@ -121,7 +133,12 @@ export class Engine {
   async #vectors(text: TextOrTexts, states: boolean, options: object): Promise<VectorsReply[]> {
     const isList = Array.isArray(text);
     const given: Given<VectorsRequest> = { texts: texts('text', text), states, unit: 'text', isList };
-    return (await this.#spread({ ...given, kind: 'vectors', first: 0, options: { ...options } })) as VectorsReply[];
+    return (await this.#spread({
+      ...given,
+      kind: 'vectors',
+      first: 0,
+      options: { ...options },
+    })) as VectorsReply[];
   }
 
   /** Gives each worker a part of a list. If several fail, the error is that of the first input. */
@@ -174,7 +191,8 @@ function one<T>(isList: boolean, found: T[]): T | T[] {
 /** Reads one text or a list of them. */
 function texts(what: string, given: unknown): Texts {
   if (typeof given === 'string') return { what, texts: [given] };
-  if (!Array.isArray(given)) throw wrongInput(what, `it is ${kindOf(given)}; expected a string or an array of strings`);
+  if (!Array.isArray(given))
+    throw wrongInput(what, `it is ${kindOf(given)}; expected a string or an array of strings`);
   given.forEach((text: unknown, index) => {
     if (typeof text !== 'string') {
       throw wrongInput(`${what} ${index + 1}`, `it is ${kindOf(text)}; expected a string`);

@@ -1,7 +1,15 @@
 import { MobileBertError, recordOf } from './errors.js';
 import { Loader, type Platform } from './load.js';
 import init, * as module from './module/mobilebert.js';
-import type { OpenRequest, Reply, Request, RunRequest, Texts, VectorsReply, VectorsRequest } from './protocol.js';
+import type {
+  OpenRequest,
+  Reply,
+  Request,
+  RunRequest,
+  Texts,
+  VectorsReply,
+  VectorsRequest,
+} from './protocol.js';
 import type { ModelInfo, ProgressEvent } from './types.js';
 
 /**
@@ -9,7 +17,8 @@ import type { ModelInfo, ProgressEvent } from './types.js';
  * `i32.const 0`, `i8x16.splat`, `i8x16.popcnt`, `drop`.
  */
 const SIMD_PROBE = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 11, 1, 9, 0, 65, 0, 253, 15, 253, 98, 26, 11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 11, 1, 9, 0, 65, 0, 253, 15, 253, 98, 26,
+  11,
 ]);
 
 /** Returns the name of the module that runs here. */
@@ -17,7 +26,7 @@ export function moduleName(): 'simd.wasm' | 'plain.wasm' {
   return WebAssembly.validate(SIMD_PROBE) ? 'simd.wasm' : 'plain.wasm';
 }
 
-/** True if a half of a surrogate pair stands alone in a text. Strings lose it on their way into the module. */
+/** True if a text holds half of a surrogate pair, which strings lose on their way into the module. */
 function hasLoneSurrogate(text: string): boolean {
   return /\p{Surrogate}/u.test(text);
 }
@@ -53,9 +62,11 @@ export class Engine {
           return this.#vectors(request);
       }
     } catch (thrown) {
-      if (!(thrown instanceof WebAssembly.RuntimeError)) throw new MobileBertError(recordOf(thrown), { cause: thrown });
+      if (!(thrown instanceof WebAssembly.RuntimeError))
+        throw new MobileBertError(recordOf(thrown), { cause: thrown });
       this.#broken = true;
-      const message = `the engine has failed and starts again at the next call: ${panicMessage() ?? thrown.message}`;
+      const reason = panicMessage() ?? thrown.message;
+      const message = `the engine has failed and starts again at the next call: ${reason}`;
       throw new MobileBertError({ code: 'internal', message }, { cause: thrown });
     }
   }
@@ -83,7 +94,8 @@ export class Engine {
   }
 
   #opened(): module.Pipeline {
-    if (this.#pipeline === undefined) throw new MobileBertError({ code: 'internal', message: 'no model is open' });
+    if (this.#pipeline === undefined)
+      throw new MobileBertError({ code: 'internal', message: 'no model is open' });
     return this.#pipeline;
   }
 
@@ -91,7 +103,9 @@ export class Engine {
     check(texts, isList ? unit : undefined, first);
     if (second !== undefined) check(second, isList && !shared ? unit : undefined, first);
     const given = JSON.stringify(options);
-    return JSON.parse(this.#opened().run(texts.texts, second?.texts, shared, isList, first, given)) as unknown[];
+    return JSON.parse(
+      this.#opened().run(texts.texts, second?.texts, shared, isList, first, given),
+    ) as unknown[];
   }
 
   #vectors({ texts, unit, isList, first, states, options }: VectorsRequest): VectorsReply {

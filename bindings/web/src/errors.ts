@@ -44,7 +44,8 @@ export function wrongInput(place: string, problem: string): MobileBertError {
 
 /** Makes the error of an option's value. */
 export function wrongOption(option: string, expected: string, found: unknown): MobileBertError {
-  const shown = typeof found === 'object' || typeof found === 'function' ? kindOf(found) : JSON.stringify(found);
+  const shown =
+    typeof found === 'object' || typeof found === 'function' ? kindOf(found) : JSON.stringify(found);
   const message = `\`${option}\` is ${shown}; expected ${expected}`;
   return new MobileBertError({ code: 'option', message, place: option });
 }

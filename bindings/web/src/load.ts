@@ -10,7 +10,10 @@ export type Pieces = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 /** What a browser and Node do differently. */
 export interface Platform {
   /** Finds the module of this name, unless the caller gave one. */
-  module(given: OpenRequest['wasm'], name: string): Promise<WebAssembly.Module | Response | Uint8Array | ArrayBuffer>;
+  module(
+    given: OpenRequest['wasm'],
+    name: string,
+  ): Promise<WebAssembly.Module | Response | Uint8Array | ArrayBuffer>;
   /** Reads a file of the local disk, or returns nothing if it does not exist. */
   readLocal(url: URL): Promise<{ size: number; pieces: Pieces } | undefined>;
 }
@@ -87,7 +90,8 @@ export class Loader {
     for (const names of [TOKENIZERS, WEIGHTS]) {
       let found = false;
       for (const name of names) found ||= await take(name);
-      if (!found && this.#isOffline) throw this.#io(names.join(' or '), 'the network fails, and it is not in the cache');
+      if (!found && this.#isOffline)
+        throw this.#io(names.join(' or '), 'the network fails, and it is not in the cache');
     }
   }
 
@@ -117,7 +121,9 @@ export class Loader {
     if (manifest === undefined) {
       throw new MobileBertError({
         code: 'json',
-        message: `${url.href} is not a list of files; expected {"files": {"config.json": {"size": 1, "sha256": "..."}}}`,
+        message:
+          `${url.href} is not a list of files; ` +
+          'expected {"files": {"config.json": {"size": 1, "sha256": "..."}}}',
         place: MANIFEST,
       });
     }
@@ -136,14 +142,15 @@ export class Loader {
   }
 
   /**
-   * Reads a file from the cache or the network, and returns false if there is none. A file of a known hash that is
-   * kept needs no network. `mayBeMissing` says that nobody knows whether the file exists.
+   * Reads a file from the cache or the network, and returns false if there is none. A file of a known hash
+   * that is kept needs no network. `mayBeMissing` says that nobody knows whether the file exists.
    */
   async #remote(folder: URL, name: string, listed: Listed, mayBeMissing = false): Promise<boolean> {
     const url = new URL(name, folder).href;
     const key = this.#cache?.key(url, listed.sha256);
     this.#tell({ status: 'initiate', name: this.#request.name, file: name });
-    if (key !== undefined && listed.sha256 !== undefined && (await this.#kept(key, name, listed))) return true;
+    if (key !== undefined && listed.sha256 !== undefined && (await this.#kept(key, name, listed)))
+      return true;
     const instead = async (problem: string, cause?: unknown): Promise<boolean> => {
       if (key !== undefined && (await this.#kept(key, name, listed))) return (this.#isOffline = true);
       // It was not there either when the others were kept.
@@ -155,7 +162,10 @@ export class Loader {
       // What the cache keeps need not be kept a second time by the browser.
       response = await fetch(url, { cache: key === undefined ? 'default' : 'no-store' });
     } catch (cause) {
-      return instead(`it cannot be loaded from ${url}: ${cause instanceof Error ? cause.message : cause}`, cause);
+      return instead(
+        `it cannot be loaded from ${url}: ${cause instanceof Error ? cause.message : cause}`,
+        cause,
+      );
     }
     if (response.status >= 500) return instead(`${url} answers with status ${response.status}`);
     if (!exists(response)) {
@@ -172,7 +182,10 @@ export class Loader {
       return true;
     }
     const [own, other] = response.body.tee();
-    const kept = this.#cache.keep(key, new Response(other, { headers: { 'Content-Type': 'application/octet-stream' } }));
+    const kept = this.#cache.keep(
+      key,
+      new Response(other, { headers: { 'Content-Type': 'application/octet-stream' } }),
+    );
     let problem: string | undefined;
     try {
       await this.#take(name, listed, size, streamed(own), false);
@@ -225,7 +238,8 @@ export class Loader {
     const hash = this.#files.end();
     if (listed.sha256 !== undefined && hash !== listed.sha256.toLowerCase()) {
       const message =
-        `${name}: its ${loaded} bytes have the SHA-256 ${hash}; expected ${listed.sha256}: the file is damaged, or ` +
+        `${name}: its ${loaded} bytes have the SHA-256 ${hash}; expected ${listed.sha256}: ` +
+        'the file is damaged, or ' +
         `${MANIFEST} or the given hash is of another version of the model`;
       throw new MobileBertError({ code: 'verification', message, place: name });
     }
@@ -250,7 +264,8 @@ export function parseManifest(text: string): Record<string, Listed> | undefined 
   const isListed = ([name, listed]: [string, unknown]): boolean => {
     if (typeof listed !== 'object' || listed === null || !/^[\w.-]+(\/[\w.-]+)*$/.test(name)) return false;
     const { size, sha256 } = listed as { size?: unknown; sha256?: unknown };
-    const isSize = size === undefined || (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0);
+    const isSize =
+      size === undefined || (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0);
     const isHash = sha256 === undefined || (typeof sha256 === 'string' && /^[0-9a-f]{64}$/i.test(sha256));
     return isSize && isHash && !name.split('/').includes('..');
   };

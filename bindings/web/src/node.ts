@@ -45,7 +45,11 @@ class Direct implements Runner {
 
   #use(): Engine {
     if (this.#engine !== undefined) return this.#engine;
-    throw new MobileBertError({ code: 'input', message: 'the pipeline was disposed of; open another one', place: 'pipeline' });
+    throw new MobileBertError({
+      code: 'input',
+      message: 'the pipeline was disposed of; open another one',
+      place: 'pipeline',
+    });
   }
 }
 

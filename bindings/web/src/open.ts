@@ -89,7 +89,8 @@ function request(host: Host, name: string, source: Source, options: PipelineOpti
     throw wrongOption('task', `one of ${[...Object.keys(CALLS), ...Object.keys(ALIASES)].join(', ')}`, name);
   }
   const dtype = options.dtype ?? 'auto';
-  if (!(dtype in PRECISIONS)) throw wrongOption('dtype', `one of ${Object.keys(PRECISIONS).join(', ')}`, dtype);
+  if (!(dtype in PRECISIONS))
+    throw wrongOption('dtype', `one of ${Object.keys(PRECISIONS).join(', ')}`, dtype);
   const { device } = options;
   if (device !== undefined && device !== null && device !== 'wasm' && device !== 'cpu') {
     throw wrongOption('device', '`wasm`, the only one there is', device);
@@ -115,7 +116,8 @@ function sentSource(host: Host, source: Source): SentSource {
     return { url: href.endsWith('/') ? href : `${href}/` };
   }
   const isFiles = typeof source === 'object' && source !== null && !Array.isArray(source);
-  if (!isFiles) throw wrongInput('source', `it is ${kindOf(source)}; expected a URL, or an object of files by name`);
+  if (!isFiles)
+    throw wrongInput('source', `it is ${kindOf(source)}; expected a URL, or an object of files by name`);
   for (const [name, content] of Object.entries(source)) {
     const isContent =
       typeof content === 'string' ||
@@ -123,7 +125,10 @@ function sentSource(host: Host, source: Source): SentSource {
       content instanceof ArrayBuffer ||
       content instanceof Blob;
     if (!isContent) {
-      throw wrongInput(`source: ${name}`, `it is ${kindOf(content)}; expected a Uint8Array, ArrayBuffer, Blob or string`);
+      throw wrongInput(
+        `source: ${name}`,
+        `it is ${kindOf(content)}; expected a Uint8Array, ArrayBuffer, Blob or string`,
+      );
     }
   }
   return { files: { ...source } };

@@ -30,15 +30,19 @@ export interface PipelineBase {
 export interface QuestionAnsweringPipeline extends PipelineBase {
   (question: string, context: string, options?: AnswerOptions & { top_k?: 1 }): Promise<Answer>;
   (question: string, context: string, options: AnswerOptions): Promise<Answer | Answer[]>;
-  (question: string[], context: string | string[], options?: AnswerOptions & { top_k?: 1 }): Promise<Answer[]>;
+  (
+    question: string[],
+    context: string | string[],
+    options?: AnswerOptions & { top_k?: 1 },
+  ): Promise<Answer[]>;
   (question: string[], context: string | string[], options: AnswerOptions): Promise<Answer[] | Answer[][]>;
   (question: string, context: string[], options?: AnswerOptions & { top_k?: 1 }): Promise<Answer[]>;
   (question: string, context: string[], options: AnswerOptions): Promise<Answer[] | Answer[][]>;
 }
 
 /**
- * Labels texts. A text gives a list of its labels, of which there is one unless `top_k` says otherwise. A list
- * gives a label for each text, or with `top_k` a list for each.
+ * Labels texts. A text gives a list of its labels, of which there is one unless `top_k` says otherwise. A
+ * list gives a label for each text, or with `top_k` a list for each.
  */
 export interface TextClassificationPipeline extends PipelineBase {
   (text: string | TextPair, options?: ClassifyOptions): Promise<LabelScore[]>;
@@ -63,8 +67,8 @@ export interface FillMaskPipeline extends PipelineBase {
 /** Options of a call for feature extraction. */
 export interface FeatureOptions {
   /**
-   * `none`, the default, gives a row for each token, and any other pooling a row for each text. `model` is the
-   * pooling that the model was trained for, with its own `normalize`.
+   * `none`, the default, gives a row for each token, and any other pooling a row for each text. `model` is
+   * the pooling that the model was trained for, with its own `normalize`.
    */
   pooling?: 'none' | 'model' | 'first_token' | 'eos' | Exclude<EmbedOptions['pooling'], null | undefined>;
   /** True if rows are scaled to length 1. Default: false, and for `model` what the model says. */
@@ -100,7 +104,8 @@ export const CALLS: Record<TaskName, (engine: Engine) => (...args: never[]) => P
     classify(engine, texts, options),
   'token-classification': (engine) => (texts: string, options: TagOptions) => tag(engine, texts, options),
   'fill-mask': (engine) => (texts: string, options: FillOptions) => fill(engine, texts, options),
-  'feature-extraction': (engine) => (texts: string, options: FeatureOptions) => extract(engine, texts, options),
+  'feature-extraction': (engine) => (texts: string, options: FeatureOptions) =>
+    extract(engine, texts, options),
 };
 
 /** Where these differ from the engine's defaults, they are what transformers.js does. */
@@ -114,7 +119,9 @@ async function answer(
 ): Promise<unknown> {
   const shaped = (found: Answer[]): Answer | Answer[] => {
     const answers = found.map(({ answer, score, start, end }) => ({ answer, score, start, end }));
-    return (options.top_k ?? 1) === 1 && options.top_k !== null && answers[0] !== undefined ? answers[0] : answers;
+    return (options.top_k ?? 1) === 1 && options.top_k !== null && answers[0] !== undefined
+      ? answers[0]
+      : answers;
   };
   const found = await engine.answers(question, context, { ...ANSWERS, ...options });
   const isList = Array.isArray(question) || Array.isArray(context);
@@ -147,7 +154,10 @@ function pairOf(item: unknown, place: string): [string, string | undefined] {
   if (typeof item === 'object' && item !== null && 'text' in item && 'text_pair' in item) {
     return [item.text as string, item.text_pair as string];
   }
-  throw wrongInput(place, `it is ${kindOf(item)}; expected a string, or an object with \`text\` and \`text_pair\``);
+  throw wrongInput(
+    place,
+    `it is ${kindOf(item)}; expected a string, or an object with \`text\` and \`text_pair\``,
+  );
 }
 
 async function tag(engine: Engine, texts: string | string[], options: TagOptions = {}): Promise<unknown> {
@@ -180,14 +190,24 @@ async function extract(
     const [rows, columns] = [Math.max(0, ...found.map(({ rows }) => rows)), found[0]?.columns ?? 0];
     const data = new Float32Array(found.length * rows * columns);
     found.forEach(({ values }, i) => data.set(values, i * rows * columns));
-    return new Tensor(data, [found.length, rows, columns], found.map(({ truncated }) => truncated));
+    return new Tensor(
+      data,
+      [found.length, rows, columns],
+      found.map(({ truncated }) => truncated),
+    );
   }
   const named: EmbedOptions =
-    pooling === 'model' ? {} : { pooling: POOLINGS[pooling] ?? (pooling as EmbedOptions['pooling']), normalize: false };
+    pooling === 'model'
+      ? {}
+      : { pooling: POOLINGS[pooling] ?? (pooling as EmbedOptions['pooling']), normalize: false };
   if (normalize !== undefined) named.normalize = normalize;
   const found = await engine.vectors(texts, { ...named, ...options });
   const columns = found[0]?.embedding.length ?? engine.model.dimensions ?? 0;
   const data = new Float32Array(found.length * columns);
   found.forEach(({ embedding }, i) => data.set(embedding, i * columns));
-  return new Tensor(data, [found.length, columns], found.map(({ truncated }) => truncated));
+  return new Tensor(
+    data,
+    [found.length, columns],
+    found.map(({ truncated }) => truncated),
+  );
 }

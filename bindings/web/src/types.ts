@@ -10,11 +10,7 @@ export interface Place {
 
 /** The tasks, by the names of transformers.js. */
 export type TaskName =
-  | 'question-answering'
-  | 'text-classification'
-  | 'token-classification'
-  | 'fill-mask'
-  | 'feature-extraction';
+  'question-answering' | 'text-classification' | 'token-classification' | 'fill-mask' | 'feature-extraction';
 
 /** Other names of tasks. */
 export type TaskAlias = 'sentiment-analysis' | 'ner' | 'embeddings';

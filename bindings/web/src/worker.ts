@@ -22,7 +22,9 @@ const platform: Platform = {
     return response;
   },
   readLocal(url) {
-    throw new Error(`${url.href} is a file of the local disk, which pages cannot read; pass its bytes or a File`);
+    throw new Error(
+      `${url.href} is a file of the local disk, which pages cannot read; pass its bytes or a File`,
+    );
   },
 };
 

@@ -1,5 +1,5 @@
-// The installed package in a browser, under a strict policy. `ROOT` is the checkout, which has the models and the
-// vectors.
+// The installed package in a browser, under a strict policy. `ROOT` is the checkout, which has the models and
+// the vectors.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -36,7 +36,7 @@ after(async () => {
   server?.close();
 });
 
-/** Opens the page of the tests. Anything in the console that is an error fails the test, but for missing files. */
+/** Opens the page of the tests. Errors in the console fail the test, but for missing files. */
 async function open(t, host = 'localhost') {
   server.requests.length = 0;
   server.change = () => undefined;
@@ -44,7 +44,8 @@ async function open(t, host = 'localhost') {
   const problems = [];
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) problems.push(message.text());
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+      problems.push(message.text());
   });
   await page.goto(`http://${host}:${server.port}/tests/page.html`);
   await page.waitForSelector('html[data-ready]', { state: 'attached' });
@@ -55,13 +56,15 @@ async function open(t, host = 'localhost') {
   return page;
 }
 
-const ask = (page, source, options) => page.evaluate(([source, options]) => window.ask(source, options), [source, options]);
+const ask = (page, source, options) =>
+  page.evaluate(([source, options]) => window.ask(source, options), [source, options]);
 const short = ({ answer, start, end }) => ({ answer, start, end });
 const of = (events, status) => events.filter((event) => event.status === status);
 
 const files = {};
 for (const name of readdirSync(join(root, 'bindings/vectors'))) {
-  if (name.endsWith('.json')) files[name.slice(0, -5)] = JSON.parse(readFileSync(join(root, 'bindings/vectors', name)));
+  if (name.endsWith('.json'))
+    files[name.slice(0, -5)] = JSON.parse(readFileSync(join(root, 'bindings/vectors', name)));
 }
 
 for (const name of ['simd', 'plain']) {
@@ -84,9 +87,14 @@ test('the first visit loads, the second needs no network for the model', async (
   assert.ok(server.requests.includes('/package/dist/module/simd.wasm'), 'the SIMD module was not asked for');
   assert.ok(!server.requests.includes('/package/dist/module/plain.wasm'));
   const progress = of(events, 'progress').filter(({ file }) => file === 'model.safetensors');
-  assert.ok(progress.length > 1 && progress.every(({ loaded }, i) => i === 0 || loaded > progress[i - 1].loaded));
+  assert.ok(
+    progress.length > 1 && progress.every(({ loaded }, i) => i === 0 || loaded > progress[i - 1].loaded),
+  );
   assert.equal(progress.at(-1).loaded, progress.at(-1).total);
-  assert.deepEqual(of(events, 'done').map(({ cached }) => cached), [false, false, false, false]);
+  assert.deepEqual(
+    of(events, 'done').map(({ cached }) => cached),
+    [false, false, false, false],
+  );
   assert.deepEqual(of(events, 'not_cached'), []);
 
   const second = await open(t);
@@ -94,14 +102,20 @@ test('the first visit loads, the second needs no network for the model', async (
   const again = await ask(second, '/served/qa');
   assert.deepEqual(again.error, undefined);
   assert.deepEqual(again.answer, answer);
-  assert.deepEqual(of(again.events, 'done').map(({ cached }) => cached), [true, true, true, true]);
+  assert.deepEqual(
+    of(again.events, 'done').map(({ cached }) => cached),
+    [true, true, true, true],
+  );
   assert.deepEqual(of(again.events, 'download'), []);
 
   // A copy under another address is the same files, so nothing is loaded but the list.
   server.change = () => undefined;
   server.requests.length = 0;
   const { events: elsewhere } = await ask(second, '/served/qa/../qa/');
-  assert.deepEqual(server.requests.filter((path) => path.startsWith('/served')), ['/served/qa/mobilebert.json']);
+  assert.deepEqual(
+    server.requests.filter((path) => path.startsWith('/served')),
+    ['/served/qa/mobilebert.json'],
+  );
   assert.ok(of(elsewhere, 'done').every(({ cached }) => cached));
 });
 
@@ -130,7 +144,10 @@ test('a file that is not what the list says is refused, and not kept', async (t)
   };
   const { error } = await ask(page, '/served/qa');
   assert.deepEqual([error.code, error.place], ['verification', 'vocab.txt']);
-  assert.match(error.message, /^vocab\.txt: its \d+ bytes have the SHA-256 [0-9a-f]{64}; expected [0-9a-f]{64}: the file is damaged/);
+  assert.match(
+    error.message,
+    /^vocab\.txt: its \d+ bytes have the SHA-256 [0-9a-f]{64}; expected [0-9a-f]{64}: the file is damaged/,
+  );
   server.change = () => undefined;
   assert.deepEqual(short((await ask(page, '/served/qa')).answer), ANSWER);
 });
@@ -147,7 +164,10 @@ test('a copy that was damaged in the cache is loaded again', async (t) => {
   });
   const { answer, events } = await ask(page, '/served/qa');
   assert.deepEqual(short(answer), ANSWER);
-  assert.deepEqual(of(events, 'done').map(({ cached }) => cached), [false, false, false, false]);
+  assert.deepEqual(
+    of(events, 'done').map(({ cached }) => cached),
+    [false, false, false, false],
+  );
   const { events: third } = await ask(page, '/served/qa');
   assert.ok(of(third, 'done').every(({ cached }) => cached));
 });
@@ -159,7 +179,8 @@ test('files of an older version are dropped from the cache', async (t) => {
   const old = await page.evaluate(() => window.kept());
   const list = JSON.parse(readFileSync(join(own, 'served/qa/mobilebert.json'), 'utf8'));
   delete list.files['tokenizer_config.json'];
-  server.change = (path) => (path.endsWith('mobilebert.json') ? Buffer.from(JSON.stringify(list)) : undefined);
+  server.change = (path) =>
+    path.endsWith('mobilebert.json') ? Buffer.from(JSON.stringify(list)) : undefined;
   await ask(page, '/served/qa');
   const kept = await page.evaluate(() => window.kept());
   assert.deepEqual([old.length, kept.length], [5, 4]);

@@ -1,5 +1,5 @@
-// The demo in a browser: its three tabs, a visit without a network, the keyboard. With `SHOTS=FOLDER` it leaves
-// screenshots there, to be looked at.
+// The demo in a browser: its three tabs, a visit without a network, the keyboard. With `SHOTS=FOLDER` it
+// leaves screenshots there, to be looked at.
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
@@ -17,7 +17,11 @@ let server, browser;
 
 before(async () => {
   const site = join(own, 'site');
-  await assemble({ site, packed: join(own, '../node_modules/mobilebert'), models: join(process.env.ROOT, 'models') });
+  await assemble({
+    site,
+    packed: join(own, '../node_modules/mobilebert'),
+    models: join(process.env.ROOT, 'models'),
+  });
   server = await serve({ '/': site });
   browser = await launch();
   if (shots) await mkdir(shots, { recursive: true });
@@ -43,8 +47,10 @@ async function open(t, { width = 1200, height = 860, scheme = 'light' } = {}) {
   return page;
 }
 
-const shoot = async (page, name) => shots && page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
-const settled = (page) => page.waitForFunction(() => !document.querySelector('progress'), undefined, { timeout: 60_000 });
+const shoot = async (page, name) =>
+  shots && page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+const settled = (page) =>
+  page.waitForFunction(() => !document.querySelector('progress'), undefined, { timeout: 60_000 });
 
 test('a question is answered, and the answer is marked in the text', async (t) => {
   const page = await open(t);
@@ -72,7 +78,9 @@ test('a sentence is weighed while it is typed', async (t) => {
   await page.click('#tab-feel');
   await page.waitForSelector('.verdict.positive');
   await page.fill('#sentence', '');
-  await page.locator('#sentence').pressSequentially('The worst film of the year, and I left early.', { delay: 30 });
+  await page
+    .locator('#sentence')
+    .pressSequentially('The worst film of the year, and I left early.', { delay: 30 });
   await page.waitForSelector('.verdict.negative');
   assert.match(await page.textContent('#latency'), /the median of \d+: \d/);
   await settled(page);
@@ -102,10 +110,18 @@ test('tabs are used by the keyboard', async (t) => {
   await page.keyboard.press('End');
   assert.equal(await page.evaluate(() => document.activeElement.id), 'tab-find');
   // Every control has a name for those who do not see it.
-  const nameless = await page.$$eval('input, textarea, button, svg[role=img], [role=tabpanel], article', (all) =>
-    all
-      .filter((one) => !one.labels?.length && !one.getAttribute('aria-label') && !one.getAttribute('aria-labelledby') && !one.textContent.trim())
-      .map((one) => one.outerHTML),
+  const nameless = await page.$$eval(
+    'input, textarea, button, svg[role=img], [role=tabpanel], article',
+    (all) =>
+      all
+        .filter(
+          (one) =>
+            !one.labels?.length &&
+            !one.getAttribute('aria-label') &&
+            !one.getAttribute('aria-labelledby') &&
+            !one.textContent.trim(),
+        )
+        .map((one) => one.outerHTML),
   );
   assert.deepEqual(nameless, []);
 });

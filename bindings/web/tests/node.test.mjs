@@ -20,12 +20,15 @@ const wasm = (name) => fileURLToPath(import.meta.resolve(`mobilebert/${name}.was
 
 const files = {};
 for (const name of readdirSync(path('bindings/vectors'))) {
-  if (name.endsWith('.json')) files[name.slice(0, -5)] = JSON.parse(readFileSync(path('bindings/vectors', name), 'utf8'));
+  if (name.endsWith('.json'))
+    files[name.slice(0, -5)] = JSON.parse(readFileSync(path('bindings/vectors', name), 'utf8'));
 }
 
 for (const name of ['simd', 'plain']) {
   test(`vectors of the module ${name}`, async (t) => {
-    const { list, dispose } = cases(files, (task, model) => pipeline(task, path(model), { wasm: wasm(name) }));
+    const { list, dispose } = cases(files, (task, model) =>
+      pipeline(task, path(model), { wasm: wasm(name) }),
+    );
     for (const { name: title, run } of list) await t.test(`${name} ${title}`, run);
     await dispose();
   });
@@ -35,7 +38,9 @@ test('the fastest module that runs here is chosen', async () => {
   const tag = await pipeline('ner', path('bindings/vectors/models/ner'));
   assert.equal(tag.engine.model.kernel, 'wasm-simd128');
   await tag.dispose();
-  const plain = await pipeline('ner', path('bindings/vectors/models/ner'), { wasm: readFileSync(wasm('plain')) });
+  const plain = await pipeline('ner', path('bindings/vectors/models/ner'), {
+    wasm: readFileSync(wasm('plain')),
+  });
   assert.equal(plain.engine.model.kernel, 'scalar');
   await plain.dispose();
 });
@@ -50,7 +55,10 @@ test('answers have the shapes of transformers.js, and places', async () => {
   const two = await qa(['Who built it?', 'What was built?'], context);
   assert.deepEqual(two[0], best);
   const each = await qa(['Who built it?', 'Who?'], [context, 'Eve.'], { top_k: 2 });
-  assert.deepEqual(each.map((answers) => answers.length), [2, 2]);
+  assert.deepEqual(
+    each.map((answers) => answers.length),
+    [2, 2],
+  );
   assert.deepEqual(await qa('Who built it?', [context, context, context]), [best, best, best]);
   assert.deepEqual(await qa([], context), []);
   await qa.dispose();
@@ -61,13 +69,23 @@ test('labels have the shapes of transformers.js', async () => {
   assert.equal(classify.task, 'text-classification');
   const [label] = await classify('a joy to watch');
   assert.deepEqual([label.label, Math.round(label.score * 1e4)], ['positive', 9883]);
-  assert.deepEqual((await classify(['a joy', 'a bore'])).map(({ label }) => label), ['positive', 'negative']);
-  assert.deepEqual((await classify(['a joy', 'a bore'], { top_k: 2 })).map((all) => all.length), [2, 2]);
+  assert.deepEqual(
+    (await classify(['a joy', 'a bore'])).map(({ label }) => label),
+    ['positive', 'negative'],
+  );
+  assert.deepEqual(
+    (await classify(['a joy', 'a bore'], { top_k: 2 })).map((all) => all.length),
+    [2, 2],
+  );
   assert.equal((await classify('a joy', { top_k: null })).length, 2);
   assert.equal((await classify([{ text: 'a joy', text_pair: 'a bore' }])).length, 1);
   await assert.rejects(classify(['a', { text: 'a', text_pair: 'b' }]), { code: 'input', place: 'text_pair' });
   // Spread over workers, an error still names the place in the caller's list.
-  await assert.rejects(classify(['a', 'b', 'c', ' ', '']), { code: 'empty_text', index: 3, place: 'text 4: text' });
+  await assert.rejects(classify(['a', 'b', 'c', ' ', '']), {
+    code: 'empty_text',
+    index: 3,
+    place: 'text 4: text',
+  });
   await assert.rejects(classify(['a', 'b', 'c\ud800']), { code: 'invalid_text', index: 2, position: 1 });
   await classify.dispose();
 });
@@ -82,8 +100,16 @@ test('tags and fills have the shapes of transformers.js', async () => {
   assert.ok(groups[0].every((group) => 'entity_group' in group));
   await tag.dispose();
   const fill = await pipeline('fill-mask', path('bindings/vectors/models/mlm'));
-  assert.deepEqual(Object.keys((await fill('the [MASK]', { top_k: 2 }))[1]), ['sequence', 'score', 'token', 'token_str']);
-  assert.deepEqual((await fill(['the [MASK] of [MASK]', 'a [MASK]'])).map((found) => found.length), [2, 5]);
+  assert.deepEqual(Object.keys((await fill('the [MASK]', { top_k: 2 }))[1]), [
+    'sequence',
+    'score',
+    'token',
+    'token_str',
+  ]);
+  assert.deepEqual(
+    (await fill(['the [MASK] of [MASK]', 'a [MASK]'])).map((found) => found.length),
+    [2, 5],
+  );
   await fill.dispose();
 });
 
@@ -97,7 +123,10 @@ test('features are tensors', async () => {
   assert.deepEqual(mean.dims, [2, 16]);
   const length = Math.hypot(...mean.tolist()[1]);
   assert.ok(Math.abs(length - 1) < 1e-6, `${length}`);
-  assert.deepEqual((await extract('a', { pooling: 'eos' })).data, (await extract('a', { pooling: 'last_token' })).data);
+  assert.deepEqual(
+    (await extract('a', { pooling: 'eos' })).data,
+    (await extract('a', { pooling: 'last_token' })).data,
+  );
   assert.deepEqual((await extract([], { pooling: 'mean' })).dims, [0, 16]);
   await assert.rejects(extract('a', { normalize: true }), { code: 'option', place: 'normalize' });
   await extract.dispose();
@@ -123,7 +152,10 @@ test('what cannot be used is an error that says so', async () => {
     });
   }
   const tag = await pipeline('ner', folder);
-  await assert.rejects(tag(3), { code: 'input', message: /it is a number; expected a string or an array of strings/ });
+  await assert.rejects(tag(3), {
+    code: 'input',
+    message: /it is a number; expected a string or an array of strings/,
+  });
   await assert.rejects(tag(['a', null]), { code: 'input', message: 'text 2: it is null; expected a string' });
   await assert.rejects(tag('a', { top_k: 1 }), { code: 'unknown_option' });
   await tag.dispose();
@@ -133,7 +165,8 @@ test('what cannot be used is an error that says so', async () => {
 test('files in memory, in this thread, and with hashes', async () => {
   const folder = path('bindings/vectors/models/ner');
   const source = {};
-  for (const name of ['config.json', 'vocab.txt', 'tokenizer_config.json']) source[name] = readFileSync(join(folder, name), 'utf8');
+  for (const name of ['config.json', 'vocab.txt', 'tokenizer_config.json'])
+    source[name] = readFileSync(join(folder, name), 'utf8');
   source['model.safetensors'] = new Blob([readFileSync(join(folder, 'model.safetensors'))]);
   const [there, here] = [await pipeline('ner', folder), await pipeline('ner', source, { worker: false })];
   assert.deepEqual(await here('Ada lives in London'), await there('Ada lives in London'));
@@ -164,13 +197,19 @@ test('an engine that has trapped says so and is left', async () => {
   const module = await import(join(installed, 'module/mobilebert.js'));
   const engine = new Engine(platform);
   const source = { url: `file://${path('bindings/vectors/models/ner')}/` };
-  await engine.handle({ kind: 'open', task: 'token-classification', source, name: 'x', hashes: {}, cache: null }, () => {});
+  await engine.handle(
+    { kind: 'open', task: 'token-classification', source, name: 'x', hashes: {}, cache: null },
+    () => {},
+  );
   const { run } = module.Pipeline.prototype;
   module.Pipeline.prototype.run = () => {
     throw new WebAssembly.RuntimeError('unreachable');
   };
   const request = { kind: 'run', texts: { what: 'text', texts: ['a'] }, unit: 'text', first: 0, options: {} };
-  await assert.rejects(engine.handle(request, () => {}), { code: 'internal', message: /starts again.*unreachable/ });
+  await assert.rejects(
+    engine.handle(request, () => {}),
+    { code: 'internal', message: /starts again.*unreachable/ },
+  );
   module.Pipeline.prototype.run = run;
   assert.ok(engine.broken);
 });
@@ -193,19 +232,28 @@ test('folders on a server, with and without a list of files', async () => {
     return { events, found };
   };
   const plain = await open();
-  const { bin } = JSON.parse(await readFile(fileURLToPath(import.meta.resolve('mobilebert/package.json')), 'utf8'));
+  const { bin } = JSON.parse(
+    await readFile(fileURLToPath(import.meta.resolve('mobilebert/package.json')), 'utf8'),
+  );
   execFileSync('npx', ['--no-install', Object.keys(bin)[0], folder]);
   const listed = await open();
   assert.deepEqual(plain.found, listed.found);
   const weights = listed.events.filter(({ file }) => file === 'model.safetensors');
-  assert.deepEqual([...new Set(weights.map(({ status }) => status))], ['initiate', 'download', 'progress', 'done']);
+  assert.deepEqual(
+    [...new Set(weights.map(({ status }) => status))],
+    ['initiate', 'download', 'progress', 'done'],
+  );
   const last = weights.filter(({ status }) => status === 'progress').at(-1);
   assert.deepEqual([last.loaded, last.total, last.progress], [18492, 18492, 100]);
   assert.equal(listed.events.at(-1).status, 'ready');
   // A file that is not what the list says.
   const vocab = await readFile(join(folder, 'vocab.txt'));
   await writeFile(join(folder, 'vocab.txt'), Buffer.concat([vocab, Buffer.from('more\n')]));
-  await assert.rejects(open(), { code: 'verification', place: 'vocab.txt', message: /SHA-256 [0-9a-f]{64}; expected/ });
+  await assert.rejects(open(), {
+    code: 'verification',
+    place: 'vocab.txt',
+    message: /SHA-256 [0-9a-f]{64}; expected/,
+  });
   await rm(join(folder, 'vocab.txt'));
   await assert.rejects(open(), { code: 'io', place: 'vocab.txt' });
   await writeFile(join(folder, 'mobilebert.json'), '{"files": {"../secret": {}}}');

@@ -45,7 +45,10 @@ async function fail() {
   };
   const tag = await pipeline('ner', '/bindings/vectors/models/ner', { create_worker });
   const before = await tag('Ada lives in London');
-  const call = tag('Ada lives in London').then(() => 'it answered', (error) => error.code);
+  const call = tag('Ada lives in London').then(
+    () => 'it answered',
+    (error) => error.code,
+  );
   await new Promise((resolve) => setTimeout(resolve));
   workers[0].dispatchEvent(new ErrorEvent('error', { message: 'test' }));
   const outcome = await call;

@@ -18,7 +18,8 @@ const TYPES = {
 
 /** Without `unsafe-eval`, without inline scripts, and with nothing from elsewhere. */
 export const POLICY =
-  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; style-src 'self'; " +
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; " +
+  "style-src 'self'; " +
   "img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'none'";
 
 /**
@@ -30,7 +31,9 @@ export async function serve(folders, port = 0) {
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, 'http://x').pathname);
     state.requests.push(path);
-    const prefix = Object.keys(folders).sort((a, b) => b.length - a.length).find((prefix) => path.startsWith(prefix));
+    const prefix = Object.keys(folders)
+      .sort((a, b) => b.length - a.length)
+      .find((prefix) => path.startsWith(prefix));
     const rest = prefix === undefined ? '' : normalize(path.slice(prefix.length) || 'index.html');
     const file = rest.startsWith('..') || prefix === undefined ? undefined : join(folders[prefix], rest);
     let bytes = file && (await readFile(file).catch(() => undefined));

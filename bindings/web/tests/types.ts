@@ -1,6 +1,13 @@
 // Compiled, never run: what the declarations of the installed package promise.
 
-import { type Answer, type LabelScore, MobileBertError, type PipelineOptions, pipeline, type Tensor } from 'mobilebert';
+import {
+  type Answer,
+  type LabelScore,
+  MobileBertError,
+  type PipelineOptions,
+  pipeline,
+  type Tensor,
+} from 'mobilebert';
 
 export async function use(): Promise<void> {
   const options: PipelineOptions = {

@@ -1,5 +1,5 @@
-// The vectors of `bindings/vectors`: results that every binding must give, floats to the bit. This file runs in Node
-// and in pages.
+// The vectors of `bindings/vectors`: results that every binding must give, floats to the bit. This file runs
+// in Node and in pages.
 
 /** The operations, with the task that a model is opened for. */
 const TASKS = {
@@ -35,7 +35,15 @@ export function cases(files, open) {
     })),
   );
   // Some models do not open, which is what the vectors expect.
-  const dispose = () => Promise.all([...opened.values()].map((p) => p.then((p) => p.dispose(), () => undefined)));
+  const dispose = () =>
+    Promise.all(
+      [...opened.values()].map((p) =>
+        p.then(
+          (p) => p.dispose(),
+          () => undefined,
+        ),
+      ),
+    );
   return { list, dispose };
 }
 
@@ -43,7 +51,8 @@ async function check(pipeline, model, { op, options, input, expect }) {
   if (op === 'offsets') return offsets(input, expect);
   if (op === 'text') {
     const text = String.fromCharCode(...input.utf16);
-    if ('error' in expect) return failure(async () => (await pipeline('classify', ANY_MODEL)).engine.classify(text), expect);
+    if ('error' in expect)
+      return failure(async () => (await pipeline('classify', ANY_MODEL)).engine.classify(text), expect);
     same(text, expect.text);
     const { engine } = await pipeline('classify', ANY_MODEL);
     return same([await engine.classify(text)], await engine.classify([text]));
@@ -52,7 +61,11 @@ async function check(pipeline, model, { op, options, input, expect }) {
   const call = async () => run((await pipeline(op, model)).engine, op, input, options);
   if ('error' in expect) return failure(call, expect);
   const found = await call();
-  if ('results' in expect) same(found.map((one) => written(op, one)), expect.results);
+  if ('results' in expect)
+    same(
+      found.map((one) => written(op, one)),
+      expect.results,
+    );
   else same(written(op, found), expect.result);
 }
 
@@ -100,7 +113,13 @@ function written(op, found) {
         truncated: found.truncated,
       };
     case 'tag':
-      return found.map(({ label, grouped, score, word, place }) => ({ label, grouped, score: number(score), word, place }));
+      return found.map(({ label, grouped, score, word, place }) => ({
+        label,
+        grouped,
+        score: number(score),
+        word,
+        place,
+      }));
     case 'fill':
       return found.map((mask) => mask.map((fill) => ({ ...fill, score: number(fill.score) })));
     case 'embed':
@@ -119,28 +138,50 @@ async function failure(call, { error }) {
   } catch (caught) {
     thrown = caught;
   }
-  if (thrown?.name !== 'MobileBertError') throw new Error(`expected ${error.code}, and got ${thrown ?? 'no error'}`);
+  if (thrown?.name !== 'MobileBertError')
+    throw new Error(`expected ${error.code}, and got ${thrown ?? 'no error'}`);
   const { code, message, place, index, positions } = thrown;
-  same({ code, message, place, index, position: positions }, { index: undefined, position: undefined, ...error });
+  same(
+    { code, message, place, index, position: positions },
+    { index: undefined, position: undefined, ...error },
+  );
   same(thrown.position, error.position?.utf16);
 }
 
 function offsets({ text, byte }, expect) {
   // Callers here never pass offsets in.
   if ('error' in expect) return;
-  const before = byte.map((end) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(new TextEncoder().encode(text).subarray(0, end)));
-  same(before.map((part) => Array.from(part).length), expect.char);
-  same(before.map((part) => part.length), expect.utf16);
+  const before = byte.map((end) =>
+    new TextDecoder('utf-8', { ignoreBOM: true }).decode(new TextEncoder().encode(text).subarray(0, end)),
+  );
+  same(
+    before.map((part) => Array.from(part).length),
+    expect.char,
+  );
+  same(
+    before.map((part) => part.length),
+    expect.utf16,
+  );
 }
 
 /** Compares two values, and says where they differ. Decimals beside bits are not compared. */
 export function same(found, expected, at = '') {
   if (Array.isArray(expected) && Array.isArray(found)) {
-    if (found.length !== expected.length) throw new Error(`${at}: ${found.length} items; expected ${expected.length}`);
+    if (found.length !== expected.length)
+      throw new Error(`${at}: ${found.length} items; expected ${expected.length}`);
     expected.forEach((item, i) => same(found[i], item, `${at}[${i}]`));
-  } else if (typeof expected === 'object' && expected !== null && typeof found === 'object' && found !== null) {
-    const keys = (value) => Object.keys(value).filter((key) => key !== 'decimal').sort();
-    if (keys(found).join() !== keys(expected).join()) throw new Error(`${at}: ${keys(found)}; expected ${keys(expected)}`);
+  } else if (
+    typeof expected === 'object' &&
+    expected !== null &&
+    typeof found === 'object' &&
+    found !== null
+  ) {
+    const keys = (value) =>
+      Object.keys(value)
+        .filter((key) => key !== 'decimal')
+        .sort();
+    if (keys(found).join() !== keys(expected).join())
+      throw new Error(`${at}: ${keys(found)}; expected ${keys(expected)}`);
     for (const key of keys(expected)) same(found[key], expected[key], `${at}.${key}`);
   } else if (!Object.is(found, expected)) {
     throw new Error(`${at}: ${JSON.stringify(found)}; expected ${JSON.stringify(expected)}`);
