@@ -1,4 +1,4 @@
-//! Writes the JavaScript half of a WebAssembly module: `bindgen-web MODULE.wasm FOLDER NAME`.
+//! Writes the JavaScript half of a WebAssembly module: `web-module MODULE.wasm FOLDER NAME`.
 //!
 //! The folder gets `NAME_bg.wasm` and `NAME.js`. The version of the generator has to be that of the crate
 //! `wasm-bindgen` in the module, which the lock file sees to.
@@ -10,7 +10,7 @@ use wasm_bindgen_cli_support::Bindgen;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [module, folder, name] = arguments.as_slice() else {
-        eprintln!("usage: bindgen-web MODULE.wasm FOLDER NAME");
+        eprintln!("usage: web-module MODULE.wasm FOLDER NAME");
         return ExitCode::from(2);
     };
     match write(module, folder, name) {
