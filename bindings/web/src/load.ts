@@ -41,8 +41,6 @@ export class Loader {
   #tell: (event: ProgressEvent) => void;
   #cache: Cached | undefined;
   #bytes = 0;
-  /** The hashes that the folder's list named at an earlier visit. */
-  #replaced: string[] = [];
   /** True once a file came from the cache because there was no network. */
   #isOffline = false;
 
@@ -69,16 +67,18 @@ export class Loader {
       return this.#bytes;
     }
     this.#cache = await openCache(this.#request.cache);
-    const manifest = await this.#manifest(folder);
-    if (manifest === undefined) {
+    const list = await this.#manifest(folder);
+    if (list === undefined) {
       await this.#each((name) => this.#remote(folder, name, this.#pinned(name), true));
       return this.#bytes;
     }
-    for (const [name, listed] of Object.entries(manifest)) {
+    for (const [name, listed] of Object.entries(list.files)) {
       const found = await this.#remote(folder, name, { ...listed, ...this.#pinned(name) });
       if (!found) throw this.#io(name, `it is listed in ${MANIFEST} and is not there`);
     }
-    await this.#cache?.forgetUnlisted(this.#replaced);
+    // The list is kept once its files are there, so that a visit without a network finds both.
+    await this.#cache?.keepText(new URL(MANIFEST, folder).href, list.text);
+    await this.#cache?.forgetUnlisted(list.replaced);
     return this.#bytes;
   }
 
@@ -100,8 +100,13 @@ export class Loader {
     return sha256 === undefined ? {} : { sha256 };
   }
 
-  /** Reads the list of files, from the network if there is one, since it says which versions are current. */
-  async #manifest(folder: URL): Promise<Record<string, Listed> | undefined> {
+  /**
+   * Reads the list of files, from the network if there is one, since it says which versions are current.
+   * `replaced` are the hashes in the list of an earlier visit.
+   */
+  async #manifest(
+    folder: URL,
+  ): Promise<{ files: Record<string, Listed>; text: string; replaced: string[] } | undefined> {
     const url = new URL(MANIFEST, folder);
     let response: Response | undefined;
     try {
@@ -117,8 +122,8 @@ export class Loader {
       text = await response.text();
     }
     if (text === undefined) return undefined;
-    const manifest = parseManifest(text);
-    if (manifest === undefined) {
+    const files = parseManifest(text);
+    if (files === undefined) {
       throw new MobileBertError({
         code: 'json',
         message:
@@ -127,11 +132,7 @@ export class Loader {
         place: MANIFEST,
       });
     }
-    if (old !== undefined && old !== text) {
-      this.#replaced = hashesOf(old);
-    }
-    await this.#cache?.keepText(url.href, text);
-    return manifest;
+    return { files, text, replaced: old === undefined || old === text ? [] : hashesOf(old) };
   }
 
   async #local(folder: URL, name: string): Promise<boolean> {

@@ -45,11 +45,14 @@ export class Remote implements Runner {
   }
 
   open(tell?: (event: ProgressEvent) => void): Promise<ModelInfo> {
-    this.#opened ??= this.#send(this.#opening, tell).catch((error: unknown) => {
-      // A worker without a model is of no use.
-      this.#end('the model was not opened');
-      throw error;
-    });
+    if (this.#opened === undefined) {
+      const opened = this.#send(this.#opening, tell).catch((error: unknown) => {
+        // A worker without a model is of no use.
+        if (this.#opened === opened) this.#end('the model was not opened');
+        throw error;
+      });
+      this.#opened = opened;
+    }
     return this.#opened as Promise<ModelInfo>;
   }
 
@@ -67,7 +70,13 @@ export class Remote implements Runner {
 
   #send(request: Request, tell: Waiting['tell']): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const port = (this.#port ??= this.#start());
+      let port: Port;
+      try {
+        port = this.#port ??= this.#start();
+      } catch (thrown) {
+        reject(new MobileBertError({ code: 'internal', message: `no worker can be started: ${thrown}` }));
+        return;
+      }
       const id = ++this.#lastId;
       this.#waiting.set(id, { resolve, reject, tell });
       port.hold(true);
