@@ -12,6 +12,7 @@ const TYPES = {
   '.css': 'text/css; charset=utf-8',
   '.json': 'application/json',
   '.wasm': 'application/wasm',
+  '.onnx': 'application/octet-stream',
   '.svg': 'image/svg+xml',
   '.txt': 'text/plain; charset=utf-8',
 };
@@ -26,7 +27,7 @@ export const POLICY =
  * Serves folders, `{'/prefix/': folder}`. `requests` lists the paths that were asked for. `change` may answer
  * itself: given a path and the file's bytes, it returns other bytes, a status, `'gzip'`, or `'cut'`.
  */
-export async function serve(folders, port = 0) {
+export async function serve(folders, port = 0, policy = POLICY) {
   const state = { requests: [], change: () => undefined };
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, 'http://x').pathname);
@@ -40,7 +41,7 @@ export async function serve(folders, port = 0) {
     const changed = state.change(path, bytes);
     if (changed === 'cut') return response.destroy();
     if (Buffer.isBuffer(changed)) bytes = changed;
-    const headers = { 'Content-Security-Policy': POLICY, 'X-Content-Type-Options': 'nosniff' };
+    const headers = { 'Content-Security-Policy': policy, 'X-Content-Type-Options': 'nosniff' };
     const status = typeof changed === 'number' ? changed : bytes === undefined ? 404 : 200;
     if (status !== 200) return response.writeHead(status, headers).end();
     headers['Content-Type'] = TYPES[extname(rest)] ?? 'application/octet-stream';
