@@ -263,6 +263,11 @@ test('folders on a server, with and without a list of files', async () => {
   await rm(folder, { recursive: true });
 });
 
+test('the package has the version of the engine', () => {
+  const { version } = JSON.parse(readFileSync(fileURLToPath(import.meta.resolve('mobilebert/package.json'))));
+  assert.ok(readFileSync(path('Cargo.toml'), 'utf8').includes(`\nversion = "${version}"\n`), version);
+});
+
 test('the package is small', (t) => {
   const limit = 1.5e6;
   for (const name of ['simd', 'plain']) {
