@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
 use crate::errors::exception;
-use crate::input::string;
+use crate::input::{OnNull, string};
 
 /// Defines the function that reads each argument, for PyO3's `from_py_with`. Its name is that of the argument.
 macro_rules! arguments {
@@ -29,6 +29,11 @@ arguments! {
     scales: text("`max`, `error` or None") -> Option<String>;
     task: text("the name of a task") -> Option<String>;
     progress: function("a function or None") -> Option<Py<PyAny>>;
+    special_tokens_in_text: flag("True or False") -> bool;
+    verify: flag("True or False") -> bool;
+    force: flag("True or False") -> bool;
+    on_null: treatment("`error` or `skip`") -> OnNull;
+    scored_task: required("the name of a task") -> String;
     destination: path("the path of a folder") -> PathBuf;
     config: optional_path("the path of a file or None") -> Option<PathBuf>;
     vocab: optional_path("the path of a file or None") -> Option<PathBuf>;
@@ -91,6 +96,20 @@ fn text(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Option
     }
     let text = given.cast::<PyString>().map_err(|_| wrong(name, expected, given))?;
     Ok(Some(string(text, &format!("argument `{name}`"))?.to_string()))
+}
+
+/// Reads the argument `task` of a tool that cannot do without.
+fn required(_: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
+    text("task", expected, given)?.ok_or_else(|| wrong("task", expected, given))
+}
+
+fn flag(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    given.extract().map_err(|_| wrong(name, expected, given))
+}
+
+fn treatment(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<OnNull> {
+    let named = text(name, expected, given)?.as_deref().and_then(OnNull::named);
+    named.ok_or_else(|| wrong(name, expected, given))
 }
 
 fn function(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {

@@ -94,14 +94,12 @@ pub(crate) enum OnNull {
 }
 
 impl OnNull {
-    pub(crate) fn named(py: Python<'_>, name: &str) -> PyResult<Self> {
+    /// Finds a treatment by its name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
-            "error" => Ok(Self::Error),
-            "skip" => Ok(Self::Skip),
-            other => {
-                let failure = Failure::option("on_null", "`error` or `skip`", format!("`{other}`"));
-                Err(exception(py, &failure))
-            }
+            "error" => Some(Self::Error),
+            "skip" => Some(Self::Skip),
+            _ => None,
         }
     }
 }
@@ -197,7 +195,8 @@ pub(crate) fn options(given: Option<&Bound<'_, PyDict>>) -> PyResult<Map<String,
     let mut options = Map::new();
     for (name, value) in given.into_iter().flatten() {
         // A name that is not Unicode is no option's, and the error for such shows it.
-        let name = name.cast::<PyString>()?.to_string_lossy().into_owned();
+        let text = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("keywords must be strings"))?;
+        let name = text.to_string_lossy().into_owned();
         let value = option(&name, &value)?;
         options.insert(name, value);
     }

@@ -44,7 +44,7 @@ impl Model {
         #[pyo3(from_py_with = argument::task)] task: Option<String>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
     ) -> PyResult<Self> {
         let py = model.py();
         let opening = opening(threads, precision, special_tokens_in_text);

@@ -39,8 +39,8 @@ pub(crate) fn convert<'py>(
     py: Python<'py>,
     source: &Bound<'py, PyAny>,
     #[pyo3(from_py_with = argument::destination)] destination: PathBuf,
-    verify: bool,
-    force: bool,
+    #[pyo3(from_py_with = argument::verify)] verify: bool,
+    #[pyo3(from_py_with = argument::force)] force: bool,
     #[pyo3(from_py_with = argument::config)] config: Option<PathBuf>,
     #[pyo3(from_py_with = argument::vocab)] vocab: Option<PathBuf>,
     #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
@@ -138,7 +138,7 @@ pub(crate) fn quantize<'py>(
 pub(crate) fn evaluate<'py>(
     py: Python<'py>,
     model: &Bound<'py, PyAny>,
-    task: &str,
+    #[pyo3(from_py_with = argument::scored_task)] task: String,
     #[pyo3(from_py_with = argument::examples)] data: PathBuf,
     #[pyo3(from_py_with = argument::limit)] limit: Option<usize>,
     #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
@@ -148,6 +148,6 @@ pub(crate) fn evaluate<'py>(
     let source = self::source("model", model)?;
     let opening = Opening { threads, precision, ..Opening::default() };
     let report =
-        watched_tool(py, progress, |tell| tools::evaluate(source, task, &data, limit, &opening, tell))?;
+        watched_tool(py, progress, |tell| tools::evaluate(source, &task, &data, limit, &opening, tell))?;
     object(py, &report)
 }

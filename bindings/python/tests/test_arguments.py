@@ -26,7 +26,7 @@ LOOP: list[Any] = []
 LOOP.append(LOOP)
 
 #: Values that fit no argument of the kind. `None` is among them where it does not mean "the default".
-COUNT = (
+COUNT: tuple[Any, ...] = (
     -1,
     HUGE,
     ENDLESS,
@@ -42,12 +42,12 @@ COUNT = (
     object(),
     numpy.float32(2),
 )
-NUMBER = ("x", b"1", [], LOOP, {}, True, object(), NAN, ENDLESS)
-FLAG = ("yes", 1, 0.0, [], {}, object(), None, NAN)
-NAME = (5, NAN, True, b"x", [], {}, object(), "no such name", "", "\ud800")
-NAMES = (5, NAN, "x", [5], [NAN], [None], [["x"]], LOOP, [b"x"], {}, object(), ["\ud800"])
-FUNCTION = (5, "print", [], {}, object(), True)
-FILE = (5, NAN, [], {}, object(), True, "\ud800")
+NUMBER: tuple[Any, ...] = ("x", b"1", [], LOOP, {}, True, object(), NAN, ENDLESS)
+FLAG: tuple[Any, ...] = ("yes", 1, 0.0, [], {}, object(), None, NAN)
+NAME: tuple[Any, ...] = (5, NAN, True, b"x", [], {}, object(), "no such name", "", "\ud800")
+NAMES: tuple[Any, ...] = (5, NAN, "x", [5], [NAN], [None], [["x"]], LOOP, [b"x"], {}, object(), ["\ud800"])
+FUNCTION: tuple[Any, ...] = (5, "print", [], {}, object(), True)
+FILE: tuple[Any, ...] = (5, NAN, [], {}, object(), True, "\ud800")
 
 ANSWERS = {
     "top_k": (0, *COUNT),
@@ -80,7 +80,7 @@ VECTORS = {"pooling": NAME, "normalize": [v for v in FLAG if v is not None], "ma
 OPENING = {"threads": (0, *COUNT), "precision": NAME, "special_tokens_in_text": FLAG}
 CALL = {"timeout": (-1, -0.5, INFINITY, 1e300, *NUMBER), "progress": FUNCTION, "on_null": (*NAME, None)}
 WATCHED = {"progress": FUNCTION}
-MODEL = (5, NAN, [], object(), True)
+MODEL: tuple[Any, ...] = (5, NAN, [], object(), True)
 
 #: What is called, on a pipeline that is opened once, with the arguments that are checked.
 Call = Callable[..., Any]
@@ -272,22 +272,25 @@ def shown(value: Any) -> str:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    labels = mobilebert.TextClassification(MODELS / "sentiment", threads=numpy.int64(1))  # type: ignore[arg-type]
+    kinds: Any = mobilebert
+    labels = kinds.TextClassification(MODELS / "sentiment", threads=numpy.int64(1))
     for top_k in (2, numpy.int32(2), numpy.uint8(2)):
         assert len(labels.classify("a joy", top_k=top_k).labels) == 2
     assert len(labels.classify("a joy", top_k=2, threshold=numpy.float32(0.5)).labels) == 1
-    assert labels.classify("a joy", timeout=numpy.float64(60)).label == "positive"  # type: ignore[arg-type]
-    merged = mobilebert.QuestionAnswering(QA, merge_equal_texts=numpy.bool_(False))
+    assert labels.classify("a joy", timeout=numpy.float64(60)).label == "positive"
+    merged = kinds.QuestionAnswering(QA, merge_equal_texts=numpy.bool_(False))
     assert merged.options["merge_equal_texts"] is False
-    embedder = mobilebert.Embedder(NER)
+    assert kinds.Model(NER, special_tokens_in_text=numpy.bool_(True)).task == "token-classification"
+    embedder = kinds.Embedder(NER)
     for size in (numpy.int8(3), 3):
         assert len(embedder.encode(["Ada"] * 4, batch_size=size)) == 4
 
 
 def test_names_that_are_no_options() -> None:
-    labels = mobilebert.TextClassification(MODELS / "sentiment")
+    labels: Any = mobilebert.TextClassification(MODELS / "sentiment")
     for name in ("topk", "", "\ud800", "top_k "):
         with pytest.raises(TypeError, match="there is no option"):
             labels.classify("a joy", **{name: 1})
+    numbers: Any = {5: 1}
     with pytest.raises(TypeError, match="keywords must be strings"):
-        labels.classify("a joy", **{5: 1})  # type: ignore[misc]
+        labels.classify("a joy", **numbers)

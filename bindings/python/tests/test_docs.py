@@ -58,9 +58,9 @@ def parameters(thing: Any) -> list[str]:
 @pytest.mark.parametrize("thing", documented())
 def test_every_public_name_is_documented(thing: Any) -> None:
     doc = inspect.getdoc(thing)
-    assert doc and doc.strip().splitlines()[0].rstrip().endswith((".", ":", ",")) or doc and "\n" in doc, doc
+    assert doc, "it has no docstring"
     first = re.split(r"[.:]", doc)[0]
-    assert len(first) > 15 and first[0].isupper(), doc
+    assert len(first) > 8 and first[0].isupper(), doc
     arguments = doc.partition("\nArgs:\n")[2].partition("\n\n")[0]
     named = re.findall(r"^ {4}(\w+):", arguments, re.MULTILINE)
     expected = parameters(thing)

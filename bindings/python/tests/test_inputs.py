@@ -87,7 +87,7 @@ def test_arrow_nulls(sentiment: Any, expected: Any) -> None:
     many = pa.array([None] * 11 + TEXTS)
     assert sentiment.classify(many.slice(11)) == expected
     assert sentiment.classify(pa.nulls(3), on_null="skip") == []
-    with pytest.raises(mobilebert.MobileBertError, match="`on_null` is `drop`"):
+    with pytest.raises(mobilebert.MobileBertError, match="`on_null` is 'drop'"):
         sentiment.classify(column, on_null="drop")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ._errors import MobileBertError
@@ -28,8 +29,10 @@ def number(name: str, given: Any, *, least: int = 1) -> int:
             found = int(given.__index__())
         except TypeError:  # An array has the method too.
             found = -1
-        if found >= least:
+        if least <= found <= sys.maxsize:
             return found
+        if found > sys.maxsize:
+            raise wrong(name, "a smaller number", given)
     raise wrong(name, f"a whole number, {least} or more", given)
 
 

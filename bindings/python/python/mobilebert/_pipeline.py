@@ -318,7 +318,9 @@ class _States(Pipeline):
         if "truncation" in options:
             _truncation(options.pop("truncation"))
         tensors = options.get("return_tensors")
-        if tensors is not None and tensors != "np" and not isinstance(tensors, bool):
+        if not (
+            tensors is None or isinstance(tensors, bool) or (isinstance(tensors, str) and tensors == "np")
+        ):
             raise wrong("return_tensors", 'True or "np", which give arrays of NumPy', tensors)
         return options
 

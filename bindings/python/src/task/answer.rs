@@ -67,7 +67,7 @@ impl QuestionAnswering {
         model: Option<Bound<'_, PyAny>>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let model = model.unwrap_or_else(|| PyString::new(py, "qa").into_any());
@@ -112,8 +112,9 @@ impl QuestionAnswering {
     ///
     /// Raises:
     ///     InvalidText: the text holds half of a surrogate pair.
-    fn prepare(&self, context: &Bound<'_, PyString>) -> PyResult<Context> {
-        let text = string(context, "context")?;
+    fn prepare(&self, context: &Bound<'_, PyAny>) -> PyResult<Context> {
+        let text = context.cast::<PyString>().map_err(|_| argument::wrong("context", "a text", context))?;
+        let text = string(text, "context")?;
         let prepared = detached(context.py(), || Ok(self.pipeline.prepare(&*text)?))?;
         Ok(Context { prepared })
     }
@@ -134,7 +135,10 @@ impl QuestionAnswering {
     ///
     /// Returns:
     ///     An `Answer`, or a list of them if there are many questions or contexts.
-    #[pyo3(signature = (question, context, *, timeout=None, progress=None, on_null="error", **options))]
+    #[pyo3(
+        signature = (question, context, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
+        text_signature = "($self, question, context, *, timeout=None, progress=None, on_null='error', **options)"
+    )]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn answer<'py>(
         &self,
@@ -143,7 +147,7 @@ impl QuestionAnswering {
         context: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
         #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
-        on_null: &str,
+        #[pyo3(from_py_with = argument::on_null)] on_null: OnNull,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut changes = self::options(options)?;
@@ -172,7 +176,10 @@ impl QuestionAnswering {
     ///
     /// Returns:
     ///     A list of at most ``top_k`` `Answer`s, or a list of such lists.
-    #[pyo3(signature = (question, context, *, timeout=None, progress=None, on_null="error", **options))]
+    #[pyo3(
+        signature = (question, context, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
+        text_signature = "($self, question, context, *, timeout=None, progress=None, on_null='error', **options)"
+    )]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn answers<'py>(
         &self,
@@ -181,7 +188,7 @@ impl QuestionAnswering {
         context: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
         #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
-        on_null: &str,
+        #[pyo3(from_py_with = argument::on_null)] on_null: OnNull,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let changes = self::options(options)?;
@@ -198,10 +205,9 @@ impl QuestionAnswering {
         py: Python<'_>,
         question: &Bound<'_, PyAny>,
         context: &Bound<'_, PyAny>,
-        (timeout, progress, on_null): (Option<f64>, Option<Py<PyAny>>, &str),
+        (timeout, progress, on_null): (Option<f64>, Option<Py<PyAny>>, OnNull),
         changes: &serde_json::Map<String, serde_json::Value>,
     ) -> PyResult<Found> {
-        let on_null = OnNull::named(py, on_null)?;
         let options = changed(self.pipeline.options(), changes).map_err(|failure| exception(py, &failure))?;
         let Given { texts: mut questions, is_list } = texts(question, "question", on_null)?;
         let given = match context.cast::<Context>() {

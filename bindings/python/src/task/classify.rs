@@ -44,7 +44,7 @@ impl TextClassification {
         model: Option<Bound<'_, PyAny>>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let model = model.unwrap_or_else(|| PyString::new(py, "sentiment").into_any());
@@ -100,7 +100,10 @@ impl TextClassification {
     ///
     /// Returns:
     ///     A `Classification`, or a list of them.
-    #[pyo3(signature = (texts, text_pair=None, *, timeout=None, progress=None, on_null="error", **options))]
+    #[pyo3(
+        signature = (texts, text_pair=None, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
+        text_signature = "($self, texts, text_pair=None, *, timeout=None, progress=None, on_null='error', **options)"
+    )]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn classify<'py>(
         &self,
@@ -109,10 +112,9 @@ impl TextClassification {
         text_pair: Option<&Bound<'py, PyAny>>,
         #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
         #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
-        on_null: &str,
+        #[pyo3(from_py_with = argument::on_null)] on_null: OnNull,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let on_null = OnNull::named(py, on_null)?;
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;

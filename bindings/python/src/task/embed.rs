@@ -35,7 +35,7 @@ impl Embedder {
         model: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let origin = Origin::new(model, threads, precision, special_tokens_in_text, options)?;
@@ -96,17 +96,19 @@ impl Embedder {
     /// Returns:
     ///     `Embeddings`: an array ``float32 [n, dim]``, or of one dimension for a single text, and the flags. NumPy
     ///     reads the engine's memory.
-    #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
+    #[pyo3(
+        signature = (texts, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
+        text_signature = "($self, texts, *, timeout=None, progress=None, on_null='error', **options)"
+    )]
     fn vectors<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
         #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
-        on_null: &str,
+        #[pyo3(from_py_with = argument::on_null)] on_null: OnNull,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let on_null = OnNull::named(py, on_null)?;
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
@@ -136,17 +138,19 @@ impl Embedder {
     ///
     /// Returns:
     ///     An array ``float32 [tokens, hidden]``, or a list of them. The special tokens have rows too.
-    #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
+    #[pyo3(
+        signature = (texts, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
+        text_signature = "($self, texts, *, timeout=None, progress=None, on_null='error', **options)"
+    )]
     fn token_states<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
         #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
-        on_null: &str,
+        #[pyo3(from_py_with = argument::on_null)] on_null: OnNull,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let on_null = OnNull::named(py, on_null)?;
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;

@@ -37,7 +37,7 @@ impl TokenClassification {
         model: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let origin = Origin::new(model, threads, precision, special_tokens_in_text, options)?;
@@ -80,17 +80,19 @@ impl TokenClassification {
     ///
     /// Returns:
     ///     A list of `Entity`, or a list of such lists. The entities are in the order of the text.
-    #[pyo3(signature = (texts, *, timeout=None, progress=None, on_null="error", **options))]
+    #[pyo3(
+        signature = (texts, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
+        text_signature = "($self, texts, *, timeout=None, progress=None, on_null='error', **options)"
+    )]
     fn tag<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
         #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
         #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
-        on_null: &str,
+        #[pyo3(from_py_with = argument::on_null)] on_null: OnNull,
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let on_null = OnNull::named(py, on_null)?;
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
