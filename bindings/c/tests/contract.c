@@ -569,6 +569,38 @@ static void results_outlive_their_model(void) {
   mobilebert_answers_free(answers);
 }
 
+#ifdef __linux__
+/* Returns the memory of the process that is in use, in kB. */
+static long memory_in_use(void) {
+  FILE *file = fopen("/proc/self/statm", "r");
+  long all = 0, resident = 0;
+  CHECK(file != NULL && fscanf(file, "%ld %ld", &all, &resident) == 2);
+  fclose(file);
+  return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Each model has threads of its own, and 300 of them would hold far more than the limit. */
+static void opens_and_closes_leave_nothing(void) {
+  enum { LIMIT = 4096 };
+  long before = 0;
+  MobilebertOpenOptions options = mobilebert_open_options();
+  options.threads = 2;
+  for (int i = 0; i < 400; i++) {
+    MobilebertModel *model = mobilebert_open(in_root("bindings/vectors/models/ner"), &options, NULL);
+    MobilebertEntities *found = mobilebert_tag(model, mobilebert_text("Ada lives in London"), NULL, NULL);
+    CHECK(mobilebert_entities_count(found, 0) > 0);
+    mobilebert_entities_free(found);
+    mobilebert_model_free(model);
+    if (i == 100)
+      before = memory_in_use();
+  }
+  long grown = memory_in_use() - before;
+  if (grown > LIMIT)
+    fprintf(stderr, "300 opens and closes left %ld kB\n", grown);
+  CHECK(grown <= LIMIT);
+}
+#endif
+
 static void offsets_are_converted_or_left(void) {
   MobilebertError *error = NULL;
   size_t offsets[] = {5, 0, 4};
@@ -619,5 +651,8 @@ int main(int argc, char **argv) {
   TEST(first_calls_meet);
   TEST(results_outlive_their_model);
   TEST(offsets_are_converted_or_left);
+#ifdef __linux__
+  TEST(opens_and_closes_leave_nothing);
+#endif
   return check_end();
 }
