@@ -327,8 +327,8 @@ fn built_in(name: &str) -> Result<ModelFiles> {
     Ok(ModelFiles::Memory(files.iter().fold(empty, |all, (name, bytes)| all.file(*name, *bytes))))
 }
 
-/// The checkout that the program was built from. A program that is shipped does not know it, because this is a
-/// path of the machine that built it.
+/// The checkout that the program was built from. A program that is shipped does not know it, because this is
+/// a path of the machine that built it.
 const CHECKOUT: Option<&str> =
     if cfg!(feature = "checkout") { Some(env!("CARGO_MANIFEST_DIR")) } else { None };
 

@@ -9,7 +9,8 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use crate::errors::exception;
 use crate::input::{OnNull, string};
 
-/// Defines the function that reads each argument, for PyO3's `from_py_with`. Its name is that of the argument.
+/// Defines the function that reads each argument, for PyO3's `from_py_with`. Its name is that of the
+/// argument.
 macro_rules! arguments {
     ($($name:ident: $read:ident($expected:literal) -> $kind:ty;)*) => {$(
         pub(crate) fn $name(given: &Bound<'_, PyAny>) -> PyResult<$kind> {

@@ -3,8 +3,8 @@
 /// The arguments of the classes that open a model.
 macro_rules! opening {
     () => {
-        "    threads: the number of threads of each call; all cores that the process may use by default. With 1, a
-        call runs on the thread that makes it. Results do not depend on it.
+        "    threads: the number of threads of each call; all cores that the process may use by default. With
+        1, a call runs on the thread that makes it. Results do not depend on it.
     precision: ``\"int8\"``, ``\"bf16\"`` or ``\"f32\"``; that of the stored weights by default.
     special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters."
     };
@@ -14,7 +14,8 @@ macro_rules! opening {
 macro_rules! calling {
     () => {
         "    timeout: seconds after which `DeadlineExceeded` is raised, between two passes.
-    progress: a function that is called with the number of inputs done and of all. What it raises ends the call.
+    progress: a function that is called with the number of inputs done and of all. What it raises ends the
+        call.
     on_null: ``\"error\"``, or ``\"skip\"`` to leave out missing texts (``None``, NaN, nulls of a column).
     options: options of the class, for this call only.
 

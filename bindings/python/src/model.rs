@@ -23,8 +23,8 @@ use crate::errors::exception;
 /// ('question-answering', 'int8')
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
-///         names and bytes, or another `Model`.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
+///         of file names and bytes, or another `Model`.
 ///     task: the task whose head is loaded, by the name of `pipeline`; the model's own by default.
 #[doc = crate::doc::opening!()]
 #[doc = crate::doc::opening_errors!()]
@@ -193,8 +193,8 @@ pub(crate) fn open<T: Send>(
     detached(py, || from_model(model))
 }
 
-/// Calls `open` with the source that a caller means by the argument `what`. A name that is not found is looked
-/// for in data packages and, if its extra is installed, on the hub.
+/// Calls `open` with the source that a caller means by the argument `what`. A name that is not found is
+/// looked for in data packages and, if its extra is installed, on the hub.
 pub(crate) fn from_source<T: Send>(
     what: &str,
     given: &Bound<'_, PyAny>,

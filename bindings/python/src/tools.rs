@@ -22,11 +22,11 @@ use crate::model::source;
 ///     force: replaces a model folder at the destination.
 ///     config: the path of ``config.json``, if it is not beside the weights.
 ///     vocab: the path of ``vocab.txt``, if it is not beside the weights.
-///     progress: a function that is called with the step, what is done of it, and the whole. What it raises ends
-///         the work, and leaves no folder.
+///     progress: a function that is called with the step, what is done of it, and the whole. What it raises
+///         ends the work, and leaves no folder.
 ///
 /// Returns:
-///     A dictionary: ``class``, ``tensors``, ``bytes`` and more, as the command ``mobilebert convert --json``.
+///     A dictionary: ``class``, ``tensors``, ``bytes`` and more.
 ///
 /// Raises:
 ///     ModelNotFound: there is nothing at the source.
@@ -53,8 +53,8 @@ pub(crate) fn convert<'py>(
 
 /// Writes the int8 form of a model, or that of 4 bits.
 ///
-/// With ``task`` and ``data``, both forms are scored on the same examples. The modules that cost most stay in f32
-/// until the score drops by no more than ``max_drop`` points, and the folder has the evidence.
+/// With ``task`` and ``data``, both forms are scored on the same examples. The modules that cost most stay in
+/// f32 until the score drops by no more than ``max_drop`` points, and the folder has the evidence.
 ///
 /// Args:
 ///     source: the path of a model folder, or a name.
@@ -67,8 +67,8 @@ pub(crate) fn convert<'py>(
 ///     limit: how many examples are scored; all by default.
 ///     max_f32_modules: how many modules may stay in f32; a quarter of them by default.
 ///     threads: the number of threads of each pass; all cores by default.
-///     progress: a function that is called with the step (``"tensors"`` and, with a task, others), what is done of
-///         it, and the whole. What it raises ends the work, and leaves no folder.
+///     progress: a function that is called with the step (``"tensors"`` and, with a task, others), what is
+///         done of it, and the whole. What it raises ends the work, and leaves no folder.
 ///
 /// Returns:
 ///     A dictionary: ``quantized_tensors``, ``f32_tensors``, ``bytes`` and, with a task, ``metric``, ``f32``,
@@ -76,8 +76,8 @@ pub(crate) fn convert<'py>(
 ///
 /// Raises:
 ///     ModelNotFound: there is no model at the source.
-///     MobileBertError: the destination exists, an option has a value that it cannot have, or the score drops too
-///         far (code ``gate``).
+///     MobileBertError: the destination exists, an option has a value that it cannot have, or the score drops
+///         too far (code ``gate``).
 #[pyfunction]
 #[pyo3(signature = (source, destination, *, bits=8, scales=None, task=None, data=None, max_drop=None,
     limit=None, max_f32_modules=None, threads=None, progress=None))]
@@ -122,8 +122,8 @@ pub(crate) fn quantize<'py>(
 ///     limit: how many examples are scored; all by default.
 ///     threads: the number of threads of each pass; all cores by default.
 ///     precision: ``"int8"``, ``"bf16"`` or ``"f32"``; that of the stored weights by default.
-///     progress: a function that is called with the step, what is done of it, and the whole. What it raises ends
-///         the work.
+///     progress: a function that is called with the step, what is done of it, and the whole. What it raises
+///         ends the work.
 ///
 /// Returns:
 ///     A dictionary: ``task``, ``metric``, ``total``, and the scores by their names.

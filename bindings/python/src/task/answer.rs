@@ -44,13 +44,13 @@ impl Context {
 /// ('Ada', 16, 19)
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
-///         names and bytes, or a `Model`. ``"qa"`` by default.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
+///         of file names and bytes, or a `Model`. ``"qa"`` by default.
 #[doc = opening!()]
-///     options: options of all calls that bring none: ``top_k`` (how many answers), ``max_answer_len`` (in tokens,
-///         30), ``max_question_len`` (64), ``max_seq_len`` and ``doc_stride`` (of the windows that a long context
-///         is cut into), ``handle_impossible_answer`` (whether "no answer" may be one), ``null_threshold``,
-///         ``merge_equal_texts`` and ``null_competes``.
+///     options: options of all calls that bring none: ``top_k`` (how many answers), ``max_answer_len`` (in
+///         tokens, 30), ``max_question_len`` (64), ``max_seq_len`` and ``doc_stride`` (of the windows that a
+///         long context is cut into), ``handle_impossible_answer`` (whether "no answer" may be one),
+///         ``null_threshold``, ``merge_equal_texts`` and ``null_competes``.
 #[doc = opening_errors!()]
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct QuestionAnswering {
@@ -127,8 +127,8 @@ impl QuestionAnswering {
     ///
     /// Args:
     ///     question: a text; or a list of texts, a column of a table, or anything that gives texts.
-    ///     context: the text that holds the answer, or a `Context`. With many questions, one for all of them or
-    ///         one for each; with one question, many contexts are searched one by one.
+    ///     context: the text that holds the answer, or a `Context`. With many questions, one for all of them
+    ///         or one for each; with one question, many contexts are searched one by one.
     #[doc = calling!()]
     ///     EmptyText: a question or a context has no words.
     ///     TooLong: a question has more tokens than ``max_question_len``.

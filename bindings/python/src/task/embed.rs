@@ -16,8 +16,8 @@ use crate::{array, results};
 /// Turns texts into vectors. `mobilebert.Embedder` is this class with the methods of other libraries.
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
-///         names and bytes, or a `Model`.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
+///         of file names and bytes, or a `Model`.
 #[doc = opening!()]
 ///     options: options of all calls that bring none: ``pooling``, ``normalize`` and ``max_seq_len``.
 #[doc = opening_errors!()]
@@ -94,8 +94,8 @@ impl Embedder {
     ///     EmptyText: a text has no words.
     ///
     /// Returns:
-    ///     `Embeddings`: an array ``float32 [n, dim]``, or of one dimension for a single text, and the flags. NumPy
-    ///     reads the engine's memory.
+    ///     `Embeddings`: an array ``float32 [n, dim]``, or of one dimension for a single text, and the flags.
+    ///     NumPy reads the engine's memory.
     #[pyo3(
         signature = (texts, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
         text_signature = "($self, texts, *, timeout=None, progress=None, on_null='error', **options)"

@@ -16,11 +16,11 @@ use crate::results;
 /// Finds words for the masks of texts.
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of file
-///         names and bytes, or a `Model`. There is no built-in one.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
+///         of file names and bytes, or a `Model`. There is no built-in one.
 #[doc = opening!()]
-///     options: options of all calls that bring none: ``top_k`` (how many words, 5) and ``targets`` (the only words
-///         to rank, each of which has to be in the vocabulary).
+///     options: options of all calls that bring none: ``top_k`` (how many words, 5) and ``targets`` (the only
+///         words to rank, each of which has to be in the vocabulary).
 #[doc = opening_errors!()]
 #[pyclass(frozen, subclass, module = "mobilebert")]
 pub(crate) struct FillMask {
@@ -81,14 +81,14 @@ impl FillMask {
     /// Returns words for each mask of a text, or of each of many texts.
     ///
     /// Args:
-    ///     texts: a text with at least one mask; or a list of such texts, a column of a table, or anything that
-    ///         gives texts.
+    ///     texts: a text with at least one mask; or a list of such texts, a column of a table, or anything
+    ///         that gives texts.
     #[doc = calling!()]
     ///     TooLong: a text does not fit the model.
     ///
     /// Returns:
-    ///     For a text, a list with an entry for each mask, which is a list of `Fill`, best first. For many texts,
-    ///     a list of such lists.
+    ///     For a text, a list with an entry for each mask, which is a list of `Fill`, best first. For many
+    ///     texts, a list of such lists.
     #[pyo3(
         signature = (texts, *, timeout=None, progress=None, on_null=OnNull::Error, **options),
         text_signature = "($self, texts, *, timeout=None, progress=None, on_null='error', **options)"

@@ -112,8 +112,8 @@ pub fn to_int8_with(source: &ModelFiles, destination: &Path, options: &Int8Optio
 /// Is told how many tensors of a model are quantised, and how many there are.
 pub type TensorProgress<'p> = &'p dyn Fn(usize, usize);
 
-/// Quantises like [`to_int8_with`], and tells `progress` of each tensor. If `progress` unwinds, the unfinished
-/// folder is removed.
+/// Quantises like [`to_int8_with`], and tells `progress` of each tensor. If `progress` unwinds, the
+/// unfinished folder is removed.
 ///
 /// # Errors
 /// Returns the errors of [`to_int8_with`].
