@@ -116,14 +116,16 @@ const PYTHON: Package = Package {
     packages: &["mobilebert_bindings"],
     rooms: &[
         ("errors", &[]),
+        ("doc", &[]),
         ("array", &[]),
         ("results", &[]),
         ("arrow", &["input"]),
-        ("input", &["arrow", "errors"]),
+        ("argument", &["errors", "input"]),
+        ("input", &["argument", "arrow", "errors"]),
         ("call", &["errors"]),
-        ("model", &["call", "errors", "input"]),
-        ("task", &["array", "call", "errors", "input", "model", "results"]),
-        ("tools", &["call", "errors", "input", "model"]),
+        ("model", &["argument", "call", "doc", "errors", "input"]),
+        ("task", &["argument", "array", "call", "doc", "errors", "input", "model", "results"]),
+        ("tools", &["argument", "call", "errors", "input", "model"]),
     ],
 };
 
