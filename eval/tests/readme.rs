@@ -25,7 +25,8 @@ const DOCUMENTS: [&str; 2] = ["README.md", "docs/evaluation.md"];
 const FOLDERS: [&str; 5] =
     ["eval/samples", "models/qa", "models/sentiment", "tests/golden/checkpoints", "tests/golden/convert"];
 /// The sources of the command `mobilebert`.
-const SOURCES: [&str; 4] = ["src", "crates/kernels/src", "crates/tools/src", "crates/cli/src"];
+const SOURCES: [&str; 5] =
+    ["src", "crates/kernels/src", "crates/tools/src", "crates/bench/src", "crates/cli/src"];
 /// Commands that are about building and checking.
 const NOT_RUN: [&str; 5] = ["cargo install", "cargo test", "cargo build", "./check", "rustup"];
 
