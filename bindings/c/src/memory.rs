@@ -212,6 +212,19 @@ mod tests {
         assert_eq!(options::<New>(ptr::null()).unwrap().added, 0);
     }
 
+    /// A struct that gets a field keeps its `FIRST_SIZE`, which it has to state then: programs that were
+    /// compiled before the field existed pass that size.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn structs_keep_the_size_of_their_first_version() {
+        assert_eq!(MobilebertOpenOptions::FIRST_SIZE, 48);
+        assert_eq!(MobilebertAnswerOptions::FIRST_SIZE, 96);
+        assert_eq!(MobilebertClassifyOptions::FIRST_SIZE, 96);
+        assert_eq!(MobilebertTagOptions::FIRST_SIZE, 72);
+        assert_eq!(MobilebertFillOptions::FIRST_SIZE, 56);
+        assert_eq!(MobilebertEmbedOptions::FIRST_SIZE, 56);
+    }
+
     #[test]
     fn sizes_that_no_version_has_are_refused() {
         for struct_size in [0, 1, size_of::<Old>() - 1, MAX_OPTIONS + 1, usize::MAX] {
