@@ -42,7 +42,7 @@ fn operations_are_listed() {
 fn wrong_flags_are_named() {
     for (model, flags, problem) in [
         (MODEL, &["--seq-len", "0"][..], "--seq-len is 0; expected 1 to "),
-        (MODEL, &["--batch", "0"], "--batch is 0; expected 1 to "),
+        (MODEL, &["--seq-len", "8", "--batch", "0"], "--batch is 0; expected 1 to "),
         ("nothing/here", &[], "nothing/here"),
     ] {
         let output = run(model, flags);
