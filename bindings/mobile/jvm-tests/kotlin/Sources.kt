@@ -46,6 +46,7 @@ fun sources(suite: Suite) {
             buffer.flip().position(3)
             files.addBuffer(name, buffer)
             same(3, buffer.position(), "position")
+            buffer.position(buffer.limit())
         }
         val source = files.build()
         repeat(2) { gives(source) }

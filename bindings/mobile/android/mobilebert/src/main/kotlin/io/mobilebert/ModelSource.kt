@@ -23,10 +23,12 @@ public abstract class ModelSource internal constructor() {
         /**
          * Adds the bytes from the buffer's position to its limit. A mapped file
          * ([java.nio.channels.FileChannel.map]) or another direct buffer is copied once while a task opens,
-         * and a buffer on the heap twice. The buffer must not change until then.
+         * and a buffer on the heap twice. The bytes must not change until then; the position may.
          */
         public fun addBuffer(name: String, buffer: ByteBuffer): Files = apply {
-            added += { source -> source.addBytes(checked("file", name), direct(buffer)) }
+            // The buffer's position may move before a task opens.
+            val part = buffer.slice()
+            added += { source -> source.addBytes(checked("file", name), direct(part)) }
         }
 
         /** Adds the bytes of an array. */
