@@ -12,8 +12,8 @@ struct Package {
     rooms: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PACKAGES: [Package; 10] =
-    [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, BINDINGS, PYTHON, C, MOBILE, WEB];
+const PACKAGES: [Package; 11] =
+    [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, SERVER, BINDINGS, PYTHON, C, MOBILE, WEB];
 
 const LIBRARY: Package = Package {
     sources: "src",
@@ -87,6 +87,32 @@ const COMMAND: Package = Package {
         ("batch", &["args", "failure", "input", "output"]),
         ("command", &["args", "batch", "failure", "input", "output", "reader", "table", "target"]),
         ("main", &["args", "command", "failure"]),
+    ],
+};
+
+/// Dialects see no sockets and run no model, and the scheduler sees no HTTP.
+const SERVER: Package = Package {
+    sources: "crates/serve/src",
+    packages: &["mobilebert", "mobilebert_serve"],
+    rooms: &[
+        ("config", &[]),
+        ("work", &[]),
+        ("access", &[]),
+        ("schedule", &["work"]),
+        ("log", &["config", "schedule"]),
+        ("metrics", &["schedule"]),
+        ("models", &["config", "schedule", "work"]),
+        ("call", &["config", "models", "schedule", "work"]),
+        ("dialect", &["call", "config", "models", "work"]),
+        ("route", &["call", "config", "dialect"]),
+        ("state", &["access", "config", "log", "metrics", "models", "schedule"]),
+        ("connect", &["config", "handle", "schedule", "state"]),
+        (
+            "handle",
+            &["call", "config", "connect", "dialect", "log", "metrics", "models", "route", "schedule", "state", "work"],
+        ),
+        ("life", &["access", "config", "connect", "log", "schedule", "state"]),
+        ("main", &[]),
     ],
 };
 
@@ -295,7 +321,9 @@ fn rooms_use_only_the_rooms_below_them() {
 fn packages_use_only_the_packages_below_them() {
     for package in &PACKAGES {
         for (file, code) in code(package) {
-            for other in ["mobilebert", "mobilebert_kernels", "mobilebert_tools", "mobilebert_bindings"] {
+            for other in
+                ["mobilebert", "mobilebert_kernels", "mobilebert_tools", "mobilebert_bindings", "mobilebert_serve"]
+            {
                 // A module of the same name, such as `config::family::mobilebert`, is declared in the file
                 // itself.
                 let own = code.contains(&format!("mod {other};"));
@@ -337,7 +365,7 @@ fn exported_names_are_all_that_is_unsafe_in_their_folder() {
 /// Checks that only the commands print. Libraries return values.
 #[test]
 fn only_the_command_line_prints() {
-    for package in [LIBRARY, KERNELS, TOOLS, BINDINGS, PYTHON, C, MOBILE, WEB] {
+    for package in [LIBRARY, KERNELS, TOOLS, SERVER, BINDINGS, PYTHON, C, MOBILE, WEB] {
         for (file, code) in code(&package) {
             for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
                 assert!(!code.contains(print), "{}/{file} has {print}", package.sources);

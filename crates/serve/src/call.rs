@@ -1,0 +1,224 @@
+//! A request as dialects see it, and what they make of it: a reply, or jobs whose results become one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use mobilebert::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::error::{Kind, Refusal, Result};
+use crate::models::{Models, Served, Task};
+use crate::schedule::Lane;
+use crate::work::{AnyJob, Found};
+
+/// The media type of JSON.
+pub(crate) const JSON: &str = "application/json";
+
+/// A request whose body has been read.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The parts of the path that the route's pattern leaves open, by their names.
+    pub(crate) params: Vec<(&'static str, String)>,
+    pub(crate) models: Arc<Models>,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Call {
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// [`Kind::Malformed`], with the place in the body.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        json(&self.body)
+    }
+
+    /// Returns a part of the path.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Finds the model that the path names.
+    ///
+    /// # Errors
+    /// [`Kind::NoModel`] with the names of those that are served.
+    pub(crate) fn model(&self) -> Result<&Arc<Served>> {
+        self.model_of(self.param("model").unwrap_or_default())
+    }
+
+    /// Finds a model by its name.
+    ///
+    /// # Errors
+    /// [`Kind::NoModel`] with the names of those that are served.
+    pub(crate) fn model_of(&self, name: &str) -> Result<&Arc<Served>> {
+        self.models.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.models.all().iter().map(|model| model.name.as_str()).collect();
+            let name: String = name.chars().take(64).collect();
+            let message = format!("there is no model {name:?}; expected one of {}", known.join(", "));
+            Refusal::new(Kind::NoModel, "unknown_model", message).of("model")
+        })
+    }
+
+    /// Finds the model that the path names, or the default one of a task.
+    ///
+    /// # Errors
+    /// [`Kind::NoModel`].
+    pub(crate) fn model_for(&self, task: Task) -> Result<&Arc<Served>> {
+        if self.param("model").is_some() {
+            return self.model();
+        }
+        self.models.default_for(task).ok_or_else(|| {
+            let message =
+                format!("no model for {} is served; start the server with --model NAME=SOURCE", task.name());
+            Refusal::new(Kind::NoModel, "unknown_model", message)
+        })
+    }
+
+    /// Checks the number of texts of a request, and the length of each.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for none, [`Kind::TooLarge`] with the flag for too many or too long ones.
+    pub(crate) fn check_texts<'t>(
+        &self,
+        param: &'static str,
+        texts: impl ExactSizeIterator<Item = &'t str>,
+    ) -> Result<()> {
+        if texts.len() == 0 {
+            return Err(Refusal::invalid(
+                param,
+                format!("`{param}` is an empty list; expected at least one text"),
+            ));
+        }
+        if texts.len() > self.config.max_inputs {
+            let (found, most) = (texts.len(), self.config.max_inputs);
+            let message = format!("`{param}` has {found} texts; expected at most {most} (--max-inputs)");
+            return Err(Refusal::too_large(message).of(param));
+        }
+        for (i, text) in texts.enumerate() {
+            if text.len() > self.config.max_input_bytes {
+                let (found, most) = (text.len(), self.config.max_input_bytes);
+                let message = format!(
+                    "text {} of `{param}` has {found} bytes; expected at most {most} (--max-input-bytes)",
+                    i + 1
+                );
+                return Err(Refusal::too_large(message).of(param));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads JSON. Bytes that are not UTF-8 are named by their place.
+///
+/// # Errors
+/// [`Kind::Malformed`].
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let message =
+            format!("the body is not UTF-8: byte {} does not belong to a character", error.valid_up_to());
+        Refusal::malformed(message)
+    })?;
+    if text.trim().is_empty() {
+        return Err(Refusal::malformed("the body is empty; expected JSON"));
+    }
+    serde_json::from_str(text)
+        .map_err(|error| Refusal::malformed(format!("the body cannot be read: {error}")))
+}
+
+/// An answer before it is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The number of texts whose end was not read.
+    pub(crate) truncated: usize,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, body: body.into(), headers: Vec::new(), truncated: 0 }
+    }
+
+    /// Makes a reply of status 200.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the value has no form in JSON.
+    pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        Self::json_of(200, value)
+    }
+
+    /// Makes a reply of any status.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the value has no form in JSON.
+    pub(crate) fn json_of<T: Serialize + ?Sized>(status: u16, value: &T) -> Result<Self> {
+        let body = serde_json::to_vec(value).map_err(|error| Refusal::internal(error.to_string()))?;
+        Ok(Self::new(status, JSON, body))
+    }
+
+    /// Makes the reply of a refusal, for which there is a value that has a form in JSON.
+    pub(crate) fn error<T: Serialize + ?Sized>(status: u16, value: &T) -> Self {
+        Self::json_of(status, value).unwrap_or_else(|_| Self::new(500, JSON, "{}"))
+    }
+
+    pub(crate) fn truncated(mut self, texts: usize) -> Self {
+        self.truncated = texts;
+        self
+    }
+}
+
+/// Makes the reply from the results of all jobs.
+pub(crate) type Render = Box<dyn FnOnce(Vec<Found>) -> Result<Reply> + Send>;
+
+/// What a dialect makes of a request.
+pub(crate) enum Step {
+    /// Nothing has to be computed.
+    Reply(Reply),
+    Run(Run),
+}
+
+/// Jobs to run, and what becomes of their results.
+pub(crate) struct Run {
+    pub(crate) model: Arc<Served>,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) jobs: Vec<AnyJob>,
+    /// The number of texts or pairs of the request.
+    pub(crate) inputs: usize,
+    /// The deadline that the body asks for.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) render: Render,
+}
+
+/// Names the text of a list that an error is about.
+pub(crate) fn at(unit: &'static str, is_list: bool, index: usize) -> impl FnOnce(Error) -> Refusal {
+    move |error| {
+        let mut refusal = Refusal::from(error);
+        if is_list {
+            refusal.message = format!("{unit} {}: {}", index + 1, refusal.message).into();
+        }
+        refusal
+    }
+}
+
+/// Checks the media type of a body. Nothing at all is taken for JSON.
+///
+/// # Errors
+/// [`Kind::WrongType`].
+pub(crate) fn check_type(headers: &HeaderMap, binary: bool) -> Result<()> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let media = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is_json = media.eq_ignore_ascii_case(JSON);
+    if is_json || binary && media.eq_ignore_ascii_case("application/octet-stream") {
+        return Ok(());
+    }
+    let expected = if binary { "application/json or application/octet-stream" } else { JSON };
+    let message = format!("content-type is {media:?}; expected {expected}");
+    Err(Refusal::new(Kind::WrongType, "unsupported_media_type", message))
+}

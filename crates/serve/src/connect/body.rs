@@ -1,0 +1,163 @@
+//! Bodies: those of requests are read whole within limits, those of answers are one piece.
+
+use std::convert::Infallible;
+use std::io::Read as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use flate2::read::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+
+use super::pulse::Busy;
+use crate::error::{Kind, Refusal, Result};
+
+/// How much of a body that is too large is read and thrown away, and for how long, so that the client gets to
+/// read why.
+const LAST_WORDS: (usize, Duration) = (1 << 20, Duration::from_millis(200));
+
+/// Reads a body within a time and a size, which holds for the unpacked body too.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    mut body: Incoming,
+    most: usize,
+    time: Duration,
+) -> Result<Bytes> {
+    let coding = coding(headers)?;
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let too_large = || {
+        let message = format!("the body has more than {most} bytes (--max-body-bytes)");
+        Refusal::too_large(message).closing()
+    };
+    if announced.is_some_and(|length| length > most as u64) {
+        drain(&mut body).await;
+        return Err(too_large());
+    }
+    let whole = async {
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            // A client that went away, or chunks that are none.
+            let frame = frame.map_err(|_| Refusal::malformed("the body ends before its end").closing())?;
+            if let Ok(data) = frame.into_data() {
+                if bytes.len() + data.len() > most {
+                    drain(&mut body).await;
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes.freeze())
+    };
+    let slow = |_| {
+        let message = format!("the body did not arrive within {} ms (--body-timeout-ms)", time.as_millis());
+        Refusal::new(Kind::SlowBody, "slow_body", message).closing()
+    };
+    let bytes = tokio::time::timeout(time, whole).await.map_err(slow)??;
+    match coding {
+        Coding::Plain => Ok(bytes),
+        Coding::Gzip => unpacked(GzDecoder::new(&bytes[..]), most),
+        // HTTP's deflate has zlib's frame, which some clients leave away.
+        Coding::Deflate if bytes.first().is_some_and(|byte| byte & 0x0f == 8) => {
+            unpacked(ZlibDecoder::new(&bytes[..]), most)
+        }
+        Coding::Deflate => unpacked(DeflateDecoder::new(&bytes[..]), most),
+    }
+}
+
+async fn drain(body: &mut Incoming) {
+    let (most, time) = LAST_WORDS;
+    let rest = async {
+        let mut left = most;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // It is no matter whether all of it came.
+    let _ = tokio::time::timeout(time, rest).await;
+}
+
+/// How a body is packed.
+enum Coding {
+    Plain,
+    Gzip,
+    Deflate,
+}
+
+fn coding(headers: &HeaderMap) -> Result<Coding> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Coding::Plain) };
+    match value.as_bytes().to_ascii_lowercase().as_slice() {
+        b"identity" | b"" => Ok(Coding::Plain),
+        b"gzip" | b"x-gzip" => Ok(Coding::Gzip),
+        b"deflate" => Ok(Coding::Deflate),
+        _ => {
+            let message = format!("content-encoding is {value:?}; expected gzip, deflate or identity");
+            Err(Refusal::new(Kind::WrongType, "unsupported_encoding", message).closing())
+        }
+    }
+}
+
+fn unpacked(packed: impl std::io::Read, most: usize) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    let read = packed.take(most as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Refusal::malformed(format!("the body cannot be unpacked: {error}")))?;
+    match bytes.len() > most {
+        true => Err(Refusal::too_large(format!(
+            "the unpacked body has more than {most} bytes (--max-body-bytes)"
+        ))),
+        false => Ok(bytes.into()),
+    }
+}
+
+/// The body of an answer. Once it is dropped, it has been handed to the connection.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    data: Option<Bytes>,
+    held: Vec<Box<dyn Held>>,
+}
+
+/// Something that is dropped with the answer.
+trait Held: std::fmt::Debug + Send {}
+
+impl<T: std::fmt::Debug + Send> Held for T {}
+
+impl Answer {
+    pub(crate) fn new(data: Bytes) -> Self {
+        Self { data: Some(data).filter(|data| !data.is_empty()), held: Vec::new() }
+    }
+
+    /// Keeps a value until the answer has been handed over.
+    pub(crate) fn keeping<T: std::fmt::Debug + Send + 'static>(mut self, value: T) -> Self {
+        self.held.push(Box::new(value));
+        self
+    }
+
+    pub(super) fn holding(self, busy: Busy) -> Self {
+        self.keeping(busy)
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}

@@ -1,0 +1,207 @@
+//! SOCKETS: accepts connections, as many as are allowed, and speaks HTTP/1.1 on each.
+
+mod body;
+mod pulse;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::config::Listen;
+use crate::handle;
+use crate::schedule::Client;
+use crate::state::{Phase, Server};
+pub(crate) use body::{Answer, read};
+use pulse::{Pulse, Watched};
+
+/// How long a connection without a request stays open once the server drains. A request that was on its way
+/// gets an answer then, and not a closed connection.
+const DRAIN_REST: Duration = Duration::from_millis(250);
+
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// The number of connections of the address that answers for health only.
+pub(crate) const HEALTH_CONNECTIONS: usize = 64;
+
+/// What is asked of a place to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Everything,
+    Health,
+}
+
+/// A place where connections arrive.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener, std::path::PathBuf),
+}
+
+impl Listener {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// Those of the system, such as an address that is in use.
+    pub(crate) async fn bind(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            #[cfg(unix)]
+            Listen::Unix(path) => {
+                // A socket file outlives the process that made it. Nobody listens there if nobody answers.
+                if is_left_over(path) {
+                    std::fs::remove_file(path)?;
+                }
+                Ok(Self::Unix(tokio::net::UnixListener::bind(path)?, path.clone()))
+            }
+            #[cfg(not(unix))]
+            Listen::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Returns the address in the form of the settings.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
+            #[cfg(unix)]
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // It may be gone already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_left_over(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path).is_err()
+}
+
+/// Accepts connections until the server drains. A connection is accepted only when there is room for it, and
+/// all places are free again once the last connection is closed.
+pub(crate) async fn accept(
+    listener: Listener,
+    server: Arc<Server>,
+    places: Arc<Semaphore>,
+    purpose: Purpose,
+) {
+    let mut phases = server.phases();
+    loop {
+        let accepted = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            let stream: io::Result<(Box<dyn Stream>, Client)> = match &listener {
+                Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+                    // Answers are written whole, so waiting for more to send only costs time.
+                    let _ = stream.set_nodelay(true);
+                    (Box::new(stream) as Box<dyn Stream>, Client::Address(peer.ip()))
+                }),
+                #[cfg(unix)]
+                Listener::Unix(listener, _) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| (Box::new(stream) as Box<dyn Stream>, Client::Local)),
+            };
+            Some((place, stream))
+        };
+        // Only health goes on to be answered to the end.
+        let until = async {
+            match purpose {
+                Purpose::Everything => drop(phases.wait_for(|phase| *phase == Phase::Draining).await),
+                Purpose::Health => std::future::pending().await,
+            }
+        };
+        let accepted = tokio::select! {
+            biased;
+            accepted = accepted => accepted,
+            () = until => return,
+        };
+        match accepted {
+            Some((place, Ok((stream, client)))) => {
+                let server = Arc::clone(&server);
+                tokio::spawn(async move {
+                    server.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                    connection(stream, client, &server, purpose).await;
+                    server.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+                    drop(place);
+                });
+            }
+            // A client that has gone, or no descriptor left: others must not suffer, and the loop must not spin.
+            Some((_, Err(_))) => tokio::time::sleep(Duration::from_millis(10)).await,
+            None => return,
+        }
+    }
+}
+
+/// A stream of bytes in both directions.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Answers the requests of one connection until it is closed by either side.
+async fn connection(stream: Box<dyn Stream>, client: Client, server: &Arc<Server>, purpose: Purpose) {
+    let pulse = Arc::new(Pulse::new(Instant::now()));
+    let service = {
+        let (server, pulse) = (Arc::clone(server), Arc::clone(&pulse));
+        service_fn(move |request| {
+            let busy = Pulse::begin(&pulse);
+            let server = Arc::clone(&server);
+            async move {
+                let response = handle::handle(&server, client, purpose, request).await;
+                Ok::<_, Infallible>(response.map(|body| body.holding(busy)))
+            }
+        })
+    };
+    let connection = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .pipeline_flush(false)
+        .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&pulse))), service);
+    tokio::pin!(connection);
+    let mut phases = server.phases();
+    let mut drains = false;
+    loop {
+        let config = &server.config;
+        let rest = if drains { DRAIN_REST } else { config.idle_timeout };
+        let end = pulse.end(rest, config.header_timeout, config.body_timeout);
+        let sleep = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut connection => return,
+            () = sleep => {
+                // It may have moved on since the time was read.
+                if pulse.end(rest, config.header_timeout, config.body_timeout).is_some_and(|end| end <= Instant::now()) {
+                    return;
+                }
+            }
+            () = pulse.changed() => {}
+            _ = phases.wait_for(|phase| *phase == Phase::Draining), if !drains && purpose == Purpose::Everything => {
+                drains = true;
+                pulse.restart_rest();
+            }
+        }
+    }
+}
