@@ -103,7 +103,7 @@ const SERVER: Package = Package {
         ("metrics", &["schedule"]),
         ("models", &["config", "schedule", "work"]),
         ("call", &["config", "models", "schedule", "work"]),
-        ("dialect", &["call", "config", "models", "work"]),
+        ("dialect", &["call", "config", "models", "schedule", "work"]),
         ("route", &["call", "config", "dialect"]),
         ("state", &["access", "config", "log", "metrics", "models", "schedule"]),
         ("connect", &["config", "handle", "schedule", "state"]),

@@ -24,6 +24,13 @@ fn main() -> ExitCode {
 
 /// Runs the command that the arguments ask for; the first one is the program's name.
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // The server has flags of its own, which this parser does not know.
+    if let [_, command, flags @ ..] = arguments.as_slice()
+        && command == "serve"
+    {
+        return command::serve::run(flags).err().map_or(ExitCode::SUCCESS, |failure| failure.report());
+    }
     let args = match args::Args::parse_from_os(arguments) {
         Ok(args) => args,
         Err(error) => {

@@ -182,6 +182,11 @@ async fn answer(
                         );
                         return Err(Refusal::too_large(message));
                     };
+                    if plan.sequences() == 0 {
+                        return Err(Refusal::malformed(
+                            "there is nothing to compute; send at least one text",
+                        ));
+                    }
                     Ok(Prepared::Run { model, plan, inputs, deadline, render })
                 }
             }

@@ -3,7 +3,7 @@
 
 use crate::call::{Call, Reply, Step};
 use crate::config::Dialect;
-use crate::dialect::{native, openai};
+use crate::dialect::{hf, native, oip, openai, tei};
 use crate::error::Result;
 
 /// A method that some route takes.
@@ -95,6 +95,10 @@ const fn post(
     Route { method: Method::Post, pattern, dialect, task, handler: Handler::Compute(handler), binary: false }
 }
 
+const fn infer(pattern: &'static str) -> Route {
+    Route { binary: true, ..post(pattern, Dialect::Oip, "infer", oip::infer) }
+}
+
 use Dialect::{Hf, Native, Oip, OpenAi, Tei};
 
 /// All routes.
@@ -114,6 +118,37 @@ pub(crate) const ROUTES: &[Route] = &[
     post("/v1/embeddings", OpenAi, "embed", openai::embeddings),
     get("/v1/models", OpenAi, "models", Handler::Compute(openai::models)),
     get("/v1/models/{model}", OpenAi, "models", Handler::Compute(openai::model)),
+    get("/health", Tei, "health", Handler::Ready(tei::health)),
+    get("/ping", Tei, "health", Handler::Ready(tei::health)),
+    get("/info", Tei, "about", Handler::Compute(tei::info)),
+    post("/embed", Tei, "embed", tei::embed),
+    post("/embed_all", Tei, "embed", tei::embed_all),
+    post("/embed_sparse", Tei, "embed", tei::embed_sparse),
+    post("/predict", Tei, "classify", tei::predict),
+    post("/rerank", Tei, "classify", tei::rerank),
+    post("/similarity", Tei, "embed", tei::similarity),
+    post("/tokenize", Tei, "tokenize", tei::tokenize),
+    post("/decode", Tei, "tokenize", tei::decode),
+    get("/tei/{model}/info", Tei, "about", Handler::Compute(tei::info)),
+    post("/tei/{model}/embed", Tei, "embed", tei::embed),
+    post("/tei/{model}/embed_all", Tei, "embed", tei::embed_all),
+    post("/tei/{model}/embed_sparse", Tei, "embed", tei::embed_sparse),
+    post("/tei/{model}/predict", Tei, "classify", tei::predict),
+    post("/tei/{model}/rerank", Tei, "classify", tei::rerank),
+    post("/tei/{model}/similarity", Tei, "embed", tei::similarity),
+    post("/tei/{model}/tokenize", Tei, "tokenize", tei::tokenize),
+    post("/tei/{model}/decode", Tei, "tokenize", tei::decode),
+    post("/models/{model}", Hf, "task", hf::task),
+    post("/models/{model}/pipeline/{task}", Hf, "task", hf::task),
+    get("/v2", Oip, "about", Handler::Compute(oip::server)),
+    get("/v2/health/live", Oip, "health", Handler::Live(oip::live)),
+    get("/v2/health/ready", Oip, "health", Handler::Ready(oip::ready)),
+    get("/v2/models/{model}", Oip, "about", Handler::Compute(oip::model)),
+    get("/v2/models/{model}/versions/{version}", Oip, "about", Handler::Compute(oip::model)),
+    get("/v2/models/{model}/ready", Oip, "health", Handler::Compute(oip::model_ready)),
+    get("/v2/models/{model}/versions/{version}/ready", Oip, "health", Handler::Compute(oip::model_ready)),
+    infer("/v2/models/{model}/infer"),
+    infer("/v2/models/{model}/versions/{version}/infer"),
 ];
 
 /// What a method and a path lead to.
@@ -188,6 +223,31 @@ mod tests {
             for b in &ROUTES[i + 1..] {
                 assert!(a.pattern != b.pattern || a.method != b.method, "{}", a.pattern);
             }
+        }
+    }
+
+    /// The document lists each route, and nothing else.
+    #[test]
+    fn the_document_lists_the_routes() {
+        let document: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../assets/openapi.json")).unwrap();
+        let mut listed = Vec::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            listed.extend(
+                methods.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())),
+            );
+        }
+        listed.sort();
+        let mut known: Vec<(String, String)> =
+            ROUTES.iter().map(|route| (route.method.name().to_owned(), route.pattern.to_owned())).collect();
+        known.sort();
+        assert_eq!(listed, known);
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        // Each name that the document refers to is in it.
+        let text = document.to_string();
+        for part in text.split("#/components/schemas/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
         }
     }
 }

@@ -260,6 +260,24 @@ pub(crate) fn documented() -> clap::Command {
     with_environment(Args::command(), None).mut_subcommands(with_exit_codes)
 }
 
+const EXAMPLE_SERVE: &str = "\
+Examples:
+  $ mobilebert serve
+  $ mobilebert serve --listen 127.0.0.1:9000 --model mine=my-model
+  $ mobilebert serve --help
+
+Everything behind `serve` goes to the program mobilebert-serve, which is looked
+for beside this one and then on PATH. Its own help lists its flags; the global
+options below are not among them, but for --model and --threads.";
+
+/// `mobilebert serve`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Flags of mobilebert-serve
+    #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) flags: Vec<OsString>,
+}
+
 const EXAMPLE_MAN: &str = "\
 Examples:
   $ mobilebert man | man -l -
@@ -337,6 +355,9 @@ pub(crate) enum Command {
     /// Show tokens, ids and offsets
     #[command(after_help = texts::EXAMPLE_TOKENIZE)]
     Tokenize(Tokenize),
+    /// Serve models over HTTP, by the program mobilebert-serve
+    #[command(after_help = EXAMPLE_SERVE)]
+    Serve(Serve),
     /// Describe a model: configuration, tensors, sizes, hashes
     #[command(after_help = models::EXAMPLE_INSPECT)]
     Inspect,

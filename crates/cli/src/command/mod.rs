@@ -17,6 +17,7 @@ mod man;
 mod profile;
 mod progress;
 mod quantize;
+pub(crate) mod serve;
 mod sqnr;
 mod tag;
 mod tokenize;
@@ -44,6 +45,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::FillMask(args) => fill_mask::run(args, global),
         Command::Embed(args) => embed::run(args, global),
         Command::Tokenize(args) => tokenize::run(args, global),
+        Command::Serve(args) => serve::run(args.flags.iter()),
         Command::Inspect => inspect::run(global),
         Command::Infer(args) => infer::run(args, global),
         Command::Convert(args) => convert::run(args, global),

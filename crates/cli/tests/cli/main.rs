@@ -13,6 +13,7 @@ mod long_texts;
 mod manual;
 mod models;
 mod pipes;
+mod serve;
 mod support;
 mod tokens;
 mod usage;

@@ -24,10 +24,10 @@ pub(super) fn read(path: &Path, values: &mut Values) -> Result<(), ConfigError> 
     }
     let table: Table = text.parse().map_err(|error: toml::de::Error| problem(error.to_string()))?;
     for (key, value) in &table {
-        let known = SETTINGS.iter().find(|setting| setting.name == key && may_stand_in_file(setting));
+        let known = SETTINGS.iter().find(|setting| setting.name == key && setting.may_stand_in_file());
         let Some(setting) = known else {
             let names: Vec<&str> =
-                SETTINGS.iter().filter(|setting| may_stand_in_file(setting)).map(|s| s.name).collect();
+                SETTINGS.iter().filter(|setting| setting.may_stand_in_file()).map(|s| s.name).collect();
             return Err(problem(format!(
                 "there is no setting `{key}`; expected some of {}",
                 names.join(", ")
@@ -44,10 +44,6 @@ pub(super) fn read(path: &Path, values: &mut Values) -> Result<(), ConfigError> 
         values.set(setting.name, texts, Origin::File(place.clone()));
     }
     Ok(())
-}
-
-fn may_stand_in_file(setting: &Setting) -> bool {
-    !setting.is_command() && setting.name != "config"
 }
 
 fn texts(setting: &Setting, value: &Value) -> Option<Vec<String>> {

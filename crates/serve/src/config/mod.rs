@@ -248,7 +248,7 @@ impl Config {
     /// Writes every setting as a line of TOML, with the place that its value came from as a comment.
     pub fn shown(&self) -> String {
         let mut text = String::new();
-        for setting in SETTINGS.iter().filter(|setting| !setting.is_command()) {
+        for setting in SETTINGS.iter().filter(|setting| setting.may_stand_in_file()) {
             let (value, origin) = self.origins.get(setting.name).cloned().unwrap_or_default();
             let line = match value.is_empty() {
                 true => format!("# {} is not set", setting.name),

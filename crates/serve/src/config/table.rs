@@ -30,7 +30,12 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    pub(super) fn is_command(&self) -> bool {
+    /// Returns true if the file of `--config` may hold it.
+    pub(super) fn may_stand_in_file(&self) -> bool {
+        !self.is_command() && self.name != "config"
+    }
+
+    fn is_command(&self) -> bool {
         self.form == Form::Command
     }
 

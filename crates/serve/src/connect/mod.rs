@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Listen;
 use crate::handle;
@@ -25,7 +25,7 @@ use pulse::{Pulse, Watched};
 
 /// How long a connection without a request stays open once the server drains. A request that was on its way
 /// gets an answer then, and not a closed connection.
-const DRAIN_REST: Duration = Duration::from_millis(250);
+const DRAIN_REST: Duration = Duration::from_millis(500);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -139,16 +139,30 @@ pub(crate) async fn accept(
             Some((place, Ok((stream, client)))) => {
                 let server = Arc::clone(&server);
                 tokio::spawn(async move {
-                    server.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                    let _counted = Counted::new(&server, place);
                     connection(stream, client, &server, purpose).await;
-                    server.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-                    drop(place);
                 });
             }
             // A client that has gone, or no descriptor left: others must not suffer, and the loop must not spin.
             Some((_, Err(_))) => tokio::time::sleep(Duration::from_millis(10)).await,
             None => return,
         }
+    }
+}
+
+/// Counts a connection, and keeps its place, until it is closed in whatever way.
+struct Counted(Arc<Server>, #[expect(dead_code, reason = "it is held and not read")] OwnedSemaphorePermit);
+
+impl Counted {
+    fn new(server: &Arc<Server>, place: OwnedSemaphorePermit) -> Self {
+        server.metrics.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(server), place)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,125 @@
+//! `/v2`, the Open Inference Protocol, as KServe's and Triton's clients speak it: texts or token ids as
+//! tensors, in JSON or in binary.
+
+mod infer;
+mod tensor;
+
+use serde::Serialize;
+
+use crate::call::{Call, Reply, Step};
+use crate::error::{Kind, Refusal, Result};
+use crate::models::{Served, Task};
+pub(crate) use infer::infer;
+
+/// The only version of each model. The weights have a hash of their own.
+const VERSION: &str = "1";
+
+/// Writes a refusal.
+pub(crate) fn refuse(refusal: &Refusal) -> Reply {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: &'a str,
+    }
+    Reply::error(refusal.kind.status(), &Body { error: &refusal.message })
+}
+
+/// `GET /v2/health/live`
+pub(crate) fn live(live: bool) -> Reply {
+    #[derive(Serialize)]
+    struct Body {
+        live: bool,
+    }
+    Reply::error(if live { 200 } else { 503 }, &Body { live })
+}
+
+/// `GET /v2/health/ready`
+pub(crate) fn ready(ready: bool) -> Reply {
+    #[derive(Serialize)]
+    struct Body {
+        ready: bool,
+    }
+    Reply::error(if ready { 200 } else { 503 }, &Body { ready })
+}
+
+/// `GET /v2`
+pub(crate) fn server(_: &Call) -> Result<Step> {
+    #[derive(Serialize)]
+    struct Body {
+        name: &'static str,
+        version: &'static str,
+        extensions: [&'static str; 1],
+    }
+    let (name, version) = ("mobilebert-serve", env!("CARGO_PKG_VERSION"));
+    Reply::json(&Body { name, version, extensions: ["binary_tensor_data"] }).map(Step::Reply)
+}
+
+/// Finds the model of the path, in the version that it has.
+fn versioned(call: &Call) -> Result<&std::sync::Arc<Served>> {
+    let model = call.model()?;
+    match call.param("version") {
+        None | Some(VERSION) => Ok(model),
+        Some(_) => {
+            let message = format!("`{}` has no such version; expected {VERSION}", model.name);
+            Err(Refusal::new(Kind::NoModel, "unknown_version", message))
+        }
+    }
+}
+
+/// `GET /v2/models/{model}/ready`
+pub(crate) fn model_ready(call: &Call) -> Result<Step> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        name: &'a str,
+        ready: bool,
+    }
+    Reply::json(&Body { name: &versioned(call)?.name, ready: true }).map(Step::Reply)
+}
+
+/// The description of a tensor.
+#[derive(Serialize)]
+struct Described {
+    name: &'static str,
+    datatype: &'static str,
+    shape: Vec<i64>,
+}
+
+fn described(name: &'static str, datatype: &'static str, shape: &[i64]) -> Described {
+    Described { name, datatype, shape: shape.to_vec() }
+}
+
+/// `GET /v2/models/{model}`
+pub(crate) fn model(call: &Call) -> Result<Step> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        name: &'a str,
+        versions: [&'static str; 1],
+        platform: &'static str,
+        inputs: Vec<Described>,
+        outputs: Vec<Described>,
+    }
+    let model = versioned(call)?;
+    let labels = model.config().labels.len() as i64;
+    let text = || vec![described("text", "BYTES", &[-1])];
+    let (inputs, outputs) = match model.task {
+        Task::Answer => (
+            vec![described("question", "BYTES", &[-1]), described("context", "BYTES", &[-1])],
+            vec![
+                described("answer", "BYTES", &[-1]),
+                described("score", "FP32", &[-1]),
+                described("start", "INT64", &[-1]),
+                described("end", "INT64", &[-1]),
+            ],
+        ),
+        Task::Classify => {
+            (text(), vec![described("label", "BYTES", &[-1]), described("scores", "FP32", &[-1, labels])])
+        }
+        Task::Tag => (text(), vec![described("entities", "BYTES", &[-1])]),
+        Task::FillMask => (text(), vec![described("fills", "BYTES", &[-1])]),
+        Task::Embed => {
+            let width = model.embedder().dimensions() as i64;
+            (text(), vec![described("embedding", "FP32", &[-1, width])])
+        }
+    };
+    let platform = "mobilebert_safetensors";
+    Reply::json(&Body { name: &model.name, versions: [VERSION], platform, inputs, outputs }).map(Step::Reply)
+}

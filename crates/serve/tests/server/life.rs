@@ -1,0 +1,187 @@
+//! From the start to the end: what is answered while models load, while they are loaded again, and while the
+//! server stops.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Client, Server, root, tiny};
+
+const GOOD: (&str, &str) = ("/api/v1/tiny-classify/classify", r#"{"inputs":"a good film"}"#);
+
+#[test]
+fn live_comes_before_ready() {
+    let server = Server::start_unloaded(&tiny(), &[]);
+    assert_eq!([server.get("/live").status, server.get("/ready").status], [200, 503]);
+    let early = server.post(GOOD.0, GOOD.1);
+    assert_eq!((early.code(), early.header("retry-after")), ((503, "unavailable".to_owned()), Some("1")));
+    server.running.load().unwrap();
+    assert_eq!([server.get("/ready").status, server.post(GOOD.0, GOOD.1).status], [200, 200]);
+}
+
+#[test]
+fn models_that_cannot_be_loaded_are_named() {
+    let server = Server::start_unloaded(&["x=/no/such/model".to_owned()], &[]);
+    let problem = server.running.load().unwrap_err();
+    assert!(problem.starts_with("model `x`: ") && problem.contains("/no/such/model"), "{problem}");
+}
+
+#[test]
+fn each_request_is_a_line_of_the_log_without_its_texts() {
+    let server = Server::start(&tiny(), &["--log", "json"]);
+    let headers = [("x-request-id", "mine"), ("content-type", "application/json")];
+    server.client().send("POST", GOOD.0, &headers, GOOD.1.as_bytes()).unwrap().ok();
+    server.post("/api/v1/secret-name/classify", r#"{"inputs":"a good film"}"#);
+    server.get("/secret-path?secret=1");
+    let log = server.log.text();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["event"] == "request").collect();
+    let first = requests[0];
+    assert_eq!(
+        (&first["id"], &first["status"], &first["model"]),
+        (&"mine".into(), &200.into(), &"tiny-classify".into())
+    );
+    assert_eq!((&first["route"], &first["tokens"]), (&"/api/v1/{model}/classify".into(), &5.into()));
+    assert_eq!((&requests[1]["status"], &requests[1]["code"]), (&404.into(), &"unknown_model".into()));
+    assert_eq!((&requests[2]["route"], &requests[2]["status"]), (&"none".into(), &404.into()));
+    assert!(!log.contains("film") && !log.contains("secret"), "{log}");
+    // What clients send makes no new labels either.
+    let metrics = server.get("/metrics").text().to_owned();
+    assert!(!metrics.contains("secret"), "{metrics}");
+    let counted =
+        "mb_requests_total{model=\"tiny-classify\",task=\"classify\",dialect=\"native\",code=\"200\"} 1\n";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(metrics.contains("mb_model_info{model=\"tiny-qa\",sha=\""), "{metrics}");
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok() && name.starts_with(['m', 'p']), "{line}");
+    }
+}
+
+fn copy(from: &str, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(root(from)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Each answer belongs to the weights that its header names, and a broken folder changes nothing.
+#[test]
+fn models_are_loaded_again_under_load() {
+    const TWO: [&str; 2] = ["tests/golden/checkpoints/bert-f32", "tests/golden/checkpoints/distilbert-f32"];
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    let expected: Vec<(String, String)> = TWO
+        .iter()
+        .map(|source| {
+            let files = mobilebert::ModelFiles::resolve(root(source)).unwrap();
+            let found =
+                mobilebert::TextClassification::open(root(source)).unwrap().classify("a good film").unwrap();
+            (files.weights_sha256().unwrap(), serde_json::to_string(&found.labels[0].score).unwrap())
+        })
+        .collect();
+    copy(TWO[0], &model);
+    let server = Server::start(&[format!("m={}", model.display())], &[]);
+    let (done, answers) = (AtomicBool::new(false), [AtomicUsize::new(0), AtomicUsize::new(0)]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = server.client();
+                while !done.load(Ordering::Acquire) {
+                    let answer = client.post("/api/v1/m/classify", GOOD.1);
+                    answer.ok();
+                    let sha = answer.header("x-model-sha").unwrap();
+                    let which = expected.iter().position(|(known, _)| known == sha).unwrap();
+                    assert!(
+                        answer.text().contains(&format!("\"score\":{},", expected[which].1)),
+                        "{}",
+                        answer.text()
+                    );
+                    answers[which].fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        for round in 1..=6 {
+            std::thread::sleep(Duration::from_millis(60));
+            fs::remove_dir_all(&model).unwrap();
+            if round % 3 == 0 {
+                assert!(!server.running.reload(), "there is no model");
+                assert!(server.log.text().contains("the old models stay: model `m`"));
+            }
+            copy(TWO[round % 2], &model);
+            assert!(server.running.reload());
+        }
+        done.store(true, Ordering::Release);
+    });
+    assert!(answers.iter().all(|count| count.load(Ordering::Acquire) > 0), "{answers:?}");
+    let metrics = server.get("/metrics").text().to_owned();
+    assert!(metrics.contains("mb_reloads_total{result=\"failure\"} 2\n"), "{metrics}");
+}
+
+/// Every request that was accepted is answered, once, and the server ends soon.
+#[test]
+fn a_server_that_stops_answers_what_it_accepted() {
+    for round in 0..3u64 {
+        let server = Server::start(&tiny(), &["--drain-delay-ms", "30"]);
+        let address = server.running.address().to_owned();
+        let (answered, refused, closed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mut client = Client::new(&address);
+                    loop {
+                        let headers = [("content-type", "application/json")];
+                        match client.send("POST", GOOD.0, &headers, GOOD.1.as_bytes()) {
+                            Ok(answer) if answer.status == 200 => {
+                                answered.fetch_add(1, Ordering::AcqRel);
+                                if answer.header("connection") == Some("close") {
+                                    break;
+                                }
+                            }
+                            Ok(answer) => {
+                                assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+                                refused.fetch_add(1, Ordering::AcqRel);
+                                break;
+                            }
+                            Err(_) => {
+                                closed.fetch_add(1, Ordering::AcqRel);
+                                break;
+                            }
+                        }
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(50 + 10 * round));
+            let start = Instant::now();
+            assert!(server.running.drain(), "all that was accepted was answered: {}", server.log.text());
+            assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        });
+        let counts = [&answered, &refused, &closed].map(|count| count.load(Ordering::Acquire));
+        assert!(counts[0] > 0, "answered, refused, closed: {counts:?}");
+        // What was computed was received: a client that found a closed door had not been let in.
+        let log = server.log.text();
+        assert_eq!(log.matches(" 200 ").count(), counts[0], "{log}");
+    }
+}
+
+#[test]
+fn ready_says_no_while_the_server_leaves() {
+    let server = Server::start(&tiny(), &["--drain-delay-ms", "3000"]);
+    let (address, log) = (server.running.address().to_owned(), server.log.clone());
+    std::thread::scope(|scope| {
+        let drained = scope.spawn(|| server.running.drain());
+        while !log.text().contains("stopping") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut client = Client::new(&address);
+        assert_eq!(client.send("GET", "/ready", &[], b"").unwrap().status, 503);
+        assert_eq!(client.send("GET", "/live", &[], b"").unwrap().status, 200);
+        assert_eq!(client.post(GOOD.0, GOOD.1).status, 200);
+        drop(client);
+        assert!(drained.join().unwrap());
+    });
+}

@@ -1,0 +1,337 @@
+//! What clients may not do: damaged requests, too much of anything, too slowly, without a key.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Client, Random, Server, count, tiny};
+
+const GOOD: (&str, &str) = ("/api/v1/tiny-classify/classify", r#"{"inputs":"a good film"}"#);
+
+#[test]
+fn bodies_have_a_size_a_type_and_a_coding() {
+    let server = Server::start(&tiny(), &["--max-body-bytes", "1000"]);
+    let (path, body) = GOOD;
+    let json_type = ("content-type", "application/json");
+    let large = format!("{{\"inputs\":\"{}\"}}", "a ".repeat(1000));
+    let refused = server.post(path, &large);
+    assert_eq!(refused.code(), (413, "too_large".to_owned()));
+    assert!(refused.text().contains("--max-body-bytes") && refused.header("connection") == Some("close"));
+    for (kind, status) in [
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        ("text/plain", 415),
+        ("application/octet-stream", 415),
+        ("application/x-www-form-urlencoded", 415),
+    ] {
+        let answer = server.client().send("POST", path, &[("content-type", kind)], body.as_bytes()).unwrap();
+        assert_eq!(answer.status, status, "{kind}: {}", answer.text());
+    }
+    let packed = |text: &str, zlib: bool| {
+        let mut bytes = Vec::new();
+        let level = flate2::Compression::fast();
+        match zlib {
+            true => flate2::read::ZlibEncoder::new(text.as_bytes(), level).read_to_end(&mut bytes).unwrap(),
+            false => flate2::read::GzEncoder::new(text.as_bytes(), level).read_to_end(&mut bytes).unwrap(),
+        };
+        bytes
+    };
+    let alone = server.post(path, body).ok();
+    for (coding, bytes) in
+        [("gzip", packed(body, false)), ("deflate", packed(body, true)), ("identity", body.into())]
+    {
+        let headers = [json_type, ("content-encoding", coding)];
+        assert_eq!(server.client().send("POST", path, &headers, &bytes).unwrap().ok(), alone);
+    }
+    let bomb = packed(&large, false);
+    assert!(bomb.len() < 100);
+    for (coding, bytes, status) in [
+        ("gzip", bomb, 413),
+        ("gzip", b"no gzip".to_vec(), 400),
+        ("br", body.into(), 415),
+        ("zstd", body.into(), 415),
+    ] {
+        let headers = [json_type, ("content-encoding", coding)];
+        assert_eq!(server.client().send("POST", path, &headers, &bytes).unwrap().status, status);
+    }
+    // In chunks, without a length.
+    let mut client = server.client();
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    client
+        .raw(
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")
+                .as_bytes(),
+        )
+        .unwrap();
+    assert_eq!(client.read().unwrap().ok(), alone);
+}
+
+#[test]
+fn methods_paths_and_ids() {
+    let server = Server::start(&tiny(), &[]);
+    let wrong = server.get(GOOD.0);
+    assert_eq!((wrong.code(), wrong.header("allow")), ((405, "wrong_method".to_owned()), Some("POST")));
+    assert_eq!(server.get("/nothing").code(), (404, "not_found".to_owned()));
+    assert_eq!(server.get("/../etc/passwd").status, 404);
+    let mut client = server.client();
+    let head = "HEAD /live HTTP/1.1\r\nhost: x\r\n\r\n";
+    client.raw(head.as_bytes()).unwrap();
+    let mut byte = [0; 12];
+    client.stream.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"HTTP/1.1 200");
+    let id = |given: &str| {
+        let answer = server.client().send("GET", "/live", &[("x-request-id", given)], b"").unwrap();
+        answer.header("x-request-id").unwrap().to_owned()
+    };
+    assert_eq!(id("abc-1"), "abc-1");
+    for strange in ["", "a b", &"x".repeat(129)] {
+        assert_ne!(id(strange), strange);
+    }
+    assert_ne!(id(""), id(""));
+    let deadline = |value: &str| {
+        let headers = [("content-type", "application/json"), ("x-deadline-ms", value)];
+        server.client().send("POST", GOOD.0, &headers, GOOD.1.as_bytes()).unwrap().status
+    };
+    assert_eq!([deadline("5000"), deadline("0"), deadline("soon"), deadline("-1")], [200, 400, 400, 400]);
+}
+
+#[test]
+fn keys_are_asked_for_everywhere_but_for_health() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "first-key-of-some-length\n").unwrap();
+    let server =
+        Server::start(&tiny(), &["--api-key-file", file.to_str().unwrap(), "--health-listen", "127.0.0.1:0"]);
+    let with = |header: (&str, &str)| {
+        let headers = [("content-type", "application/json"), header];
+        server.client().send("POST", GOOD.0, &headers, GOOD.1.as_bytes()).unwrap()
+    };
+    assert_eq!(with(("x", "y")).code(), (401, "invalid_api_key".to_owned()));
+    assert_eq!(with(("authorization", "Bearer first-key-of-some-lengtH")).status, 401);
+    assert_eq!(with(("authorization", "Basic first-key-of-some-length")).status, 401);
+    assert_eq!(with(("authorization", "Bearer first-key-of-some-length")).status, 200);
+    assert_eq!(with(("x-api-key", "first-key-of-some-length")).status, 200);
+    assert_eq!(
+        [server.get("/live").status, server.get("/ready").status, server.get("/").status],
+        [200, 200, 200]
+    );
+    assert_eq!([server.get("/metrics").status, server.get("/v1/models").status], [401, 401]);
+    assert_eq!(server.get("/v1/models").json()["error"]["code"], "invalid_api_key");
+    // The second address answers for health and metrics only, and asks for no key.
+    let mut health = Client::new(server.running.health_address().unwrap());
+    assert_eq!(health.send("GET", "/metrics", &[], b"").unwrap().status, 200);
+    assert_eq!(health.send("GET", "/ready", &[], b"").unwrap().status, 200);
+    assert_eq!(health.send("GET", "/v1/models", &[], b"").unwrap().status, 404);
+    // A new file of keys counts after a reload, a broken one does not.
+    std::fs::write(&file, "second-key-of-some-length\n").unwrap();
+    assert!(server.running.reload());
+    assert_eq!(with(("authorization", "Bearer first-key-of-some-length")).status, 401);
+    assert_eq!(with(("authorization", "bearer second-key-of-some-length")).status, 200);
+    std::fs::write(&file, "short\n").unwrap();
+    assert!(!server.running.reload());
+    assert_eq!(with(("authorization", "Bearer second-key-of-some-length")).status, 200);
+    assert!(!server.log.text().contains("key-of-some"), "keys are in the log");
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_their_turn() {
+    let server = Server::start(&tiny(), &["--max-connections", "2"]);
+    let first = server.client();
+    let mut second = server.client();
+    assert_eq!(second.send("GET", "/live", &[], b"").unwrap().status, 200);
+    let mut third = server.client();
+    third.stream.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(third.send("GET", "/live", &[], b"").is_err());
+    drop(first);
+    third.stream.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(third.read().unwrap().status, 200);
+}
+
+#[test]
+fn slow_clients_are_closed_and_hinder_nobody() {
+    let flags = ["--header-timeout-ms", "300", "--body-timeout-ms", "300", "--idle-timeout-ms", "500"];
+    let server = Server::start(&tiny(), &flags);
+    let connect = || TcpStream::connect(server.running.address()).unwrap();
+    let start = Instant::now();
+    let clients = count("SLOW_CLIENTS", 100);
+    let mut slow: Vec<TcpStream> = (0..clients).map(|_| connect()).collect();
+    // A third says nothing, a third begins a head, a third a body.
+    for (i, stream) in slow.iter_mut().enumerate() {
+        let begin = match i % 3 {
+            0 => String::new(),
+            1 => "POST /api/v1/tiny-classify/cl".to_owned(),
+            _ => format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{{", GOOD.0),
+        };
+        stream.write_all(begin.as_bytes()).unwrap();
+    }
+    let mut good = server.client();
+    while start.elapsed() < Duration::from_millis(250) {
+        let asked = Instant::now();
+        assert_eq!(good.post(GOOD.0, GOOD.1).status, 200);
+        assert!(asked.elapsed() < Duration::from_secs(20));
+        // A byte now and then changes nothing: the whole counts.
+        for (_, stream) in slow.iter_mut().enumerate().filter(|(i, _)| i % 3 != 0) {
+            // It may be closed already, if this took long.
+            let _ = stream.write_all(b"a");
+        }
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    for (i, mut stream) in slow.into_iter().enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut rest = Vec::new();
+        // The end may come as a reset, because the server did not read all.
+        let _ = stream.read_to_end(&mut rest);
+        let text = String::from_utf8_lossy(&rest);
+        assert!(
+            if i % 3 == 2 { text.contains(" 408 ") || text.is_empty() } else { text.is_empty() },
+            "{i}: {text}"
+        );
+    }
+    // A connection that rests is closed too.
+    let mut idle = server.client();
+    assert_eq!(idle.send("GET", "/live", &[], b"").unwrap().status, 200);
+    let rested = Instant::now();
+    assert!(idle.read().is_err());
+    assert!((400..30_000).contains(&rested.elapsed().as_millis()), "{:?}", rested.elapsed());
+    assert_eq!(connections(&server), 1);
+}
+
+fn connections(server: &Server) -> u64 {
+    // Closing takes a moment.
+    let mut open = 0;
+    for _ in 0..100 {
+        let text = server.get("/metrics").text().to_owned();
+        let line = text.lines().find(|line| line.starts_with("mb_connections ")).unwrap().to_owned();
+        open = line.split(' ').nth(1).unwrap().parse().unwrap();
+        if open == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    open
+}
+
+/// Clients that go away cost nobody anything: the queue is empty soon, and what was dropped is counted.
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let server = Server::start(&tiny(), &["--threads", "1"]);
+    let mut random = Random(77);
+    let body = json!({"inputs": (0..200).map(|i| format!("a good film {i} {}", "not bad ".repeat(5))).collect::<Vec<_>>()}).to_string();
+    let requests = count("DISCONNECTS", 60);
+    for _ in 0..requests {
+        let mut stream = TcpStream::connect(server.running.address()).unwrap();
+        let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", GOOD.0, body.len());
+        let bytes = [head.as_bytes(), body.as_bytes()].concat();
+        // Some go in the middle of the request, others while it is computed.
+        let end = if random.below(3) == 0 { random.below(bytes.len()) } else { bytes.len() };
+        stream.write_all(&bytes[..end]).unwrap();
+        std::thread::sleep(Duration::from_millis(random.below(8) as u64));
+        if random.below(2) == 0 {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+    let asked = Instant::now();
+    assert_eq!(server.post(GOOD.0, GOOD.1).status, 200);
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert_eq!(connections(&server), 1);
+    let metrics = server.get("/metrics").text().to_owned();
+    let value = |name: &str| -> u64 {
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!((value("mb_queue_tokens "), value("mb_queue_requests ")), (0, 0));
+    assert!(value("mb_dropped_total{why=\"gone\"}") > 0);
+}
+
+/// Damaged requests of all kinds, from a seed, with a good one now and then.
+#[test]
+fn damaged_requests_are_refused_and_nothing_breaks() {
+    let server = Server::start(&tiny(), &["--header-timeout-ms", "2000", "--body-timeout-ms", "2000"]);
+    let expected = server.post(GOOD.0, GOOD.1).ok();
+    let seeds = [
+        (GOOD.0, GOOD.1),
+        (
+            "/api/v1/tiny-qa/answer",
+            r#"{"question":["who?"],"context":"anna works in paris","top_k":3,"offsets":"utf16"}"#,
+        ),
+        ("/api/v1/tiny-ner/tag", r#"{"inputs":["anna","the city"],"aggregation_strategy":"none"}"#),
+        ("/v1/embeddings", r#"{"model":"tiny-qa","input":["a"],"encoding_format":"base64","dimensions":4}"#),
+    ];
+    let mut random = Random(20_261_128);
+    let memory = resident();
+    for case in 0..count("MALFORMED", 400) {
+        let (path, body) = seeds[random.below(seeds.len())];
+        let mut bytes = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes();
+        mutate(&mut bytes, &mut random);
+        let mut client = server.client();
+        // The server may close in the middle.
+        let _ = client.raw(&bytes);
+        let _ = client.stream.get_ref().shutdown(Shutdown::Write);
+        while let Ok(answer) = client.read() {
+            let fine =
+                [200, 400, 404, 405, 408, 411, 413, 414, 415, 417, 431, 501, 505].contains(&answer.status);
+            assert!(fine, "case {case}: {} to {}", answer.status, String::from_utf8_lossy(&bytes));
+        }
+        if case % 50 == 0 {
+            assert_eq!(server.post(GOOD.0, GOOD.1).ok(), expected);
+        }
+    }
+    assert_eq!(server.post(GOOD.0, GOOD.1).ok(), expected);
+    let metrics = server.get("/metrics").text().to_owned();
+    assert!(metrics.contains("mb_panics_total 0\n") && !metrics.contains("why=\"panic\""), "{metrics}");
+    if let (Some(before), Some(after)) = (memory, resident()) {
+        assert!(after < before + (64 << 20), "{before} bytes became {after}");
+    }
+}
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    const WORDS: [&str; 14] = [
+        "\"",
+        "{",
+        "[",
+        "]",
+        "}",
+        "\r\n\r\n",
+        "\\ud800",
+        "99999999999999999999",
+        "-1",
+        "null",
+        "content-length: 5\r\n",
+        "transfer-encoding: chunked\r\n",
+        "\0",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+    ];
+    for _ in 0..1 + random.below(4) {
+        let at = random.below(bytes.len().max(1)).min(bytes.len());
+        match random.below(6) {
+            0 => bytes.truncate(at),
+            1 if at < bytes.len() => bytes[at] = random.next() as u8,
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            3 => bytes.insert(at, random.next() as u8),
+            4 => drop(bytes.splice(at..at, WORDS[random.below(WORDS.len())].bytes())),
+            _ => {
+                let end = (at + random.below(30)).min(bytes.len());
+                let piece = bytes[at..end].repeat(1 + random.below(3));
+                bytes.splice(at..end, piece);
+            }
+        }
+        if bytes.is_empty() {
+            return;
+        }
+    }
+}
+
+/// Returns the bytes of memory of this process, in which the server runs.
+fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
+}

@@ -1,0 +1,13 @@
+//! The server as its clients meet it, over sockets on loopback.
+
+mod docs;
+mod hf;
+mod invariance;
+mod life;
+mod limits;
+mod native;
+mod oip;
+mod openai;
+mod openapi;
+mod support;
+mod tei;
