@@ -199,7 +199,7 @@ fn process(text: &mut String) {
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         let _ = writeln!(
             text,
-            "# HELP process_open_fds Open file descriptors.\n# TYPE process_open_fds gauge\nprocess_open_fds {}",
+            "# HELP process_open_fds Open files.\n# TYPE process_open_fds gauge\nprocess_open_fds {}",
             open.count()
         );
     }

@@ -56,6 +56,8 @@ pub(crate) struct Served {
     pub(crate) task: Task,
     pipeline: Pipeline,
     embedder: Embedder,
+    /// The longest sequence of which a vector is made.
+    pub(crate) max_embed_len: usize,
     model: Model,
     /// The engine with the model's own head, and without.
     pub(crate) lane: Arc<Lane>,
@@ -105,6 +107,12 @@ impl Served {
     /// Returns the longest sequence, in tokens.
     pub(crate) fn max_len(&self) -> usize {
         self.model.max_len()
+    }
+
+    /// Returns the longest sequence of the task that the model was trained for. Models for embeddings may read
+    /// less than their tables would allow.
+    pub(crate) fn max_task_len(&self) -> usize {
+        if self.task == Task::Embed { self.max_embed_len } else { self.max_len() }
     }
 
     /// Returns the width of a row that the model's own head gives.
@@ -214,6 +222,9 @@ fn load(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
         _ => (Task::Embed, Pipeline::None),
     };
     let embedder = Embedder::from_parts(model.clone(), EmbedOptions::default())?;
+    // The folder may set a limit below the model's own; a text that is too long for both shows which holds.
+    let long = embedder.prepare_embed(&"a ".repeat(model.max_len()), embedder.options())?;
+    let max_embed_len = mobilebert::Job::sequence(&long, 0).map_or(0, |sequence| sequence.encoding().len());
     let warnings = model.tokenizer().warnings().to_vec();
     let pace = warm_up(&**model.engine(), model.config(), config.budget_tokens, model.max_len())?;
     let lane = Lane::new(Arc::clone(model.engine()) as Arc<dyn Runs>, pace);
@@ -229,6 +240,7 @@ fn load(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
         task,
         pipeline,
         embedder,
+        max_embed_len,
         model,
         lane,
         encoder,
@@ -241,7 +253,7 @@ fn load(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
 /// token equivalent.
 fn warm_up(engine: &dyn Runs, config: &ModelConfig, budget: usize, longest: usize) -> Result<f64, Error> {
     let length = longest.min(budget).clamp(1, 128.min(config.max_position_embeddings.max(1)));
-    // What a pass costs does not grow with its number of sequences beyond this, and start-up should not either.
+    // More sequences would tell no more about the cost of one, and would only make the start longer.
     let count = (budget / length).clamp(1, 64);
     let unit = Unit { ids: vec![0; length], types: vec![0; length], requested: vec![0] };
     let units = vec![unit; count];

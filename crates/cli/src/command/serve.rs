@@ -18,8 +18,8 @@ pub(crate) fn run(flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<
     let path = std::env::var_os("PATH").unwrap_or_default();
     let Some(program) = find(beside.into_iter().chain(std::env::split_paths(&path))) else {
         return Err(Failure::Input(format!(
-            "the server {PROGRAM} is neither beside this program nor on PATH; install it from a checkout with `cargo install \
-             --locked --path crates/serve`, or build it with `cargo build --release -p {PROGRAM}`"
+            "the server {PROGRAM} is neither beside this program nor on PATH; install it from a checkout with \
+             `cargo install --locked --path crates/serve`, or build it with `cargo build --release -p {PROGRAM}`"
         )));
     };
     let mut command = Command::new(&program);

@@ -237,8 +237,8 @@ impl Config {
             && !self.no_auth
         {
             return Err(ConfigError::Setting(format!(
-                "{}: {address} can be reached from other machines; pass --api-key-file FILE, or --no-auth if everyone \
-                 who reaches it may use the server",
+                "{}: {address} can be reached from other machines; pass --api-key-file FILE, or --no-auth if \
+                 everyone who reaches it may use the server",
                 values.place("listen")
             )));
         }

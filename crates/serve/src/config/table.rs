@@ -72,8 +72,9 @@ pub(super) const SETTINGS: [Setting; 27] = [
         value: "NAME=SOURCE",
         form: Form::Many,
         default: &["qa=built-in:qa", "sentiment=built-in:sentiment", "embed=built-in:embed"],
-        help: "A model: folder, built-in name (qa, sentiment, embed) or hub id, with the name that routes call it by. \
-               Repeat it for more; the variable separates them by `;`. Default: the three built-in models",
+        help: "A model: folder, built-in name (qa, sentiment, embed) or hub id, with the name that routes \
+               call it by. Repeat it for more; the variable separates them by `;`. Default: the three \
+               built-in models",
     },
     one("listen", "ADDR", &["127.0.0.1:8080"], "Address and port, or unix:PATH"),
     one("health-listen", "ADDR", &[], "A second address for health and metrics only, which needs no API key"),

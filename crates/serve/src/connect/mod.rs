@@ -143,7 +143,7 @@ pub(crate) async fn accept(
                     connection(stream, client, &server, purpose).await;
                 });
             }
-            // A client that has gone, or no descriptor left: others must not suffer, and the loop must not spin.
+            // A client has gone, or no descriptor is left: the loop must not spin.
             Some((_, Err(_))) => tokio::time::sleep(Duration::from_millis(10)).await,
             None => return,
         }
@@ -191,6 +191,7 @@ async fn connection(stream: Box<dyn Stream>, client: Client, server: &Arc<Server
         .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&pulse))), service);
     tokio::pin!(connection);
     let mut phases = server.phases();
+    let may_drain = purpose == Purpose::Everything;
     let mut drains = false;
     loop {
         let config = &server.config;
@@ -207,12 +208,13 @@ async fn connection(stream: Box<dyn Stream>, client: Client, server: &Arc<Server
             _ = &mut connection => return,
             () = sleep => {
                 // It may have moved on since the time was read.
-                if pulse.end(rest, config.header_timeout, config.body_timeout).is_some_and(|end| end <= Instant::now()) {
+                let end = pulse.end(rest, config.header_timeout, config.body_timeout);
+                if end.is_some_and(|end| end <= Instant::now()) {
                     return;
                 }
             }
             () = pulse.changed() => {}
-            _ = phases.wait_for(|phase| *phase == Phase::Draining), if !drains && purpose == Purpose::Everything => {
+            _ = phases.wait_for(|phase| *phase == Phase::Draining), if may_drain && !drains => {
                 drains = true;
                 pulse.restart_rest();
             }

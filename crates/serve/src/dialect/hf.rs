@@ -76,8 +76,8 @@ pub(crate) fn task(call: &Call) -> Result<Step> {
         "feature-extraction" => embed(call, model, &body),
         "sentence-similarity" => similarities(call, model, body.inputs()?, call.config.strict),
         _ => {
-            let expected = "question-answering, text-classification, token-classification, fill-mask, feature-extraction or \
-                            sentence-similarity";
+            let expected = "question-answering, text-classification, token-classification, fill-mask, \
+                            feature-extraction or sentence-similarity";
             Err(Refusal::new(
                 Kind::NotFound,
                 "not_found",

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::shape::{self, Items, Texts, Unit, count_truncated};
 use crate::call::{Call, Reply, Run, Step, at};
 use crate::error::{Refusal, Result};
-use crate::models::Served;
+use crate::models::{Served, Task};
 use crate::work::{Found, work};
 
 /// Writes a refusal.
@@ -77,8 +77,11 @@ pub(crate) fn models(call: &Call) -> Result<Step> {
         model_sha: &model.sha,
         precision: model.precision(),
         architecture: model.config().class_name(),
-        max_tokens: model.max_len(),
-        labels: &model.config().labels,
+        max_tokens: model.max_task_len(),
+        labels: match model.task {
+            Task::Classify | Task::Tag => &model.config().labels,
+            _ => &[],
+        },
         dimensions: model.embedder().dimensions(),
         trained_for_embeddings: model.embedder().is_trained_for_embeddings(),
     });

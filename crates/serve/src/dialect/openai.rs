@@ -49,8 +49,8 @@ fn texts(input: &RawValue) -> Result<Texts> {
     let is_number = |c: char| c.is_ascii_digit() || c == '-';
     let begin = input.get().trim_start_matches(|c: char| c == '[' || c.is_whitespace());
     if input.get().starts_with('[') && begin.starts_with(is_number) {
-        let message = "`input` holds token ids, whose vocabulary is not this model's; send texts (with LangChain: \
-                       OpenAIEmbeddings(check_embedding_ctx_length=False))";
+        let message = "`input` holds token ids, whose vocabulary is not this model's; send texts (with \
+                       LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))";
         return Err(Refusal::invalid("input", message));
     }
     serde_json::from_str(input.get())

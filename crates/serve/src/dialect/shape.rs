@@ -174,8 +174,8 @@ pub(crate) fn tag_jobs(
     texts.iter().enumerate().map(job).collect()
 }
 
-/// Makes the step that embeds texts and hands their vectors and their number of tokens to `render`. With `strict`, a text that does not
-/// fit is an error.
+/// Makes the step that embeds texts and hands their vectors and their number of tokens to `render`. With
+/// `strict`, a text that does not fit is an error.
 pub(crate) fn embed(
     call: &Call,
     model: &Arc<Served>,
@@ -188,7 +188,7 @@ pub(crate) fn embed(
     let job = |(i, text)| {
         let job = model.embedder().prepare_embed(text, options).map_err(at("text", texts.is_list, i))?;
         if strict && job.is_truncated() {
-            let most = options.max_seq_len.unwrap_or(model.max_len());
+            let most = options.max_seq_len.unwrap_or(model.max_embed_len);
             let message = format!("text {} has more tokens than the model's {most}; shorten it", i + 1);
             return Err(Refusal { code: "too_long", ..Refusal::invalid(param, message) });
         }
@@ -258,8 +258,8 @@ pub(crate) fn check_dimensions(
         Some(wanted) if call.config.allow_cut_embeddings => Ok(Some(wanted)),
         Some(wanted) => {
             let message = format!(
-                "`dimensions` is {wanted}, but the vectors of `{}` have {width} numbers and were not trained to be cut; leave \
-                 it out, or start the server with --allow-cut-embeddings",
+                "`dimensions` is {wanted}, but the vectors of `{}` have {width} numbers and were not \
+                 trained to be cut; leave it out, or start the server with --allow-cut-embeddings",
                 model.name
             );
             Err(Refusal::invalid("dimensions", message))

@@ -1,7 +1,7 @@
 //! The `curl` lines of the documentation print what stands below them.
 //!
-//! A fenced `text` block below an `sh` block is the answers of its `curl` lines, one a line; `...` stands for any text.
-//! Other commands of a block are not run here.
+//! A fenced `text` block below an `sh` block is the answers of its `curl` lines, one a line; `...` stands for
+//! any text. Other commands of a block are not run here.
 
 use crate::support::{Server, root};
 

@@ -40,10 +40,8 @@ fn every_task_has_the_shape_of_its_client() {
     let pair = post("tiny-classify", json!({"inputs": {"text": "a good film", "text_pair": "the city"}}));
     assert_ne!(pair, labels);
 
-    let entities = post(
-        "tiny-ner",
-        json!({"inputs": "é anna works in paris", "parameters": {"aggregation_strategy": "none", "ignore_labels": []}}),
-    );
+    let parameters = json!({"aggregation_strategy": "none", "ignore_labels": []});
+    let entities = post("tiny-ner", json!({"inputs": "é anna works in paris", "parameters": parameters}));
     let first = &entities[0];
     assert!(
         first["entity"].is_string() && first["word"].is_string() && first["start"].is_u64(),

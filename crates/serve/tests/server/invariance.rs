@@ -90,14 +90,26 @@ fn cases() -> Vec<Case> {
     cases
 }
 
+/// The same results in the shapes of the other dialects.
 fn dialects(classifier: &TextClassification, embedder: &Embedder, i: usize, line: String) -> Case {
-    let found = classifier.classify(&line).unwrap();
-    let score = serde_json::to_string(&found.best().unwrap().score).unwrap();
+    let best = classifier.classify(&line).unwrap().labels.remove(0);
     let vector = serde_json::to_string(&embedder.embed(&line).unwrap().embedding).unwrap();
     let (path, body, expected) = match i / 8 % 4 {
-        _ => ("/v1/embeddings", json!({"model": "embed", "input": line}), vector),
+        0 => ("/embed", json!({"inputs": line, "truncate": true}), format!("[{vector}]")),
+        1 => {
+            let (label, score) = (&best.label, serde_json::to_string(&best.score).unwrap());
+            let expected = format!("[{{\"score\":{score},\"label\":\"{label}\"}},");
+            ("/tei/tiny-classify/predict", json!({"inputs": line}), expected)
+        }
+        2 => {
+            let expected = format!("[[{},", serde_json::to_string(&best).unwrap());
+            ("/models/tiny-classify", json!({"inputs": line}), expected)
+        }
+        _ => {
+            let tensor = json!({"name": "text", "shape": [1], "datatype": "BYTES", "data": [line]});
+            ("/v2/models/embed/infer", json!({"inputs": [tensor]}), format!("\"data\":{vector}}}"))
+        }
     };
-    let _ = score;
     Case { path: path.to_owned(), body: body.to_string(), expected }
 }
 

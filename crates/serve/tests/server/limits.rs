@@ -218,7 +218,8 @@ fn connections(server: &Server) -> u64 {
 fn clients_that_vanish_leave_nothing_behind() {
     let server = Server::start(&tiny(), &["--threads", "1"]);
     let mut random = Random(77);
-    let body = json!({"inputs": (0..200).map(|i| format!("a good film {i} {}", "not bad ".repeat(5))).collect::<Vec<_>>()}).to_string();
+    let texts: Vec<String> = (0..200).map(|i| format!("a good film {i} {}", "not bad ".repeat(5))).collect();
+    let body = json!({ "inputs": texts }).to_string();
     let requests = count("DISCONNECTS", 60);
     for _ in 0..requests {
         let mut stream = TcpStream::connect(server.running.address()).unwrap();
@@ -267,7 +268,8 @@ fn damaged_requests_are_refused_and_nothing_breaks() {
     for case in 0..count("MALFORMED", 400) {
         let (path, body) = seeds[random.below(seeds.len())];
         let mut bytes = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
             body.len()
         )
         .into_bytes();

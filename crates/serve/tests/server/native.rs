@@ -162,7 +162,7 @@ fn errors_say_what_and_where() {
             "malformed",
             "duplicate field",
         ),
-        ("tiny-qa/answer", r#"{"question":"\ud800","context":"b"}"#, 400, "malformed", "surrogate"),
+        ("tiny-qa/answer", r#"{"question":"\ud800","context":"b"}"#, 400, "malformed", "hex escape"),
         ("tiny-qa/answer", r#"{"question":" ","context":"b"}"#, 400, "empty_text", "the question is empty"),
         ("tiny-qa/answer", r#"{"question":["a"," "],"context":"b"}"#, 400, "empty_text", "question 2: "),
         (

@@ -94,9 +94,10 @@ fn binary_tensors_have_the_bits_of_those_in_json() {
         tail.extend((text.len() as u32).to_le_bytes());
         tail.extend(text.as_bytes());
     }
+    let size = json!({"binary_data_size": tail.len()});
     let head = json!({
         "parameters": {"binary_data_output": true},
-        "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": tail.len()}}],
+        "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "parameters": size}],
     })
     .to_string();
     let length = head.len().to_string();
@@ -123,7 +124,9 @@ fn binary_tensors_have_the_bits_of_those_in_json() {
 #[test]
 fn token_ids_become_logits_and_padding_changes_nothing() {
     let server = server();
-    let tensor = |name: &str, shape: [usize; 2], data: &[i64]| json!({"name": name, "shape": shape, "datatype": "INT64", "data": data});
+    let tensor = |name: &str, shape: [usize; 2], data: &[i64]| -> Value {
+        json!({"name": name, "shape": shape, "datatype": "INT64", "data": data})
+    };
     let ids = [2, 9, 20, 3, 2, 9, 3, 0];
     let body = json!({"inputs": [
         tensor("input_ids", [2, 4], &ids),

@@ -34,7 +34,11 @@ fn vectors_are_nested_and_have_the_bits_of_the_library() {
     assert_eq!((tokens.len(), tokens[0].as_array().unwrap().len()), (7, 384));
     let mean: f64 = tokens.iter().map(|token| token[0].as_f64().unwrap()).sum::<f64>() / 7.0;
     assert!((mean - f64::from(long.embedding[0])).abs() < 1e-5);
-    let cosines = server.post("/similarity", r#"{"inputs":{"source_sentence":"How old are you?","sentences":["What is your age?","The train leaves."]}}"#);
+    let sentences = json!({"inputs": {
+        "source_sentence": "How old are you?",
+        "sentences": ["What is your age?", "The train leaves."],
+    }});
+    let cosines = server.post("/similarity", &sentences.to_string());
     let age = embedder.embed("What is your age?").unwrap();
     assert_eq!(cosines.ok()[0].as_f64().unwrap() as f32, vector.cosine(&age));
 }

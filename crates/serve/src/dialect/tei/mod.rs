@@ -1,0 +1,217 @@
+//! The routes of text-embeddings-inference, for the default model of each task or for one that the path
+//! names.
+
+mod classify;
+mod tokens;
+
+use std::sync::Arc;
+
+use mobilebert::EmbedOptions;
+use serde::{Deserialize, Serialize};
+
+use super::shape::{self, Texts, count_truncated};
+use crate::call::{Call, Reply, Run, Step};
+use crate::error::{Kind, Refusal, Result};
+use crate::models::{Served, Task};
+use crate::work::{AnyJob, Found, RawJob, Unit};
+pub(crate) use classify::{predict, rerank};
+pub(crate) use tokens::{decode, info, tokenize};
+
+/// Writes a refusal.
+pub(crate) fn refuse(refusal: &Refusal) -> Reply {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: &'a str,
+        error_type: &'a str,
+    }
+    let (status, kind) = match refusal.kind {
+        Kind::Invalid if refusal.code == "empty_text" => (400, "Empty"),
+        Kind::Malformed | Kind::Invalid => (422, "Validation"),
+        Kind::NoModel if refusal.code == "wrong_task" => (424, "Backend"),
+        Kind::Internal => (424, "Backend"),
+        Kind::Overloaded | Kind::Late => (429, "Overloaded"),
+        Kind::Unavailable => (503, "Unhealthy"),
+        other => (other.status(), "Validation"),
+    };
+    Reply::error(status, &Body { error: &refusal.message, error_type: kind })
+}
+
+/// `GET /health`, `GET /ping`
+pub(crate) fn health(ready: bool) -> Reply {
+    match ready {
+        true => Reply::new(200, "text/plain; charset=utf-8", ""),
+        false => refuse(&Refusal::unavailable("the server takes no requests now")),
+    }
+}
+
+#[derive(Deserialize)]
+struct EmbedRequest {
+    inputs: Texts,
+    truncate: Option<bool>,
+    truncation_direction: Option<String>,
+    #[serde(default = "yes")]
+    normalize: bool,
+    prompt_name: Option<String>,
+    dimensions: Option<usize>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Returns true if a text that does not fit is an error.
+fn is_strict(call: &Call, truncate: Option<bool>) -> bool {
+    call.config.strict || truncate == Some(false)
+}
+
+/// Refuses what would change results and is not there.
+fn check_common(direction: Option<&str>, prompt: Option<&str>) -> Result<()> {
+    if let Some(other) = direction.filter(|direction| !direction.eq_ignore_ascii_case("right")) {
+        let message = format!(
+            "`truncation_direction` is {other:?}; only the end of a text is cut here, expected \"Right\""
+        );
+        return Err(Refusal::invalid("truncation_direction", message));
+    }
+    match prompt {
+        Some(name) => {
+            let message =
+                format!("`prompt_name` is {name:?}, and the model has no prompts by name; leave it out");
+            Err(Refusal::invalid("prompt_name", message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `POST /embed`
+pub(crate) fn embed(call: &Call) -> Result<Step> {
+    let request: EmbedRequest = call.json()?;
+    check_common(request.truncation_direction.as_deref(), request.prompt_name.as_deref())?;
+    let model = embedding_model(call)?;
+    let dimensions = shape::check_dimensions(call, model, request.dimensions)?;
+    let options = EmbedOptions::with(|o| o.normalize = (!request.normalize).then_some(false));
+    let strict = is_strict(call, request.truncate);
+    shape::embed(call, model, "inputs", &request.inputs, (&options, strict), move |mut vectors, _| {
+        let truncated = count_truncated(vectors.iter().map(|vector| &vector.truncated));
+        if let Some(dimensions) = dimensions {
+            vectors.iter_mut().for_each(|vector| shape::cut(&mut vector.embedding, dimensions));
+        }
+        let vectors: Vec<Vec<f32>> = vectors.into_iter().map(|vector| vector.embedding).collect();
+        Ok(Reply::json(&vectors)?.truncated(truncated))
+    })
+}
+
+/// Finds a model that was trained for embeddings.
+fn embedding_model(call: &Call) -> Result<&Arc<Served>> {
+    let model = call.model_for(Task::Embed)?;
+    match model.embedder().is_trained_for_embeddings() || model.task == Task::Embed {
+        true => Ok(model),
+        false => {
+            let message = format!("`{}` was not trained for embeddings; choose another model", model.name);
+            Err(Refusal::new(Kind::NoModel, "wrong_task", message))
+        }
+    }
+}
+
+/// `POST /embed_all`: a vector for each token
+pub(crate) fn embed_all(call: &Call) -> Result<Step> {
+    let request: EmbedRequest = call.json()?;
+    check_common(request.truncation_direction.as_deref(), request.prompt_name.as_deref())?;
+    let model = embedding_model(call)?;
+    call.check_texts("inputs", request.inputs.iter())?;
+    let strict = is_strict(call, request.truncate);
+    let (width, most) = (model.config().hidden_size, model.max_embed_len);
+    let mut cut = 0;
+    let mut jobs: Vec<AnyJob> = Vec::new();
+    for (i, text) in request.inputs.iter().enumerate() {
+        let tokens = model.tokenizer().tokenize(text)?;
+        if tokens.is_empty() {
+            return Err(mobilebert::Error::from(mobilebert::ErrorKind::EmptyText { what: "text" }).into());
+        }
+        let (encoding, truncated) = tokens.encode_truncated(None, most)?;
+        if truncated && strict {
+            let message = format!("text {} has more tokens than the model's {most}; shorten it", i + 1);
+            return Err(Refusal::invalid("inputs", message));
+        }
+        cut += usize::from(truncated);
+        let unit =
+            Unit { ids: encoding.ids().to_vec(), types: encoding.type_ids().to_vec(), requested: Vec::new() };
+        jobs.push(Box::new(RawJob::new(unit, width)));
+    }
+    Ok(Step::Run(Run {
+        model: Arc::clone(model),
+        lane: Arc::clone(&model.encoder),
+        inputs: jobs.len(),
+        jobs,
+        deadline: None,
+        render: Box::new(move |found| {
+            let rows = |found| match found {
+                Found::Rows(rows, width) => {
+                    Ok(rows.chunks(width.max(1)).map(<[f32]>::to_vec).collect::<Vec<_>>())
+                }
+                _ => Err(shape::mixed_up()),
+            };
+            let all = found.into_iter().map(rows).collect::<Result<Vec<_>>>()?;
+            Ok(Reply::json(&all)?.truncated(cut))
+        }),
+    }))
+}
+
+/// `POST /embed_sparse`
+pub(crate) fn embed_sparse(call: &Call) -> Result<Step> {
+    let model = call.model_for(Task::Embed)?;
+    let message = format!(
+        "`{}` was not trained for sparse vectors, which need a masked-LM head of that kind",
+        model.name
+    );
+    Err(Refusal::new(Kind::NoModel, "wrong_task", message))
+}
+
+#[derive(Deserialize)]
+struct SimilarityRequest {
+    inputs: SimilarityInputs,
+    #[serde(default)]
+    parameters: SimilarityParameters,
+}
+
+/// A sentence and those to compare it with.
+#[derive(Deserialize)]
+pub(super) struct SimilarityInputs {
+    source_sentence: String,
+    sentences: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct SimilarityParameters {
+    truncate: Option<bool>,
+    truncation_direction: Option<String>,
+    prompt_name: Option<String>,
+}
+
+/// `POST /similarity`
+pub(crate) fn similarity(call: &Call) -> Result<Step> {
+    let SimilarityRequest { inputs, parameters } = call.json()?;
+    check_common(parameters.truncation_direction.as_deref(), parameters.prompt_name.as_deref())?;
+    let model = embedding_model(call)?;
+    similarities(call, model, inputs, is_strict(call, parameters.truncate))
+}
+
+/// Makes the step that compares sentences by the cosines of their vectors.
+pub(super) fn similarities(
+    call: &Call,
+    model: &Arc<Served>,
+    inputs: SimilarityInputs,
+    strict: bool,
+) -> Result<Step> {
+    call.check_texts("sentences", inputs.sentences.iter().map(String::as_str))?;
+    let all = std::iter::once(inputs.source_sentence).chain(inputs.sentences).collect();
+    let texts = Texts { all, is_list: true };
+    let options = EmbedOptions::default();
+    shape::embed(call, model, "inputs", &texts, (&options, strict), |vectors, _| {
+        let truncated = count_truncated(vectors.iter().map(|vector| &vector.truncated));
+        let cosines: Vec<f32> = match vectors.split_first() {
+            Some((source, others)) => others.iter().map(|other| source.cosine(other)).collect(),
+            None => Vec::new(),
+        };
+        Ok(Reply::json(&cosines)?.truncated(truncated))
+    })
+}
