@@ -337,3 +337,53 @@ fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
 }
+
+/// Ten times too much is refused at once with a time to wait, health is answered meanwhile, and afterwards
+/// everything is as before.
+#[test]
+fn overload_is_refused_and_leaves_nothing_behind() {
+    let models = [vec![format!("sentiment={}", crate::support::root("models/sentiment"))], tiny()].concat();
+    let server = Server::start(&models, &["--threads", "1", "--queue-tokens", "600"]);
+    let texts: Vec<String> = (0..10).map(|i| format!("{i} {}", "a joy to watch ".repeat(8))).collect();
+    let body = json!({ "inputs": texts }).to_string();
+    let path = "/api/v1/sentiment/classify";
+    let expected = server.post(path, &body).ok();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let client = |_| {
+            scope.spawn(|| {
+                let mut client = server.client();
+                let mut statuses = Vec::new();
+                for _ in 0..4 {
+                    let answer = client.post(path, &body);
+                    match answer.status {
+                        200 => assert_eq!(answer.json(), expected),
+                        429 => {
+                            assert_eq!(answer.json()["error"]["code"], "overloaded");
+                            assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+                        }
+                        other => panic!("{other}: {}", answer.text()),
+                    }
+                    statuses.push(answer.status);
+                }
+                statuses
+            })
+        };
+        let clients: Vec<_> = (0..10).map(client).collect();
+        assert_eq!(server.get("/live").status, 200);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    assert_eq!(server.post(path, &body).ok(), expected);
+    // A request that no queue could hold is told so, and one whose time is too short is late.
+    let thrice = [&texts[..], &texts, &texts].concat();
+    let long = json!({ "inputs": thrice }).to_string();
+    let refused = server.post(path, &long);
+    assert_eq!(refused.code(), (413, "too_large".to_owned()));
+    assert!(refused.text().contains("--queue-tokens"), "{}", refused.text());
+    let headers = [("content-type", "application/json"), ("x-deadline-ms", "1")];
+    let late = server.client().send("POST", path, &headers, body.as_bytes()).unwrap();
+    assert_eq!(late.code(), (504, "deadline_exceeded".to_owned()));
+    let metrics = server.get("/metrics").text().to_owned();
+    assert!(metrics.contains("mb_dropped_total{why=\"late\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("mb_rejected_total{why=\"overloaded\"}"), "{metrics}");
+}
