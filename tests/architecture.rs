@@ -95,6 +95,7 @@ const SERVER: Package = Package {
     sources: "crates/serve/src",
     packages: &["mobilebert", "mobilebert_serve"],
     rooms: &[
+        ("error", &[]),
         ("config", &[]),
         ("work", &[]),
         ("access", &[]),
