@@ -64,12 +64,7 @@ const TOOLS: Package = Package {
 const BENCH: Package = Package {
     sources: "crates/bench/src",
     packages: &["mobilebert"],
-    rooms: &[
-        ("batch", &[]),
-        ("latency", &["batch"]),
-        ("operations", &["batch"]),
-        ("main", &[]),
-    ],
+    rooms: &[("batch", &[]), ("latency", &["batch"]), ("operations", &["batch"]), ("main", &[])],
 };
 
 const COMMAND: Package = Package {
@@ -110,7 +105,10 @@ const SERVER: Package = Package {
         ("connect", &["config", "handle", "schedule", "state"]),
         (
             "handle",
-            &["call", "config", "connect", "dialect", "log", "metrics", "models", "route", "schedule", "state", "work"],
+            &[
+                "call", "config", "connect", "dialect", "log", "metrics", "models", "route", "schedule",
+                "state", "work",
+            ],
         ),
         ("life", &["access", "config", "connect", "log", "schedule", "state"]),
         ("main", &[]),
@@ -322,9 +320,13 @@ fn rooms_use_only_the_rooms_below_them() {
 fn packages_use_only_the_packages_below_them() {
     for package in &PACKAGES {
         for (file, code) in code(package) {
-            for other in
-                ["mobilebert", "mobilebert_kernels", "mobilebert_tools", "mobilebert_bindings", "mobilebert_serve"]
-            {
+            for other in [
+                "mobilebert",
+                "mobilebert_kernels",
+                "mobilebert_tools",
+                "mobilebert_bindings",
+                "mobilebert_serve",
+            ] {
                 // A module of the same name, such as `config::family::mobilebert`, is declared in the file
                 // itself.
                 let own = code.contains(&format!("mod {other};"));
