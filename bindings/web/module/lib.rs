@@ -3,7 +3,7 @@
 //! users see.
 //!
 //! Texts come in as strings and results go out as JSON, except vectors, which are arrays of numbers. A
-//! failure is thrown as a string of JSON; see [`failure`]. Nothing here needs a clock, a thread or a file.
+//! failure is thrown as a string of JSON; see `failure.rs`. Nothing here needs a clock, a thread or a file.
 
 mod failure;
 mod files;
