@@ -3,10 +3,12 @@
 
 PACKAGE is one of the workspace, such as `mobilebert-python` or `mobilebert-cli`. The options are those of
 `cargo tree`, such as `--features parquet` or `--target aarch64-unknown-linux-gnu`, and have to be those of the
-build. OUT is one text with a licence of each crate, in the copyright holders' own words, and that of the
-standard library. Crates that run only while it is built (build scripts, procedural macros) are left out.
+build. OUT is one text with a licence of each crate, from the files in its package, and that of the standard
+library. Crates that run only while it is built (build scripts, procedural macros) are left out, and so is what the
+standard library itself links.
 
-It fails if a crate has no licence text, or none of those that may be passed on with a program as it is.
+A crate whose package has no text of its licence gets the general one, with its authors where the licence is MIT, and
+OUT says so. It fails if a crate has none of the licences that may be passed on with a program as it is.
 """
 
 from __future__ import annotations
@@ -147,7 +149,7 @@ def linked(package: str, options: list[str]) -> list[tuple[str, str]]:
     tree = ["tree", "-p", package, "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
     lines = {tuple(line.split()[:3]) for line in cargo(*tree, *options).splitlines()}
     # A crate of the workspace is followed by its path.
-    outside = (words for words in lines if not words[2:] or words[2] == "(*)")
+    outside = (words for words in lines if not words[2:] or not words[2].startswith(f"({ROOT}"))
     return sorted({(words[0], words[1].removeprefix("v")) for words in outside})
 
 
@@ -170,6 +172,7 @@ def main() -> None:
             if not found_texts:
                 names, text = without_text(crate)
                 found_texts = [text]
+                title += ", whose package has no text of it"
             for text in found_texts:
                 groups.setdefault(text, []).append(f"{title} ({' AND '.join(names)})")
         except Refused as problem:

@@ -54,9 +54,13 @@ def contents(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def named(content: bytes, place: Path) -> list[str]:
-    """Returns the paths below a place that the bytes hold."""
+    """Returns the paths below a place that the bytes hold, or the place itself if it is the checkout.
+
+    A path that a program joins with others has no separator behind it, and in a program the next text follows at
+    once. Only the checkout's path is long enough to be looked for like this.
+    """
     found, at = [], 0
-    wanted = os.fsencode(f"{place}{os.sep}")
+    wanted = os.fsencode(place if place in (ROOT, ROOT.resolve()) else f"{place}{os.sep}")
     while (at := content.find(wanted, at)) >= 0:
         end = next((i for i in range(at, min(at + 200, len(content))) if not 32 < content[i] < 127), at + 200)
         found.append(content[at:end].decode("ascii", "replace"))

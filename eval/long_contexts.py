@@ -3,7 +3,7 @@
 
 The contexts are the articles of SQuAD v1.1: all paragraphs of one, joined. The gold answers are those of the question's
 own paragraph, as texts. Scores are exact match and F1 of the official script. Each setting runs the command once for
-each article, and its time is that of the command less the time of a run with one window and no further question.
+each article, so its time holds a share of starting the command, loading the model and tokenising the article.
 
     python3 eval/long_contexts.py dev-v1.1.json target/release/mobilebert --questions 5 --limits all 16 8 4 2 1
 """

@@ -346,7 +346,7 @@ fn in_checkout(checkout: Option<&Path>, name: &str) -> Result<ModelFiles> {
             .to_owned(),
         hint: format!(
             "copy the folder `models/{name}` of the project's repository and pass its path, or build from a \
-             checkout with `--features embedded-models`"
+             checkout with the feature `embedded-models` (the models inside) or `checkout` (their path)"
         ),
     }
     .into())

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::answer_job::AnswerJob;
 use super::control::RunControl;
+use super::exp::ln;
 use super::job::Job;
 use super::pass::Sequence;
 use super::question_answering::{Answer, AnswerOptions, PreparedContext, QuestionAnswering};
@@ -32,9 +33,10 @@ impl QuestionAnswering {
     /// windows that have most words in common with the question are read first.
     ///
     /// The search reads `most_windows` windows, if that is given, and stops at the control's deadline. The
-    /// first gives the same result on every machine; the second gives what this machine finds in time. A
-    /// pass that has begun is finished, so the search ends within the time of one pass after the deadline.
-    /// If all windows are read, the answers are those of [`QuestionAnswering::answers_in_with`], bit for bit.
+    /// first gives the same result on every machine; the second gives what this machine finds in time. The
+    /// deadline is looked at before each pass. What the windows have in common with the question is counted
+    /// before the first one, in about the time in which the context was tokenised. If all windows are read,
+    /// the answers are those of [`QuestionAnswering::answers_in_with`], bit for bit.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -45,7 +47,7 @@ impl QuestionAnswering {
     /// let padding = "Trees grow slowly in the north. ".repeat(300);
     /// let context = qa.prepare(format!("{padding} The bridge was built by Ada Lovelace. {padding}"))?;
     /// let mut control = RunControl::default();
-    /// control.deadline = Some(Instant::now() + Duration::from_millis(200));
+    /// control.deadline = Some(Instant::now() + Duration::from_secs(2));
     /// let question = "Who built the bridge?";
     /// let found = qa.answers_within(question, &context, qa.options(), None, &mut control)?;
     /// assert_eq!(found.answers[0].answer, "Ada Lovelace");
@@ -70,6 +72,7 @@ impl QuestionAnswering {
             return Err(Error::option("most_windows", "at least 1", 0));
         }
         let mut job = self.prepare_answer(question, context, options)?;
+        control.check(0)?;
         let mut order = by_overlap(&job)?;
         order.truncate(most_windows.unwrap_or(usize::MAX));
         match self.model().run_one(Reordered { job: &mut job, order }, control) {
@@ -116,7 +119,7 @@ impl Job for Reordered<'_> {
 /// 2). Windows are equally long, so there is no normalisation by length.
 const SATURATION: f64 = 1.2;
 
-/// Returns the indices of all windows, those first that have most in common with the question by BM25. Words
+/// Returns the indices of all windows, those first that have most in common with the question by BM25. Tokens
 /// that stand in many windows count little. Windows with equal weights keep their order.
 fn by_overlap(job: &AnswerJob) -> Result<Vec<usize>> {
     let mut words: Vec<u32> = job.question().ids().to_vec();
@@ -143,8 +146,9 @@ fn by_overlap(job: &AnswerJob) -> Result<Vec<usize>> {
         found.push(found_here);
     }
     let rarity = |place: usize| {
+        // The logarithm of 1 + (count - with + 0.5) / (with + 0.5).
         let with = windows_with[place] as f64;
-        ((count as f64 - with + 0.5) / (with + 0.5)).ln_1p()
+        ln((count + 1) as f64 / (with + 0.5))
     };
     let weight = |found: &[(usize, u32)]| -> f64 {
         let of_word = |&(place, times): &(usize, u32)| {
@@ -176,7 +180,8 @@ fn read_and_unread(
         else {
             continue;
         };
-        if window.tokens().start > token {
+        // Several tokens may stand for one character, so that there is no text between two of them.
+        if window.tokens().start > token && byte < first.start {
             unread.push(byte..first.start);
         }
         (token, byte) = (window.tokens().end, last.end);

@@ -74,11 +74,8 @@ impl Drop for OnPanic<'_> {
 }
 
 /// How often a waiting thread spins before it sleeps and so leaves its core to others. The time is longer
-/// than the difference between two blocks and shorter than a time slice.
-///
-/// Threads that yielded in a loop instead of sleeping were slower on two busy cores: with two threads and 128
-/// tokens of a 24-layer MobileBERT in int8, the 99th percentile was 35, 50 and 57 ms beside the other work and
-/// 0, 1 and 2 busy loops, and is 32, 38 and 48 ms (medians of five runs by turns).
+/// than the difference between two blocks and shorter than a time slice. On cores that other programs use
+/// too, the slowest passes are shorter with sleep than with a loop that yields (docs/kernels.md).
 const SPINS: usize = 4096;
 
 /// The work that the threads share.

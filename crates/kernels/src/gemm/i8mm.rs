@@ -70,8 +70,8 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
 /// Multiplies `rows` rows by `depth` lines, `step` lines apart, for the first or second eight columns. Of
 /// fewer rows than a tile has, the last one is multiplied more than once.
 ///
-/// The sums of sixteen columns would not fit the registers. Those of eight rows and eight columns take 16,
-/// and the loop has 45 instructions for 512 products, without a spill.
+/// The sums of sixteen columns would not fit the registers. Those of eight rows and eight columns take 16
+/// (docs/kernels.md counts the instructions).
 ///
 /// # Safety
 /// `rows` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `rows` is from 1 to `2 * PAIRS`.
