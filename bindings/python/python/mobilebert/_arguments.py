@@ -28,7 +28,7 @@ def number(name: str, given: Any, *, least: int = 1) -> int:
         try:
             found = int(given.__index__())
         except TypeError:  # An array has the method too.
-            found = -1
+            found = least - 1
         if least <= found <= sys.maxsize:
             return found
         if found > sys.maxsize:

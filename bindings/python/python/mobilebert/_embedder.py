@@ -95,8 +95,8 @@ class Embedder(_mobilebert.Embedder):
             options: the embedder's options for this call.
         """
         size = number("batch_size", batch_size)
-        if parallel not in (None, 0, -1):
-            number("parallel", parallel)
+        if parallel is not None:
+            number("parallel", parallel, least=-1)
         return self._embed(documents, size, options)
 
     def _embed(self, documents: Any, batch_size: int, options: dict[str, Any]) -> Iterator[Any]:
