@@ -81,6 +81,23 @@ pub fn answers(
     Ok(results)
 }
 
+/// Finds the best answers to each question from one context, which is tokenised once and as a part of the
+/// call: its time counts, and `watch` is asked behind it whether to go on.
+///
+/// # Errors
+/// The errors of [`answers`].
+pub fn answers_from(
+    qa: &QuestionAnswering,
+    questions: &dyn Texts,
+    context: &str,
+    is_list: bool,
+    options: &AnswerOptions,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Vec<Answer>>> {
+    let context = watch.step(questions.count(), || Ok(qa.prepare(context)?))?;
+    answers(qa, questions, Contexts::One(&context), is_list, options, watch)
+}
+
 /// Counts the places of one context's answers in all units, reading the context once.
 fn placed(context: &str, found: Vec<mobilebert::Answer>) -> Result<Vec<Answer>> {
     let pieces = |answer: &mobilebert::Answer| {

@@ -61,6 +61,21 @@ impl Failure {
         Self::new("input", place, message)
     }
 
+    /// Makes the failure of a range of an open file that cannot be used as a model's file `name`: its
+    /// descriptor is not open or not that of a file, or the file ends before the range does. The code is `io`,
+    /// as for a file that cannot be read.
+    pub fn range(
+        name: impl Into<String>,
+        descriptor: i32,
+        offset: impl fmt::Display,
+        size: impl fmt::Display,
+        problem: impl fmt::Display,
+    ) -> Self {
+        let name = name.into();
+        let message = format!("{name}: descriptor {descriptor}, offset {offset}, size {size}: {problem}");
+        Self::new("io", name, message)
+    }
+
     /// Makes the failure of a text that holds half of a surrogate pair, such as `0xD83D`, which no Unicode
     /// text can. `what` is the role of the text, as in "question".
     pub fn lone_surrogate(what: &str, surrogate: u32, position: Position) -> Self {
@@ -178,6 +193,14 @@ mod tests {
         assert_eq!(failure.code(), "empty_text");
         assert_eq!(failure.message(), "pair 3: the question is empty; pass a text with at least one word");
         assert_eq!((failure.place(), failure.index()), (Some("pair 3: question"), Some(2)));
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_used_is_a_failure_of_input_and_output() {
+        let failure = Failure::range("vocab.txt", -1, 4, 2, "it is not open");
+        assert_eq!((failure.code(), failure.place()), ("io", Some("vocab.txt")));
+        assert_eq!(failure.message(), "vocab.txt: descriptor -1, offset 4, size 2: it is not open");
+        assert!(CODES.concat().contains(&failure.code()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use mobilebert::{Job, Model, PassProgress, RunControl};
+use mobilebert::{Error, ErrorKind, Job, Model, PassProgress, RunControl};
 
 use crate::failure::{Failure, Result};
 use crate::texts::Texts;
@@ -25,8 +25,30 @@ pub struct Progress {
 pub struct Watch<'a> {
     /// The time that the call may take. No pass begins after it.
     pub timeout: Option<Duration>,
-    /// A function that is called after each pass. `Break` stops the call with the failure `cancelled`.
+    /// A function that is called after each pass, and after a shared context was tokenised. `Break` stops the
+    /// call with the failure `cancelled`.
     pub on_pass: Option<&'a mut dyn FnMut(Progress) -> ControlFlow<()>>,
+}
+
+impl Watch<'_> {
+    /// Does work of the call in front of its first pass: the time of the work counts, and the call does not
+    /// go on if it was stopped meanwhile. `total` is the number of inputs, none of which is done.
+    pub(crate) fn step<T>(&mut self, total: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        // WebAssembly has no clock in a browser, and no time-outs there.
+        let began = self.timeout.map(|_| Instant::now());
+        let done = work()?;
+        if let (Some(timeout), Some(began)) = (self.timeout, began) {
+            let left = timeout.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Err(Error::from(ErrorKind::DeadlineExceeded { done: 0 }).into());
+            }
+            self.timeout = Some(left);
+        }
+        match self.on_pass.as_mut().map(|tell| tell(Progress { done: 0, total })) {
+            Some(ControlFlow::Break(())) => Err(Failure::cancelled()),
+            _ => Ok(done),
+        }
+    }
 }
 
 impl fmt::Debug for Watch<'_> {
@@ -109,4 +131,33 @@ pub(crate) fn run<J: Job>(
 fn deadline(timeout: Duration) -> Result<Instant> {
     let expected = "a number of seconds that a clock can count";
     Instant::now().checked_add(timeout).ok_or_else(|| Failure::option("timeout", expected, "longer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_in_front_of_the_passes_is_watched() {
+        let pause = Duration::from_millis(5);
+        let work = || {
+            std::thread::sleep(pause);
+            Ok(7)
+        };
+        assert_eq!(Watch::default().step(1, work).unwrap(), 7);
+        let mut late = Watch { timeout: Some(pause), on_pass: None };
+        assert_eq!(late.step(1, work).unwrap_err().code(), "deadline_exceeded");
+        let hour = Duration::from_secs(3600);
+        let mut early = Watch { timeout: Some(hour), on_pass: None };
+        assert_eq!(early.step(1, work).unwrap(), 7);
+        assert!(early.timeout.unwrap() <= hour - pause);
+        let mut seen = Vec::new();
+        let mut stop = |now| {
+            seen.push(now);
+            ControlFlow::Break(())
+        };
+        let mut stopped = Watch { timeout: None, on_pass: Some(&mut stop) };
+        assert_eq!(stopped.step(3, work).unwrap_err().code(), "cancelled");
+        assert_eq!(seen, [Progress { done: 0, total: 3 }]);
+    }
 }

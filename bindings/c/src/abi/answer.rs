@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use mobilebert_bindings::answer::{Answer, Contexts, answers};
+use mobilebert_bindings::answer::{Answer, Contexts, answers, answers_from};
 use mobilebert_bindings::options::changed;
 use mobilebert_bindings::{QuestionAnswering, Result};
 
@@ -144,10 +144,7 @@ fn ask(
     let options = changed(qa.options(), &changes.with_json(given.json)?)?;
     let questions = questions.to_vec();
     let found = watched(given.timeout_ms, given.cancel, |watch| match contexts {
-        Given::One(text) => {
-            let context = qa.prepare(*text)?;
-            answers(&qa, &questions, Contexts::One(&context), is_list, &options, watch)
-        }
+        Given::One(text) => answers_from(&qa, &questions, text, is_list, &options, watch),
         Given::Each(texts) => answers(&qa, &questions, Contexts::Each(texts), is_list, &options, watch),
     })?;
     Ok(MobilebertAnswers::of(found))

@@ -112,7 +112,7 @@ fn mapped(name: &str, descriptor: i32, offset: u64, size: u64) -> Result<Bytes> 
         // An offset near the largest number ends there, behind the end of any file.
         Bytes::map_range(&file, offset..offset.saturating_add(size))
     };
-    map().map_err(|error: std::io::Error| Failure::new("io", name, format!("{name}: {error}")))
+    map().map_err(|error: std::io::Error| Failure::range(name, descriptor, offset, size, error))
 }
 
 #[cfg(not(unix))]

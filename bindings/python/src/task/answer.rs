@@ -1,6 +1,6 @@
 //! Question answering.
 
-use mobilebert_bindings::answer::{Contexts, answers};
+use mobilebert_bindings::answer::{Contexts, answers, answers_from};
 use mobilebert_bindings::options::changed;
 use mobilebert_bindings::{Failure, PreparedContext, Texts};
 use pyo3::prelude::*;
@@ -226,10 +226,7 @@ impl QuestionAnswering {
             One(prepared) => {
                 answers(&self.pipeline, &questions, Contexts::One(prepared), is_list, &options, watch)
             }
-            Text(text) => {
-                let prepared = self.pipeline.prepare(text.text(0))?;
-                answers(&self.pipeline, &questions, Contexts::One(&prepared), is_list, &options, watch)
-            }
+            Text(text) => answers_from(&self.pipeline, &questions, text.text(0), is_list, &options, watch),
             Repeated(question, contexts) => {
                 let questions = Same { question, contexts };
                 answers(&self.pipeline, &questions, Contexts::Each(contexts), is_list, &options, watch)
