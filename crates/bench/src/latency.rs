@@ -8,6 +8,7 @@ use mobilebert::{Engine, EngineOptions, Error, ModelFiles, Result};
 use serde::Serialize;
 
 use crate::batch::batch;
+use crate::limits::check_runs;
 
 /// The largest distance between the quartiles, relative to the median, at which the median is quoted. A
 /// larger distance shows that the machine did other work at the same time.
@@ -67,8 +68,10 @@ pub struct Latency {
 /// Opens a model and measures its passes.
 ///
 /// # Errors
-/// The errors of [`Engine::open`] and [`batch`]; [`mobilebert::ErrorKind::Option`] if nothing is measured.
+/// The errors of [`Engine::open`] and [`batch`]; [`mobilebert::ErrorKind::Option`] for a number of runs or
+/// seconds that would measure nothing, take too much memory or never end.
 pub fn latency(model: &str, options: EngineOptions, runs: &Runs) -> Result<Latency> {
+    check_runs(runs)?;
     let start = Instant::now();
     let engine = Engine::open(model, options)?;
     let load = start.elapsed();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mobilebert::{Engine, EngineOptions, Error, ErrorKind, Precision, Result};
-use mobilebert_bench::{DEFAULT_MODEL, Runs, Tables, latency, operations};
+use mobilebert_bench::{DEFAULT_MODEL, Runs, Tables, check_threads, latency, operations};
 
 /// Measure how fast a model runs on this machine, in total or by operation
 ///
@@ -82,6 +82,7 @@ fn described(error: &Error) -> String {
 
 /// Measures, and returns what is printed.
 fn measured(args: &Args) -> Result<String> {
+    check_threads(args.threads)?;
     let mut options = EngineOptions::new();
     if let Some(threads) = args.threads {
         options = options.threads(threads);

@@ -8,6 +8,7 @@ use mobilebert::{Engine, Error, Result};
 use serde_json::Value;
 
 use crate::batch::batch;
+use crate::limits::check_recorded;
 
 /// The operations of a model, and their times in some passes.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ pub struct Operations {
 /// Runs passes of one sequence and records their operations.
 ///
 /// # Errors
-/// The errors of [`batch`]; [`mobilebert::ErrorKind::Option`] if the backend does not record operations.
+/// The errors of [`batch`]; [`mobilebert::ErrorKind::Option`] if the backend does not record operations, and
+/// for numbers of runs that would record nothing or take too much memory.
 pub fn operations(
     engine: &Engine,
     seq_len: usize,
@@ -33,13 +35,14 @@ pub fn operations(
     if ops.is_empty() {
         return Err(Error::option("backend", "native, which records operations", backend.name()));
     }
+    check_recorded(ops.len(), warmup_runs, num_runs)?;
     let batch = batch(engine, seq_len, 1)?;
     let profiler = Profiler::new();
     for _ in 0..warmup_runs {
         engine.forward_profiled(&batch, &profiler)?;
     }
     profiler.take();
-    let mut passes = Vec::with_capacity(num_runs);
+    let mut passes = Vec::new();
     for _ in 0..num_runs {
         let start = Instant::now();
         engine.forward_profiled(&batch, &profiler)?;

@@ -8,7 +8,11 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bindings/vectors
 
 fn run(model: &str, flags: &[&str]) -> Output {
     let command = &mut Command::new(env!("CARGO_BIN_EXE_mobilebert-bench"));
-    command.args(["--model", model, "--num-runs", "3", "--warmup-runs", "1"]).args(flags).output().unwrap()
+    command.args(["--model", model, "--warmup-runs", "1"]).args(flags);
+    if !flags.contains(&"--num-runs") {
+        command.args(["--num-runs", "3"]);
+    }
+    command.output().unwrap()
 }
 
 fn printed(flags: &[&str]) -> String {
@@ -43,6 +47,15 @@ fn wrong_flags_are_named() {
     for (model, flags, problem) in [
         (MODEL, &["--seq-len", "0"][..], "--seq-len is 0; expected 1 to "),
         (MODEL, &["--seq-len", "8", "--batch", "0"], "--batch is 0; expected 1 to "),
+        (MODEL, &["--profile", "--num-runs", "4294967295"], "--num-runs is 4294967295; expected 1 to "),
+        (MODEL, &["--profile", "--num-runs", "0"], "--num-runs is 0; expected 1 to "),
+        (
+            MODEL,
+            &["--min-secs", "inf", "--max-secs", "nan"],
+            "--min-secs is inf; expected 0 to 86400 seconds",
+        ),
+        (MODEL, &["--max-secs", "nan"], "--max-secs is NaN; expected 0 to "),
+        (MODEL, &["--threads", "1000000"], "--threads is 1000000; expected 1 to "),
         ("nothing/here", &[], "nothing/here"),
     ] {
         let output = run(model, flags);
