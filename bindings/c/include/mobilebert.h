@@ -1,6 +1,8 @@
 /*
  * The C interface of mobilebert: questions answered, texts classified, tagged and embedded, words for masks.
  *
+ * In short, without a look at "error" behind each call that may return NULL (examples/c/answer.c has it):
+ *
  *     MobilebertError *error = NULL;
  *     MobilebertModel *model = mobilebert_open("models/qa", NULL, &error);
  *     MobilebertAnswers *answers = mobilebert_answer(model, mobilebert_text("Who built it?"),
@@ -22,9 +24,9 @@
  *
  * Threads: any number of threads may call all functions at the same time, also with the same objects. Only a
  * function whose name ends with _free needs to be alone with its object, and an error, a result or a set of
- * files may move from thread to thread. The library has no global state of its own but its pool of threads,
- * which starts with the first model that has no `threads` of its own. A forked child may use models that its
- * parent opened.
+ * files may move from thread to thread. What models share is one pool of threads, which starts with the first
+ * model that has no `threads` of its own, and environment variables, which are read when a model is opened or a
+ * pool starts. A forked child may use models that its parent opened.
  *
  * This file is written by a program from the sources of the library. Do not edit it.
  */
@@ -39,8 +41,8 @@
 
 /*
  * The version of the binary interface that this header describes. A program that was compiled with this
- * header works with every library that returns the same number from `mobilebert_abi_version`. The number is
- * also part of the shared library's name.
+ * header works with this or any later library that returns the same number from `mobilebert_abi_version`.
+ * The number is also part of the shared library's name.
  */
 #define MOBILEBERT_ABI_VERSION 0
 
@@ -538,7 +540,8 @@ size_t mobilebert_error_index(const MobilebertError *error);
 
 /*
  * Returns the position in the text, from 0, of the character that is at fault, for errors of kind
- * "invalid_text". It is MOBILEBERT_NONE if there is none, or if `error` is NULL.
+ * "invalid_text". It is MOBILEBERT_NONE if there is none, if `unit` is none of the constants
+ * MOBILEBERT_UNIT_..., or if `error` is NULL.
  */
 size_t mobilebert_error_position(const MobilebertError *error, MobilebertUnit unit);
 

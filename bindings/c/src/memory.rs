@@ -8,20 +8,22 @@
 #![allow(unsafe_code, reason = "the interface is memory of the caller")]
 
 use std::ffi::{CStr, c_char};
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, align_of, size_of};
 use std::ptr;
 use std::slice;
 
 use mobilebert_bindings::{Failure, Result, from_utf8};
 
-use crate::abi::answer::MobilebertAnswerOptions;
+use crate::abi::answer::{MobilebertAnswer, MobilebertAnswerOptions, MobilebertAnswers};
 use crate::abi::cancel::MobilebertCancel;
-use crate::abi::classify::MobilebertClassifyOptions;
-use crate::abi::embed::MobilebertEmbedOptions;
-use crate::abi::fill::MobilebertFillOptions;
-use crate::abi::model::MobilebertOpenOptions;
-use crate::abi::tag::MobilebertTagOptions;
-use crate::abi::text::MobilebertText;
+use crate::abi::classify::{MobilebertClassifyOptions, MobilebertLabels};
+use crate::abi::embed::{MobilebertEmbedOptions, MobilebertEmbeddings, MobilebertStates};
+use crate::abi::error::MobilebertError;
+use crate::abi::files::MobilebertFiles;
+use crate::abi::fill::{MobilebertFillOptions, MobilebertFills};
+use crate::abi::model::{MobilebertModel, MobilebertOpenOptions};
+use crate::abi::tag::{MobilebertEntities, MobilebertTagOptions};
+use crate::abi::text::{MobilebertText, MobilebertUtf8};
 
 /// The code of a pointer that must not be NULL, and is.
 pub(crate) const NULL_ARGUMENT: &str = "null_argument";
@@ -59,14 +61,22 @@ pub(crate) fn array<'a, T>(data: *const T, count: usize, what: &str) -> Result<&
     Ok(unsafe { slice::from_raw_parts(data, count) })
 }
 
-/// Writes elements into an array of the caller that has as many.
-pub(crate) fn write<T: Copy>(elements: &[T], array: *mut T) {
-    if !elements.is_empty() {
-        // SAFETY: `elements` were read from this array with `array`, so it is not NULL, is aligned and has
-        // this size. The header asks callers for memory that may be written and that nobody else uses before
-        // the call returns. Both do not overlap, because `elements` is a copy.
-        unsafe { ptr::copy_nonoverlapping(elements.as_ptr(), array, elements.len()) };
+/// Changes the elements of an array of the caller, unless `change` fails. It may be NULL if it is empty.
+pub(crate) fn change<T: Copy>(
+    data: *mut T,
+    count: usize,
+    what: &str,
+    change: impl FnOnce(&mut [T]) -> Result<()>,
+) -> Result<()> {
+    let mut copy = array(data.cast_const(), count, what)?.to_vec();
+    change(&mut copy)?;
+    if !copy.is_empty() {
+        // SAFETY: `array` has checked that the pointer is neither NULL nor misaligned, and `copy` has `count`
+        // elements. The header asks callers for memory that may be written and that nobody else uses before
+        // the call returns. Both do not overlap, because `copy` is memory of its own.
+        unsafe { ptr::copy_nonoverlapping(copy.as_ptr(), data, copy.len()) };
     }
+    Ok(())
 }
 
 /// Returns a text.
@@ -100,13 +110,41 @@ pub(crate) fn cancel<'a>(given: *const MobilebertCancel) -> Option<&'a Mobileber
     unsafe { given.as_ref() }
 }
 
+// SAFETY: the struct is plain data, and its pointer is followed here alone, where each function says what its
+// caller has promised, or by C. In results it points to bytes that the same result owns and never changes.
+unsafe impl Send for MobilebertText {}
+// SAFETY: as above.
+unsafe impl Sync for MobilebertText {}
+// SAFETY: the pointer to other places points to a list that the same result owns and never changes. Nothing in
+// this library follows it.
+unsafe impl Send for MobilebertAnswer {}
+// SAFETY: as above.
+unsafe impl Sync for MobilebertAnswer {}
+
+/// Proves that handles may be used by several threads at once, and freed by another, as the header says.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<MobilebertModel>();
+    shared::<MobilebertFiles>();
+    shared::<MobilebertCancel>();
+    shared::<MobilebertError>();
+    shared::<MobilebertUtf8>();
+    shared::<MobilebertAnswers>();
+    shared::<MobilebertLabels>();
+    shared::<MobilebertEntities>();
+    shared::<MobilebertFills>();
+    shared::<MobilebertEmbeddings>();
+    shared::<MobilebertStates>();
+};
+
 /// Options as C passes them: a struct whose first field is its size as the caller knows it.
 ///
 /// # Safety
 /// The type is `repr(C)` and begins with a `usize`. It is valid for any bytes.
 pub(crate) unsafe trait Options: Copy {
-    /// The size that the struct had in the first version of the interface. It has only grown since.
-    const FIRST_SIZE: usize = size_of::<Self>();
+    /// The sizes that the struct had in all versions of the interface, from the first to this one. It has
+    /// only grown.
+    const SIZES: &'static [usize] = &[size_of::<Self>()];
 }
 
 // SAFETY: the struct is `repr(C)`, begins with `struct_size: usize`, and has only fields that are numbers or raw
@@ -132,7 +170,10 @@ pub(crate) fn options<T: Options>(given: *const T) -> Result<T> {
         // SAFETY: the header asks callers for options that begin with their size. The read needs no
         // alignment.
         let found = unsafe { given.cast::<usize>().read_unaligned() };
-        if !(T::FIRST_SIZE..=MAX_OPTIONS).contains(&found) {
+        // A later version's struct is larger than any known here, and as aligned. A size in between is that of
+        // no version, and would cut a field.
+        let is_later = (size_of::<T>() + 1..=MAX_OPTIONS).contains(&found) && found % align_of::<T>() == 0;
+        if !is_later && !T::SIZES.contains(&found) {
             let expected = format!("the size of the struct, {} bytes", size_of::<T>());
             return Err(Failure::option("struct_size", expected, found));
         }
@@ -163,8 +204,11 @@ pub(crate) fn file(descriptor: i32) -> std::io::Result<std::fs::File> {
     if descriptor < 0 {
         return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput));
     }
-    // SAFETY: the descriptor is not -1. The header asks callers for one that stays open until the call
-    // returns; it is only duplicated here, which fails for one that is not open.
+    // SAFETY: what the type needs is that the number is not -1, which was checked. Its contract also asks for
+    // a descriptor that is open, and for that there is only the caller's word: the header asks for one that
+    // stays open until the call returns. A number without an open file is harmless all the same, because the
+    // borrow ends with the next statement, which only hands it to the system to be duplicated, and the system
+    // refuses it. Nothing is read from, written to or closed through the number itself.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     Ok(borrowed.try_clone_to_owned()?.into())
 }
@@ -186,13 +230,14 @@ mod tests {
         struct_size: usize,
         top_k: usize,
         added: usize,
+        last: usize,
     }
 
     // SAFETY: `repr(C)`, begins with its size, numbers only.
     unsafe impl Options for Old {}
     // SAFETY: as above.
     unsafe impl Options for New {
-        const FIRST_SIZE: usize = size_of::<Old>();
+        const SIZES: &'static [usize] = &[size_of::<Old>(), size_of::<Self>()];
     }
 
     fn read<T: Options, G>(given: &G) -> Result<T> {
@@ -204,7 +249,7 @@ mod tests {
         let old = Old { struct_size: size_of::<Old>(), top_k: 3 };
         let new = read::<New, _>(&old).unwrap();
         assert_eq!((new.top_k, new.added), (3, 0));
-        let mut new = New { struct_size: size_of::<New>(), top_k: 4, added: 0 };
+        let mut new = New { struct_size: size_of::<New>(), top_k: 4, added: 0, last: 0 };
         assert_eq!(read::<Old, _>(&new).unwrap().top_k, 4);
         new.added = 1;
         assert_eq!(read::<Old, _>(&new).err().unwrap().place(), Some("struct_size"));
@@ -212,17 +257,21 @@ mod tests {
         assert_eq!(options::<New>(ptr::null()).unwrap().added, 0);
     }
 
-    /// A struct that gets a field keeps its `FIRST_SIZE`, which it has to state then: programs that were
+    /// A struct that gets a field has to state its `SIZES`, of which the first stays: programs that were
     /// compiled before the field existed pass that size.
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn structs_keep_the_size_of_their_first_version() {
-        assert_eq!(MobilebertOpenOptions::FIRST_SIZE, 48);
-        assert_eq!(MobilebertAnswerOptions::FIRST_SIZE, 96);
-        assert_eq!(MobilebertClassifyOptions::FIRST_SIZE, 96);
-        assert_eq!(MobilebertTagOptions::FIRST_SIZE, 72);
-        assert_eq!(MobilebertFillOptions::FIRST_SIZE, 56);
-        assert_eq!(MobilebertEmbedOptions::FIRST_SIZE, 56);
+        fn check<T: Options>(first: usize) {
+            assert_eq!((T::SIZES.first(), T::SIZES.last()), (Some(&first), Some(&size_of::<T>())));
+            assert!(T::SIZES.is_sorted());
+        }
+        check::<MobilebertOpenOptions>(48);
+        check::<MobilebertAnswerOptions>(96);
+        check::<MobilebertClassifyOptions>(96);
+        check::<MobilebertTagOptions>(72);
+        check::<MobilebertFillOptions>(56);
+        check::<MobilebertEmbedOptions>(56);
     }
 
     #[test]
@@ -230,6 +279,22 @@ mod tests {
         for struct_size in [0, 1, size_of::<Old>() - 1, MAX_OPTIONS + 1, usize::MAX] {
             let failure = read::<Old, _>(&Old { struct_size, top_k: 0 }).err().unwrap();
             assert_eq!((failure.code(), failure.place()), ("option", Some("struct_size")));
+        }
+        // Between two versions, and behind this one but not as aligned as any.
+        let (first, last) = (size_of::<Old>(), size_of::<New>());
+        for (struct_size, is_known) in [
+            (first, true),
+            (first + 1, false),
+            (first + size_of::<usize>(), false),
+            (last - 1, false),
+            (last, true),
+            (last + 1, false),
+            (last + size_of::<usize>(), true),
+        ] {
+            // A later version's struct is the first one with what stands behind it.
+            let mut given = [New { struct_size, top_k: 3, added: 0, last: 0 }; 2];
+            given[1].struct_size = 0;
+            assert_eq!(read::<New, _>(&given).is_ok(), is_known, "{struct_size}");
         }
     }
 

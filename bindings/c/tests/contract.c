@@ -146,6 +146,7 @@ static void texts_that_are_not_utf8_are_refused(void) {
   CHECK(mobilebert_error_position(error, MOBILEBERT_UNIT_BYTE) == 7);
   CHECK(mobilebert_error_position(error, MOBILEBERT_UNIT_CODE_POINT) == 4);
   CHECK(mobilebert_error_position(error, MOBILEBERT_UNIT_UTF16) == 5);
+  CHECK(mobilebert_error_position(error, 3) == MOBILEBERT_NONE);
   CHECK(is_error(error, "invalid_text", "question"));
 
   MobilebertText questions[] = {mobilebert_text(QUESTION), mobilebert_text("wh\xC3")};
@@ -427,27 +428,29 @@ static void another_thread_cancels(void) {
 static const char *const FILES[] = {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"};
 enum { FILE_COUNT = 4 };
 
+/* The bytes of mobilebert_files_add_static, which stay until the program ends. */
+static char *constant;
+
 static void a_model_is_opened_from_memory(void) {
   MobilebertError *error = NULL;
   MobilebertFiles *files = mobilebert_files_new("my model", &error);
-  char *kept[FILE_COUNT];
   for (size_t i = 0; i < FILE_COUNT; i++) {
     char name[64];
     size_t size;
     snprintf(name, sizeof name, "models/qa/%s", FILES[i]);
-    kept[i] = read_file(in_root(name), &size);
+    char *bytes = read_file(in_root(name), &size);
     /* One of them without a copy, as a constant of a program would be. */
-    if (i == 3)
-      CHECK(mobilebert_files_add_static(files, FILES[i], kept[i], size, &error));
-    else
-      CHECK(mobilebert_files_add(files, FILES[i], kept[i], size, &error));
-    if (i < 3)
-      free(kept[i]);
+    if (i == 3) {
+      constant = bytes;
+      CHECK(mobilebert_files_add_static(files, FILES[i], constant, size, &error));
+    } else {
+      CHECK(mobilebert_files_add(files, FILES[i], bytes, size, &error));
+      free(bytes);
+    }
   }
   MobilebertModel *first = mobilebert_open_files(files, NULL, &error);
   MobilebertModel *second = mobilebert_open_files(files, NULL, &error);
   mobilebert_files_free(files);
-  free(kept[3]);
   show_error(error);
   CHECK(first != NULL && answers_ada(first));
   mobilebert_model_free(first);
@@ -547,7 +550,7 @@ static void *embed_first(void *model) {
   return rows == 1 ? NULL : model;
 }
 
-/* What the first call for vectors makes, it makes once. */
+/* The first calls for vectors may come at the same time: what they make for later ones, several may make. */
 static void first_calls_meet(void) {
   MobilebertModel *model = open_model("bindings/vectors/models/ner");
   pthread_t threads[8];

@@ -1,4 +1,5 @@
-/* Calls every function on tiny models, for valgrind: `leaks ROOT`, where ROOT is the repository. */
+/* Calls every function, for valgrind: `leaks ROOT`, where ROOT is the repository. The models are tiny where
+ * there is a tiny one for the task. `check.sh` compares the functions here with those of the header. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -15,6 +16,61 @@ static const char *in_root(const char *name) {
   return path;
 }
 
+/* Reads all bytes of a text and the NUL behind them, so that valgrind sees whether they are there. */
+static bool reads_text(MobilebertText text) {
+  return strlen(text.data) == text.size && text.size > 0;
+}
+
+static void questions_are_answered(void) {
+  MobilebertText questions[] = {mobilebert_text("Who built it?"), mobilebert_text("Who built the lamp?")};
+  MobilebertText contexts[] = {mobilebert_text("Ada built it. It was Ada."), mobilebert_text("Zo\xC3\xAB did.")};
+  MobilebertAnswerOptions options = mobilebert_answer_options();
+  options.top_k = MOBILEBERT_ALL;
+  options.max_seq_len = 32;
+  options.json = "{\"max_answer_len\": 2}";
+  MobilebertModel *model = mobilebert_open(in_root("models/qa"), NULL, NULL);
+  MobilebertAnswers *one = mobilebert_answer(model, questions[0], contexts[0], &options, NULL);
+  size_t others = 0;
+  for (size_t rank = 0; rank < mobilebert_answers_count(one, 0); rank++) {
+    const MobilebertAnswer *answer = mobilebert_answers_at(one, 0, rank);
+    CHECK(reads_text(answer->text));
+    for (size_t i = 0; i < answer->other_count; i++)
+      others += answer->others[i].place.bytes.end <= contexts[0].size;
+  }
+  CHECK(others > 0);
+  mobilebert_answers_free(one);
+  MobilebertAnswers *shared = mobilebert_answer_questions(model, questions, 2, contexts[0], NULL, NULL);
+  CHECK(mobilebert_answers_inputs(shared) == 2 && reads_text(mobilebert_answers_at(shared, 1, 0)->text));
+  mobilebert_answers_free(shared);
+  MobilebertAnswers *pairs = mobilebert_answer_pairs(model, questions, 2, contexts, 2, NULL, NULL);
+  CHECK(mobilebert_answers_inputs(pairs) == 2 && reads_text(mobilebert_answers_at(pairs, 1, 0)->text));
+  mobilebert_answers_free(pairs);
+  mobilebert_model_free(model);
+}
+
+static void texts_are_classified(void) {
+  MobilebertText texts[] = {mobilebert_text("a joy"), mobilebert_text("dull")}, label = mobilebert_text("negative");
+  MobilebertClassifyOptions options = mobilebert_classify_options();
+  float threshold = 0;
+  options.labels = &label;
+  options.label_count = 1;
+  options.threshold = &threshold;
+  MobilebertModel *model = mobilebert_open(in_root("models/sentiment"), NULL, NULL);
+  MobilebertLabels *one = mobilebert_classify(model, texts[0], &options, NULL);
+  CHECK(mobilebert_labels_count(one, 0) == 1 && reads_text(mobilebert_labels_at(one, 0, 0)->label));
+  mobilebert_labels_free(one);
+  MobilebertLabels *pair = mobilebert_classify_pair(model, texts[0], texts[1], NULL, NULL);
+  CHECK(mobilebert_labels_count(pair, 0) == 1 && !mobilebert_labels_truncated(pair, 0));
+  mobilebert_labels_free(pair);
+  MobilebertLabels *many = mobilebert_classify_batch(model, texts, 2, texts, 2, NULL, NULL);
+  CHECK(mobilebert_labels_inputs(many) == 2 && reads_text(mobilebert_labels_at(many, 1, 0)->label));
+  mobilebert_labels_free(many);
+  mobilebert_model_free(model);
+}
+
+/* The bytes of mobilebert_files_add_static, which stay until the program ends. */
+static char *constant;
+
 static void opened_from_a_folder(void) {
   MobilebertOpenOptions options = mobilebert_open_options();
   MobilebertText texts[] = {mobilebert_text("Ada lives in London"), mobilebert_text("Zo\xC3\xAB")};
@@ -23,16 +79,29 @@ static void opened_from_a_folder(void) {
   MobilebertEntities *one = mobilebert_tag(model, texts[0], NULL, NULL);
   MobilebertEntities *many = mobilebert_tag_batch(model, texts, 2, NULL, NULL);
   CHECK(mobilebert_entities_count(one, 0) > 0 && mobilebert_entities_inputs(many) == 2);
+  CHECK(reads_text(mobilebert_entities_at(one, 0, 0)->word));
   mobilebert_entities_free(one);
   mobilebert_entities_free(many);
   MobilebertEmbeddings *vectors = mobilebert_embed_batch(model, texts, 2, NULL, NULL);
   const float *values = mobilebert_embeddings_values(vectors);
   CHECK(mobilebert_embeddings_rows(vectors) == 2 && values[0] > -2 && values[0] < 2);
   mobilebert_embeddings_free(vectors);
+  vectors = mobilebert_embed(model, texts[0], NULL, NULL);
+  CHECK(mobilebert_embeddings_columns(vectors) > 0 && !mobilebert_embeddings_truncated(vectors, 0));
+  mobilebert_embeddings_free(vectors);
   MobilebertStates *states = mobilebert_token_states(model, texts[1], NULL, NULL);
   CHECK(mobilebert_states_rows(states, 0) > 0);
   mobilebert_states_free(states);
+  states = mobilebert_token_states_batch(model, texts, 2, NULL, NULL);
+  size_t last = mobilebert_states_rows(states, 1) * mobilebert_states_columns(states, 1) - 1;
+  CHECK(mobilebert_states_inputs(states) == 2 && !mobilebert_states_truncated(states, 1));
+  CHECK(mobilebert_states_values(states, 1)[last] < 1000);
+  mobilebert_states_free(states);
   CHECK(strcmp(mobilebert_model_task(model), "token-classification") == 0);
+  CHECK(strlen(mobilebert_model_precision(model)) > 0 && strlen(mobilebert_model_kernel(model)) > 0);
+  CHECK(mobilebert_model_threads(model) == 1 && mobilebert_model_max_length(model) == 24);
+  CHECK(mobilebert_model_label_count(model) == 5 && strcmp(mobilebert_model_label(model, 0), "O") == 0);
+  CHECK(mobilebert_abi_version() == MOBILEBERT_ABI_VERSION && strlen(mobilebert_version()) > 0);
   mobilebert_model_free(model);
 }
 
@@ -51,6 +120,10 @@ static void opened_from_files(void) {
       int descriptor = open(path, O_RDONLY);
       CHECK(mobilebert_files_add_descriptor(files, FILES[i], descriptor, 0, size, NULL));
       close(descriptor);
+    } else if (i == 1) {
+      constant = bytes;
+      CHECK(mobilebert_files_add_static(files, FILES[i], constant, size, NULL));
+      bytes = NULL;
     } else {
       CHECK(mobilebert_files_add(files, FILES[i], bytes, size, NULL));
     }
@@ -68,6 +141,14 @@ static void opened_from_files(void) {
   MobilebertFills *fills = mobilebert_fill(model, mobilebert_text("paris is [MASK]"), &fill, NULL);
   CHECK(mobilebert_fills_count(fills, 0, 0) == 1);
   mobilebert_fills_free(fills);
+  MobilebertText texts[] = {mobilebert_text("paris is [MASK]"), mobilebert_text("[MASK] [MASK]")};
+  fills = mobilebert_fill_batch(model, texts, 2, NULL, NULL);
+  CHECK(mobilebert_fills_inputs(fills) == 2 && mobilebert_fills_masks(fills, 1) == 2);
+  CHECK(reads_text(mobilebert_fills_at(fills, 1, 1, 0)->sequence));
+  mobilebert_fills_free(fills);
+  mobilebert_cancel_request(cancel);
+  CHECK(mobilebert_fill(model, texts[0], &fill, NULL) == NULL);
+  mobilebert_cancel_reset(cancel);
   mobilebert_cancel_free(cancel);
   mobilebert_model_free(model);
 }
@@ -78,6 +159,10 @@ static void errors_are_freed(void) {
   CHECK(mobilebert_open("/nowhere/at/all", NULL, &error) == NULL && error != NULL);
   mobilebert_error_free(error);
   CHECK(mobilebert_tag(model, mobilebert_text("\xFF"), NULL, &error) == NULL && error != NULL);
+  CHECK(strcmp(mobilebert_error_code(error), "invalid_text") == 0);
+  CHECK(strlen(mobilebert_error_message(error)) > 0 && strcmp(mobilebert_error_place(error), "text") == 0);
+  CHECK(mobilebert_error_index(error) == MOBILEBERT_NONE);
+  CHECK(mobilebert_error_position(error, MOBILEBERT_UNIT_BYTE) == 0);
   mobilebert_error_free(error);
   CHECK(mobilebert_answer(model, mobilebert_text("a"), mobilebert_text("b"), NULL, &error) == NULL &&
         error != NULL);
@@ -108,6 +193,8 @@ int main(int argc, char **argv) {
   snprintf(root, sizeof root, "%s", argv[1]);
   TEST(opened_from_a_folder);
   TEST(opened_from_files);
+  TEST(questions_are_answered);
+  TEST(texts_are_classified);
   TEST(errors_are_freed);
   TEST(texts_are_converted);
   return check_end();

@@ -1,6 +1,7 @@
 /* Runs all files of bindings/vectors: `vectors ROOT`, where ROOT is the repository.
  *
- * Each case runs twice: with its options as JSON, and as fields of the struct if they have a field's type. */
+ * Each case runs twice: with its options as JSON, and as fields of the struct if they have a field's type.
+ * Fields that no case sets have tests of their own here, and a field without either fails. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -175,10 +176,60 @@ static bool set_list(const Json *value, const MobilebertText **field, size_t *co
   return value->kind == JSON_ARRAY;
 }
 
+/* The fields that options of JSON have by the same name, and whether a test has set them. */
+static struct {
+  const char *of, *name;
+  bool is_set;
+} fields[] = {{"answer_options", "top_k", false},
+              {"answer_options", "max_seq_len", false},
+              {"answer_options", "doc_stride", false},
+              {"answer_options", "max_question_len", false},
+              {"answer_options", "max_answer_len", false},
+              {"answer_options", "handle_impossible_answer", false},
+              {"answer_options", "merge_equal_texts", false},
+              {"answer_options", "null_competes", false},
+              {"answer_options", "null_threshold", false},
+              {"classify_options", "top_k", false},
+              {"classify_options", "threshold", false},
+              {"classify_options", "function_to_apply", false},
+              {"classify_options", "long_text", false},
+              {"classify_options", "max_seq_len", false},
+              {"classify_options", "doc_stride", false},
+              {"classify_options", "labels", false},
+              {"tag_options", "aggregation_strategy", false},
+              {"tag_options", "ignore_labels", false},
+              {"tag_options", "max_seq_len", false},
+              {"tag_options", "doc_stride", false},
+              {"fill_options", "top_k", false},
+              {"fill_options", "targets", false},
+              {"embed_options", "pooling", false},
+              {"embed_options", "normalize", false},
+              {"embed_options", "max_seq_len", false}};
+enum { FIELD_COUNT = sizeof fields / sizeof *fields };
+
+static void mark_field(const char *of, const char *name) {
+  for (size_t i = 0; i < FIELD_COUNT; i++) {
+    if (strcmp(fields[i].of, of) == 0 && strcmp(fields[i].name, name) == 0) {
+      fields[i].is_set = true;
+      return;
+    }
+  }
+  json_fail(name, "a field that the list of fields has");
+}
+
+static void all_fields_were_set(void) {
+  for (size_t i = 0; i < FIELD_COUNT; i++) {
+    if (!fields[i].is_set)
+      fprintf(stderr, "no test sets the field %s of %s\n", fields[i].name, fields[i].of);
+    CHECK(fields[i].is_set);
+  }
+}
+
 #define FIELD(known, call)                 \
   if (strcmp(option->name, #known) == 0) { \
     if (!(call))                           \
       return false;                        \
+    mark_field(__func__, #known);          \
     continue;                              \
   }
 
@@ -521,14 +572,121 @@ static bool run(const char *op, const MobilebertModel *model, const Json *test, 
   for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
     if (strcmp(OPS[i].op, op) == 0)
       return OPS[i].run(model, test, way, skipped);
-  *skipped = way == AS_FIELDS;
   if (strcmp(op, "text") == 0)
-    return run_text(test);
+    return way == AS_FIELDS || run_text(test);
   if (strcmp(op, "offsets") == 0)
-    return run_offsets(test);
+    return way == AS_FIELDS || run_offsets(test);
   fprintf(stderr, "%s: nothing here knows the operation %s\n", place_of_case, op);
   return false;
 }
+
+/* ---- Fields that no case sets ---- */
+
+static char *in_root(const char *root, const char *name) {
+  char *path = (char *)keep(malloc(4096));
+  snprintf(path, 4096, "%s/%s", root, name);
+  return path;
+}
+
+static Json options_of(const char *written) {
+  const char *at = written;
+  return json_value(&at);
+}
+
+static const char LONG_TEXT[] = "Ada lives in London, and Zoe lives in a small town in the dull and lovely north of it";
+
+/* What a call gave, as a text to compare: its error, or scores and places of its first results. */
+typedef char Outcome[1000];
+
+static void add_outcome(char *to, float score, MobilebertText text, size_t start) {
+  size_t size = strlen(to);
+  snprintf(to + size, sizeof(Outcome) - size, "%a %.*s %zu;", score, (int)text.size, text.data, start);
+}
+
+static void error_outcome(char *to, MobilebertError *error) {
+  if (error != NULL)
+    snprintf(to, sizeof(Outcome), "%s %s", mobilebert_error_code(error), mobilebert_error_message(error));
+  mobilebert_error_free(error);
+}
+
+static void answer_outcome(const MobilebertModel *model, const Json *given, Way way, char *to) {
+  MobilebertAnswerOptions options = mobilebert_answer_options();
+  MobilebertError *error = NULL;
+  CHECK(answer_options(given, way, &options));
+  MobilebertAnswers *found = mobilebert_answer(
+      model, mobilebert_text("Who built it?"), mobilebert_text("It was built by Ada."), &options, &error);
+  for (size_t i = 0; i < mobilebert_answers_count(found, 0); i++) {
+    const MobilebertAnswer *answer = mobilebert_answers_at(found, 0, i);
+    add_outcome(to, answer->score, answer->text, answer->place.bytes.start);
+  }
+  error_outcome(to, error);
+  mobilebert_answers_free(found);
+}
+
+static void classify_outcome(const MobilebertModel *model, const Json *given, Way way, char *to) {
+  MobilebertClassifyOptions options = mobilebert_classify_options();
+  MobilebertError *error = NULL;
+  CHECK(classify_options(given, way, &options));
+  MobilebertLabels *found =
+      mobilebert_classify(model, mobilebert_text(LONG_TEXT), &options, &error);
+  for (size_t i = 0; i < mobilebert_labels_count(found, 0); i++) {
+    const MobilebertLabel *label = mobilebert_labels_at(found, 0, i);
+    add_outcome(to, label->score, label->label, mobilebert_labels_truncated(found, 0));
+  }
+  error_outcome(to, error);
+  mobilebert_labels_free(found);
+}
+
+static void tag_outcome(const MobilebertModel *model, const Json *given, Way way, char *to) {
+  MobilebertTagOptions options = mobilebert_tag_options();
+  MobilebertError *error = NULL;
+  CHECK(tag_options(given, way, &options));
+  MobilebertEntities *found = mobilebert_tag(model, mobilebert_text(LONG_TEXT), &options, &error);
+  for (size_t i = 0; i < mobilebert_entities_count(found, 0); i++) {
+    const MobilebertEntity *entity = mobilebert_entities_at(found, 0, i);
+    add_outcome(to, entity->score, entity->label, entity->place.bytes.start);
+  }
+  error_outcome(to, error);
+  mobilebert_entities_free(found);
+}
+
+/* Each of these options changes what comes out, as a field as much as in JSON. */
+static void other_fields_do_what_json_does(const char *root) {
+  static const struct {
+    const char *model;
+    void (*outcome)(const MobilebertModel *, const Json *, Way, char *);
+    const char *without, *with;
+  } CASES[] = {
+      {"models/qa", answer_outcome, "{}", "{\"max_question_len\": 2}"},
+      {"models/qa", answer_outcome, "{\"handle_impossible_answer\": true}",
+       "{\"handle_impossible_answer\": true, \"null_threshold\": -1000}"},
+      {"models/sentiment", classify_outcome, "{}", "{\"max_seq_len\": 6}"},
+      {"models/sentiment", classify_outcome, "{\"long_text\": \"windows-mean\", \"max_seq_len\": 10}",
+       "{\"long_text\": \"windows-mean\", \"max_seq_len\": 10, \"doc_stride\": 1}"},
+      {"bindings/vectors/models/ner", tag_outcome, "{}", "{\"max_seq_len\": 8}"},
+      {"bindings/vectors/models/ner", tag_outcome, "{\"max_seq_len\": 8}",
+       "{\"max_seq_len\": 8, \"doc_stride\": 1}"},
+  };
+  for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+    MobilebertModel *model = mobilebert_open(in_root(root, CASES[i].model), NULL, NULL);
+    Json without = options_of(CASES[i].without), with = options_of(CASES[i].with);
+    Outcome before = "", json = "", field = "";
+    CASES[i].outcome(model, &without, AS_JSON, before);
+    CASES[i].outcome(model, &with, AS_JSON, json);
+    CASES[i].outcome(model, &with, AS_FIELDS, field);
+    if (strcmp(json, field) != 0 || strcmp(json, before) == 0)
+      fprintf(stderr, "%s: without it: %s\n  in JSON: %s\n  as a field: %s\n", CASES[i].with, before, json,
+              field);
+    CHECK(strcmp(json, field) == 0 && strcmp(json, before) != 0);
+    json_free(&without);
+    json_free(&with);
+    mobilebert_model_free(model);
+    free_kept();
+  }
+}
+
+/* The number of cases whose options have no field, or another type than its field. */
+static size_t json_only = 0;
 
 static void run_file(const char *root, const char *name) {
   char path[4096];
@@ -557,6 +715,7 @@ static void run_file(const char *root, const char *name) {
       snprintf(place_of_case, sizeof place_of_case, "%s, case %zu, %s with options as %s", name, i, op,
                way == AS_JSON ? "JSON" : "fields");
       passed = run(op, model, test, (Way)way, &skipped) && passed;
+      json_only += skipped;
       free_kept();
     }
     if (passed)
@@ -599,5 +758,10 @@ int main(int argc, char **argv) {
   }
   for (size_t i = 0; i < KNOWN_COUNT; i++)
     run_file(argv[1], KNOWN[i]);
+  fprintf(stderr, "%zu cases ran with their options as JSON only\n", json_only);
+  int before = check_failures;
+  other_fields_do_what_json_does(argv[1]);
+  check_passed += check_failures == before;
+  TEST(all_fields_were_set);
   return check_end();
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use mobilebert_bindings::answer::answers_from;
 use mobilebert_bindings::tag::entities;
 use mobilebert_bindings::{Failure, Opening, Progress, Texts, TokenClassification, Watch};
 use serde_json::Map;
@@ -52,6 +53,31 @@ fn a_time_out_stops_the_call() {
     assert_eq!(tag(&texts(), &mut watch).unwrap_err().code(), "deadline_exceeded");
     let mut watch = Watch { timeout: Some(Duration::MAX), ..Watch::default() };
     assert_eq!(tag(&texts(), &mut watch).unwrap_err().place(), Some("timeout"));
+}
+
+/// A long context takes far longer to tokenise than questions take to be refused.
+#[test]
+fn the_context_of_all_questions_is_a_part_of_the_call() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/qa");
+    let opening = Opening { threads: Some(1), ..Opening::default() };
+    let qa = opening.answers(folder.into(), &Map::new()).unwrap();
+    let context = "It was built by Ada. ".repeat(20_000);
+    let ask = |watch: &mut Watch<'_>| {
+        // The first question is wrong, which is not found before the context is tokenised.
+        let questions = vec!["", "Who built it?"];
+        answers_from(&qa, &questions, &context, true, qa.options(), watch).unwrap_err()
+    };
+    assert_eq!(ask(&mut Watch::default()).code(), "empty_text");
+    let mut watch = Watch { timeout: Some(Duration::from_millis(1)), ..Watch::default() };
+    assert_eq!(ask(&mut watch).code(), "deadline_exceeded");
+    let mut seen = Vec::new();
+    let mut stop = |now: Progress| {
+        seen.push(now);
+        ControlFlow::Break(())
+    };
+    let mut watch = Watch { on_pass: Some(&mut stop), ..Watch::default() };
+    assert_eq!(ask(&mut watch).code(), "cancelled");
+    assert_eq!(seen, [Progress { done: 0, total: 2 }]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ const FIRST_LINES: &str = "\
 /*
  * The C interface of mobilebert: questions answered, texts classified, tagged and embedded, words for masks.
  *
+ * In short, without a look at \"error\" behind each call that may return NULL (examples/c/answer.c has it):
+ *
  *     MobilebertError *error = NULL;
  *     MobilebertModel *model = mobilebert_open(\"models/qa\", NULL, &error);
  *     MobilebertAnswers *answers = mobilebert_answer(model, mobilebert_text(\"Who built it?\"),
@@ -36,9 +38,9 @@ const FIRST_LINES: &str = "\
  *
  * Threads: any number of threads may call all functions at the same time, also with the same objects. Only a
  * function whose name ends with _free needs to be alone with its object, and an error, a result or a set of
- * files may move from thread to thread. The library has no global state of its own but its pool of threads,
- * which starts with the first model that has no `threads` of its own. A forked child may use models that its
- * parent opened.
+ * files may move from thread to thread. What models share is one pool of threads, which starts with the first
+ * model that has no `threads` of its own, and environment variables, which are read when a model is opened or a
+ * pool starts. A forked child may use models that its parent opened.
  *
  * This file is written by a program from the sources of the library. Do not edit it.
  */";

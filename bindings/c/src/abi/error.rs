@@ -7,7 +7,7 @@ use std::ptr;
 
 use mobilebert_bindings::{Failure, Position};
 
-use super::text::{MOBILEBERT_UNIT_CODE_POINT, MOBILEBERT_UNIT_UTF16, MobilebertUnit};
+use super::text::{MOBILEBERT_UNIT_BYTE, MOBILEBERT_UNIT_CODE_POINT, MOBILEBERT_UNIT_UTF16, MobilebertUnit};
 use crate::call::quietly;
 
 /// A number that is not known: the index or the position of an error that has none.
@@ -81,13 +81,15 @@ pub extern "C" fn mobilebert_error_index(error: Option<&MobilebertError>) -> usi
 }
 
 /// Returns the position in the text, from 0, of the character that is at fault, for errors of kind
-/// "invalid_text". It is MOBILEBERT_NONE if there is none, or if `error` is NULL.
+/// "invalid_text". It is MOBILEBERT_NONE if there is none, if `unit` is none of the constants
+/// MOBILEBERT_UNIT_..., or if `error` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobilebert_error_position(error: Option<&MobilebertError>, unit: MobilebertUnit) -> usize {
     error.and_then(|error| error.position).map_or(MOBILEBERT_NONE, |position| match unit {
+        MOBILEBERT_UNIT_BYTE => position.byte,
         MOBILEBERT_UNIT_CODE_POINT => position.char,
         MOBILEBERT_UNIT_UTF16 => position.utf16,
-        _ => position.byte,
+        _ => MOBILEBERT_NONE,
     })
 }
 

@@ -85,10 +85,7 @@ pub extern "C" fn mobilebert_convert_offsets(
     let converted = run(error, || {
         let unit = offset_unit(unit)?;
         let text = memory::text(text, "text")?;
-        let mut found = memory::array(offsets.cast_const(), count, "offsets")?.to_vec();
-        unit.convert(text, &mut found)?;
-        memory::write(&found, offsets);
-        Ok(())
+        memory::change(offsets, count, "offsets", |offsets| Ok(unit.convert(text, offsets)?))
     });
     converted.is_some()
 }

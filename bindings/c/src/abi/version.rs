@@ -5,8 +5,8 @@
 use std::ffi::{CStr, c_char};
 
 /// The version of the binary interface that this header describes. A program that was compiled with this
-/// header works with every library that returns the same number from `mobilebert_abi_version`. The number is
-/// also part of the shared library's name.
+/// header works with this or any later library that returns the same number from `mobilebert_abi_version`.
+/// The number is also part of the shared library's name.
 pub const MOBILEBERT_ABI_VERSION: u32 = 0;
 
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
