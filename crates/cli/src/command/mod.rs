@@ -23,8 +23,6 @@ mod tag;
 mod tokenize;
 mod watch;
 
-use std::num::NonZeroUsize;
-
 use mobilebert::EngineOptions;
 
 use super::args::{Args, Command, Global};
@@ -45,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::FillMask(args) => fill_mask::run(args, global),
         Command::Embed(args) => embed::run(args, global),
         Command::Tokenize(args) => tokenize::run(args, global),
-        Command::Serve(args) => serve::run(args.flags.iter()),
+        Command::Serve(args) => Err(serve::not_first(&args.flags)),
         Command::Inspect => inspect::run(global),
         Command::Infer(args) => infer::run(args, global),
         Command::Convert(args) => convert::run(args, global),
@@ -64,23 +62,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// The model of commands that have no default of their own.
 const DEFAULT_MODEL: &str = "qa";
 
-/// The largest number of threads for each processor. More threads would only wait for each other.
-const THREADS_EACH: usize = 4;
-/// The number of threads that may be requested on every machine, so that a script written for a larger one
-/// runs.
-const THREADS_ANYWHERE: usize = 16;
-
 impl Global {
     /// Checks the numbers that decide how much memory is taken.
     fn check(&self) -> Result<(), Failure> {
-        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let most = THREADS_ANYWHERE.max(THREADS_EACH.saturating_mul(processors));
-        match self.threads {
-            Some(threads) if threads > most => Err(Failure::Usage(format!(
-                "--threads is {threads}; expected 1 to {most} on this machine, which has {processors} processors"
-            ))),
-            _ => Ok(()),
-        }
+        Ok(mobilebert_bench::check_threads(self.threads)?)
     }
 
     /// Returns the model of `--model`, or the default of the command. The default is a name that no folder

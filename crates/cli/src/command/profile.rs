@@ -21,7 +21,7 @@ pub(super) fn run(args: &args::Profile, global: &Global) -> Result<(), Failure> 
 fn measure(args: &args::Profile, global: &Global) -> Result<(), Failure> {
     let engine = Engine::open(global.model(DEFAULT_MODEL), global.engine())?;
     let found = operations(&engine, args.seq_len, args.warmup_runs, args.num_runs)?;
-    if let Some(path) = args.trace.as_ref().filter(|_| args.num_runs > 0) {
+    if let Some(path) = &args.trace {
         write(path, &found.trace().to_string())?;
     }
     if let Some(path) = &args.save {

@@ -1,7 +1,7 @@
 //! `mobilebert serve`: hands over to the server, which is a program of its own, so that those who do not need
 //! it do not build it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +29,15 @@ pub(crate) fn run(flags: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<
         Some(source) => Err(Failure::Output { place: program.display().to_string(), source }),
         None => Ok(()),
     }
+}
+
+/// Makes the failure of flags in front of `serve`, which would be the command's own and not reach the server.
+pub(crate) fn not_first(flags: &[OsString]) -> Failure {
+    let line: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
+    Failure::Usage(format!(
+        "serve has to be the first argument; its flags follow it: mobilebert serve {}",
+        if line.is_empty() { "FLAGS".into() } else { line.join(" ") }
+    ))
 }
 
 /// Returns the first of these folders' programs that is there.

@@ -42,3 +42,18 @@ fn the_server_beside_it_wins_over_the_path_and_gets_all_flags() {
     program(folder.path(), "beside");
     assert_eq!(run(), ("beside --model a=b --json -x --help\n".to_owned(), Some(5)));
 }
+
+/// Flags in front of it are those of other commands. The server would never see them.
+#[test]
+fn flags_in_front_of_it_are_refused() {
+    for flags in [&["--threads", "2", "serve"][..], &["--quiet", "serve", "--port", "80"]] {
+        let (folder, command) = alone();
+        let output = Command::new(command).args(flags).env("PATH", folder.path()).output().unwrap();
+        let problem = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {problem}");
+        assert!(
+            problem.contains("serve has to be the first argument; its flags follow it"),
+            "{flags:?}: {problem}"
+        );
+    }
+}
