@@ -3,10 +3,15 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let target = |part: &str| std::env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
+    let link = |argument: &str| println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
     // The number is `MOBILEBERT_ABI_VERSION`; the tests compare both.
     if target("OS") == "macos" {
-        println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libmobilebert.0.dylib");
+        link("-install_name,@rpath/libmobilebert.0.dylib");
+    } else if target("OS") == "android" {
+        // Android's packages hold only libraries whose names end with `.so`, and newer devices have pages of 16 KB.
+        link("-soname,libmobilebert.so");
+        link("-z,max-page-size=16384");
     } else if target("FAMILY") == "unix" && target("VENDOR") != "apple" {
-        println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libmobilebert.so.0");
+        link("-soname,libmobilebert.so.0");
     }
 }

@@ -32,6 +32,15 @@ count_tests() {
     passed=$((passed + $(tail -n 1 "$work/tests.log" | sed 's/ passed$//')))
 }
 
+# Checks what the example printed.
+is_ada() {
+    if [ "$1" != 'Ada  (bytes 16 to 19, score 0.98)' ]; then
+        printf 'the example printed: %s\n' "$1" >&2
+        exit 1
+    fi
+    passed=$((passed + 1))
+}
+
 check_c() {
     work=$here/target/bindings/c
     tests=bindings/c/tests
@@ -42,8 +51,8 @@ check_c() {
         skip c "no C compiler was found; install one, or name it in CC"
         return
     fi
-    for tool in pkg-config make; do
-        if ! have_tool "$tool" "$tool"; then
+    for tool in pkg-config make readelf; do
+        if ! have_tool "$tool" "$(printf %s "$tool" | sed 's/readelf/binutils/')"; then
             skip c "$tool was not found; install it"
             return
         fi
@@ -63,6 +72,13 @@ check_c() {
     for program in vectors contract leaks; do
         run "$cc" -std=c11 $flags -o "$work/$program" "$tests/$program.c" $libs
     done
+    functions=$(grep -v '^static inline\|^ \*' "$work/prefix/include/mobilebert.h" |
+        grep -o '\bmobilebert_[a-z0-9_]*(' | tr -d '(')
+    same_words "the header has functions (<) that leaks.c does not call" "$functions" \
+        "$(printf '%s\n' $functions | while read -r name; do
+            ! grep -q "\b$name(" "$tests/leaks.c" || printf '%s\n' "$name"
+        done)"
+    passed=$((passed + 1))
     count_tests "$work/vectors" "$here"
     count_tests "$work/contract" "$here"
 
@@ -76,8 +92,11 @@ check_c() {
 
     static=$(pkg-config --static --cflags --libs mobilebert | sed 's/-lmobilebert\b/-l:libmobilebert.a/')
     run "$cc" -std=c11 $flags -o "$work/static" "$tests/contract.c" $static
-    if ldd "$work/static" | grep mobilebert; then
-        printf 'the program that was linked statically needs the shared library\n' >&2
+    if readelf -d "$work/static" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' > "$work/needed" &&
+        [ -s "$work/needed" ] && ! grep mobilebert "$work/needed"; then
+        passed=$((passed + 1))
+    else
+        printf 'the program that was linked statically needs the shared library, or readelf does not say\n' >&2
         exit 1
     fi
     count_tests "$work/static" "$here"
@@ -88,18 +107,27 @@ check_c() {
         "$(readelf -d "$library" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')" "libmobilebert.so.$abi"
     same_words "the library exports (<) other names than the functions of the header (>)" \
         "$(nm -D --defined-only "$library" | sed 's/.* //')" \
-        "$(grep -v '^static inline\|^ \*' "$work/prefix/include/mobilebert.h" |
-            grep -o '\bmobilebert_[a-z0-9_]*(' | tr -d '(')"
+        "$functions"
     passed=$((passed + 2))
 
     run env CFLAGS="-Werror -pedantic" make -s -C examples/c clean answer
     answer=$(examples/c/answer models/qa 'Who built it?' 'It was built by Ada.')
     make -s -C examples/c clean
-    if [ "$answer" != 'Ada  (bytes 16 to 19, score 0.98)' ]; then
-        printf 'the example printed: %s\n' "$answer" >&2
-        exit 1
+    is_ada "$answer"
+    # The lines of README.md as they stand there, but for the prefix, and with the program in the target folder.
+    sed -n '/^## C and C++/,/^## Kotlin/{/^export PKG/p;/^cc /p;/^\.\/answer /p;}' README.md |
+        sed -e "s|PREFIX|$work/prefix|g" -e "s|-o answer |-o $work/answer |" -e "s|^\./answer |$work/answer |" \
+            > "$work/readme.sh"
+    [ "$(wc -l < "$work/readme.sh")" -eq 3 ] || is_ada "README.md has no such lines"
+    printf '\n== the lines of README.md\n'
+    is_ada "$(env -u PKG_CONFIG_PATH -u LD_LIBRARY_PATH sh -e "$work/readme.sh")"
+
+    if command -v python3 > /dev/null; then
+        grep -q '^serde_json ' "$work/prefix/share/doc/mobilebert/THIRD-PARTY-NOTICES.txt"
+        passed=$((passed + 1))
+    else
+        skip "c (its licences)" "python3 was not found; install it"
     fi
-    passed=$((passed + 1))
 
     if have_tool valgrind valgrind; then
         count_tests valgrind --quiet --leak-check=full --error-exitcode=99 \
