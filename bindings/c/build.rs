@@ -8,7 +8,7 @@ fn main() {
     if target("OS") == "macos" {
         link("-install_name,@rpath/libmobilebert.0.dylib");
     } else if target("OS") == "android" {
-        // Android's packages hold only libraries whose names end with `.so`, and newer devices have pages of 16 KB.
+        // Packages of Android hold only libraries whose names end with `.so`. Newer devices have pages of 16 KB.
         link("-soname,libmobilebert.so");
         link("-z,max-page-size=16384");
     } else if target("FAMILY") == "unix" && target("VENDOR") != "apple" {

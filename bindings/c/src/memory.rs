@@ -170,8 +170,8 @@ pub(crate) fn options<T: Options>(given: *const T) -> Result<T> {
         // SAFETY: the header asks callers for options that begin with their size. The read needs no
         // alignment.
         let found = unsafe { given.cast::<usize>().read_unaligned() };
-        // A later version's struct is larger than any known here, and as aligned. A size in between is that of
-        // no version, and would cut a field.
+        // A later version's struct is larger than any known here, and as aligned. A size in between is
+        // that of no version, and would cut a field.
         let is_later = (size_of::<T>() + 1..=MAX_OPTIONS).contains(&found) && found % align_of::<T>() == 0;
         if !is_later && !T::SIZES.contains(&found) {
             let expected = format!("the size of the struct, {} bytes", size_of::<T>());

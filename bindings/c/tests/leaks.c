@@ -23,7 +23,8 @@ static bool reads_text(MobilebertText text) {
 
 static void questions_are_answered(void) {
   MobilebertText questions[] = {mobilebert_text("Who built it?"), mobilebert_text("Who built the lamp?")};
-  MobilebertText contexts[] = {mobilebert_text("Ada built it. It was Ada."), mobilebert_text("Zo\xC3\xAB did.")};
+  MobilebertText contexts[] = {mobilebert_text("Ada built it. It was Ada."),
+                               mobilebert_text("Zo\xC3\xAB did.")};
   MobilebertAnswerOptions options = mobilebert_answer_options();
   options.top_k = MOBILEBERT_ALL;
   options.max_seq_len = 32;
@@ -49,7 +50,8 @@ static void questions_are_answered(void) {
 }
 
 static void texts_are_classified(void) {
-  MobilebertText texts[] = {mobilebert_text("a joy"), mobilebert_text("dull")}, label = mobilebert_text("negative");
+  MobilebertText texts[] = {mobilebert_text("a joy"), mobilebert_text("dull")};
+  MobilebertText label = mobilebert_text("negative");
   MobilebertClassifyOptions options = mobilebert_classify_options();
   float threshold = 0;
   options.labels = &label;

@@ -593,7 +593,8 @@ static Json options_of(const char *written) {
   return json_value(&at);
 }
 
-static const char LONG_TEXT[] = "Ada lives in London, and Zoe lives in a small town in the dull and lovely north of it";
+static const char LONG_TEXT[] =
+    "Ada lives in London, and Zoe lives in a small town in the dull and lovely north of it";
 
 /* What a call gave, as a text to compare: its error, or scores and places of its first results. */
 typedef char Outcome[1000];
