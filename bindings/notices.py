@@ -22,6 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
+#: A licence whose crates may be linked into any program by who says where their source is.
+SOURCE_OFFERED = "MPL-2.0"
 #: The licences that are accepted. Where a crate offers several, the first of these is taken.
 ACCEPTED = (
     "MIT",
@@ -35,6 +37,7 @@ ACCEPTED = (
     "BSL-1.0",
     "CC0-1.0",
     "Unlicense",
+    SOURCE_OFFERED,
 )
 #: What a file of a licence is called, beside those that say nothing of theirs, such as `LICENSE`.
 FILES = {
@@ -115,9 +118,21 @@ def texts(folder: Path, names: list[str]) -> list[str]:
     )
 
 
+def source_of(crate: dict[str, Any]) -> str:
+    """Returns the sentences that the MPL asks for: where the source of a crate is, and that it is as published."""
+    if not crate["repository"]:
+        raise Refused(f"its licence {SOURCE_OFFERED} asks where its source is, and it names no repository")
+    return (
+        f"The source of this version, which was not changed, is at {crate['repository']} under the terms of the\n"
+        "Mozilla Public License, v. 2.0, which is at https://mozilla.org/MPL/2.0/."
+    )
+
+
 def without_text(crate: dict[str, Any]) -> tuple[list[str], str]:
     """Returns the licence of a crate that forgot its text, and the text, which is the same for all but the holder."""
     holders = ", ".join(crate["authors"])
+    if chosen(crate["license"]) == [SOURCE_OFFERED]:
+        return [SOURCE_OFFERED], source_of(crate)
     if "MIT" in chosen(crate["license"]) and holders:
         return ["MIT"], f"Copyright (c) {holders}\n\n{permission()}"
     if re.search(r"(^|OR |/)Apache-2\.0( OR|/|$)", crate["license"]):
@@ -147,7 +162,8 @@ def cargo(*arguments: str) -> str:
 def linked(package: str, options: list[str]) -> list[tuple[str, str]]:
     """Returns names and versions of the crates that a package is linked from, but for those of the workspace."""
     tree = ["tree", "-p", package, "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]
-    lines = {tuple(line.split()[:3]) for line in cargo(*tree, *options).splitlines()}
+    # Between the trees of several targets there are empty lines.
+    lines = {tuple(line.split()[:3]) for line in cargo(*tree, *options).splitlines() if line}
     # A crate of the workspace is followed by its path.
     outside = (words for words in lines if not words[2:] or not words[2].startswith(f"({ROOT}"))
     return sorted({(words[0], words[1].removeprefix("v")) for words in outside})
@@ -173,6 +189,8 @@ def main() -> None:
                 names, text = without_text(crate)
                 found_texts = [text]
                 title += ", whose package has no text of it"
+            elif SOURCE_OFFERED in names:
+                found_texts.append(source_of(crate))
             for text in found_texts:
                 groups.setdefault(text, []).append(f"{title} ({' AND '.join(names)})")
         except Refused as problem:

@@ -38,6 +38,7 @@ def script(name: str) -> Any:
         ("(MIT OR Apache-2.0) AND Unicode-3.0", ["MIT", "Unicode-3.0"]),
         ("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT", ["MIT"]),
         ("Apache-2.0 WITH LLVM-exception", ["Apache-2.0 WITH LLVM-exception"]),
+        ("MPL-2.0 OR MIT", ["MIT"]),
     ],
 )
 def test_one_of_several_licences_is_chosen(expression: str, expected: list[str]) -> None:
@@ -75,6 +76,16 @@ def test_a_crate_without_the_text_of_its_licence_is_refused(tmp_path: Path) -> N
     assert notices.without_text({"license": "MIT", "authors": ["Ada"]})[1].startswith("Copyright (c) Ada\n")
     with pytest.raises(notices.Refused, match="names no authors"):
         notices.without_text({"license": "MIT", "authors": []})
+
+
+def test_crates_under_the_mpl_come_with_the_place_of_their_source() -> None:
+    notices = script("notices")
+    crate = {"license": "MPL-2.0", "authors": ["Ada"], "repository": "https://example.org/ada"}
+    names, text = notices.without_text(crate)
+    assert names == ["MPL-2.0"]
+    assert "is at https://example.org/ada under" in text
+    with pytest.raises(notices.Refused, match="names no repository"):
+        notices.without_text({**crate, "repository": None})
 
 
 def test_paths_of_a_machine_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
