@@ -31,11 +31,11 @@ val native = layout.projectDirectory.dir("src/main/jniLibs")
 val generated = layout.projectDirectory.dir("src/generated/kotlin")
 
 val checkNative = tasks.register("checkNative") {
+    // Gradle can store the work below as long as it uses nothing of the script but such a list.
+    val needed = listOf(native, generated).map { it.asFile }
     doLast {
-        for (folder in listOf(native, generated)) {
-            check(folder.asFile.isDirectory) {
-                "${folder.asFile} is missing; run bindings/mobile/build android first"
-            }
+        for (folder in needed) {
+            check(folder.isDirectory) { "$folder is missing; run bindings/mobile/build android first" }
         }
     }
 }
