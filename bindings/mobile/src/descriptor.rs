@@ -6,22 +6,27 @@ use std::io;
 
 /// Returns a file of its own for a descriptor that the caller owns and may close afterwards.
 ///
+/// Nothing here can see whether the number still means the file that the caller has in mind. If it means
+/// another one, that file is duplicated, and then refused because there is no model in it.
+///
 /// # Errors
 /// `InvalidInput` for a negative number, and the error of the system if no file is open under the number.
 #[cfg(unix)]
 pub(crate) fn duplicate(descriptor: i32) -> io::Result<File> {
-    use std::os::fd::BorrowedFd;
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     if descriptor < 0 {
         let problem = format!("{descriptor} is not the number of an open file");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
-    // SAFETY: the number is not -1 by the check above. The borrow ends with this statement, in which it is
-    // only handed to the system to be duplicated; the system refuses the number of a file that is not open.
-    // The caller keeps its file open until then, as Kotlin's `addDescriptor` asks, so that the number does not
-    // come to mean another file. If it did, that file would be duplicated, mapped, and refused as a model.
-    let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
-    Ok(owned.into())
+    // SAFETY: this command of `fcntl` takes any two numbers, and touches no memory of this process. It fails
+    // for the number of a file that is not open.
+    let duplicated = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
+    if duplicated < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system has just opened this number, and nobody else has been told of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicated) }.into())
 }
 
 /// Fails: descriptors are of Unix.

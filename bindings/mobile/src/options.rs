@@ -1,6 +1,6 @@
 //! Options by name.
 
-use mobilebert_bindings::Opening;
+use mobilebert_bindings::{Failure, Opening};
 use serde_json::{Map, Value};
 
 use crate::failure::Result;
@@ -47,16 +47,25 @@ pub(crate) struct NamedOption {
 }
 
 /// Returns options in the form that the tasks take, the last of a name.
-pub(crate) fn map(options: Vec<NamedOption>) -> Map<String, Value> {
-    let value = |value| match value {
-        OptionValue::Nothing => Value::Null,
-        OptionValue::Flag { value } => value.into(),
-        OptionValue::Whole { value } => value.into(),
-        OptionValue::Number { value } => value.into(),
-        OptionValue::Text { value } => value.into(),
-        OptionValue::Texts { value } => value.into(),
+///
+/// # Errors
+/// `option` for NaN and the infinities. That form is JSON, which would write them as "nothing".
+pub(crate) fn map(options: Vec<NamedOption>) -> Result<Map<String, Value>> {
+    let pair = |NamedOption { name, value }| {
+        let value = match value {
+            OptionValue::Nothing => Value::Null,
+            OptionValue::Flag { value } => value.into(),
+            OptionValue::Whole { value } => value.into(),
+            OptionValue::Number { value } if !value.is_finite() => {
+                return Err(Failure::option(&name, "a finite number", value).into());
+            }
+            OptionValue::Number { value } => value.into(),
+            OptionValue::Text { value } => value.into(),
+            OptionValue::Texts { value } => value.into(),
+        };
+        Ok((name, value))
     };
-    options.into_iter().map(|option| (option.name, value(option.value))).collect()
+    options.into_iter().map(pair).collect()
 }
 
 /// How a model is loaded and run.
@@ -74,9 +83,8 @@ impl Loading {
     pub(crate) fn opening(self) -> Result<Opening> {
         let Self { threads, precision, special_tokens_in_text } = self;
         let threads = threads.map(|threads| {
-            usize::try_from(threads).map_err(|_| {
-                mobilebert_bindings::Failure::option("threads", "a whole number, 1 or more", threads)
-            })
+            usize::try_from(threads)
+                .map_err(|_| Failure::option("threads", "a whole number, 1 or more", threads))
         });
         Ok(Opening { threads: threads.transpose()?, precision, special_tokens_in_text })
     }

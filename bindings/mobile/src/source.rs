@@ -62,18 +62,22 @@ impl ModelSource {
     }
 
     /// Adds a file that lies in a range of an open file, which is mapped and not read. The descriptor stays
-    /// the caller's.
+    /// the caller's. A range that no file has is the failure `input`, and one that this file does not have is
+    /// `io`, as for a descriptor that is not open.
     fn add_range(&self, name: String, descriptor: i32, offset: i64, length: i64) -> Result<()> {
-        let failed = |error: &dyn std::fmt::Display| {
-            let range = format!("descriptor {descriptor}, offset {offset}, length {length}: {error}");
-            mobilebert_bindings::Failure::input(name.clone(), range)
-        };
-        let start = u64::try_from(offset).map_err(|_| failed(&"expected an offset of 0 or more"))?;
-        let end = u64::try_from(length).ok().and_then(|length| start.checked_add(length));
-        let end = end.ok_or_else(|| failed(&"expected a length of 0 or more"))?;
+        let range = format!("descriptor {descriptor}, offset {offset}, length {length}");
+        let odd =
+            |problem: &str| mobilebert_bindings::Failure::input(name.clone(), format!("{range}: {problem}"));
+        let start = u64::try_from(offset).map_err(|_| odd("expected an offset of 0 or more"))?;
+        let length = u64::try_from(length).map_err(|_| odd("expected a length of 0 or more"))?;
+        // Two such numbers have a sum.
+        let end = start.saturating_add(length);
         let bytes = descriptor::duplicate(descriptor)
             .and_then(|file| Bytes::map_range(&file, start..end))
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| {
+                let problem = format!("{name}: {range}: {error}");
+                mobilebert_bindings::Failure::new("io", name.clone(), problem)
+            })?;
         self.add(name, bytes)
     }
 }

@@ -6,6 +6,7 @@ import io.mobilebert.BertQuestionAnswerer
 import io.mobilebert.BertQuestionAnswererOptions
 import io.mobilebert.CallOptions
 import io.mobilebert.Cancellation
+import io.mobilebert.ClassifierOptions
 import io.mobilebert.ModelOptions
 import io.mobilebert.ModelSource
 import io.mobilebert.NerTagger
@@ -17,10 +18,12 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
+import java.util.Collections
 import java.util.concurrent.Callable
+import java.util.concurrent.ExecutionException
 import java.util.concurrent.Executors
+import java.util.concurrent.Future
 import java.util.concurrent.TimeUnit
-import kotlin.concurrent.thread
 
 private const val CONTEXT = "😀 Café «Zoë»\r\n東京で。 The lamp\u0000 was built by Zoë Müller in 1880, 𠮷."
 private const val QUESTION = "Who built the lamp?"
@@ -92,30 +95,35 @@ fun calls(suite: Suite) {
     suite.test("closing during calls ends them one way or the other") {
         repeat(10) {
             val tagger = NerTagger.createFromFile(nerFolder)
+            val pool = Executors.newFixedThreadPool(4)
             val workers = List(4) {
-                thread {
-                    try {
-                        while (true) tagger.tag("Ada lives in London")
-                    } catch (closed: IllegalStateException) {
-                        same("this NerTagger is closed; open it again", closed.message)
-                    }
-                }
+                pool.submit { while (true) tagger.tag("Ada lives in London") }
             }
             Thread.sleep(5)
             tagger.close()
-            workers.forEach { it.join() }
+            for (worker in workers) {
+                // What another thread throws is seen only here.
+                val closed = endOf(worker)
+                same(IllegalStateException::class.java, closed.javaClass, "what ended a worker: $closed")
+                same("this NerTagger is closed; open it again", closed.message)
+            }
+            pool.shutdown()
         }
     }
     suite.test("a call is cancelled from another thread") {
         val cancellation = Cancellation()
-        val stopper = thread {
+        val pool = Executors.newSingleThreadExecutor()
+        val stopper = pool.submit {
             Thread.sleep(100)
             cancellation.cancel()
         }
         val call = CallOptions.builder().setCancellation(cancellation).build()
         same("cancelled", fails { qa.answer(long, QUESTION, call) }.code)
-        stopper.join()
+        stopper.get()
+        pool.shutdown()
         same(true, cancellation.isCancelled)
+        // One that is cancelled before does not begin.
+        same("cancelled", fails { qa.answer(CONTEXT, QUESTION, call) }.code)
         same("Zoë Müller", qa.answer(CONTEXT, QUESTION).single().text)
     }
     suite.test("a call ends at its time") {
@@ -123,8 +131,39 @@ fun calls(suite: Suite) {
         same("deadline_exceeded", fails { qa.answer(long, QUESTION, call) }.code)
         val wrong = CallOptions.builder().setTimeout(-1, TimeUnit.SECONDS).build()
         same("option" to "timeout", fails { qa.answer(CONTEXT, QUESTION, wrong) }.let { it.code to it.place })
+        // One pass is enough for this context, but it takes long to tokenise.
+        val short = CallOptions.builder().setTimeout(1, TimeUnit.MILLISECONDS).build()
+        val wide = " ".repeat(20_000_000) + CONTEXT
+        same("deadline_exceeded", fails { qa.answer(wide, QUESTION, short) }.code)
         val enough = CallOptions.builder().setTimeout(1, TimeUnit.HOURS).build()
         same("Zoë Müller", qa.answer(CONTEXT, QUESTION, enough).single().text)
+    }
+    suite.test("times are rounded to whole milliseconds, away from zero") {
+        fun millis(time: Long, unit: TimeUnit) =
+            CallOptions.builder().setTimeout(time, unit).build().timeoutMillis
+        same(1, millis(500, TimeUnit.MICROSECONDS))
+        same(1, millis(1, TimeUnit.NANOSECONDS))
+        same(2, millis(1001, TimeUnit.MICROSECONDS))
+        same(2, millis(2000, TimeUnit.MICROSECONDS))
+        same(0, millis(0, TimeUnit.NANOSECONDS))
+        same(-1, millis(-1, TimeUnit.NANOSECONDS))
+        same(3000, millis(3, TimeUnit.SECONDS))
+        same(Long.MAX_VALUE, millis(Long.MAX_VALUE, TimeUnit.DAYS))
+        same(Long.MAX_VALUE / 1000 + 1, millis(Long.MAX_VALUE, TimeUnit.MICROSECONDS))
+        val none = CallOptions.builder().setTimeout(0, TimeUnit.SECONDS).build()
+        same("deadline_exceeded", fails { qa.answer(CONTEXT, QUESTION, none) }.code)
+    }
+    suite.test("numbers that are not finite are refused and do not mean the default") {
+        for (number in listOf(Double.NaN, Double.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY)) {
+            val call = CallOptions.builder().setOption("top_k", number).build()
+            val failure = fails { qa.answer(CONTEXT, QUESTION, call) }
+            same("option" to "top_k", failure.code to failure.place)
+            holds("expected a finite number" in failure.message) { failure.message }
+        }
+        val options = ClassifierOptions.builder().setThreshold(Float.NaN).build()
+        val folder = root.resolve("models/sentiment")
+        val failure = fails { BertNLClassifier.createFromFileAndOptions(folder, options) }
+        same("option" to "threshold", failure.code to failure.place)
     }
     suite.test("a coroutine that is cancelled ends its call") {
         val start = System.nanoTime()
@@ -158,7 +197,24 @@ fun calls(suite: Suite) {
             holds(near > 0.6 && far < 0.3) { "near $near, far $far" }
         }
     }
+    suite.test("results that no call can return are refused before they are computed") {
+        TextEmbedder.createFromFile(root.resolve("models/embed")).use { embedder ->
+            val count = Int.MAX_VALUE / (4 * embedder.dimensions) + 1
+            val soon = CallOptions.builder().setTimeout(5, TimeUnit.SECONDS).build()
+            val failure = fails { embedder.embedAll(Collections.nCopies(count, "a"), soon) }
+            same("input" to "texts", failure.code to failure.place)
+            holds("pass a smaller list" in failure.message) { failure.message }
+        }
+    }
 }
+
+/** Returns what ended the work of another thread. */
+private fun endOf(work: Future<*>): Throwable =
+    try {
+        throw AssertionError("expected an exception, found ${work.get(60, TimeUnit.SECONDS)}")
+    } catch (ended: ExecutionException) {
+        ended.cause ?: ended
+    }
 
 private fun closedMessage(run: () -> Any): String? =
     try {

@@ -11,6 +11,10 @@ private const val MIB = 1024 * 1024
 
 fun memory(suite: Suite) {
     if (!File("/proc/self/statm").canRead()) {
+        if (System.getenv("CI") == "true") {
+            suite.test("memory can be measured") { throw AssertionError("this system has no /proc/self/statm") }
+            return
+        }
         println("SKIPPED: this system does not say how much memory a process has; memory is not tested")
         return
     }

@@ -75,15 +75,18 @@ fun sources(suite: Suite) {
             gives(files.build())
             val behind = ModelSource.files().addDescriptor("config.json", descriptor, packed.length(), 1)
             val failure = fails { BertQuestionAnswerer.create(behind.build()) }
-            same("input" to "config.json", failure.code to failure.place)
-            for ((offset, length) in listOf(-1L to 1L, 0L to -1L, Long.MAX_VALUE to Long.MAX_VALUE)) {
+            same("io" to "config.json", failure.code to failure.place)
+            fun code(offset: Long, length: Long): String {
                 val odd = ModelSource.files().addDescriptor("config.json", descriptor, offset, length)
-                same("input", fails { BertQuestionAnswerer.create(odd.build()) }.code)
+                return fails { BertQuestionAnswerer.create(odd.build()) }.code
             }
+            same("input", code(-1, 1))
+            same("input", code(0, -1))
+            same("io", code(Long.MAX_VALUE, Long.MAX_VALUE))
         }
         for (descriptor in listOf(-1, Int.MIN_VALUE, 1_000_000)) {
             val odd = ModelSource.files().addDescriptor("config.json", descriptor, 0, 1)
-            same("input", fails { BertQuestionAnswerer.create(odd.build()) }.code)
+            same("io", fails { BertQuestionAnswerer.create(odd.build()) }.code)
         }
         packed.delete()
     }

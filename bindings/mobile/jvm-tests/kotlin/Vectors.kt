@@ -32,6 +32,8 @@ fun vectors(suite: Suite) {
         val model = content["model"] as String?
         (content["cases"] as List<*>).forEachIndexed { number, case ->
             case as Fields
+            // These count offsets in several units. Kotlin has those of its strings only, and passes none in.
+            if (case["op"] == "offsets") return@forEachIndexed
             suite.test("vector ${file.nameWithoutExtension}-$number-${case["op"]}") { check(model, case) }
         }
     }
@@ -58,10 +60,7 @@ private fun check(model: String?, case: Fields) {
     val options = CallOptions.builder()
     (case["options"] as Fields).forEach { (name, value) -> options.setOption(name as String, value) }
     val error = expect["error"] as Fields?
-    when (op) {
-        "offsets" -> return offsets(input, expect)
-        "text" -> return text(input, expect)
-    }
+    if (op == "text") return text(input, expect)
     val run = { call(op, open(op, model!!), input, options.build()) }
     if (error != null) {
         same(error, described(fails(run), "index" in error, "position" in error), "error")
@@ -199,13 +198,4 @@ private fun text(input: Fields, expect: Fields) {
     val listed = fails { classifier.classifyAll(listOf("fine", text)) }
     same("text 2: ${error["message"]}" to 1, listed.message to listed.index, "error of a list")
     same("second text", fails { classifier.classifyPair("fine", text) }.place, "place")
-}
-
-private fun offsets(input: Fields, expect: Fields) {
-    // Kotlin's callers never pass offsets in.
-    if ("error" in expect) return
-    val bytes = (input["text"] as String).toByteArray()
-    val before = (input["byte"] as List<*>).map { String(bytes, 0, (it as Long).toInt()) }
-    same(expect["utf16"], before.map { it.length.toLong() }, "UTF-16 units")
-    same(expect["char"], before.map { it.codePointCount(0, it.length).toLong() }, "code points")
 }

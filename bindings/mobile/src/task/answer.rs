@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mobilebert_bindings::answer::{Contexts, answers};
 use mobilebert_bindings::options::changed;
 
-use crate::call::{Cancellation, watched};
+use crate::call::{Cancellation, watched_after};
 use crate::failure::Result;
 use crate::options::{self, NamedOption};
 use crate::task::{Piece, opening};
@@ -55,12 +55,13 @@ impl QuestionAnswering {
         timeout_millis: Option<i64>,
         cancellations: Vec<Arc<Cancellation>>,
     ) -> Result<Vec<Vec<Answer>>> {
-        let options = changed(self.pipeline.options(), &options::map(options))?;
-        let found = watched(timeout_millis, &cancellations, |watch| {
-            let one = match contexts.first() {
-                Some(context) if one_context => Some(self.pipeline.prepare(context.as_str())?),
-                _ => None,
-            };
+        let options = changed(self.pipeline.options(), &options::map(options)?)?;
+        // A long context takes longer to tokenise than a pass takes.
+        let prepare = || match contexts.first() {
+            Some(context) if one_context => Ok(Some(self.pipeline.prepare(context.as_str())?)),
+            _ => Ok(None),
+        };
+        let found = watched_after(timeout_millis, &cancellations, prepare, |one, watch| {
             let contexts = one.as_ref().map_or(Contexts::Each(&contexts), Contexts::One);
             answers(&self.pipeline, &questions, contexts, is_list, &options, watch)
         })?;

@@ -49,7 +49,7 @@ impl TextClassification {
         timeout_millis: Option<i64>,
         cancellations: Vec<Arc<Cancellation>>,
     ) -> Result<Vec<Classification>> {
-        let options = changed(self.pipeline.options(), &options::map(options))?;
+        let options = changed(self.pipeline.options(), &options::map(options)?)?;
         let second = second.as_ref().map(|second| second as &dyn Texts);
         let found = watched(timeout_millis, &cancellations, |watch| {
             labels(&self.pipeline, &texts, second, is_list, &options, watch)

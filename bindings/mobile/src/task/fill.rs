@@ -42,7 +42,7 @@ impl FillMask {
         timeout_millis: Option<i64>,
         cancellations: Vec<Arc<Cancellation>>,
     ) -> Result<Vec<Vec<Vec<Fill>>>> {
-        let options = changed(self.pipeline.options(), &options::map(options))?;
+        let options = changed(self.pipeline.options(), &options::map(options)?)?;
         let found = watched(timeout_millis, &cancellations, |watch| {
             fills(&self.pipeline, &texts, is_list, &options, watch)
         })?;

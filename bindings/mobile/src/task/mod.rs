@@ -37,7 +37,7 @@ macro_rules! opening {
                 loading: crate::options::Loading,
                 options: Vec<crate::options::NamedOption>,
             ) -> crate::failure::Result<Self> {
-                let options = crate::options::map(options);
+                let options = crate::options::map(options)?;
                 Ok(Self { pipeline: loading.opening()?.$open(source.get(), &options)? })
             }
 
@@ -47,7 +47,7 @@ macro_rules! opening {
                 model: std::sync::Arc<crate::model::Model>,
                 options: Vec<crate::options::NamedOption>,
             ) -> crate::failure::Result<Self> {
-                let options = crate::options::map(options);
+                let options = crate::options::map(options)?;
                 let options = mobilebert_bindings::options::changed(&<$options>::default(), &options)?;
                 let pipeline = mobilebert_bindings::$object::from_parts(model.model.clone(), options);
                 Ok(Self { pipeline: pipeline.map_err(mobilebert_bindings::Failure::from)? })

@@ -44,7 +44,7 @@ impl TokenClassification {
         timeout_millis: Option<i64>,
         cancellations: Vec<Arc<Cancellation>>,
     ) -> Result<Vec<Vec<Entity>>> {
-        let options = changed(self.pipeline.options(), &options::map(options))?;
+        let options = changed(self.pipeline.options(), &options::map(options)?)?;
         let found = watched(timeout_millis, &cancellations, |watch| {
             entities(&self.pipeline, &texts, is_list, &options, watch)
         })?;

@@ -6,6 +6,7 @@ import io.mobilebert.internal.ModelFacts
 import io.mobilebert.internal.NamedOption
 import io.mobilebert.internal.OptionValue
 import io.mobilebert.internal.refuseSurrogate
+import java.util.concurrent.atomic.AtomicReference
 
 // What every call to the native library needs: errors in our form, texts that are Unicode, options by name.
 
@@ -21,6 +22,20 @@ internal inline fun <T> native(call: () -> T): T =
         val text = "the engine failed in a way that is a bug; please report it: ${panic.message}"
         throw MobileBertException(MobileBertException.PANIC, text, cause = panic)
     }
+
+/**
+ * Keeps an object from being collected before this is called, with all that it holds. The collector may take
+ * an object away while a call runs that was given no more than its address or its handle.
+ *
+ * `Reference.reachabilityFence` is for this, but is not on Android before 9. What is stored where other
+ * threads can see it has to be there as well.
+ */
+internal fun keepUntilHere(kept: Any) {
+    lastKept.set(kept)
+    lastKept.set(null)
+}
+
+private val lastKept = AtomicReference<Any?>()
 
 /** Returns the index of the first half of a surrogate pair that has no other half, or -1. */
 internal fun loneSurrogate(text: String): Int {

@@ -35,9 +35,10 @@ public class CallOptions private constructor(
 
         /**
          * Sets the time for the call. No pass begins after it, and the call fails with `deadline_exceeded`.
+         * With 0 no pass begins at all. A part of a millisecond counts as a whole one.
          */
         public fun setTimeout(time: Long, unit: TimeUnit): Builder =
-            apply { timeoutMillis = unit.toMillis(time) }
+            apply { timeoutMillis = roundedUp(time, unit) }
 
         /** Sets an object that ends the call. */
         public fun setCancellation(cancellation: Cancellation): Builder =
@@ -48,13 +49,24 @@ public class CallOptions private constructor(
 
         /**
          * Sets an option of the task by its name, as all languages have it (docs/python.md lists them). The
-         * value is a boolean, a number, a text, a list of texts, or null for "all" or the default.
+         * value is a boolean, a finite number, a text, a list of texts, or null for "all" or the default.
          */
         public fun setOption(name: String, value: Any?): Builder = apply { values[name] = value }
 
         /** Makes the options. */
         public fun build(): CallOptions =
             CallOptions(LinkedHashMap(values), timeoutMillis, ArrayList(cancellations))
+
+        /** Returns a time in milliseconds, away from 0, so that a negative one stays negative. */
+        private fun roundedUp(time: Long, unit: TimeUnit): Long {
+            val millis = unit.toMillis(time)
+            return when {
+                // A time that does not fit is the largest or the smallest number.
+                unit >= TimeUnit.MILLISECONDS || unit.convert(millis, TimeUnit.MILLISECONDS) == time -> millis
+                time > 0 -> millis + 1
+                else -> millis - 1
+            }
+        }
     }
 
     public companion object {

@@ -28,7 +28,7 @@ public abstract class ModelSource internal constructor() {
         public fun addBuffer(name: String, buffer: ByteBuffer): Files = apply {
             // The buffer's position may move before a task opens.
             val part = buffer.slice()
-            added += { source -> source.addBytes(checked("file", name), direct(part)) }
+            added += { source -> add(source, name, part) }
         }
 
         /** Adds the bytes of an array. */
@@ -36,7 +36,12 @@ public abstract class ModelSource internal constructor() {
 
         /**
          * Adds the bytes of an open file from [offset] on. They are mapped and not copied. The [descriptor]
-         * has to be open until a task has been opened, and stays the caller's to close.
+         * has to be open until a task has been opened, and stays the caller's to close. The file must not be
+         * made shorter or written to as long as a model is opened from it or open: the system ends a process
+         * that reads what is gone (SIGBUS), which nothing here can catch.
+         *
+         * Opening fails with the code `io` if the descriptor is not open or the file ends before the range
+         * does, and with `input` if [offset] or [length] is negative.
          */
         public fun addDescriptor(name: String, descriptor: Int, offset: Long, length: Long): Files = apply {
             added += { source -> source.addRange(checked("file", name), descriptor, offset, length) }
@@ -91,8 +96,16 @@ public abstract class ModelSource internal constructor() {
             }
         }
 
+        /** Adds the bytes between a buffer's position and limit, which the native source copies. */
+        internal fun add(source: NativeSource, name: String, buffer: ByteBuffer) {
+            val bytes = direct(buffer)
+            source.addBytes(checked("file", name), bytes)
+            // The native side knows the address of the bytes, which end with the buffer.
+            keepUntilHere(bytes)
+        }
+
         /** Returns the bytes between position and limit as a direct buffer that begins with them. */
-        internal fun direct(buffer: ByteBuffer): ByteBuffer {
+        private fun direct(buffer: ByteBuffer): ByteBuffer {
             // The native side sees where a buffer begins, and not its position.
             val part = buffer.slice()
             if (part.isDirect) return part

@@ -36,8 +36,9 @@ public abstract class Task internal constructor(private val handle: Disposable, 
                 throw if (isClosed) closedError(closed) else closed
             }
         }
-        // The native side borrows these objects. Reading their state here keeps the cleaner away until now.
-        cancellations.forEach { it.uniffiIsDestroyed }
+        // The native side owns clones of these handles. The originals have to last until they are cloned, which
+        // is at the beginning of the call.
+        keepUntilHere(cancellations)
         return result
     }
 

@@ -85,7 +85,7 @@ private class AssetModel(private val assets: AssetManager, private val folder: S
             val problem = "there is no model in the assets at `$folder`; expected a folder with config.json"
             throw MobileBertException("unknown_model", problem, folder)
         }
-        val steps = names.map { name -> { source: NativeSource -> add(source, name) } }
+        val steps = names.map { name -> { source: NativeSource -> addAsset(source, name) } }
         return filled(NativeSource.files("assets/$folder"), steps)
     }
 
@@ -110,7 +110,7 @@ private class AssetModel(private val assets: AssetManager, private val folder: S
 
     private fun isWeights(name: String) = name.endsWith(".safetensors") || name.endsWith(".bin")
 
-    private fun add(source: NativeSource, name: String) {
+    private fun addAsset(source: NativeSource, name: String) {
         val path = "$folder/$name"
         try {
             if (isWeights(name)) {
@@ -119,7 +119,7 @@ private class AssetModel(private val assets: AssetManager, private val folder: S
                 }
             } else {
                 // These are small, and Android compresses them unless it is told otherwise.
-                source.addBytes(name, direct(ByteBuffer.wrap(assets.open(path).use { it.readBytes() })))
+                add(source, name, ByteBuffer.wrap(assets.open(path).use { it.readBytes() }))
             }
         } catch (error: FileNotFoundException) {
             // `openFd` says so of a file that is compressed. This one is not missing, because it was listed.
