@@ -6,6 +6,9 @@
 # jvm-tests/android-stubs.
 
 kotlin_version=2.4.20
+# The SHA-512 of its package, which the index of packages gives in base 64 as `dist.integrity`.
+kotlin_sum=205e4854cecba4f840fe7b47410a5a56dd72c6969a428bed11560bcaa58cb9a2\
+ebd177a52cf3e6effb0ce872e1b5c4638e3a12b0aec8ee53f693360990ccbbdf
 
 # Says whether Debian packages can be installed here, and installs those that are named.
 install_debian() {
@@ -22,6 +25,11 @@ has_java() {
     command -v java > /dev/null && command -v javac > /dev/null && [ "$(java_version javac)" -ge 17 ]
 }
 
+# Prints the SHA-512 of a file.
+sha512() {
+    if command -v sha512sum > /dev/null; then sha512sum "$1"; else shasum -a 512 "$1"; fi | cut -d ' ' -f 1
+}
+
 # Prints how long the step took that has just ended.
 step_took() {
     now=$(date +%s)
@@ -34,8 +42,14 @@ check_jvm() {
     sources=bindings/mobile
     mkdir -p "$work"
     step_began=$(date +%s)
-    if ! has_java && ! install_debian openjdk-17-jdk-headless; then
-        skip jvm "there is no JDK of version 17 or later; install one"
+    has_java || install_debian openjdk-17-jdk-headless || true
+    # An older one may still come first on the path.
+    if ! has_java; then
+        skip jvm "java and javac of version 17 or later were not found; install a JDK, and put it first on the path"
+        return
+    fi
+    if ! "${PYTHON:-python3}" -c '' 2> /dev/null; then
+        skip jvm "there is no Python 3; install one, or name it in PYTHON"
         return
     fi
     jna=${JNA_JAR:-/usr/share/java/jna.jar}
@@ -47,11 +61,19 @@ check_jvm() {
     if [ ! -f "$kotlin/lib/kotlin-compiler.jar" ]; then
         rm -rf "$work/kotlin-$kotlin_version"
         mkdir -p "$work/kotlin-$kotlin_version"
-        if ! (cd "$work/kotlin-$kotlin_version" && run npm pack --silent "kotlin-compiler@$kotlin_version" &&
-            tar -xzf kotlin-compiler-*.tgz && rm kotlin-compiler-*.tgz); then
+        package=$work/kotlin-$kotlin_version/kotlin-compiler-$kotlin_version.tgz
+        if ! (cd "$work/kotlin-$kotlin_version" && run npm pack --silent "kotlin-compiler@$kotlin_version") ||
+            [ ! -f "$package" ]; then
             skip jvm "npm cannot fetch kotlin-compiler $kotlin_version; see above, or name its folder in KOTLIN_COMPILER"
             return
         fi
+        found=$(sha512 "$package")
+        if [ "$found" != "$kotlin_sum" ]; then
+            printf 'the SHA-512 of %s is\n%s; expected\n%s\n' "$package" "$found" "$kotlin_sum" >&2
+            exit 1
+        fi
+        run tar -xzf "$package" -C "$work/kotlin-$kotlin_version"
+        rm "$package"
     fi
     step_took "tools"
 
@@ -61,7 +83,7 @@ check_jvm() {
         exit 1
     fi
     rm -rf "$work/built" "$work/classes"
-    run env JNA_JAR="$jna" KOTLIN_COMPILER="$kotlin" "$sources/build" jvm "$work/built"
+    run env JNA_JAR="$jna" KOTLIN_COMPILER="$kotlin" "$sources/build" test "$work/built"
     step_took "library, generator and Kotlin interface"
     run sh "$sources/pages.sh" "$work/built/libmobilebert_mobile.so"
 
