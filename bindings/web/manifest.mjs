@@ -14,11 +14,29 @@ const SENTENCES = ['modules.json', 'sentence_bert_config.json', '1_Pooling/confi
 const TOKENIZERS = ['tokenizer.json', 'vocab.txt'];
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
 
+/** Returns the size of a file, or nothing if it does not exist. */
 async function sizeOf(path) {
   return stat(path).then(
     (found) => found.size,
-    () => undefined,
+    (error) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+      throw error;
+    },
   );
+}
+
+/** Returns the names of the files over which weights are spread. */
+async function shards(path) {
+  const expected = `${path}: expected an object \`weight_map\` of files by the names of weights`;
+  let map;
+  try {
+    map = JSON.parse(await readFile(path, 'utf8')).weight_map;
+  } catch (error) {
+    throw new Error(`${expected}: ${error.message}`);
+  }
+  const names = Object.values(typeof map === 'object' && map !== null ? map : {});
+  if (names.length === 0 || !names.every((name) => typeof name === 'string')) throw new Error(expected);
+  return [...new Set(names)];
 }
 
 async function listed(folder, name) {
@@ -27,7 +45,7 @@ async function listed(folder, name) {
   return { size: await sizeOf(path), sha256: hash.digest('hex') };
 }
 
-export async function writeManifest(folder) {
+async function writeManifest(folder) {
   const exists = async (name) => (await sizeOf(join(folder, name))) !== undefined;
   const names = [];
   for (const name of [...SMALL, ...SENTENCES]) if (await exists(name)) names.push(name);
@@ -35,10 +53,7 @@ export async function writeManifest(folder) {
     for (const name of kind) {
       if (!(await exists(name))) continue;
       names.push(name);
-      if (name.endsWith('.index.json')) {
-        const index = JSON.parse(await readFile(join(folder, name), 'utf8'));
-        names.push(...new Set(Object.values(index.weight_map)));
-      }
+      if (name.endsWith('.index.json')) names.push(...(await shards(join(folder, name))));
       break;
     }
   }
@@ -50,15 +65,18 @@ export async function writeManifest(folder) {
   return files;
 }
 
-if (process.argv[1]?.endsWith('mobilebert-manifest') || import.meta.url.endsWith(process.argv[1] ?? ' ')) {
-  const folders = process.argv.slice(2);
-  if (folders.length === 0) {
-    console.error('usage: mobilebert-manifest FOLDER...');
-    process.exit(2);
-  }
+const folders = process.argv.slice(2);
+if (folders.length === 0) {
+  console.error('usage: mobilebert-manifest FOLDER...');
+  process.exit(2);
+}
+try {
   for (const folder of folders) {
     const files = Object.values(await writeManifest(folder));
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
     console.log(`${join(folder, 'mobilebert.json')}: ${files.length} files, ${bytes} bytes`);
   }
+} catch (error) {
+  console.error(`mobilebert-manifest: ${error.message}`);
+  process.exit(1);
 }

@@ -20,16 +20,18 @@ addEventListener('fetch', (event) => {
   const { pathname } = new URL(event.request.url);
   if (event.request.method !== 'GET' || pathname.includes('/models/')) return;
   const answer = async () => {
-    const cache = await caches.open(NAME);
+    // What is kept helps a later visit. Storage that is full or refused must not harm this one.
+    const cache = await caches.open(NAME).catch(() => undefined);
+    let response;
     try {
-      const response = await fetch(event.request);
-      if (response.ok) await cache.put(event.request, response.clone());
-      return response;
+      response = await fetch(event.request);
     } catch (error) {
-      const kept = await cache.match(event.request, { ignoreSearch: true });
+      const kept = await cache?.match(event.request, { ignoreSearch: true });
       if (kept === undefined) throw error;
       return kept;
     }
+    if (response.ok) await cache?.put(event.request, response.clone()).catch(() => undefined);
+    return response;
   };
   event.respondWith(answer());
 });

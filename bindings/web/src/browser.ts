@@ -43,7 +43,7 @@ const host: Host = {
 export function pipeline<T extends keyof Pipelines>(
   task: T,
   source: Source,
-  options: PipelineOptions = {},
+  options?: PipelineOptions | null,
 ): Promise<Pipelines[T]> {
   return open(host, task, source, options);
 }

@@ -31,6 +31,11 @@ export class Cached {
     return this.#cache.match(key).catch(() => undefined);
   }
 
+  /** Returns the text of a file, if it is kept and can be read. */
+  async text(key: string): Promise<string | undefined> {
+    return this.match(key).then((kept) => kept?.text().catch(() => undefined));
+  }
+
   /** Keeps a file, and returns why it could not if it could not. */
   async keep(key: string, response: Response): Promise<string | undefined> {
     try {
@@ -56,7 +61,7 @@ export class Cached {
     if (hashes.length === 0) return;
     try {
       const lists = (await this.#cache.keys()).filter(({ url }) => url.endsWith(`/${MANIFEST}`));
-      const texts = await Promise.all(lists.map(({ url }) => this.match(url).then((kept) => kept?.text())));
+      const texts = await Promise.all(lists.map(({ url }) => this.text(url)));
       const listed = new Set(texts.flatMap((text) => hashesOf(text ?? '')));
       for (const hash of hashes) if (!listed.has(hash)) await this.forget(this.key('', hash));
     } catch {

@@ -1,4 +1,4 @@
-import { kindOf, wrongInput } from './errors.js';
+import { kindOf, optionsOf, wrongInput, wrongOption } from './errors.js';
 import type { CallRequest, Reply, RunRequest, Texts, VectorsReply, VectorsRequest } from './protocol.js';
 import type { Runner } from './remote.js';
 import type {
@@ -126,7 +126,7 @@ export class Engine {
   }
 
   async #run(given: Given<RunRequest>, options: object): Promise<unknown[]> {
-    const replies = await this.#spread({ ...given, kind: 'run', first: 0, options: { ...options } });
+    const replies = await this.#spread({ ...given, kind: 'run', first: 0, options: sendable(options) });
     return (replies as unknown[][]).flat();
   }
 
@@ -137,7 +137,7 @@ export class Engine {
       ...given,
       kind: 'vectors',
       first: 0,
-      options: { ...options },
+      options: sendable(options),
     })) as VectorsReply[];
   }
 
@@ -186,6 +186,28 @@ function placed<T extends { place: Place }>(found: T): T & { start: number; end:
 
 function one<T>(isList: boolean, found: T[]): T | T[] {
   return isList ? found : (found[0] as T);
+}
+
+/** Returns the options of a call. Values that JSON would drop or replace by others are refused. */
+function sendable(given: unknown): Record<string, unknown> {
+  const options = optionsOf(given);
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    for (const one of Array.isArray(value) ? [...(value as unknown[])] : [value]) check(name, one);
+  }
+  return options;
+}
+
+function check(name: string, value: unknown): void {
+  if (value === null || typeof value === 'boolean') return;
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw wrongOption(name, 'a finite number', value);
+  } else if (typeof value === 'string') {
+    if (/\p{Surrogate}/u.test(value))
+      throw wrongOption(name, 'a string without half of a surrogate pair', value);
+  } else {
+    throw wrongOption(name, 'a number, a string, a boolean, null, or an array of those', value);
+  }
 }
 
 /** Reads one text or a list of them. */

@@ -1,4 +1,4 @@
-import { MobileBertError, recordOf } from './errors.js';
+import { MobileBertError, reasonOf, recordOf } from './errors.js';
 import { Loader, type Platform } from './load.js';
 import init, * as module from './module/mobilebert.js';
 import type {
@@ -31,19 +31,27 @@ function hasLoneSurrogate(text: string): boolean {
   return /\p{Surrogate}/u.test(text);
 }
 
-/** The engine in this thread: one instance of the module, and one open model. */
+/** The instance of the module. There is one in a thread, which all engines of the thread share. */
+let instance: { wasm: OpenRequest['wasm']; ready: Promise<void> } | undefined;
+
+/** The reason why the instance has trapped, after which nothing in it can be trusted. */
+let trapped: string | undefined;
+
+/** The engine in this thread, with one open model. */
 export class Engine {
   #platform: Platform;
   #pipeline: module.Pipeline | undefined;
-  #broken = false;
+  #isReplaced: boolean;
 
-  constructor(platform: Platform) {
+  /** @param isReplaced true if the thread is a worker that is replaced by another one after a trap. */
+  constructor(platform: Platform, isReplaced = true) {
     this.#platform = platform;
+    this.#isReplaced = isReplaced;
   }
 
-  /** True if the instance has trapped, after which nothing in it can be trusted. */
+  /** True if the instance has trapped. */
   get broken(): boolean {
-    return this.#broken;
+    return trapped !== undefined;
   }
 
   /**
@@ -53,6 +61,7 @@ export class Engine {
    */
   async handle(request: Request, tell: (event: ProgressEvent) => void): Promise<Reply> {
     try {
+      if (trapped !== undefined) throw this.#failed(trapped);
       switch (request.kind) {
         case 'open':
           return await this.#open(request, tell);
@@ -64,22 +73,34 @@ export class Engine {
     } catch (thrown) {
       if (!(thrown instanceof WebAssembly.RuntimeError))
         throw new MobileBertError(recordOf(thrown), { cause: thrown });
-      this.#broken = true;
-      const reason = panicMessage() ?? thrown.message;
-      const message = `the engine has failed and starts again at the next call: ${reason}`;
-      throw new MobileBertError({ code: 'internal', message }, { cause: thrown });
+      trapped = panicMessage() ?? thrown.message;
+      throw this.#failed(trapped, thrown);
     }
   }
 
+  #failed(reason: string, cause?: unknown): MobileBertError {
+    const next = this.#isReplaced
+      ? 'starts again at the next call'
+      : 'cannot start again in this thread, nor can its other pipelines; start the program anew, or leave ' +
+        'out `worker: false`, so that a worker that fails is replaced';
+    return new MobileBertError(
+      { code: 'internal', message: `the engine has failed and ${next}: ${reason}` },
+      { cause },
+    );
+  }
+
   async #open(request: OpenRequest, tell: (event: ProgressEvent) => void): Promise<ModelInfo> {
-    const wasm = await this.#platform.module(request.wasm, moduleName());
-    await init({ module_or_path: wasm });
+    await start(this.#platform, request.wasm);
     const files = new module.Files(request.name);
     let bytes: number;
     try {
       bytes = await new Loader(this.#platform, request, files, tell).load();
     } catch (thrown) {
-      files.free();
+      try {
+        files.free();
+      } catch {
+        // After a trap the files cannot be freed, and the trap is what has to be told.
+      }
       throw thrown;
     }
     // This takes the files, also if it fails.
@@ -89,7 +110,7 @@ export class Engine {
 
   /** Frees the model. */
   close(): void {
-    if (!this.#broken) this.#pipeline?.free();
+    if (!this.broken) this.#pipeline?.free();
     this.#pipeline = undefined;
   }
 
@@ -119,6 +140,37 @@ export class Engine {
     };
     found.free();
     return reply;
+  }
+}
+
+/** Makes the instance of the module, unless there is one. */
+async function start(platform: Platform, wasm: OpenRequest['wasm']): Promise<void> {
+  if (instance !== undefined && instance.wasm !== wasm) {
+    const message =
+      '`wasm` is another module than that of the first pipeline in this thread, and all of them share one; ' +
+      'give the same `wasm`, or leave out `worker: false`';
+    throw new MobileBertError({ code: 'option', message, place: 'wasm' });
+  }
+  const started = (instance ??= { wasm, ready: instantiate(platform, wasm) });
+  try {
+    await started.ready;
+  } catch (thrown) {
+    // The next one may try again.
+    if (instance === started) instance = undefined;
+    throw thrown;
+  }
+}
+
+async function instantiate(platform: Platform, wasm: OpenRequest['wasm']): Promise<void> {
+  try {
+    await init({ module_or_path: await platform.module(wasm, moduleName()) });
+  } catch (cause) {
+    if (cause instanceof WebAssembly.RuntimeError) throw cause;
+    const which = typeof wasm === 'string' ? wasm : moduleName();
+    const message =
+      `the WebAssembly module ${which} cannot be loaded: ${reasonOf(cause)}; expected a module of this ` +
+      'version of the package, which the option `wasm` may name';
+    throw new MobileBertError({ code: 'io', message, place: 'wasm' }, { cause });
   }
 }
 

@@ -12,7 +12,7 @@ export interface FailureRecord {
  *
  * `code` is a stable name of the kind of error, the same in all languages (`empty_text`, `too_long`,
  * `wrong_task`, `invalid_text`, `option`, `unknown_option`, `input`, `io`, `verification`, ...). `internal`
- * means that the engine has failed; the next call starts it again.
+ * means that the engine has failed; the next call starts it again, unless the message says that it cannot.
  */
 export class MobileBertError extends Error {
   /** The stable name of the kind of error. */
@@ -44,8 +44,9 @@ export function wrongInput(place: string, problem: string): MobileBertError {
 
 /** Makes the error of an option's value. */
 export function wrongOption(option: string, expected: string, found: unknown): MobileBertError {
-  const shown =
-    typeof found === 'object' || typeof found === 'function' ? kindOf(found) : JSON.stringify(found);
+  // JSON has no number that is not finite, and no whole number of any size.
+  const isShown = ['number', 'bigint', 'boolean'].includes(typeof found);
+  const shown = typeof found === 'string' ? JSON.stringify(found) : isShown ? String(found) : kindOf(found);
   const message = `\`${option}\` is ${shown}; expected ${expected}`;
   return new MobileBertError({ code: 'option', message, place: option });
 }
@@ -63,6 +64,22 @@ export function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   const kind = typeof value;
   return kind === 'object' ? 'an object' : `a ${kind}`;
+}
+
+/** Returns the options of a call, which may be left out. */
+export function optionsOf(given: unknown): Record<string, unknown> {
+  if (given === undefined || given === null) return {};
+  if (typeof given !== 'object' || Array.isArray(given))
+    throw wrongInput('options', `it is ${kindOf(given)}; expected an object of names and values`);
+  return { ...given };
+}
+
+/** Says in a few words what was thrown. */
+export function reasonOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  // What `fetch` throws in Node says why only in its cause.
+  const { cause } = thrown;
+  return cause instanceof Error ? `${thrown.message}: ${cause.message}` : thrown.message;
 }
 
 /** Turns whatever was thrown into a record that can be sent to another thread. */

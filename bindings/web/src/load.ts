@@ -1,5 +1,5 @@
 import { type Cached, openCache } from './cache.js';
-import { MobileBertError } from './errors.js';
+import { MobileBertError, reasonOf } from './errors.js';
 import type { Files } from './module/mobilebert.js';
 import type { OpenRequest } from './protocol.js';
 import type { FileContent, ProgressEvent } from './types.js';
@@ -43,6 +43,9 @@ export class Loader {
   #bytes = 0;
   /** True once a file came from the cache because there was no network. */
   #isOffline = false;
+  /** Why it is not known which files the folder lists. Then nothing is loaded that could not be checked. */
+  #unlisted: string | undefined;
+  #loaded = new Set<string>();
 
   constructor(platform: Platform, request: OpenRequest, files: Files, tell: (event: ProgressEvent) => void) {
     this.#platform = platform;
@@ -53,24 +56,37 @@ export class Loader {
 
   /** Returns the number of bytes of all files. */
   async load(): Promise<number> {
+    await this.#all();
+    // A name that is mistyped, or a server that offers other files, must not leave the model unchecked.
+    for (const name of Object.keys(this.#request.hashes)) {
+      if (this.#loaded.has(name)) continue;
+      const message =
+        `${name}: \`hashes\` names it, and it is not among the files of the model, which are ` +
+        `${[...this.#loaded].join(', ')}; correct the name, or leave it out`;
+      throw new MobileBertError({ code: 'verification', message, place: name });
+    }
+    return this.#bytes;
+  }
+
+  async #all(): Promise<void> {
     const { source } = this.#request;
     if ('files' in source) {
       for (const [name, content] of Object.entries(source.files)) {
         const { size, pieces } = contentOf(content);
-        await this.#take(name, { size, ...this.#pinned(name) }, size, pieces, false);
+        await this.#take(name, { size, ...this.#pinned(name) }, pieces, 'memory', false);
       }
-      return this.#bytes;
+      return;
     }
     const folder = new URL(source.url);
     if (folder.protocol === 'file:') {
       await this.#each((name) => this.#local(folder, name));
-      return this.#bytes;
+      return;
     }
     this.#cache = await openCache(this.#request.cache);
     const list = await this.#manifest(folder);
     if (list === undefined) {
       await this.#each((name) => this.#remote(folder, name, this.#pinned(name), true));
-      return this.#bytes;
+      return;
     }
     for (const [name, listed] of Object.entries(list.files)) {
       const found = await this.#remote(folder, name, { ...listed, ...this.#pinned(name) });
@@ -79,7 +95,6 @@ export class Loader {
     // The list is kept once its files are there, so that a visit without a network finds both.
     await this.#cache?.keepText(new URL(MANIFEST, folder).href, list.text);
     await this.#cache?.forgetUnlisted(list.replaced);
-    return this.#bytes;
   }
 
   /** Looks for the files that a folder may hold. */
@@ -96,32 +111,29 @@ export class Loader {
   }
 
   #pinned(name: string): Listed {
-    const sha256 = this.#request.hashes[name];
-    return sha256 === undefined ? {} : { sha256 };
+    const { hashes } = this.#request;
+    return Object.hasOwn(hashes, name) ? { sha256: hashes[name] } : {};
   }
 
   /**
    * Reads the list of files, from the network if there is one, since it says which versions are current.
    * `replaced` are the hashes in the list of an earlier visit.
+   *
+   * A folder has no list only if the server says so. If the server fails or something else answers in its
+   * place, the list of an earlier visit counts. Without one, the files must come from the cache too.
    */
   async #manifest(
     folder: URL,
   ): Promise<{ files: Record<string, Listed>; text: string; replaced: string[] } | undefined> {
     const url = new URL(MANIFEST, folder);
-    let response: Response | undefined;
-    try {
-      response = await fetch(url, { cache: 'no-cache' });
-    } catch {
-      // Without a network, what was kept is used.
+    const old = await this.#cache?.text(url.href);
+    const asked = await this.#ask(url, old !== undefined);
+    if (asked === 'absent') return undefined;
+    const text = 'text' in asked ? asked.text : old;
+    if (text === undefined) {
+      this.#unlisted = 'problem' in asked ? asked.problem : undefined;
+      return undefined;
     }
-    const old = await this.#cache?.match(url.href).then((kept) => kept?.text());
-    let text: string | undefined;
-    if (response === undefined || response.status >= 500) {
-      text = old;
-    } else if (exists(response)) {
-      text = await response.text();
-    }
-    if (text === undefined) return undefined;
     const files = parseManifest(text);
     if (files === undefined) {
       throw new MobileBertError({
@@ -135,10 +147,33 @@ export class Loader {
     return { files, text, replaced: old === undefined || old === text ? [] : hashesOf(old) };
   }
 
+  /** Asks the server for the list of files. */
+  async #ask(url: URL, isKept: boolean): Promise<{ text: string } | { problem: string } | 'absent'> {
+    try {
+      const response = await fetch(url, { cache: 'no-cache' });
+      if (exists(response)) return { text: await response.text() };
+      await response.body?.cancel();
+      const { status } = response;
+      // Stores of objects answer 403 for what they do not have, and servers of single-page applications
+      // answer with a page. The sign-in page of a network does too, so neither outweighs a list that is kept.
+      const isUnclear = status === 403 || response.ok;
+      if (status === 404 || status === 410 || (isUnclear && !isKept)) return 'absent';
+      return { problem: `the list of files ${url.href} cannot be loaded: status ${status}` };
+    } catch (cause) {
+      return { problem: `the list of files ${url.href} cannot be loaded: ${reasonOf(cause)}` };
+    }
+  }
+
   async #local(folder: URL, name: string): Promise<boolean> {
-    const found = await this.#platform.readLocal(new URL(name, folder));
+    const url = new URL(name, folder);
+    let found: Awaited<ReturnType<Platform['readLocal']>>;
+    try {
+      found = await this.#platform.readLocal(url);
+    } catch (cause) {
+      throw this.#io(name, `${url.href} cannot be read: ${reasonOf(cause)}`, cause);
+    }
     if (found === undefined) return false;
-    await this.#take(name, this.#pinned(name), found.size, found.pieces, false);
+    await this.#take(name, { size: found.size, ...this.#pinned(name) }, found.pieces, url.href, false);
     return true;
   }
 
@@ -152,34 +187,33 @@ export class Loader {
     this.#tell({ status: 'initiate', name: this.#request.name, file: name });
     if (key !== undefined && listed.sha256 !== undefined && (await this.#kept(key, name, listed)))
       return true;
-    const instead = async (problem: string, cause?: unknown): Promise<boolean> => {
+    const instead = async (error: MobileBertError, isThere = false): Promise<boolean> => {
       if (key !== undefined && (await this.#kept(key, name, listed))) return (this.#isOffline = true);
       // It was not there either when the others were kept.
-      if (mayBeMissing && this.#isOffline) return false;
-      throw this.#io(name, problem, cause);
+      if (mayBeMissing && this.#isOffline && !isThere) return false;
+      throw error;
     };
+    if (this.#unlisted !== undefined) return instead(this.#io(name, this.#unlisted));
     let response: Response;
     try {
       // What the cache keeps need not be kept a second time by the browser.
       response = await fetch(url, { cache: key === undefined ? 'default' : 'no-store' });
     } catch (cause) {
-      return instead(
-        `it cannot be loaded from ${url}: ${cause instanceof Error ? cause.message : cause}`,
-        cause,
-      );
+      return instead(this.#io(name, `it cannot be loaded from ${url}: ${reasonOf(cause)}`, cause));
     }
-    if (response.status >= 500) return instead(`${url} answers with status ${response.status}`);
+    const answered = this.#io(name, `${url} answers with status ${response.status}`);
+    if (response.status >= 500) return instead(answered);
     if (!exists(response)) {
-      await response.body?.cancel();
+      await response.body?.cancel().catch(() => undefined);
       // Stores of objects answer 403 for what they do not have.
       const isRefused = response.status === 403 && !(mayBeMissing && name !== 'config.json');
       if (response.status < 400 || ([403, 404, 410].includes(response.status) && !isRefused)) return false;
-      throw this.#io(name, `${url} answers with status ${response.status}`);
+      throw answered;
     }
     this.#tell({ status: 'download', name: this.#request.name, file: name });
-    const size = listed.size ?? sizeOf(response);
+    const sized = { size: sizeOf(response), ...listed };
     if (this.#cache === undefined || key === undefined || response.body === null) {
-      await this.#take(name, listed, size, piecesOf(response), false);
+      await this.#take(name, sized, piecesOf(response), url, false);
       return true;
     }
     const [own, other] = response.body.tee();
@@ -187,48 +221,52 @@ export class Loader {
       key,
       new Response(other, { headers: { 'Content-Type': 'application/octet-stream' } }),
     );
-    let problem: string | undefined;
     try {
-      await this.#take(name, listed, size, streamed(own), false);
+      await this.#take(name, sized, streamed(own), url, false);
     } catch (thrown) {
       await kept;
-      await this.#cache.forget(key);
+      if (!(thrown instanceof MobileBertError)) throw thrown;
+      // A connection that was cut is a network that fails. It keeps nothing, and what was kept stays.
+      if (thrown.code === 'io') return instead(thrown, true);
+      if (thrown.code === 'verification') await this.#cache.forget(key);
       throw thrown;
-    } finally {
-      problem = await kept;
     }
+    const problem = await kept;
     if (problem !== undefined) {
       this.#tell({ status: 'not_cached', name: this.#request.name, file: name, reason: problem });
     }
     return true;
   }
 
-  /** Reads a file from the cache. One that is damaged there is dropped and counts as absent. */
+  /**
+   * Reads a file from the cache. One that is damaged there is dropped and counts as absent, and so does one
+   * that cannot be read.
+   */
   async #kept(key: string, name: string, listed: Listed): Promise<boolean> {
     const kept = await this.#cache?.match(key);
     if (kept === undefined) return false;
     try {
-      await this.#take(name, listed, listed.size, piecesOf(kept), true);
+      await this.#take(name, listed, piecesOf(kept), 'the cache', true);
       return true;
     } catch (thrown) {
-      if (!(thrown instanceof MobileBertError) || thrown.code !== 'verification') throw thrown;
-      await this.#cache?.forget(key);
+      if (!(thrown instanceof MobileBertError) || !['verification', 'io'].includes(thrown.code)) throw thrown;
+      if (thrown.code === 'verification') await this.#cache?.forget(key);
       return false;
     }
   }
 
-  /** Takes a file into the module, piece by piece, and checks its hash. */
-  async #take(
-    name: string,
-    listed: Listed,
-    size: number | undefined,
-    pieces: Pieces,
-    cached: boolean,
-  ): Promise<void> {
+  /**
+   * Takes a file into the module, piece by piece, and checks its hash. If the pieces end before the file
+   * does, that is an error `io`; `from` says in it where they come from.
+   */
+  async #take(name: string, listed: Listed, pieces: Pieces, from: string, cached: boolean): Promise<void> {
     const event = { name: this.#request.name, file: name };
+    const { size } = listed;
     let loaded = 0;
+    const failed = (cause: unknown): MobileBertError =>
+      this.#io(name, `${from} cannot be read beyond ${loaded} bytes: ${reasonOf(cause)}`, cause);
     this.#files.begin(name, size ?? 0, listed.sha256 !== undefined);
-    for await (const piece of pieces) {
+    for await (const piece of guarded(pieces, failed)) {
       this.#files.push(piece);
       loaded += piece.length;
       // A size that turns out wrong is no size.
@@ -245,6 +283,7 @@ export class Loader {
       throw new MobileBertError({ code: 'verification', message, place: name });
     }
     this.#bytes += loaded;
+    this.#loaded.add(name);
     this.#tell({ status: 'done', ...event, cached });
   }
 
@@ -273,9 +312,9 @@ export function parseManifest(text: string): Record<string, Listed> | undefined 
   return Object.entries(files).every(isListed) ? (files as Record<string, Listed>) : undefined;
 }
 
-/** Returns the hashes in a list of files. */
+/** Returns the hashes in a list of files, in lower case. */
 export function hashesOf(text: string): string[] {
-  return Object.values(parseManifest(text) ?? {}).flatMap(({ sha256 }) => sha256 ?? []);
+  return Object.values(parseManifest(text) ?? {}).flatMap(({ sha256 }) => sha256?.toLowerCase() ?? []);
 }
 
 /** True if a response is the file. Servers of single-page applications answer with a page for any address. */
@@ -295,6 +334,18 @@ function sizeOf(response: Response): number | undefined {
 
 function piecesOf(response: Response): Pieces {
   return response.body === null ? [] : streamed(response.body);
+}
+
+/** Returns the pieces, and throws what `failed` makes if they fail. Faults of who reads them are not meant. */
+async function* guarded(
+  pieces: Pieces,
+  failed: (cause: unknown) => MobileBertError,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const piece of pieces) yield piece;
+  } catch (cause) {
+    throw failed(cause);
+  }
 }
 
 async function* streamed(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {

@@ -9,7 +9,10 @@ export const platform: Platform = {
   async module(given, name) {
     if (given !== undefined && typeof given !== 'string') return given;
     const url = new URL(given ?? `./module/${name}`, import.meta.url);
-    return url.protocol === 'file:' ? readFile(url) : fetch(url);
+    if (url.protocol === 'file:') return readFile(url);
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`${url} answers with status ${response.status}`);
+    return response;
   },
   async readLocal(url) {
     const path = fileURLToPath(url);

@@ -17,13 +17,16 @@ export interface NodeOptions extends Omit<PipelineOptions, 'create_worker'> {
   /**
    * False if the model runs in the calling thread, which waits for each call. Default: true, which means a
    * worker of `node:worker_threads`.
+   *
+   * All pipelines in the calling thread share one instance of the module. They need the same `wasm`, and if
+   * the engine fails in one of them, all calls of all of them fail until the program starts anew.
    */
   worker?: boolean;
 }
 
 /** A model in this thread. An engine that has failed cannot be started again here. */
 class Direct implements Runner {
-  #engine: Engine | undefined = new Engine(platform);
+  #engine: Engine | undefined = new Engine(platform, false);
   #opening: OpenRequest;
 
   constructor(opening: OpenRequest) {
@@ -92,9 +95,9 @@ const host: Host = {
 export function pipeline<T extends keyof Pipelines>(
   task: T,
   source: Source,
-  options: NodeOptions = {},
+  options?: NodeOptions | null,
 ): Promise<Pipelines[T]> {
-  return open(host, task, source, options as PipelineOptions);
+  return open(host, task, source, options as PipelineOptions | null | undefined);
 }
 
 /** Drops nothing: Node has no cache. It is here so that programs run in both. */

@@ -1,5 +1,5 @@
 import { Engine } from './client.js';
-import { kindOf, unknownOption, wrongInput, wrongOption } from './errors.js';
+import { kindOf, optionsOf, reasonOf, unknownOption, wrongInput, wrongOption } from './errors.js';
 import { CALLS, type PipelineBase, type Pipelines } from './pipelines.js';
 import type { OpenRequest, SentSource } from './protocol.js';
 import type { Runner } from './remote.js';
@@ -48,12 +48,13 @@ export async function open<T extends keyof Pipelines>(
   host: Host,
   task: T,
   source: Source,
-  options: PipelineOptions,
+  given: PipelineOptions | null | undefined,
 ): Promise<Pipelines[T]> {
+  const options: PipelineOptions = optionsOf(given);
   const opening = request(host, task, source, options);
   const count = options.workers ?? 1;
   if (!Number.isInteger(count) || count < 1) throw wrongOption('workers', 'a whole number, 1 or more', count);
-  const tell = (event: ProgressEvent): void => options.progress_callback?.(event);
+  const tell = teller(options.progress_callback);
   const runners: Runner[] = [];
   try {
     const first = host.runner(opening, options);
@@ -70,6 +71,23 @@ export async function open<T extends keyof Pipelines>(
   }
 }
 
+/**
+ * Makes what tells the caller how far loading is. A fault of the caller's function is none of loading: what
+ * it throws, or what a promise that it returns is rejected with, is dropped.
+ */
+function teller(callback: PipelineOptions['progress_callback']): (event: ProgressEvent) => void {
+  if (callback === undefined || callback === null) return () => undefined;
+  if (typeof callback !== 'function') throw wrongOption('progress_callback', 'a function', callback);
+  return (event) => {
+    try {
+      const returned: unknown = callback(event);
+      if (returned instanceof Promise) returned.catch(() => undefined);
+    } catch {
+      // See above.
+    }
+  };
+}
+
 function finished(task: TaskName, runners: readonly Runner[], model: ModelInfo): PipelineBase {
   const engine = new Engine(runners, model);
   const dispose = async (): Promise<void> => {
@@ -84,12 +102,12 @@ function request(host: Host, name: string, source: Source, options: PipelineOpti
   for (const option of Object.keys(options)) {
     if (!known.includes(option)) throw unknownOption(option, known);
   }
-  const task = name in ALIASES ? ALIASES[name as TaskAlias] : name;
-  if (!(task in CALLS)) {
+  const task = Object.hasOwn(ALIASES, name) ? ALIASES[name as TaskAlias] : name;
+  if (!Object.hasOwn(CALLS, task)) {
     throw wrongOption('task', `one of ${[...Object.keys(CALLS), ...Object.keys(ALIASES)].join(', ')}`, name);
   }
   const dtype = options.dtype ?? 'auto';
-  if (!(dtype in PRECISIONS))
+  if (!Object.hasOwn(PRECISIONS, dtype))
     throw wrongOption('dtype', `one of ${Object.keys(PRECISIONS).join(', ')}`, dtype);
   const { device } = options;
   if (device !== undefined && device !== null && device !== 'wasm' && device !== 'cpu') {
@@ -105,14 +123,39 @@ function request(host: Host, name: string, source: Source, options: PipelineOpti
     precision: PRECISIONS[dtype],
     specialTokensInText: options.special_tokens_in_text,
     cache: options.cache === false ? null : (options.cache_name ?? 'mobilebert'),
-    hashes: { ...options.hashes },
-    wasm: typeof wasm === 'string' || wasm instanceof URL ? host.resolve(wasm).href : wasm,
+    hashes: hashes(options.hashes),
+    wasm:
+      typeof wasm === 'string' || wasm instanceof URL
+        ? resolved(host, wasm, (problem) => wrongOption('wasm', `a URL (${problem})`, String(wasm))).href
+        : wasm,
   };
+}
+
+/** Checks the hashes of files. One that cannot be a hash would never fit, or never be compared. */
+function hashes(given: unknown): Record<string, string> {
+  if (given === undefined || given === null) return {};
+  if (typeof given !== 'object' || Array.isArray(given))
+    throw wrongOption('hashes', 'an object of SHA-256 by name', given);
+  for (const [name, hash] of Object.entries(given)) {
+    if (typeof hash !== 'string' || !/^[0-9a-f]{64}$/i.test(hash))
+      throw wrongOption(`hashes: ${name}`, 'a SHA-256 of 64 hexadecimal digits', hash);
+  }
+  return { ...given };
+}
+
+function resolved(host: Host, given: string | URL, failed: (problem: string) => Error): URL {
+  try {
+    return host.resolve(given);
+  } catch (thrown) {
+    throw failed(reasonOf(thrown));
+  }
 }
 
 function sentSource(host: Host, source: Source): SentSource {
   if (typeof source === 'string' || source instanceof URL) {
-    const { href } = host.resolve(source);
+    const { href } = resolved(host, source, (problem) =>
+      wrongInput('source', `${JSON.stringify(String(source))} cannot be read as a URL: ${problem}`),
+    );
     return { url: href.endsWith('/') ? href : `${href}/` };
   }
   const isFiles = typeof source === 'object' && source !== null && !Array.isArray(source);

@@ -1,5 +1,5 @@
 import type { Engine } from './client.js';
-import { kindOf, wrongInput, wrongOption } from './errors.js';
+import { kindOf, optionsOf, wrongInput, wrongOption } from './errors.js';
 import { Tensor } from './tensor.js';
 import type {
   Answer,
@@ -98,14 +98,15 @@ export interface Pipelines {
 
 /** The pipelines as they are called, before the engine is known. */
 export const CALLS: Record<TaskName, (engine: Engine) => (...args: never[]) => Promise<unknown>> = {
-  'question-answering': (engine) => (question: string, context: string, options: AnswerOptions) =>
-    answer(engine, question, context, options),
-  'text-classification': (engine) => (texts: string | TextPair, options: ClassifyOptions) =>
-    classify(engine, texts, options),
-  'token-classification': (engine) => (texts: string, options: TagOptions) => tag(engine, texts, options),
-  'fill-mask': (engine) => (texts: string, options: FillOptions) => fill(engine, texts, options),
-  'feature-extraction': (engine) => (texts: string, options: FeatureOptions) =>
-    extract(engine, texts, options),
+  'question-answering': (engine) => async (question: string, context: string, options: unknown) =>
+    answer(engine, question, context, optionsOf(options)),
+  'text-classification': (engine) => async (texts: string | TextPair, options: unknown) =>
+    classify(engine, texts, optionsOf(options)),
+  'token-classification': (engine) => async (texts: string, options: unknown) =>
+    tag(engine, texts, optionsOf(options)),
+  'fill-mask': (engine) => async (texts: string, options: unknown) => fill(engine, texts, optionsOf(options)),
+  'feature-extraction': (engine) => async (texts: string, options: unknown) =>
+    extract(engine, texts, optionsOf(options)),
 };
 
 /** Where these differ from the engine's defaults, they are what transformers.js does. */
@@ -115,7 +116,7 @@ async function answer(
   engine: Engine,
   question: string | string[],
   context: string | string[],
-  options: AnswerOptions = {},
+  options: AnswerOptions,
 ): Promise<unknown> {
   const shaped = (found: Answer[]): Answer | Answer[] => {
     const answers = found.map(({ answer, score, start, end }) => ({ answer, score, start, end }));
@@ -131,7 +132,7 @@ async function answer(
 async function classify(
   engine: Engine,
   given: string | TextPair | (string | TextPair)[],
-  options: ClassifyOptions = {},
+  options: ClassifyOptions,
 ): Promise<unknown> {
   const items = Array.isArray(given) ? given : [given];
   const pairs = items.map((item, index) => pairOf(item, Array.isArray(given) ? `text ${index + 1}` : 'text'));
@@ -160,7 +161,7 @@ function pairOf(item: unknown, place: string): [string, string | undefined] {
   );
 }
 
-async function tag(engine: Engine, texts: string | string[], options: TagOptions = {}): Promise<unknown> {
+async function tag(engine: Engine, texts: string | string[], options: TagOptions): Promise<unknown> {
   const shaped = (found: EntityDetails[]): (TokenEntity | GroupedEntity)[] =>
     found.map(({ label, grouped, score, word, start, end }) =>
       grouped ? { entity_group: label, score, word, start, end } : { entity: label, score, word, start, end },
@@ -169,7 +170,7 @@ async function tag(engine: Engine, texts: string | string[], options: TagOptions
   return Array.isArray(texts) ? (found as EntityDetails[][]).map(shaped) : shaped(found as EntityDetails[]);
 }
 
-async function fill(engine: Engine, texts: string | string[], options: FillOptions = {}): Promise<unknown> {
+async function fill(engine: Engine, texts: string | string[], options: FillOptions): Promise<unknown> {
   const shaped = (masks: Fill[][]): Fill[] | Fill[][] => (masks.length === 1 ? (masks[0] as Fill[]) : masks);
   const found = await engine.fill(texts, options);
   return Array.isArray(texts) ? (found as Fill[][][]).map(shaped) : shaped(found as Fill[][]);
@@ -181,7 +182,7 @@ const POOLINGS: Record<string, EmbedOptions['pooling']> = { first_token: 'cls', 
 async function extract(
   engine: Engine,
   given: string | string[],
-  { pooling = 'none', normalize, ...options }: FeatureOptions = {},
+  { pooling = 'none', normalize, ...options }: FeatureOptions,
 ): Promise<Tensor> {
   const texts = typeof given === 'string' ? [given] : given;
   if (pooling === 'none') {

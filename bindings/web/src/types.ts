@@ -58,7 +58,7 @@ export type DataType = 'auto' | 'int8' | 'q8' | 'bf16' | 'f32' | 'fp32';
 
 /** How a model is loaded and run. */
 export interface PipelineOptions {
-  /** A function that is told how far loading is. */
+  /** A function that is told how far loading is. What it throws is dropped, and loading goes on. */
   progress_callback?: ((event: ProgressEvent) => void) | null;
   /** The precision. `q8` means `int8`, and `fp32` means `f32`. */
   dtype?: DataType | null;
@@ -70,7 +70,10 @@ export interface PipelineOptions {
   cache?: boolean;
   /** The name of the cache. Default: `mobilebert`. */
   cache_name?: string;
-  /** The SHA-256 of files by name, in hexadecimal. They replace those in the folder's `mobilebert.json`. */
+  /**
+   * The SHA-256 of files by name, in hexadecimal. They replace those in the folder's `mobilebert.json`. A
+   * name that is not among the files of the model is the error `verification`.
+   */
   hashes?: Readonly<Record<string, string>>;
   /** The WebAssembly module, if it is not beside the package's own files: a URL, its bytes, or a module. */
   wasm?: string | URL | Uint8Array | ArrayBuffer | WebAssembly.Module;

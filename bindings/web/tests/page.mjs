@@ -45,7 +45,8 @@ async function fail() {
   };
   const tag = await pipeline('ner', '/bindings/vectors/models/ner', { create_worker });
   const before = await tag('Ada lives in London');
-  const call = tag('Ada lives in London').then(
+  // The answer must not come before the failure.
+  const call = tag('Ada lives in London. '.repeat(5000)).then(
     () => 'it answered',
     (error) => error.code,
   );
@@ -57,17 +58,39 @@ async function fail() {
   return { outcome, same: JSON.stringify(before) === JSON.stringify(after), workers: workers.length };
 }
 
-/** Counts how often the page itself runs while a long call works. */
-async function turns() {
-  const qa = await pipeline('question-answering', '/models/qa');
+/** Counts how often the page itself runs in a second while something goes on. */
+async function rate(something) {
   let count = 0;
   const timer = setInterval(() => count++, 10);
   const start = performance.now();
-  await qa('Who built it?', 'It was built by Ada in a long year. '.repeat(100));
+  await something();
   const elapsed = performance.now() - start;
   clearInterval(timer);
+  return (1000 * count) / elapsed;
+}
+
+/** Counts how often the page itself runs while a long call works, and while nothing does. */
+async function turns() {
+  const qa = await pipeline('question-answering', '/models/qa');
+  const busy = await rate(() => qa('Who built it?', 'It was built by Ada in a long year. '.repeat(100)));
   await qa.dispose();
-  return { count, elapsed };
+  const idle = await rate(() => new Promise((resolve) => setTimeout(resolve, 2000)));
+  return { busy, idle };
+}
+
+/** Loads a model with a callback that throws, or that returns a promise that is rejected. */
+async function careless() {
+  const found = [];
+  for (const progress_callback of [() => fault(), async () => fault()]) {
+    const tag = await pipeline('ner', '/bindings/vectors/models/ner', { progress_callback });
+    found.push((await tag('Ada lives in London')).length);
+    await tag.dispose();
+  }
+  return found;
+}
+
+function fault() {
+  throw new Error('of the caller');
 }
 
 async function kept() {
@@ -75,5 +98,5 @@ async function kept() {
   return (await cache.keys()).map(({ url }) => new URL(url).pathname);
 }
 
-Object.assign(window, { ask, clear_cache, fail, kept, pipeline, refusing, turns, vectors });
+Object.assign(window, { ask, careless, clear_cache, fail, kept, pipeline, refusing, turns, vectors });
 document.documentElement.dataset.ready = 'true';

@@ -25,7 +25,8 @@ export const POLICY =
 
 /**
  * Serves folders, `{'/prefix/': folder}`. `requests` lists the paths that were asked for. `change` may answer
- * itself: given a path and the file's bytes, it returns other bytes, a status, `'gzip'`, or `'cut'`.
+ * itself: given a path and the file's bytes, it returns other bytes, a status, `'gzip'`, `'cut'`, `'half'` of
+ * the file, or a `'page'` that is not the file.
  */
 export async function serve(folders, port = 0, policy = POLICY) {
   const state = { requests: [], change: () => undefined };
@@ -41,15 +42,20 @@ export async function serve(folders, port = 0, policy = POLICY) {
     const changed = state.change(path, bytes);
     if (changed === 'cut') return response.destroy();
     if (Buffer.isBuffer(changed)) bytes = changed;
+    if (changed === 'page') bytes = Buffer.from('<!doctype html><title>A page</title>');
     const headers = { 'Content-Security-Policy': policy, 'X-Content-Type-Options': 'nosniff' };
     const status = typeof changed === 'number' ? changed : bytes === undefined ? 404 : 200;
     if (status !== 200) return response.writeHead(status, headers).end();
-    headers['Content-Type'] = TYPES[extname(rest)] ?? 'application/octet-stream';
+    headers['Content-Type'] =
+      TYPES[changed === 'page' ? '.html' : extname(rest)] ?? 'application/octet-stream';
     if (changed === 'gzip') {
       headers['Content-Encoding'] = 'gzip';
       bytes = gzipSync(bytes);
     }
-    response.writeHead(200, { ...headers, 'Content-Length': bytes.length }).end(bytes);
+    response.writeHead(200, { ...headers, 'Content-Length': bytes.length });
+    if (changed !== 'half') return response.end(bytes);
+    // The half has to arrive before the connection ends.
+    response.write(bytes.subarray(0, bytes.length / 2), () => setTimeout(() => response.destroy(), 50));
   });
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
   return Object.assign(state, { port: server.address().port, close: () => server.close() });
