@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use mobilebert::Error;
+use mobilebert::{AnswerOptions, Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,15 @@ use crate::work::{AnyJob, Found};
 
 /// The media type of JSON.
 pub(crate) const JSON: &str = "application/json";
+
+/// The most results of one question or mask. The command has the same limit.
+const MOST_RESULTS: usize = 1000;
+
+/// The longest answer, in tokens: as many as the longest sequence that answers are usually sought in.
+const MOST_ANSWER_TOKENS: usize = 384;
+
+/// The most bytes that the texts of all results of a request may have.
+const MOST_RESULT_BYTES: usize = 16 << 20;
 
 /// A request whose body has been read.
 #[derive(Debug)]
@@ -110,6 +119,84 @@ impl Call {
             }
         }
         Ok(())
+    }
+}
+
+/// Checks the number of results that a request asks for.
+///
+/// # Errors
+/// [`Kind::Invalid`] with the limit.
+pub(crate) fn check_top_k(top_k: usize) -> Result<()> {
+    at_most("top_k", top_k, MOST_RESULTS)
+}
+
+fn at_most(param: &'static str, found: usize, most: usize) -> Result<()> {
+    match found <= most {
+        true => Ok(()),
+        false => Err(Refusal::invalid(param, format!("`{param}` is {found}; expected at most {most}"))),
+    }
+}
+
+/// Checks what the answers to questions may take. Each context comes with the number of its questions.
+///
+/// # Errors
+/// [`Kind::Invalid`] for an option beyond its limit, [`Kind::TooLarge`] if the texts of all answers might be
+/// too large together.
+pub(crate) fn check_answers<'t>(
+    model: &Served,
+    options: &AnswerOptions,
+    contexts: impl Iterator<Item = (&'t str, usize)>,
+) -> Result<()> {
+    check_top_k(options.top_k)?;
+    at_most("max_answer_len", options.max_answer_len, MOST_ANSWER_TOKENS)?;
+    let mut total = ResultBytes::default();
+    for (context, questions) in contexts {
+        let answers = questions.saturating_mul(options.top_k);
+        // A small part of all bytes needs no measuring: no answer is longer than its context.
+        let longest = match answers.saturating_mul(context.len()) > MOST_RESULT_BYTES / 1024 {
+            true => longest_span(model, context, options.max_answer_len)?,
+            false => context.len(),
+        };
+        total.add(answers, longest)?;
+    }
+    Ok(())
+}
+
+/// Returns the bytes of the longest place of so many tokens.
+fn longest_span(model: &Served, text: &str, tokens: usize) -> Result<usize> {
+    let found = model.tokenizer().tokenize(text)?;
+    let spans = found.spans();
+    let length = |(first, span): (usize, &mobilebert::Span)| {
+        let last = first.saturating_add(tokens.saturating_sub(1)).min(spans.len() - 1);
+        spans[last].end.saturating_sub(span.start)
+    };
+    Ok(spans.iter().enumerate().map(length).max().unwrap_or(0))
+}
+
+/// The bytes that the texts of results may have, added up before any of them is made.
+#[derive(Debug, Default)]
+pub(crate) struct ResultBytes(usize);
+
+impl ResultBytes {
+    /// Counts `results` texts of at most `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`Kind::TooLarge`] once there are too many bytes.
+    pub(crate) fn add(&mut self, results: usize, bytes: usize) -> Result<()> {
+        let sum = results.checked_mul(bytes).and_then(|more| self.0.checked_add(more));
+        match sum.filter(|&sum| sum <= MOST_RESULT_BYTES) {
+            Some(sum) => {
+                self.0 = sum;
+                Ok(())
+            }
+            None => {
+                let message = format!(
+                    "the texts of all results could have more than {MOST_RESULT_BYTES} bytes; ask for fewer \
+                     results (`top_k`), or send fewer or shorter texts"
+                );
+                Err(Refusal::too_large(message).of("top_k"))
+            }
+        }
     }
 }
 

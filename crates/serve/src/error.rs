@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     NoModel,
     /// The route exists for another method.
     WrongMethod,
-    /// The head or the body did not arrive in time.
+    /// The body did not arrive in time. A connection whose head does not arrive is closed without an answer.
     SlowBody,
     /// The body, a text or a list is beyond a limit.
     TooLarge,

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Request, Response, StatusCode};
+use tokio::sync::oneshot;
 
 use crate::call::{Call, Reply, Run, Step, check_type};
 use crate::config::Dialect;
@@ -40,7 +42,7 @@ struct Seen {
     prepared: Duration,
 }
 
-/// Counts a request as open until its answer has been handed over.
+/// Counts a request as open until its answer has been written.
 #[derive(Debug)]
 struct Open(Arc<Server>);
 
@@ -65,7 +67,8 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let start = Instant::now();
-    let open = Open::new(server);
+    // The exit code is about requests, not about those who ask whether the server lives.
+    let open = (purpose == Purpose::Everything).then(|| Open::new(server));
     let (head, body) = request.into_parts();
     let id = request_id(&head.headers);
     let (method, path) = (head.method.as_str().to_owned(), head.uri.path().to_owned());
@@ -90,7 +93,7 @@ pub(crate) async fn handle(
             answer(server, &mut client, purpose, call, &mut seen).await
         }
         (_, Err(refusal)) => Err(refusal),
-        (None, Ok(_)) => Err(Refusal::internal("a route without a route")),
+        (None, Ok(_)) => Err(Refusal::internal("the table of routes contradicts itself; please report it")),
     };
     seen.took.total = start.elapsed();
     let code = replied.as_ref().err().map_or("", |refusal| refusal.code);
@@ -109,6 +112,9 @@ pub(crate) async fn handle(
     }
     if close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if status == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if let Some(route) = found.filter(|_| status == 405) {
         headers.insert(hyper::header::ALLOW, HeaderValue::from_static(route.method.name()));
@@ -162,7 +168,9 @@ async fn answer(
         check_type(&headers, route.binary).map_err(Refusal::closing)?;
     }
     let config = Arc::clone(&server.config);
-    let body = read(&headers, body, config.max_body_bytes, config.body_timeout).await?;
+    let packed = read(&headers, body, config.max_body_bytes, config.body_timeout).await?;
+    let (is_packed, most) = (!packed.is_plain(), config.max_body_bytes);
+    let body = off_thread(server, is_packed, began + deadline, move || packed.unpack(most)).await?;
     seen.bytes = body.len();
     let long = body.len() > SHORT_BODY;
     let call = Call { headers, body, params, models: server.models(), config };
@@ -192,7 +200,7 @@ async fn answer(
             }
         })
     };
-    let prepared = off_thread(server, long, prepare).await?;
+    let prepared = off_thread(server, long, began + deadline, prepare).await?;
     seen.prepared = read.elapsed();
     let (model, plan, asked, render) = match prepared {
         Prepared::Reply(reply) => return Ok(reply),
@@ -206,7 +214,7 @@ async fn answer(
     let deadline = began + asked.unwrap_or(deadline);
     let found = compute(server, *client, plan, deadline, seen).await?;
     let long = long || model.row_width() > SHORT_BODY || found.len() > 16;
-    off_thread(server, long, move || guarded(|| render(found))).await
+    off_thread(server, long, deadline, move || guarded(|| render(found))).await
 }
 
 /// A request whose texts are tokens.
@@ -228,18 +236,36 @@ fn guarded<T>(step: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Runs a step here if it is short, else on another thread, of which there are a few.
+/// The deadline passed.
+fn late() -> Refusal {
+    Refusal::new(Kind::Late, "deadline_exceeded", "the deadline passed before the result was there")
+}
+
+/// Runs a step here if it is short, else on another thread, of which there are a few. The step owns its place
+/// among them, so steps whose client has gone do not heap up; such a step does nothing.
 async fn off_thread<T: Send + 'static>(
     server: &Server,
     long: bool,
+    deadline: Instant,
     step: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     if !long {
         return step();
     }
-    let _place = server.long_bodies.acquire().await.map_err(|_| Refusal::unavailable("the server stops"))?;
-    let done = tokio::task::spawn_blocking(step).await;
-    done.unwrap_or_else(|_| Err(Refusal::unavailable("the server stops")))
+    let stops = || Refusal::unavailable("the server stops");
+    let place = Arc::clone(&server.long_bodies).acquire_owned();
+    let place = tokio::time::timeout_at(deadline.into(), place).await.map_err(|_| late())?;
+    let place = place.map_err(|_| stops())?;
+    let (sender, done) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        if !sender.is_closed() {
+            // The client may go while the step runs.
+            let _ = sender.send(step());
+        }
+    });
+    // Without a result the step has panicked, or the server has no threads any more.
+    done.await.unwrap_or_else(|_| Err(stops()))
 }
 
 /// Queues the jobs and waits for their results.
@@ -250,8 +276,6 @@ async fn compute(
     deadline: Instant,
     seen: &mut Seen,
 ) -> Result<Vec<Found>> {
-    let late =
-        || Refusal::new(Kind::Late, "deadline_exceeded", "the deadline passed before the result was there");
     let mut ticket = match server.scheduler.submit(plan, client, deadline) {
         Ok(ticket) => ticket,
         Err(Rejected::Busy(wait)) => {
@@ -264,6 +288,7 @@ async fn compute(
                 format!("the texts have {tokens} tokens; expected at most {limit} (--queue-tokens)");
             return Err(Refusal::too_large(message));
         }
+        Err(Rejected::Late) => return Err(late()),
         Err(Rejected::Closed) => return Err(Refusal::unavailable("the server is about to stop").closing()),
     };
     let outcome = match tokio::time::timeout_at(deadline.into(), ticket.outcome()).await {
@@ -310,19 +335,22 @@ fn authorized(server: &Server, client: Client, headers: &HeaderMap) -> Result<Cl
 
 /// Returns the time that the request may take.
 fn deadline(server: &Server, headers: &HeaderMap) -> Result<Duration> {
-    let number =
-        |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default().parse::<u64>());
-    let time = match (number("x-deadline-ms"), number("x-stainless-read-timeout")) {
-        (Some(Ok(millis)), _) if millis > 0 => Duration::from_millis(millis),
-        (Some(_), _) => {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let config = &server.config;
+    match text("x-deadline-ms").map(str::parse::<u64>) {
+        Some(Ok(millis)) if millis > 0 => return Ok(Duration::from_millis(millis).min(config.max_deadline)),
+        Some(_) => {
             let message = "x-deadline-ms is not a whole number of milliseconds, at least 1";
             return Err(Refusal::invalid("x-deadline-ms", message).closing());
         }
-        // OpenAI's clients say how many seconds they wait.
-        (None, Some(Ok(seconds))) if seconds > 0 => Duration::from_secs(seconds),
-        _ => server.config.deadline,
-    };
-    Ok(time.min(server.config.max_deadline))
+        None => {}
+    }
+    // OpenAI's clients say how many seconds they wait, which is ten minutes unless somebody chose another
+    // number. So it can only make the deadline earlier.
+    let seconds = text("x-stainless-read-timeout").and_then(|seconds| seconds.parse::<f64>().ok());
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let time = time.filter(|time| !time.is_zero()).unwrap_or(config.deadline);
+    Ok(time.min(config.deadline))
 }
 
 /// Returns the client's name for the request if it is a harmless one, else a new one.
@@ -395,7 +423,7 @@ fn report(
     if !code.is_empty() {
         server.metrics.refused(code);
     }
-    // A method may be any word; those that no route takes are not worth a line of their own.
+    // A method may be any word that a client chooses; the log has only names that are known.
     let method = match method {
         "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" => method,
         _ => "OTHER",

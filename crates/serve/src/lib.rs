@@ -30,5 +30,5 @@ mod state;
 mod work;
 
 pub use config::Config;
-pub use life::{Running, Signal, Signals};
-pub use log::Sink;
+pub use life::{Loader, Running, Signal, Signals};
+pub use log::{LogThread, Sink};

@@ -59,9 +59,8 @@ impl Running {
         let scheduler = Scheduler::start(limits).map_err(thread)?;
         let log = Log::new(config.log, sink);
         let bind = |listen| {
-            let place = format!("{listen:?}");
             let bound = runtime.block_on(Listener::bind(listen));
-            bound.map_err(|error| format!("cannot listen on {}: {error}", plain(&place)))
+            bound.map_err(|error| format!("cannot listen on {listen}: {error}"))
         };
         let listener = bind(&config.listen)?;
         let health = config.health_listen.as_ref().map(bind).transpose()?;
@@ -87,12 +86,12 @@ impl Running {
     /// # Errors
     /// A message that names the model and what is wrong with it.
     pub fn load(&self) -> Result<(), String> {
-        self.server.load()?;
-        if self.server.phase() == Phase::Loading {
-            self.server.set_phase(Phase::Ready);
-            self.server.log.event("ready");
-        }
-        Ok(())
+        self.loader().load()
+    }
+
+    /// Returns what loads the models on another thread, while this one waits for signals.
+    pub fn loader(&self) -> Loader {
+        Loader(Arc::clone(&self.server))
     }
 
     /// Returns the address, with the port that was free if the settings said 0.
@@ -105,10 +104,9 @@ impl Running {
         self.health_address.as_deref()
     }
 
-    /// Loads models and keys again. If that fails, the old ones stay, and the log says why. Requests that
-    /// began with the old models end with them.
+    /// Loads models and keys again; see [`Loader::reload`].
     pub fn reload(&self) -> bool {
-        self.server.reload()
+        self.loader().reload()
     }
 
     /// Stops: `ready` says no at once, requests are still taken for `--drain-delay-ms`, and what was accepted
@@ -135,6 +133,30 @@ impl Running {
         server.log.event(if answered { "stopped" } else { "stopped before all was answered" });
         runtime.shutdown_timeout(LAST_ANSWERS);
         answered
+    }
+}
+
+/// Loads what a server serves, on whatever thread it is.
+#[derive(Debug, Clone)]
+pub struct Loader(Arc<Server>);
+
+impl Loader {
+    /// Loads the models, after which requests are taken, unless the server was told to stop meanwhile.
+    ///
+    /// # Errors
+    /// A message that names the model and what is wrong with it.
+    pub fn load(&self) -> Result<(), String> {
+        self.0.load()?;
+        if self.0.loaded() {
+            self.0.log.event("ready");
+        }
+        Ok(())
+    }
+
+    /// Loads keys and models again. Keys are swapped first, on their own. If a model cannot be loaded, the old
+    /// models stay, and the log says why. Requests that began with the old models end with them.
+    pub fn reload(&self) -> bool {
+        self.0.reload()
     }
 }
 
@@ -190,9 +212,4 @@ impl Signals {
         let _ = self.runtime.block_on(tokio::signal::ctrl_c());
         Signal::Stop
     }
-}
-
-/// Writes a place to listen as the settings do.
-fn plain(listen: &str) -> String {
-    listen.trim_start_matches("Tcp(").trim_start_matches("Unix(").trim_end_matches(')').to_owned()
 }

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::time::Duration;
 
 use mobilebert_serve::config::ConfigError;
-use mobilebert_serve::{Config, Running, Signal, Signals};
+use mobilebert_serve::{Config, Loader, LogThread, Running, Signal, Signals};
 
 /// A model or an address cannot be used.
 const FAILED: u8 = 1;
@@ -13,6 +14,9 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// The server stopped before all that was accepted was answered.
 const UNANSWERED: u8 = 5;
+
+/// How long the last lines of the log may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let config = match Config::from_args(std::env::args_os()) {
@@ -31,31 +35,69 @@ fn main() -> ExitCode {
             Err(error) => complain(&error, FAILED),
         };
     }
-    let signals = match Signals::watch() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&error, FAILED),
-    };
-    let running = match Running::start(config, Box::new(io::stderr())) {
-        Ok(running) => running,
-        Err(problem) => return complain(&problem, FAILED),
-    };
-    let asked = forward(signals);
-    // A signal that comes while models are loaded waits until they are.
-    if let Err(problem) = running.load() {
-        return complain(&problem, FAILED);
-    }
-    while asked.recv() == Ok(Signal::Reload) {
-        running.reload();
-    }
-    match running.drain() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(UNANSWERED),
+    let (signals, log) =
+        match Signals::watch().and_then(|signals| Ok((signals, LogThread::start(Box::new(io::stderr()))?))) {
+            Ok(started) => started,
+            Err(error) => return complain(&error, FAILED),
+        };
+    let served = serve(config, signals, &log);
+    // If nobody reads the log, the program ends nevertheless.
+    let _ = log.finish(LAST_LINES);
+    match served {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(UNANSWERED),
+        Err(problem) => complain(&problem, FAILED),
     }
 }
 
+/// What happens while the server runs.
+enum Event {
+    Signal(Signal),
+    /// The models were loaded for the first time, or could not be.
+    Loaded(Result<(), String>),
+}
+
+/// Serves until a signal says to stop. Returns true if all that was accepted was answered.
+fn serve(config: Config, signals: Signals, log: &LogThread) -> Result<bool, String> {
+    let running = Running::start(config, log.sink())?;
+    let (sender, events) = mpsc::channel();
+    forward(signals, sender.clone());
+    let reloads = load(running.loader(), sender);
+    watch(&events, &reloads)?;
+    Ok(running.drain())
+}
+
+/// Waits until the server has to stop.
+fn watch(events: &Receiver<Event>, reloads: &SyncSender<()>) -> Result<(), String> {
+    loop {
+        match events.recv() {
+            Ok(Event::Loaded(loaded)) => loaded?,
+            // If one is waiting already, it will read what is there now.
+            Ok(Event::Signal(Signal::Reload)) => drop(reloads.try_send(())),
+            // The signal counts at once, also while models are being loaded.
+            Ok(Event::Signal(Signal::Stop)) | Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Loads on a thread of its own: once, and then whenever it is asked for. Any number of requests that come
+/// while it loads are one.
+fn load(loader: Loader, events: Sender<Event>) -> SyncSender<()> {
+    let (sender, asked) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let loaded = loader.load();
+        let failed = loaded.is_err();
+        // The receiver is gone once the server drains.
+        let _ = events.send(Event::Loaded(loaded));
+        while !failed && asked.recv().is_ok() {
+            loader.reload();
+        }
+    });
+    sender
+}
+
 /// Hands signals on. The second one that asks to stop ends the program at once.
-fn forward(mut signals: Signals) -> Receiver<Signal> {
-    let (sender, receiver) = mpsc::channel();
+fn forward(mut signals: Signals, events: Sender<Event>) {
     std::thread::spawn(move || {
         let mut stopping = false;
         loop {
@@ -64,14 +106,13 @@ fn forward(mut signals: Signals) -> Receiver<Signal> {
                 std::process::exit(i32::from(UNANSWERED));
             }
             // The receiver is gone once the server drains.
-            let _ = sender.send(signal);
+            let _ = events.send(Event::Signal(signal));
         }
     });
-    receiver
 }
 
 fn complain(problem: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    // If that cannot be written, nobody has to be told.
+    // If that cannot be written, there is nobody to tell; the exit code says it all the same.
     let _ = writeln!(io::stderr().lock(), "mobilebert-serve: {problem}");
     ExitCode::from(code)
 }

@@ -107,7 +107,7 @@ impl Metrics {
     }
 
     /// Writes all numbers.
-    pub(crate) fn text(&self, queue: &Snapshot, models: &[ModelInfo], ready: bool) -> String {
+    pub(crate) fn text(&self, queue: &Snapshot, models: &[ModelInfo], ready: bool, unlogged: u64) -> String {
         let mut text = String::new();
         let head = |text: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -141,6 +141,7 @@ impl Metrics {
                 "Texts whose end was not read.",
                 self.truncated.load(Ordering::Relaxed),
             ),
+            ("mb_log_dropped_total", "counter", "Lines of the log that could not be written.", unlogged),
             ("mb_queue_tokens", "gauge", "Tokens that wait.", queue.tokens as u64),
             ("mb_queue_requests", "gauge", "Requests that are not answered.", queue.requests as u64),
             ("mb_ready", "gauge", "1 if requests are taken.", u64::from(ready)),
@@ -184,16 +185,13 @@ impl Metrics {
 
 /// Writes what the system knows of the process, where it says so.
 fn process(text: &mut String) {
-    if let Some(pages) = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|statm| statm.split_whitespace().nth(1)?.parse::<u64>().ok())
+    if let Some(bytes) =
+        std::fs::read_to_string("/proc/self/status").ok().and_then(|status| resident_bytes(&status))
     {
-        const PAGE: u64 = 4096;
         let _ = writeln!(
             text,
             "# HELP process_resident_memory_bytes Resident memory.\n# TYPE process_resident_memory_bytes \
-             gauge\nprocess_resident_memory_bytes {}",
-            pages * PAGE
+             gauge\nprocess_resident_memory_bytes {bytes}"
         );
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
@@ -202,5 +200,23 @@ fn process(text: &mut String) {
             "# HELP process_open_fds Open files.\n# TYPE process_open_fds gauge\nprocess_open_fds {}",
             open.count()
         );
+    }
+}
+
+/// Finds the resident memory, which Linux gives in units of 1024 bytes whatever the size of a page is.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_from_the_status() {
+        let status = "Name:\tx\nVmHWM:\t    9 kB\nVmRSS:\t    1234 kB\nRssAnon:\t 1 kB\n";
+        assert_eq!(resident_bytes(status), Some(1234 * 1024));
+        assert_eq!([resident_bytes(""), resident_bytes("VmRSS: many kB")], [None, None]);
     }
 }

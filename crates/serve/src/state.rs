@@ -36,8 +36,8 @@ pub(crate) struct Server {
     pub(crate) log: Log,
     phase: watch::Sender<Phase>,
     /// Long bodies are read, tokenised and written by as many threads at the same time as run models.
-    pub(crate) long_bodies: Semaphore,
-    /// Requests whose answer was not written yet.
+    pub(crate) long_bodies: Arc<Semaphore>,
+    /// Requests to the main address whose answer is not written to the end.
     pub(crate) open: AtomicUsize,
     /// True if a request that was accepted got no result because the server stopped.
     pub(crate) left_unanswered: AtomicBool,
@@ -53,7 +53,7 @@ impl Server {
             metrics: Metrics::default(),
             log,
             phase: watch::Sender::new(Phase::Loading),
-            long_bodies: Semaphore::new(config.threads.max(2)),
+            long_bodies: Arc::new(Semaphore::new(config.threads.max(2))),
             open: AtomicUsize::new(0),
             left_unanswered: AtomicBool::new(false),
             reloading: Mutex::default(),
@@ -78,6 +78,17 @@ impl Server {
         self.phase.send_replace(phase);
     }
 
+    /// Begins to take requests, unless the server was told to stop meanwhile.
+    pub(crate) fn loaded(&self) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let was_loading = *phase == Phase::Loading;
+            if was_loading {
+                *phase = Phase::Ready;
+            }
+            was_loading
+        })
+    }
+
     pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }
@@ -87,14 +98,16 @@ impl Server {
         self.phase() == Phase::Ready && !self.scheduler.snapshot().panicking
     }
 
-    /// Loads all models, and the keys, and puts them in the place of the old ones. If anything fails, the old
-    /// ones stay. This takes as long as loading does.
+    /// Loads the keys and then all models, and puts them in the place of the old ones. The keys are swapped
+    /// first and on their own, so that a key that was revoked is refused even if a model cannot be loaded. What
+    /// fails leaves the old ones in place. This takes as long as loading does.
     ///
     /// # Errors
     /// A message that says what could not be loaded.
     pub(crate) fn load(&self) -> Result<(), String> {
         let _one_at_a_time = lock(&self.reloading);
         let keys = self.config.api_key_file.as_deref().map(Keys::read).transpose()?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.map(Arc::new);
         let models = Models::load(&self.config).map_err(|error| error.with_causes(error.to_string()))?;
         for model in models.all() {
             let (name, task, sha) = (&model.name, model.task.name(), model.sha.get(..12).unwrap_or_default());
@@ -104,7 +117,6 @@ impl Server {
             ));
             model.warnings.iter().for_each(|warning| self.log.event(&format!("model {name}: {warning}")));
         }
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.map(Arc::new);
         *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
         Ok(())
     }
@@ -130,7 +142,7 @@ impl Server {
             arena_bytes: model.arena_bytes(),
         });
         let snapshot = self.scheduler.snapshot();
-        self.metrics.text(&snapshot, &info.collect::<Vec<_>>(), self.is_ready())
+        self.metrics.text(&snapshot, &info.collect::<Vec<_>>(), self.is_ready(), self.log.dropped())
     }
 
     pub(crate) fn open_requests(&self) -> usize {

@@ -154,13 +154,21 @@ impl Runs for Engine {
 pub(crate) struct RawJob {
     unit: Unit,
     width: usize,
+    /// The number of rows that are expected, if it is known.
+    count: Option<usize>,
     rows: Option<Vec<f32>>,
 }
 
 impl RawJob {
     /// Makes the job. Each row has `width` numbers.
     pub(crate) fn new(unit: Unit, width: usize) -> Self {
-        Self { unit, width, rows: None }
+        Self { unit, width, count: None, rows: None }
+    }
+
+    /// Lets the job refuse any other number of rows than this.
+    pub(crate) fn of_rows(mut self, count: usize) -> Self {
+        self.count = Some(count);
+        self
     }
 }
 
@@ -173,9 +181,17 @@ impl Work for RawJob {
         (index == 0).then(|| self.unit.clone())
     }
 
-    fn accept(&mut self, _: usize, rows: &[f32]) -> Result<()> {
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let width = self.width;
+        if let Some(count) = self.count
+            && count.checked_mul(width) != Some(rows.len())
+        {
+            let expected = format!("{count} rows of {width} numbers");
+            let found = format!("{} numbers", rows.len());
+            return Err(mobilebert::ErrorKind::Rows { sequence: index, expected, found }.into());
+        }
         if let Some((row, &value)) = rows.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(mobilebert::ErrorKind::NotFinite { row: row / self.width.max(1), value }.into());
+            return Err(mobilebert::ErrorKind::NotFinite { row: row / width.max(1), value }.into());
         }
         self.rows = Some(rows.to_vec());
         Ok(())
@@ -183,5 +199,20 @@ impl Work for RawJob {
 
     fn finish(&mut self) -> Result<Found> {
         Ok(Found::Rows(self.rows.take().unwrap_or_default(), self.width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_job_refuses_another_number_of_rows() {
+        let job = || RawJob::new(Unit::default(), 2).of_rows(3);
+        assert!(job().accept(0, &[0.0; 6]).is_ok());
+        for found in [0, 4, 5, 7] {
+            let error = job().accept(0, &vec![0.0; found]).unwrap_err().to_string();
+            assert!(error.contains("3 rows of 2 numbers"), "{error}");
+        }
     }
 }

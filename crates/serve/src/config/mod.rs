@@ -44,6 +44,16 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Listen {
+    /// Writes the place as the settings do.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// A model to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSetting {
@@ -100,7 +110,7 @@ pub struct Config {
     pub models: Vec<ModelSetting>,
     /// Where requests come in.
     pub listen: Listen,
-    /// Another place that answers only the routes about the server itself.
+    /// Another place that answers only for health and metrics, without a key.
     pub health_listen: Option<Listen>,
     /// Worker threads that run passes.
     pub threads: usize,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use flate2::read::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
@@ -19,13 +19,13 @@ use crate::error::{Kind, Refusal, Result};
 /// read why.
 const LAST_WORDS: (usize, Duration) = (1 << 20, Duration::from_millis(200));
 
-/// Reads a body within a time and a size, which holds for the unpacked body too.
+/// Reads a body within a time and a size. It is still packed, if the client packed it.
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
     most: usize,
     time: Duration,
-) -> Result<Bytes> {
+) -> Result<Packed> {
     let coding = coding(headers)?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let too_large = || {
@@ -56,14 +56,38 @@ pub(crate) async fn read(
         Refusal::new(Kind::SlowBody, "slow_body", message).closing()
     };
     let bytes = tokio::time::timeout(time, whole).await.map_err(slow)??;
-    match coding {
-        Coding::Plain => Ok(bytes),
-        Coding::Gzip => unpacked(GzDecoder::new(&bytes[..]), most),
-        // HTTP's deflate has zlib's frame, which some clients leave away.
-        Coding::Deflate if bytes.first().is_some_and(|byte| byte & 0x0f == 8) => {
-            unpacked(ZlibDecoder::new(&bytes[..]), most)
+    Ok(Packed { coding, bytes })
+}
+
+/// A body as it arrived.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    coding: Coding,
+    bytes: Bytes,
+}
+
+impl Packed {
+    /// Returns true if unpacking does nothing.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.coding, Coding::Plain)
+    }
+
+    /// Unpacks the body within a size. This may take long, so it is not for the threads that serve everyone.
+    ///
+    /// # Errors
+    /// [`Kind::Malformed`] for damaged data, [`Kind::TooLarge`].
+    pub(crate) fn unpack(self, most: usize) -> Result<Bytes> {
+        let bytes = self.bytes;
+        match self.coding {
+            Coding::Plain => Ok(bytes),
+            // A file of gzip may have several members, which are one text.
+            Coding::Gzip => unpacked(MultiGzDecoder::new(&bytes[..]), most),
+            // HTTP's deflate has zlib's frame, which some clients leave away.
+            Coding::Deflate if bytes.first().is_some_and(|byte| byte & 0x0f == 8) => {
+                unpacked(ZlibDecoder::new(&bytes[..]), most)
+            }
+            Coding::Deflate => unpacked(DeflateDecoder::new(&bytes[..]), most),
         }
-        Coding::Deflate => unpacked(DeflateDecoder::new(&bytes[..]), most),
     }
 }
 
@@ -78,11 +102,12 @@ async fn drain(body: &mut Incoming) {
             }
         }
     };
-    // It is no matter whether all of it came.
+    // The client is refused in any case, so an error or the end of the time changes nothing.
     let _ = tokio::time::timeout(time, rest).await;
 }
 
 /// How a body is packed.
+#[derive(Debug, Clone, Copy)]
 enum Coding {
     Plain,
     Gzip,
@@ -114,31 +139,42 @@ fn unpacked(packed: impl std::io::Read, most: usize) -> Result<Bytes> {
     }
 }
 
-/// The body of an answer. Once it is dropped, it has been handed to the connection.
+/// The body of an answer. Once it is dropped, it has been handed to the connection, which may still have to
+/// write it.
 #[derive(Debug)]
 pub(crate) struct Answer {
     data: Option<Bytes>,
     held: Vec<Box<dyn Held>>,
+    busy: Option<Busy>,
 }
 
-/// Something that is dropped with the answer.
-trait Held: std::fmt::Debug + Send {}
+/// Something that is dropped once the answer has been written.
+pub(super) trait Held: std::fmt::Debug + Send {}
 
 impl<T: std::fmt::Debug + Send> Held for T {}
 
 impl Answer {
     pub(crate) fn new(data: Bytes) -> Self {
-        Self { data: Some(data).filter(|data| !data.is_empty()), held: Vec::new() }
+        Self { data: Some(data).filter(|data| !data.is_empty()), held: Vec::new(), busy: None }
     }
 
-    /// Keeps a value until the answer has been handed over.
+    /// Keeps a value until the answer has been written.
     pub(crate) fn keeping<T: std::fmt::Debug + Send + 'static>(mut self, value: T) -> Self {
         self.held.push(Box::new(value));
         self
     }
 
-    pub(super) fn holding(self, busy: Busy) -> Self {
-        self.keeping(busy)
+    pub(super) fn holding(mut self, busy: Busy) -> Self {
+        self.busy = Some(busy);
+        self
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(busy) = self.busy.take() {
+            busy.handed_over(std::mem::take(&mut self.held));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Listen;
 use crate::handle;
@@ -26,6 +26,9 @@ use pulse::{Pulse, Watched};
 /// How long a connection without a request stays open once the server drains. A request that was on its way
 /// gets an answer then, and not a closed connection.
 const DRAIN_REST: Duration = Duration::from_millis(500);
+
+/// How long a connection without a request stays open while others wait for a place.
+const FULL_REST: Duration = Duration::from_secs(1);
 
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -105,10 +108,13 @@ pub(crate) async fn accept(
     purpose: Purpose,
 ) {
     let mut phases = server.phases();
+    let full = watch::Sender::new(false);
     loop {
         let accepted = async {
+            full.send_replace(places.available_permits() == 0);
             // The semaphore is never closed.
             let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            full.send_replace(false);
             let stream: io::Result<(Box<dyn Stream>, Client)> = match &listener {
                 Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                     // Answers are written whole, so waiting for more to send only costs time.
@@ -137,10 +143,10 @@ pub(crate) async fn accept(
         };
         match accepted {
             Some((place, Ok((stream, client)))) => {
-                let server = Arc::clone(&server);
+                let (server, full) = (Arc::clone(&server), full.subscribe());
                 tokio::spawn(async move {
                     let _counted = Counted::new(&server, place);
-                    connection(stream, client, &server, purpose).await;
+                    connection(stream, client, &server, purpose, full).await;
                 });
             }
             // A client has gone, or no descriptor is left: the loop must not spin.
@@ -172,7 +178,13 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Answers the requests of one connection until it is closed by either side.
-async fn connection(stream: Box<dyn Stream>, client: Client, server: &Arc<Server>, purpose: Purpose) {
+async fn connection(
+    stream: Box<dyn Stream>,
+    client: Client,
+    server: &Arc<Server>,
+    purpose: Purpose,
+    mut full: watch::Receiver<bool>,
+) {
     let pulse = Arc::new(Pulse::new(Instant::now()));
     let service = {
         let (server, pulse) = (Arc::clone(server), Arc::clone(&pulse));
@@ -192,10 +204,14 @@ async fn connection(stream: Box<dyn Stream>, client: Client, server: &Arc<Server
     tokio::pin!(connection);
     let mut phases = server.phases();
     let may_drain = purpose == Purpose::Everything;
-    let mut drains = false;
+    let (mut drains, mut accepts) = (false, true);
     loop {
         let config = &server.config;
-        let rest = if drains { DRAIN_REST } else { config.idle_timeout };
+        let rest = match drains {
+            true => DRAIN_REST,
+            false if *full.borrow_and_update() => config.idle_timeout.min(FULL_REST),
+            false => config.idle_timeout,
+        };
         let end = pulse.end(rest, config.header_timeout, config.body_timeout);
         let sleep = async {
             match end {
@@ -214,6 +230,8 @@ async fn connection(stream: Box<dyn Stream>, client: Client, server: &Arc<Server
                 }
             }
             () = pulse.changed() => {}
+            // The other end is dropped once nothing is accepted any more.
+            changed = full.changed(), if accepts => accepts = changed.is_ok(),
             _ = phases.wait_for(|phase| *phase == Phase::Draining), if may_drain && !drains => {
                 drains = true;
                 pulse.restart_rest();

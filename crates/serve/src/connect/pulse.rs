@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+use super::body::Held;
 use crate::schedule::lock;
 
 /// What a connection is doing, and since when.
@@ -20,6 +21,8 @@ enum Doing {
     Head(Instant),
     /// A request is being answered.
     Busy,
+    /// The answer is made, and its bytes are being written.
+    Writing,
 }
 
 #[derive(Debug)]
@@ -27,6 +30,8 @@ struct State {
     doing: Doing,
     /// Since when the client has not taken what is written.
     stuck: Option<Instant>,
+    /// What is kept until the last byte of the answer has been written.
+    held: Vec<Box<dyn Held>>,
 }
 
 /// The record of a connection.
@@ -39,10 +44,11 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Makes the record of a connection that was accepted now, whose first head has to come soon.
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: Mutex::new(State { doing: Doing::Head(now), stuck: None }), changed: Notify::new() }
+        let state = State { doing: Doing::Head(now), stuck: None, held: Vec::new() };
+        Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Marks the connection as busy until the result is dropped.
+    /// Marks the connection as busy until the result is dropped, and as writing from then on.
     pub(super) fn begin(pulse: &Arc<Self>) -> Busy {
         lock(&pulse.state).doing = Doing::Busy;
         pulse.changed.notify_one();
@@ -55,16 +61,19 @@ impl Pulse {
         let doing = match state.doing {
             Doing::Rest(since) => since.checked_add(rest),
             Doing::Head(since) => since.checked_add(head),
-            Doing::Busy => None,
+            Doing::Busy | Doing::Writing => None,
         };
-        let stuck = state.stuck.and_then(|since| since.checked_add(stuck));
-        doing.into_iter().chain(stuck).min()
+        // As long as bytes wait for the client, nothing else is expected of it.
+        match state.stuck {
+            Some(since) => since.checked_add(stuck),
+            None => doing,
+        }
     }
 
     /// Lets the time of rest begin now, for a connection that rests or waits for its first head.
     pub(super) fn restart_rest(&self) {
         let mut state = lock(&self.state);
-        if !matches!(state.doing, Doing::Busy) {
+        if matches!(state.doing, Doing::Rest(_) | Doing::Head(_)) {
             state.doing = Doing::Rest(Instant::now());
         }
     }
@@ -85,10 +94,17 @@ impl Pulse {
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Pulse>);
 
+impl Busy {
+    /// Keeps values until the answer, which the connection has now, has been written.
+    pub(super) fn handed_over(self, mut held: Vec<Box<dyn Held>>) {
+        lock(&self.0.state).held.append(&mut held);
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.set(|state| {
-            state.doing = Doing::Rest(Instant::now());
+            state.doing = Doing::Writing;
             true
         });
     }
@@ -103,6 +119,20 @@ pub(super) struct Watched<S> {
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, pulse: Arc<Pulse>) -> Self {
         Self { stream, pulse }
+    }
+
+    /// Notes that nothing is left to write. An answer that was being written is done then, and rest begins.
+    fn flushed(&self) {
+        let mut held = Vec::new();
+        self.pulse.set(|state| {
+            let was_writing = matches!(state.doing, Doing::Writing);
+            if was_writing {
+                state.doing = Doing::Rest(Instant::now());
+                std::mem::swap(&mut held, &mut state.held);
+            }
+            was_writing
+        });
+        // What was held is dropped here, after the lock.
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
@@ -160,7 +190,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // HTTP flushes once it has written all that it has.
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.flushed();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

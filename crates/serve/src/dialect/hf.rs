@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::native::{OneOrAll, place};
 use super::shape::{self, Item, Items, Texts, count_truncated};
 use super::tei::similarities;
-use crate::call::{Call, Render, Reply, Run, Step, at};
+use crate::call::{Call, Render, Reply, Run, Step, check_answers};
 use crate::error::{Kind, Refusal, Result};
 use crate::models::{Served, Task};
 use crate::work::{AnyJob, Found, work};
@@ -128,6 +128,7 @@ fn answer(call: &Call, model: &Arc<Served>, body: &Body) -> Result<Step> {
         o.handle_impossible_answer = parameters.handle_impossible_answer.unwrap_or(false);
         (o.merge_equal_texts, o.null_competes) = (false, true);
     });
+    check_answers(model, &options, std::iter::once((context.as_str(), 1)))?;
     let job = pipeline.prepare_answer(&question, &pipeline.prepare(context.as_str())?, &options)?;
     let several = options.top_k > 1;
     let render = move |found: Vec<Found>| {
@@ -252,11 +253,7 @@ fn fill_mask(call: &Call, model: &Arc<Served>, body: &Body) -> Result<Step> {
         o.targets = parameters.targets.unwrap_or_default();
     });
     let pipeline = model.filler()?;
-    let job = |(i, text)| {
-        let prepared = pipeline.prepare_fill(text, &options);
-        prepared.map(|job| work(job, Found::Fills)).map_err(at("text", texts.is_list, i))
-    };
-    let jobs = texts.iter().enumerate().map(job).collect::<Result<Vec<_>>>()?;
+    let jobs = shape::fill_jobs(pipeline, &texts, "text", &options)?;
     let is_list = texts.is_list;
     let render = move |found: Vec<Found>| {
         let masks = |found| match found {

@@ -11,7 +11,7 @@ use mobilebert::{
 use serde::{Deserialize, Serialize};
 
 use super::shape::{self, Items, Texts, Unit, count_truncated};
-use crate::call::{Call, Reply, Run, Step, at};
+use crate::call::{Call, Reply, Run, Step, at, check_answers};
 use crate::error::{Refusal, Result};
 use crate::models::{Served, Task};
 use crate::work::{Found, work};
@@ -143,6 +143,8 @@ pub(crate) fn answer(call: &Call) -> Result<Step> {
         o.merge_equal_texts = request.merge_equal_texts.unwrap_or(o.merge_equal_texts);
         o.null_competes = request.null_competes.unwrap_or(o.null_competes);
     });
+    let questions_of_each = if shared { questions.all.len() } else { 1 };
+    check_answers(model, &options, contexts.iter().map(|context| (context, questions_of_each)))?;
     let is_list = questions.is_list;
     // A context is tokenised once, however many questions it has.
     let prepared = contexts.iter().enumerate();
@@ -324,11 +326,7 @@ pub(crate) fn fill_mask(call: &Call) -> Result<Step> {
         o.top_k = request.top_k.unwrap_or(o.top_k);
         o.targets = request.targets;
     });
-    let job = |(i, text)| {
-        let prepared = pipeline.prepare_fill(text, &options);
-        prepared.map(|job| work(job, Found::Fills)).map_err(at("text", texts.is_list, i))
-    };
-    let jobs = texts.iter().enumerate().map(job).collect::<Result<Vec<_>>>()?;
+    let jobs = shape::fill_jobs(pipeline, &texts, "text", &options)?;
     let render = {
         let model = Arc::clone(model);
         move |found: Vec<Found>| {

@@ -76,7 +76,8 @@ pub(crate) fn embeddings(call: &Call) -> Result<Step> {
     }
     let dimensions = shape::check_dimensions(call, model, request.dimensions)?;
     let name = model.name.clone();
-    let options = EmbedOptions::default();
+    // Vectors of this dialect have length 1, whatever the folder says.
+    let options = EmbedOptions::with(|o| o.normalize = Some(true));
     shape::embed(call, model, "input", &texts, (&options, call.config.strict), move |mut vectors, tokens| {
         #[derive(Serialize)]
         struct Body {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use mobilebert::{
-    Classification, ClassifyOptions, EmbedOptions, Embedding, OffsetUnit, TextClassification,
-    TokenClassification,
+    Classification, ClassifyOptions, EmbedOptions, Embedding, FillMask, FillOptions, OffsetUnit,
+    TextClassification, TokenClassification,
 };
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
-use crate::call::{Call, Reply, Run, Step, at};
+use crate::call::{Call, Reply, ResultBytes, Run, Step, at, check_top_k};
 use crate::error::{Refusal, Result};
 use crate::models::Served;
 use crate::work::{AnyJob, Found, work};
@@ -174,6 +174,36 @@ pub(crate) fn tag_jobs(
     texts.iter().enumerate().map(job).collect()
 }
 
+/// The most targets of a request, each of which is kept for each text.
+const MOST_TARGETS: usize = 1 << 20;
+
+/// Makes jobs that fill masks. Each word that is found for a mask repeats its whole text, so the bytes of all
+/// of them are bounded before anything is computed.
+pub(crate) fn fill_jobs(
+    filler: &FillMask,
+    texts: &Texts,
+    unit: &'static str,
+    options: &FillOptions,
+) -> Result<Vec<AnyJob>> {
+    check_top_k(options.top_k)?;
+    if texts.all.len().saturating_mul(options.targets.len()) > MOST_TARGETS {
+        let (texts, targets) = (texts.all.len(), options.targets.len());
+        let message = format!(
+            "there are {targets} targets for each of {texts} texts; expected at most {MOST_TARGETS} together"
+        );
+        return Err(Refusal::too_large(message).of("targets"));
+    }
+    let mut total = ResultBytes::default();
+    let job = |(i, text): (usize, &str)| {
+        let prepared = filler.prepare_fill(text, options).map_err(at(unit, texts.is_list, i))?;
+        let job = work(prepared, Found::Fills);
+        let masks = job.unit(0).map_or(0, |unit| unit.requested.len());
+        total.add(masks.saturating_mul(options.top_k), text.len())?;
+        Ok(job)
+    };
+    texts.iter().enumerate().map(job).collect()
+}
+
 /// Makes the step that embeds texts and hands their vectors and their number of tokens to `render`. With
 /// `strict`, a text that does not fit is an error.
 pub(crate) fn embed(
@@ -185,16 +215,7 @@ pub(crate) fn embed(
     render: impl FnOnce(Vec<Embedding>, usize) -> Result<Reply> + Send + 'static,
 ) -> Result<Step> {
     call.check_texts(param, texts.iter())?;
-    let job = |(i, text)| {
-        let job = model.embedder().prepare_embed(text, options).map_err(at("text", texts.is_list, i))?;
-        if strict && job.is_truncated() {
-            let most = options.max_seq_len.unwrap_or(model.max_embed_len);
-            let message = format!("text {} has more tokens than the model's {most}; shorten it", i + 1);
-            return Err(Refusal { code: "too_long", ..Refusal::invalid(param, message) });
-        }
-        Ok(work(job, Found::Vector))
-    };
-    let jobs = texts.iter().enumerate().map(job).collect::<Result<Vec<AnyJob>>>()?;
+    let (jobs, _) = embed_jobs(model, param, texts, (options, strict))?;
     let tokens = jobs.iter().filter_map(|job| job.unit(0)).map(|unit| unit.ids.len()).sum();
     Ok(Step::Run(Run {
         model: Arc::clone(model),
@@ -204,6 +225,28 @@ pub(crate) fn embed(
         deadline: None,
         render: Box::new(move |found| render(vectors(found)?, tokens)),
     }))
+}
+
+/// Makes jobs that embed, and counts the texts whose end is not read. With `strict`, such a text is an error.
+pub(crate) fn embed_jobs(
+    model: &Served,
+    param: &'static str,
+    texts: &Texts,
+    (options, strict): (&EmbedOptions, bool),
+) -> Result<(Vec<AnyJob>, usize)> {
+    let mut cut = 0;
+    let job = |(i, text)| {
+        let job = model.embedder().prepare_embed(text, options).map_err(at("text", texts.is_list, i))?;
+        if strict && job.is_truncated() {
+            let most = options.max_seq_len.unwrap_or(model.max_embed_len);
+            let message = format!("text {} has more tokens than the model's {most}; shorten it", i + 1);
+            return Err(Refusal { code: "too_long", ..Refusal::invalid(param, message) });
+        }
+        cut += usize::from(job.is_truncated());
+        Ok(work(job, Found::Vector))
+    };
+    let jobs = texts.iter().enumerate().map(job).collect::<Result<Vec<AnyJob>>>()?;
+    Ok((jobs, cut))
 }
 
 /// Takes vectors out of results.

@@ -129,6 +129,8 @@ pub(crate) enum Rejected {
     Busy(Duration),
     /// The request alone has more tokens than the queue may hold.
     TooLong { tokens: usize, limit: usize },
+    /// The deadline has passed already.
+    Late,
     /// The server stops.
     Closed,
 }

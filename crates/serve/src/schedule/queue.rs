@@ -37,6 +37,9 @@ pub(super) type Jobs = Arc<Vec<Mutex<AnyJob>>>;
 struct Request {
     client: Client,
     lane: Arc<Lane>,
+    /// The lane's pace when the request was admitted. What was added to the queue's seconds at this pace is
+    /// taken off at it too.
+    pace: f64,
     deadline: Instant,
     arrived: Instant,
     /// When its first sequence was picked.
@@ -171,6 +174,10 @@ impl Queue {
         if plan.tokens > self.limits.queue {
             return Err(Rejected::TooLong { tokens: plan.tokens, limit: self.limits.queue });
         }
+        if deadline <= now {
+            self.counters.late += 1;
+            return Err(Rejected::Late);
+        }
         let wait = self.expected_wait();
         let in_time = now.checked_add(wait).is_some_and(|begin| begin <= deadline);
         if self.tokens + plan.tokens > self.limits.queue || !in_time {
@@ -179,11 +186,13 @@ impl Queue {
         let id = self.next;
         self.next += 1;
         self.tokens += plan.tokens;
-        self.seconds += plan.cost * plan.lane.pace();
+        let pace = plan.lane.pace();
+        self.seconds += plan.cost * pace;
         let waiting = plan.units.len();
         let request = Request {
             client,
             lane: plan.lane,
+            pace,
             deadline,
             arrived: now,
             began: None,
@@ -247,7 +256,7 @@ impl Queue {
         let request = self.requests.get_mut(&id)?;
         let (job, index, Planned { tokens, key }) = request.units.pop_front()?;
         request.began.get_or_insert(now);
-        let seconds = cost(tokens) * request.lane.pace();
+        let seconds = cost(tokens) * request.pace;
         self.tokens = self.tokens.saturating_sub(tokens);
         self.seconds = (self.seconds - seconds).max(0.0);
         let owner = Owner { request: id, jobs: Arc::clone(&request.jobs), job, index };
@@ -319,7 +328,7 @@ impl Queue {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let left: usize = request.units.iter().map(|(_, _, planned)| planned.tokens).sum();
         let seconds: f64 = request.units.iter().map(|(_, _, planned)| cost(planned.tokens)).sum();
-        let seconds = seconds * request.lane.pace();
+        let seconds = seconds * request.pace;
         request.units.clear();
         if let Some(reply) = request.reply.take() {
             // The client may have gone.
@@ -413,5 +422,54 @@ impl Finished {
         };
         // The client may have gone.
         let _ = self.reply.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod accounting {
+    use super::*;
+    use crate::work::{RawJob, Rows, Runs, Unit};
+
+    struct Nothing;
+
+    impl Runs for Nothing {
+        fn run(&self, _: &[Unit]) -> mobilebert::Result<Rows> {
+            Ok(Rows::default())
+        }
+    }
+
+    fn plan(lane: &Arc<Lane>, id: u32) -> Plan {
+        let unit = Unit { ids: vec![id; 100], types: vec![0; 100], requested: Vec::new() };
+        Plan::new(Arc::clone(lane), vec![Box::new(RawJob::new(unit, 1))], 1).unwrap()
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_late_and_not_too_much() {
+        let lane = Lane::new(Arc::new(Nothing), 1e-3);
+        let mut queue = Queue::new(Limits { workers: 1, budget: 512, queue: 10_000 });
+        let now = Instant::now();
+        let admitted = queue.admit(plan(&lane, 1), Client::Local, now, now, oneshot::channel().0);
+        assert_eq!(admitted, Err(Rejected::Late));
+        assert_eq!(queue.counters.late, 1);
+    }
+
+    /// What a request adds to the expected wait is what it takes off, however the pace changed meanwhile.
+    #[test]
+    fn the_expected_wait_forgets_what_it_counted() {
+        let lane = Lane::new(Arc::new(Nothing), 1e-3);
+        let mut queue = Queue::new(Limits { workers: 1, budget: 512, queue: 10_000 });
+        let now = Instant::now();
+        let admit = |queue: &mut Queue, id| {
+            let later = now + Duration::from_secs(1000);
+            queue.admit(plan(&lane, id), Client::Local, now, later, oneshot::channel().0).unwrap()
+        };
+        let (first, second) = (admit(&mut queue, 1), admit(&mut queue, 2));
+        (0..50).for_each(|_| lane.observe(1.0, 1.0));
+        let _third = admit(&mut queue, 3);
+        let slow = cost(100) * lane.pace();
+        queue.cancel(first, false);
+        queue.take(second, now).unwrap();
+        let left = queue.expected_wait().as_secs_f64();
+        assert!((left - slow).abs() < 1e-6 * slow, "{left} {slow}");
     }
 }

@@ -185,3 +185,102 @@ fn ready_says_no_while_the_server_leaves() {
         assert!(drained.join().unwrap());
     });
 }
+
+/// An answer that a slow client reads while the server drains arrives whole.
+#[test]
+fn a_big_answer_is_sent_to_the_end_while_the_server_stops() {
+    use std::io::{BufRead as _, Read as _};
+    let server = Server::start(&tiny(), &[]);
+    let mut client = server.client();
+    let text = "a b c d ".repeat(120_000);
+    let body = serde_json::json!({ "inputs": text }).to_string();
+    let head = format!(
+        "POST /api/v1/tiny-classify/tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.raw(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        client.stream.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    assert!(length > 8 << 20, "{length} bytes may fit into the system's buffers");
+    let log = server.log.clone();
+    std::thread::scope(|scope| {
+        let drained = scope.spawn(|| server.running.drain());
+        while !log.text().contains("stopping") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (mut read, mut piece) = (0, vec![0; 128 << 10]);
+        let start = Instant::now();
+        loop {
+            let count = client.stream.read(&mut piece).unwrap();
+            if count == 0 {
+                break;
+            }
+            read += count;
+            // At first the client takes a rest that is longer than that of connections without a request.
+            let pause = if start.elapsed() < Duration::from_secs(1) { 100 } else { 5 };
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+        assert_eq!(read, length);
+        assert!(drained.join().unwrap());
+    });
+}
+
+/// Without `--model` the built-in models are served.
+#[test]
+fn the_built_in_models_are_found() {
+    if !Path::new(&root("models/qa")).is_dir() {
+        eprintln!("SKIPPED: the checkout has no models");
+        return;
+    }
+    let server = Server::start(&[], &[]);
+    let models = server.get("/api/v1/models").ok();
+    let names: Vec<&str> =
+        models["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["qa", "sentiment", "embed"]);
+}
+
+/// The program goes on to answer when nobody reads its log, and a signal to stop counts while models are
+/// loaded again.
+#[cfg(unix)]
+#[test]
+fn a_log_that_nobody_reads_hinders_nobody() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let mut program = Command::new(env!("CARGO_BIN_EXE_mobilebert-serve"));
+    program.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
+    tiny().iter().for_each(|model| {
+        program.args(["--model", model]);
+    });
+    let mut child = program.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    while line.trim() != "ready" {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0);
+    }
+    let mut client = Client::new(&address);
+    let id = "x".repeat(128);
+    // A pipe holds 64 KiB, and the server some thousand lines.
+    for _ in 0..6000 {
+        assert_eq!(client.send("GET", "/live", &[("x-request-id", &id)], b"").unwrap().status, 200);
+    }
+    let metrics = client.send("GET", "/metrics", &[], b"").unwrap().text().to_owned();
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix("mb_log_dropped_total ")).unwrap();
+    assert!(dropped.parse::<u64>().unwrap() > 0, "{metrics}");
+    drop(client);
+    for signal in ["-HUP", "-HUP", "-HUP", "-TERM"] {
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -387,3 +387,122 @@ fn overload_is_refused_and_leaves_nothing_behind() {
     assert!(metrics.contains("mb_dropped_total{why=\"late\"} 1\n"), "{metrics}");
     assert!(metrics.contains("mb_rejected_total{why=\"overloaded\"}"), "{metrics}");
 }
+
+/// What a request asks for is bounded before anything is computed, in each dialect.
+#[test]
+fn results_have_a_number_and_a_size() {
+    let server = Server::start(&tiny(), &[]);
+    let answer = |options: serde_json::Value, context: &str| {
+        let mut body = json!({"question": "who?", "context": context});
+        body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        server.post("/api/v1/tiny-qa/answer", &body.to_string())
+    };
+    let context = "anna works in paris ".repeat(10);
+    assert_eq!(answer(json!({"top_k": 1000, "max_answer_len": 384}), &context).status, 200);
+    let refused = answer(json!({"top_k": 1001}), &context);
+    assert_eq!(refused.code(), (400, "invalid".to_owned()));
+    assert!(refused.text().contains("at most 1000"), "{}", refused.text());
+    assert_eq!(answer(json!({"max_answer_len": 385}), &context).code(), (400, "invalid".to_owned()));
+    // One token may be a very long word, of which each answer has a copy.
+    let long = format!("anna {} paris", "x".repeat(100_000));
+    assert_eq!(answer(json!({"top_k": 5}), &long).status, 200);
+    assert_eq!(answer(json!({"top_k": 1000}), &long).code(), (413, "too_large".to_owned()));
+    // A long context of short words is no such case.
+    let words = "anna works in paris ".repeat(2000);
+    let options = json!({"top_k": 100, "doc_stride": 0, "max_answer_len": 5});
+    let found = answer(options, &words);
+    assert_ne!(found.status, 400, "{}", found.text());
+    assert!(!found.text().contains("top_k"), "{}", found.text());
+    let hf = |parameters: serde_json::Value| {
+        let inputs = json!({"question": "who?", "context": long});
+        server
+            .post("/models/tiny-qa", &json!({"inputs": inputs, "parameters": parameters}).to_string())
+            .status
+    };
+    let statuses = [json!({"top_k": 1001}), json!({"max_answer_len": 385}), json!({"top_k": 1000})].map(hf);
+    assert_eq!(statuses, [400, 400, 413]);
+
+    let masks = |text: &str, top_k: usize| {
+        let native = json!({"inputs": text, "top_k": top_k}).to_string();
+        let hf = json!({"inputs": text, "parameters": {"top_k": top_k}}).to_string();
+        [
+            server.post("/api/v1/tiny-mlm/fill-mask", &native).status,
+            server.post("/models/tiny-mlm", &hf).status,
+        ]
+    };
+    let long = format!("[MASK] [MASK] {}", "x".repeat(900_000));
+    assert_eq!(masks("paris is [MASK]", 1000), [200, 200]);
+    assert_eq!(masks("paris is [MASK]", 1001), [400, 400]);
+    assert_eq!(masks(&long, 1), [200, 200]);
+    assert_eq!(masks(&long, 100), [413, 413]);
+    let text = json!({"name": "text", "shape": [1], "datatype": "BYTES", "data": [long]});
+    let wide = format!("{} {}", "[MASK] ".repeat(8), "x".repeat(900_000));
+    let wide = json!({"name": "text", "shape": [1], "datatype": "BYTES", "data": [wide]});
+    let oip =
+        |input| server.post("/v2/models/tiny-mlm/infer", &json!({"inputs": [input]}).to_string()).status;
+    assert_eq!([oip(text), oip(wide)], [200, 413]);
+}
+
+#[test]
+fn the_time_that_openais_clients_wait_only_makes_a_deadline_earlier() {
+    let server = Server::start(&tiny(), &["--deadline-ms", "1", "--threads", "1"]);
+    let texts: Vec<String> = (0..200).map(|i| format!("a good film {i} {}", "not bad ".repeat(5))).collect();
+    let body = json!({ "inputs": texts }).to_string();
+    let status = |server: &Server, header: (&str, &str), body: &str| {
+        let headers = [("content-type", "application/json"), header];
+        server.client().send("POST", GOOD.0, &headers, body.as_bytes()).unwrap().status
+    };
+    // The default of these clients is ten minutes.
+    assert_eq!(status(&server, ("x-stainless-read-timeout", "600"), &body), 504);
+    let server = Server::start(&tiny(), &["--threads", "1"]);
+    assert_eq!(status(&server, ("x-stainless-read-timeout", "0.001"), &body), 504);
+    for wait in ["600", "12.5", "NaN", "-1", "0", "soon", "1e300"] {
+        assert_eq!(status(&server, ("x-stainless-read-timeout", wait), GOOD.1), 200, "{wait}");
+    }
+}
+
+#[test]
+fn whoever_has_no_key_is_told_the_scheme() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "first-key-of-some-length\n").unwrap();
+    let server = Server::start(&tiny(), &["--api-key-file", file.to_str().unwrap()]);
+    assert_eq!(server.post(GOOD.0, GOOD.1).header("www-authenticate"), Some("Bearer"));
+    // A revoked key is refused even if the models of the same reload cannot be loaded.
+    std::fs::write(&file, "second-key-of-some-length\n").unwrap();
+    let with = |key: &str| {
+        let headers = [("content-type", "application/json"), ("x-api-key", key)];
+        server.client().send("POST", GOOD.0, &headers, GOOD.1.as_bytes()).unwrap().status
+    };
+    assert_eq!(with("first-key-of-some-length"), 200);
+    assert!(server.running.reload());
+    assert_eq!([with("first-key-of-some-length"), with("second-key-of-some-length")], [401, 200]);
+}
+
+/// A connection that rests gives its place up while others wait for one.
+#[test]
+fn connections_that_rest_make_room() {
+    let server = Server::start(&tiny(), &["--max-connections", "1", "--idle-timeout-ms", "600000"]);
+    let mut first = server.client();
+    assert_eq!(first.send("GET", "/live", &[], b"").unwrap().status, 200);
+    let mut second = server.client();
+    assert_eq!(second.send("GET", "/live", &[], b"").unwrap().status, 200);
+    assert!(first.read().is_err());
+}
+
+/// Several members of gzip are one text.
+#[test]
+fn all_members_of_gzip_are_read() {
+    let server = Server::start(&tiny(), &[]);
+    let packed = |text: &str| {
+        let mut bytes = Vec::new();
+        let level = flate2::Compression::fast();
+        flate2::read::GzEncoder::new(text.as_bytes(), level).read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    let (one, two) = GOOD.1.split_at(9);
+    let body = [packed(one), packed(two)].concat();
+    let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let found = server.client().send("POST", GOOD.0, &headers, &body).unwrap().ok();
+    assert_eq!(found, server.post(GOOD.0, GOOD.1).ok());
+}

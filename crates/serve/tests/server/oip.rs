@@ -172,3 +172,29 @@ fn token_ids_become_logits_and_padding_changes_nothing() {
     let late = json!({"parameters": {"timeout": "soon"}, "inputs": [tensor("input_ids", [1, 2], &[2, 3])]});
     assert_eq!(infer(&server, "tiny-qa", &late).status, 400);
 }
+
+/// Outputs that there are not, or that are asked for twice, are refused.
+#[test]
+fn each_output_is_asked_for_once() {
+    let server = server();
+    let text = json!({"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a good film"]});
+    let ids = json!({"name": "input_ids", "shape": [1, 2], "datatype": "INT64", "data": [2, 3]});
+    for (input, outputs, message) in [
+        (&text, vec!["label", "label"], "twice"),
+        (&text, vec!["logits"], "expected some of label, scores"),
+        (&ids, vec!["label"], "expected some of logits"),
+        (&ids, vec!["logits", "logits"], "twice"),
+    ] {
+        let outputs: Vec<Value> = outputs.iter().map(|name| json!({"name": name})).collect();
+        let body = json!({"inputs": [input], "outputs": outputs});
+        let answer = infer(&server, "tiny-classify", &body);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(message), "{}", answer.text());
+        assert!(answer.header("x-tokens").is_none(), "nothing was computed");
+    }
+    let body = json!({"inputs": [text], "outputs": [{"name": "scores"}, {"name": "label"}]});
+    let found = infer(&server, "tiny-classify", &body).ok();
+    let names: Vec<&str> =
+        found["outputs"].as_array().unwrap().iter().map(|output| output["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["scores", "label"]);
+}

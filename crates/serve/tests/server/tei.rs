@@ -136,3 +136,74 @@ fn errors_have_their_types() {
         assert!(!answer.json()["error"].as_str().unwrap().is_empty());
     }
 }
+
+/// Copies the model for embeddings with other settings, if it is there.
+fn copied(folder: &std::path::Path, change: impl Fn(&std::path::Path)) -> String {
+    for entry in std::fs::read_dir(root("models/embed")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    for entry in std::fs::read_dir(root("models/embed")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let to = folder.join(path.file_name().unwrap());
+            std::fs::create_dir_all(&to).unwrap();
+            for entry in std::fs::read_dir(&path).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    change(folder);
+    format!("other={}", folder.display())
+}
+
+/// What a request says about the length of vectors holds, whatever the folder says.
+#[test]
+fn vectors_have_length_one_if_the_request_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = copied(folder.path(), |folder| {
+        let path = folder.join("modules.json");
+        let modules: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let is_normalize = |module: &Value| module["type"].as_str().unwrap().ends_with("Normalize");
+        let kept: Vec<Value> = modules.into_iter().filter(|module| !is_normalize(module)).collect();
+        std::fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
+    });
+    let server = Server::start(&[source], &[]);
+    let length = |vector: &Value| -> f64 {
+        vector.as_array().unwrap().iter().map(|x| x.as_f64().unwrap().powi(2)).sum::<f64>().sqrt()
+    };
+    let of = |body: &str| length(&server.post("/embed", body).ok()[0]);
+    assert!((of(r#"{"inputs":"a"}"#) - 1.0).abs() < 1e-3);
+    assert!((of(r#"{"inputs":"a","normalize":true}"#) - 1.0).abs() < 1e-3);
+    assert!((of(r#"{"inputs":"a","normalize":false}"#) - 1.0).abs() > 1e-2);
+    let found = server.post("/v1/embeddings", r#"{"model":"other","input":"a"}"#).ok();
+    assert!((length(&found["data"][0]["embedding"]) - 1.0).abs() < 1e-3);
+}
+
+/// The sequences of `/embed_all` are those of `/embed`, with the folder's prompt.
+#[test]
+fn the_prompt_of_the_folder_is_read_for_all_tokens_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = copied(folder.path(), |folder| {
+        let path = folder.join("config_sentence_transformers.json");
+        let settings = json!({"prompts": {"query": "query: "}, "default_prompt_name": "query"});
+        std::fs::write(&path, settings.to_string()).unwrap();
+    });
+    let server = Server::start(&[source], &[]);
+    let vector = server.post("/embed", r#"{"inputs":"a","normalize":false}"#).ok();
+    let all = server.post("/embed_all", r#"{"inputs":"a"}"#).ok();
+    let tokens = all[0].as_array().unwrap();
+    assert_eq!(tokens.len(), 5, "[CLS] query : a [SEP]");
+    let mean: f64 = tokens.iter().map(|token| token[0].as_f64().unwrap()).sum::<f64>() / 5.0;
+    assert!((mean - vector[0][0].as_f64().unwrap()).abs() < 1e-5);
+}
+
+#[test]
+fn a_flat_list_of_one_text_is_that_text() {
+    let server = server(&[]);
+    let post = |inputs: Value| server.post("/predict", &json!({"inputs": inputs}).to_string()).ok();
+    assert_eq!(post(json!(["a good film"])), post(json!("a good film")));
+}

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::tensor::{Elements, Given, Output, Tensor, Values, Written};
 use super::{VERSION, versioned};
-use crate::call::{Call, JSON, Render, Reply, Run, Step, at, json};
+use crate::call::{Call, JSON, Render, Reply, Run, Step, at, check_answers, json};
 use crate::dialect::shape::{self, Item, Texts};
 use crate::error::{Refusal, Result};
 use crate::models::{Served, Task};
@@ -73,6 +73,7 @@ pub(crate) fn infer(call: &Call) -> Result<Step> {
     let form =
         Form { model: model.name.clone(), id: request.id, wanted: wanted.collect(), binary: all_binary };
     let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    check_outputs(&form.wanted, names.contains(&"input_ids"), model.task)?;
     let mut run = match (names.contains(&"input_ids"), model.task) {
         (true, _) => token_ids(model, tensors, form)?,
         (false, Task::Answer) => answer(call, model, &tensors, form)?,
@@ -80,6 +81,32 @@ pub(crate) fn infer(call: &Call) -> Result<Step> {
     };
     run.deadline = timeout(request.parameters.as_ref())?;
     Ok(Step::Run(run))
+}
+
+/// Checks the outputs that are asked for before anything is computed: each is one that there is, and is asked
+/// for once.
+fn check_outputs(wanted: &[(String, bool)], token_ids: bool, task: Task) -> Result<()> {
+    let known: &[&str] = match (token_ids, task) {
+        (true, _) => &["logits"],
+        (false, Task::Answer) => &["answer", "score", "start", "end"],
+        (false, Task::Classify) => &["label", "scores"],
+        (false, Task::Tag) => &["entities"],
+        (false, Task::FillMask) => &["fills"],
+        (false, Task::Embed) => &["embedding"],
+    };
+    for (i, (name, _)) in wanted.iter().enumerate() {
+        if !known.contains(&name.as_str()) {
+            let name: String = name.chars().take(64).collect();
+            let message = format!("there is no output {name:?}; expected some of {}", known.join(", "));
+            return Err(Refusal::invalid("outputs", message));
+        }
+        // There are few known names, so this ends soon.
+        if wanted[..i].iter().any(|(other, _)| other == name) {
+            let message = format!("output {name:?} is asked for twice; expected each once");
+            return Err(Refusal::invalid("outputs", message));
+        }
+    }
+    Ok(())
 }
 
 /// Splits a body into its JSON and its binary part.
@@ -137,6 +164,7 @@ fn answer(call: &Call, model: &Arc<Served>, tensors: &[Tensor], form: Form) -> R
     }
     let pipeline = model.answerer()?;
     let options = AnswerOptions::default();
+    check_answers(model, &options, contexts.iter().map(|context| (context.as_str(), 1)))?;
     let job = |(i, (question, context)): (usize, (&String, &String))| {
         let prepared = pipeline.prepare(context.as_str());
         let job = prepared.and_then(|context| pipeline.prepare_answer(question, &context, &options));
@@ -189,11 +217,7 @@ fn texts(call: &Call, model: &Arc<Served>, tensors: &[Tensor], form: Form) -> Re
         }
         Task::FillMask => {
             let pipeline = model.filler()?;
-            let job = |(i, text)| {
-                let prepared = pipeline.prepare_fill(text, &FillOptions::default());
-                prepared.map(|job| work(job, Found::Fills)).map_err(at("row", true, i))
-            };
-            let jobs = texts.iter().enumerate().map(job).collect::<Result<Vec<_>>>()?;
+            let jobs = shape::fill_jobs(pipeline, &texts, "row", &FillOptions::default())?;
             Ok(run(model, &model.lane, jobs, Box::new(move |found| in_json("fills", found, &form))))
         }
         _ => {
@@ -328,7 +352,11 @@ fn token_ids(model: &Arc<Served>, tensors: Vec<Tensor>, form: Form) -> Result<Ru
             // A masked-LM head gives a row for each token that is asked for.
             requested: if model.task == Task::FillMask { (0..range.len()).collect() } else { Vec::new() },
         };
-        Box::new(RawJob::new(unit, numbers))
+        let rows = match model.is_one_row() {
+            true => 1,
+            false => range.len(),
+        };
+        Box::new(RawJob::new(unit, numbers).of_rows(rows))
     };
     let jobs = (0..batch.sequences()).map(job).collect();
     let shape = if model.is_one_row() { vec![rows, numbers] } else { vec![rows, width, numbers] };

@@ -14,7 +14,7 @@ use crate::error::{Kind, Refusal, Result};
 use crate::models::{Served, Task};
 use crate::work::AnyJob;
 
-/// The inputs of `/predict`: a text, a pair as a flat list, or a list of one-element lists and pairs.
+/// The inputs of `/predict`: a text, a flat list of one text or of the two of a pair, or a list of such lists.
 struct PredictInputs {
     items: Vec<Item>,
     is_list: bool,
@@ -27,7 +27,7 @@ impl<'de> Deserialize<'de> for PredictInputs {
             type Value = PredictInputs;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text, a pair of texts, or a list of lists of one or two texts")
+                f.write_str("a text, a list of one or two texts, or a list of such lists")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<PredictInputs, E> {
@@ -53,16 +53,20 @@ impl<'de> Deserialize<'de> for PredictInputs {
                     let items = all.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
                     return Ok(PredictInputs { items, is_list: true });
                 }
-                // A flat list of two texts is one pair.
+                // A flat list of one text is that text, and one of two texts is a pair.
                 let mut texts = all
                     .into_iter()
                     .map(|texts| if texts.is_list { None } else { texts.all.into_iter().next() });
-                match (texts.next().flatten(), texts.next().flatten(), texts.next()) {
-                    (Some(first), Some(second), None) => {
+                let found = texts.len();
+                match (texts.next(), texts.next(), texts.next()) {
+                    (Some(Some(first)), None, None) => {
+                        Ok(PredictInputs { items: vec![Item { first, second: None }], is_list: false })
+                    }
+                    (Some(Some(first)), Some(Some(second)), None) => {
                         let items = vec![Item { first, second: Some(second) }];
                         Ok(PredictInputs { items, is_list: false })
                     }
-                    _ => Err(wrong(texts.len())),
+                    _ => Err(wrong(found)),
                 }
             }
         }
@@ -163,6 +167,18 @@ pub(crate) fn rerank(call: &Call) -> Result<Step> {
     let RerankRequest { query, texts, return_text, .. } = request;
     call.check_texts("texts", texts.iter().map(String::as_str))?;
     call.check_texts("query", std::iter::once(query.as_str()))?;
+    // Each pair has a query of its own, so a short body could become a lot of text.
+    let copied = query.len().checked_mul(texts.len());
+    let most = call.config.max_body_bytes.saturating_mul(16);
+    if copied.is_none_or(|copied| copied > most) {
+        let message = format!(
+            "a query of {} bytes for {} texts is more than {most} bytes of pairs; shorten the query, or send \
+             fewer texts",
+            query.len(),
+            texts.len()
+        );
+        return Err(Refusal::too_large(message).of("query"));
+    }
     let item = |text: &String| Item { first: query.clone(), second: Some(text.clone()) };
     let items: Vec<Item> = texts.iter().map(item).collect();
     let options = classify_options(request.raw_scores, is_strict(call, request.truncate));

@@ -13,7 +13,7 @@ use super::shape::{self, Texts, count_truncated};
 use crate::call::{Call, Reply, Run, Step};
 use crate::error::{Kind, Refusal, Result};
 use crate::models::{Served, Task};
-use crate::work::{AnyJob, Found, RawJob, Unit};
+use crate::work::{AnyJob, Found, RawJob};
 pub(crate) use classify::{predict, rerank};
 pub(crate) use tokens::{decode, info, tokenize};
 
@@ -88,7 +88,7 @@ pub(crate) fn embed(call: &Call) -> Result<Step> {
     check_common(request.truncation_direction.as_deref(), request.prompt_name.as_deref())?;
     let model = embedding_model(call)?;
     let dimensions = shape::check_dimensions(call, model, request.dimensions)?;
-    let options = EmbedOptions::with(|o| o.normalize = (!request.normalize).then_some(false));
+    let options = EmbedOptions::with(|o| o.normalize = Some(request.normalize));
     let strict = is_strict(call, request.truncate);
     shape::embed(call, model, "inputs", &request.inputs, (&options, strict), move |mut vectors, _| {
         let truncated = count_truncated(vectors.iter().map(|vector| &vector.truncated));
@@ -119,24 +119,16 @@ pub(crate) fn embed_all(call: &Call) -> Result<Step> {
     let model = embedding_model(call)?;
     call.check_texts("inputs", request.inputs.iter())?;
     let strict = is_strict(call, request.truncate);
-    let (width, most) = (model.config().hidden_size, model.max_embed_len);
-    let mut cut = 0;
-    let mut jobs: Vec<AnyJob> = Vec::new();
-    for (i, text) in request.inputs.iter().enumerate() {
-        let tokens = model.tokenizer().tokenize(text)?;
-        if tokens.is_empty() {
-            return Err(mobilebert::Error::from(mobilebert::ErrorKind::EmptyText { what: "text" }).into());
-        }
-        let (encoding, truncated) = tokens.encode_truncated(None, most)?;
-        if truncated && strict {
-            let message = format!("text {} has more tokens than the model's {most}; shorten it", i + 1);
-            return Err(Refusal::invalid("inputs", message));
-        }
-        cut += usize::from(truncated);
-        let unit =
-            Unit { ids: encoding.ids().to_vec(), types: encoding.type_ids().to_vec(), requested: Vec::new() };
-        jobs.push(Box::new(RawJob::new(unit, width)));
-    }
+    let width = model.config().hidden_size;
+    let (embeds, cut) =
+        shape::embed_jobs(model, "inputs", &request.inputs, (&EmbedOptions::default(), strict))?;
+    // The sequences are those of `/embed`, with the folder's prompt and lower case; only the rows differ.
+    let raw = |job: AnyJob| -> AnyJob {
+        let unit = job.unit(0).unwrap_or_default();
+        let rows = unit.ids.len();
+        Box::new(RawJob::new(unit, width).of_rows(rows))
+    };
+    let jobs: Vec<AnyJob> = embeds.into_iter().map(raw).collect();
     Ok(Step::Run(Run {
         model: Arc::clone(model),
         lane: Arc::clone(&model.encoder),
