@@ -1,20 +1,44 @@
 //! `mobilebert serve` finds the server's program, or says how to get it.
 
 use std::fs;
-use std::process::Command;
+use std::io;
+use std::process::{Command, Output};
 
-/// Copies the command into a folder, so that no server is beside it but one that the test puts there.
+/// Puts the command into a folder, so that no server is beside it but one that the test puts there.
+///
+/// A file that this process has open for writing while another test starts a program is open in that program
+/// too for a moment, and cannot be run meanwhile. So nothing is written here that is run.
 fn alone() -> (tempfile::TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let command = folder.path().join("mobilebert");
-    fs::copy(env!("CARGO_BIN_EXE_mobilebert"), &command).unwrap();
+    let source = env!("CARGO_BIN_EXE_mobilebert");
+    if fs::hard_link(source, &command).is_err() {
+        // Not every file system has links.
+        fs::copy(source, &command).unwrap();
+    }
     (folder, command)
+}
+
+/// Runs a command, again if its file is open for writing elsewhere.
+fn output(command: &mut Command) -> Output {
+    let busy = |output: &io::Result<Output>| match output {
+        Ok(output) => String::from_utf8_lossy(&output.stderr).contains("Text file busy"),
+        Err(error) => error.kind() == io::ErrorKind::ExecutableFileBusy,
+    };
+    for _ in 0..1000 {
+        let output = command.output();
+        if !busy(&output) {
+            return output.unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{command:?} stays open for writing");
 }
 
 #[test]
 fn without_a_server_it_says_how_to_install_one() {
     let (folder, command) = alone();
-    let output = Command::new(command).arg("serve").env("PATH", folder.path()).output().unwrap();
+    let output = output(Command::new(command).arg("serve").env("PATH", folder.path()));
     let problem = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(problem.contains("cargo install --locked --path crates/serve"), "{problem}");
@@ -23,18 +47,20 @@ fn without_a_server_it_says_how_to_install_one() {
 #[cfg(unix)]
 #[test]
 fn the_server_beside_it_wins_over_the_path_and_gets_all_flags() {
-    use std::os::unix::fs::PermissionsExt as _;
     let (folder, command) = alone();
     let elsewhere = tempfile::tempdir().unwrap();
     let program = |folder: &std::path::Path, name: &str| {
         let path = folder.join("mobilebert-serve");
-        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\"\nexit 5\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Another process writes it.
+        let script = format!("#!/bin/sh\necho {name} \"$@\"\nexit 5\n");
+        let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("/bin/sh").arg("-c").arg(write).arg(path).arg(script).status();
+        assert!(written.unwrap().success());
     };
     let run = || {
         let path = format!("{}:/usr/bin:/bin", elsewhere.path().display());
         let flags = ["serve", "--model", "a=b", "--json", "-x", "--help"];
-        let output = Command::new(&command).args(flags).env("PATH", path).output().unwrap();
+        let output = output(Command::new(&command).args(flags).env("PATH", path));
         (String::from_utf8(output.stdout).unwrap(), output.status.code())
     };
     program(elsewhere.path(), "path");
