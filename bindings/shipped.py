@@ -3,7 +3,8 @@
 
 It looks for the checkout, the home folder, and the folders of cargo and rustup, in a file as it is or in the members
 of a wheel or an archive. Such a path is of no use elsewhere, differs from build to build, and tells who built it.
-`shipped.py --flags` prints the compiler flags that leave them out, for CARGO_ENCODED_RUSTFLAGS.
+`shipped.py --flags` prints the compiler flags that leave them out, for CARGO_ENCODED_RUSTFLAGS. The compiler is the
+one in use, which RUSTC may name.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ def places() -> dict[Path, str]:
     """Returns the folders of this machine that no file may name, and what the compiler writes in their place."""
     home = Path.home()
     sysroot = subprocess.run(
-        ["rustc", "--print", "sysroot"], cwd=ROOT, capture_output=True, text=True, check=True
+        [os.environ.get("RUSTC") or "rustc", "--print", "sysroot"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = {
         home: "/home",

@@ -101,6 +101,18 @@ def test_paths_of_a_machine_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
     shipped.main()
 
 
+def test_the_folder_of_the_compiler_in_use_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiler = tmp_path / "rustc"
+    compiler.write_text("#!/bin/sh\necho /opt/other-rust\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("RUSTC", str(compiler))
+    monkeypatch.setattr(sys, "argv", ["shipped.py", "--flags"])
+    script("shipped").main()
+    assert "--remap-path-prefix=/opt/other-rust=/rust" in capsys.readouterr().out.split("\x1f")
+
+
 def test_the_package_holds_licences_and_a_description() -> None:
     try:
         package = importlib.metadata.distribution("mobilebert")

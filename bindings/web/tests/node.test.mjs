@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -266,6 +266,18 @@ test('folders on a server, with and without a list of files', async () => {
 test('the package has the version of the engine', () => {
   const { version } = JSON.parse(readFileSync(fileURLToPath(import.meta.resolve('mobilebert/package.json'))));
   assert.ok(readFileSync(path('Cargo.toml'), 'utf8').includes(`\nversion = "${version}"\n`), version);
+});
+
+test('the package holds the licences of what is linked into it, and no folder of the builder', async () => {
+  const installed = fileURLToPath(new URL('.', import.meta.resolve('mobilebert/package.json')));
+  const notices = await readFile(join(installed, 'THIRD-PARTY-NOTICES.txt'), 'utf8');
+  for (const crate of ['tokenizers 0.', 'wasm-bindgen 0.', 'serde_json 1.', 'the standard library of Rust'])
+    assert.ok(notices.includes(`\n${crate}`), crate);
+  for (const name of ['simd', 'plain']) {
+    const module = readFileSync(wasm(name));
+    assert.ok(module.includes('/cargo/registry/'), 'the module holds no places of panics any more');
+    for (const folder of [root, homedir()]) assert.ok(!module.includes(`${folder}/`), `${name}: ${folder}`);
+  }
 });
 
 test('the package is small', (t) => {
