@@ -21,6 +21,13 @@ static bool reads_text(MobilebertText text) {
   return strlen(text.data) == text.size && text.size > 0;
 }
 
+/* Opens a model without the pool of threads, which stays until the program ends. */
+static MobilebertModel *open_alone(const char *name) {
+  MobilebertOpenOptions options = mobilebert_open_options();
+  options.threads = 1;
+  return mobilebert_open(in_root(name), &options, NULL);
+}
+
 static void questions_are_answered(void) {
   MobilebertText questions[] = {mobilebert_text("Who built it?"), mobilebert_text("Who built the lamp?")};
   MobilebertText contexts[] = {mobilebert_text("Ada built it. It was Ada."),
@@ -29,7 +36,7 @@ static void questions_are_answered(void) {
   options.top_k = MOBILEBERT_ALL;
   options.max_seq_len = 32;
   options.json = "{\"max_answer_len\": 2}";
-  MobilebertModel *model = mobilebert_open(in_root("models/qa"), NULL, NULL);
+  MobilebertModel *model = open_alone("models/qa");
   MobilebertAnswers *one = mobilebert_answer(model, questions[0], contexts[0], &options, NULL);
   size_t others = 0;
   for (size_t rank = 0; rank < mobilebert_answers_count(one, 0); rank++) {
@@ -57,7 +64,7 @@ static void texts_are_classified(void) {
   options.labels = &label;
   options.label_count = 1;
   options.threshold = &threshold;
-  MobilebertModel *model = mobilebert_open(in_root("models/sentiment"), NULL, NULL);
+  MobilebertModel *model = open_alone("models/sentiment");
   MobilebertLabels *one = mobilebert_classify(model, texts[0], &options, NULL);
   CHECK(mobilebert_labels_count(one, 0) == 1 && reads_text(mobilebert_labels_at(one, 0, 0)->label));
   mobilebert_labels_free(one);
