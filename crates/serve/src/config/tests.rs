@@ -3,6 +3,12 @@ use std::ffi::OsString;
 use super::*;
 
 fn config(arguments: &[&str]) -> Result<Config, String> {
+    // The variables of this process cannot be removed while other tests run, so they must not be there.
+    let variable =
+        |setting: &Setting| format!("MOBILEBERT_{}", setting.name.to_uppercase().replace('-', "_"));
+    let is_set = |name: &String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set = SETTINGS.iter().map(variable).find(is_set);
+    assert!(set.is_none(), "{set:?} would change what the tests ask for; unset it for them");
     let all = ["mobilebert-serve"].iter().chain(arguments).map(OsString::from);
     Config::from_args(all).map_err(|error| error.to_string())
 }

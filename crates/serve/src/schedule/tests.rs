@@ -6,12 +6,67 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::work::{RawJob, Rows, Unit};
 
-/// An engine whose row for a sequence is its first id. It counts passes, and may be slow or panic.
+/// Lets as many passes run as it has permits, so that a test decides what is queued when a pass ends.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<Passage>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Passage {
+    entered: usize,
+    permits: usize,
+}
+
+impl Gate {
+    /// Waits for a permit, as the engine does at the begin of a pass.
+    fn pass(&self) {
+        let mut state = lock(&self.state);
+        state.entered += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.permits == 0).unwrap();
+        state.permits -= 1;
+    }
+
+    /// Waits until that many passes have begun since the start.
+    fn wait_for(&self, passes: usize) {
+        let entered = |state: &mut Passage| state.entered < passes;
+        let waited = self.changed.wait_timeout_while(lock(&self.state), PATIENCE, entered);
+        let entered = waited.unwrap().0.entered;
+        assert!(entered >= passes, "{entered} of {passes} passes began");
+    }
+
+    /// Lets some more passes run.
+    fn permit(&self, passes: usize) {
+        let mut state = lock(&self.state);
+        state.permits = state.permits.saturating_add(passes);
+        self.changed.notify_all();
+    }
+
+    fn open(&self) {
+        self.permit(usize::MAX / 2);
+    }
+}
+
+/// Opens a gate at the end of a test, also of one that failed, for whoever waits for the workers to end.
+struct Opened<'a>(&'a Gate);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine whose row for a sequence is its first id. It counts passes, and may wait at a gate or panic.
 #[derive(Default)]
 struct Counting {
     passes: Mutex<Vec<Vec<usize>>>,
     runs: Mutex<HashMap<u32, usize>>,
-    pause: Duration,
+    gate: Option<Gate>,
     /// The first id of sequences at which it panics.
     poison: Option<u32>,
     /// The first id of sequences whose pass fails.
@@ -22,13 +77,26 @@ impl Runs for Counting {
     fn run(&self, units: &[Unit]) -> mobilebert::Result<Rows> {
         lock(&self.passes).push(units.iter().map(|unit| unit.ids.len()).collect());
         units.iter().for_each(|unit| *lock(&self.runs).entry(unit.ids[0]).or_default() += 1);
-        std::thread::sleep(self.pause);
+        if let Some(gate) = &self.gate {
+            gate.pass();
+        }
         let holds = |id: Option<u32>| units.iter().any(|unit| Some(unit.ids[0]) == id);
         assert!(!holds(self.poison), "poison");
         if holds(self.broken) {
             return Err(mobilebert::ErrorKind::EmptyText { what: "broken" }.into());
         }
         Ok(Rows::new(units.iter().map(|unit| unit.ids[0] as f32).collect(), (0..=units.len()).collect()))
+    }
+}
+
+impl Counting {
+    /// An engine whose passes wait until the test lets them run.
+    fn closed() -> Self {
+        Self { gate: Some(Gate::default()), ..Self::default() }
+    }
+
+    fn gate(&self) -> &Gate {
+        self.gate.as_ref().unwrap()
     }
 }
 
@@ -70,7 +138,7 @@ fn client(number: u8) -> Client {
 }
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_secs(600)
 }
 
 fn limits(workers: usize, budget: usize) -> Limits {
@@ -82,7 +150,9 @@ fn plan(lane: &Arc<Lane>, jobs: Vec<AnyJob>) -> Plan {
 }
 
 fn wait(mut ticket: Ticket) -> Outcome {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(ticket.outcome())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let outcome = async { tokio::time::timeout(PATIENCE, ticket.outcome()).await };
+    runtime.block_on(outcome).expect("an outcome comes")
 }
 
 fn rows(outcome: Outcome) -> Vec<f32> {
@@ -129,119 +199,159 @@ fn every_job_gets_its_own_rows_for_every_budget() {
 
 #[test]
 fn passes_are_filled_with_what_is_queued() {
-    let (engine, lane) = lane(Counting { pause: Duration::from_millis(20), ..Counting::default() });
+    let (engine, lane) = lane(Counting::closed());
     let scheduler = Scheduler::start(limits(1, 100)).unwrap();
-    let tickets: Vec<_> = (1..=31)
-        .map(|i| scheduler.submit(plan(&lane, vec![job(i, 10)]), client(1), soon()).unwrap())
-        .collect();
-    tickets.into_iter().for_each(|ticket| drop(wait(ticket)));
-    let passes = lock(&engine.passes);
+    let _opened = Opened(engine.gate());
+    let submit = |i| scheduler.submit(plan(&lane, vec![job(i, 10)]), client(1), soon()).unwrap();
+    let first = submit(1);
+    engine.gate().wait_for(1);
+    let others: Vec<_> = (2..=31).map(submit).collect();
+    engine.gate().open();
+    others.into_iter().chain([first]).for_each(|ticket| drop(rows(wait(ticket))));
     // The first starts at once with what is there; the others have ten sequences each.
-    assert!(passes.len() <= 10, "{passes:?}");
-    assert_eq!(passes.iter().map(Vec::len).sum::<usize>(), 31);
+    assert_eq!(lock(&engine.passes).iter().map(Vec::len).collect::<Vec<_>>(), [1, 10, 10, 10]);
 }
 
 #[test]
 fn equal_sequences_in_flight_are_run_once() {
-    let (engine, lane) = lane(Counting { pause: Duration::from_millis(5), ..Counting::default() });
+    let (engine, lane) = lane(Counting::closed());
     let scheduler = Scheduler::start(limits(2, 64)).unwrap();
-    let tickets: Vec<_> = (0..50)
-        .map(|i| scheduler.submit(plan(&lane, vec![job(7, 5)]), client(i % 5), soon()).unwrap())
-        .collect();
-    for ticket in tickets {
+    let _opened = Opened(engine.gate());
+    let submit = |i: u8| scheduler.submit(plan(&lane, vec![job(7, 5)]), client(i % 5), soon()).unwrap();
+    let first = submit(0);
+    engine.gate().wait_for(1);
+    let others: Vec<_> = (1..50).map(submit).collect();
+    // The other worker finds all of them in flight while the first pass runs.
+    wait_until("the sequences are shared", || scheduler.snapshot().counters.shared == 49);
+    engine.gate().open();
+    for ticket in others.into_iter().chain([first]) {
         assert_eq!(rows(wait(ticket)), [7.0]);
     }
-    let runs = lock(&engine.runs)[&7];
-    assert!(runs < 50, "{runs}");
-    assert_eq!(scheduler.snapshot().counters.shared, 50 - runs as u64);
+    assert_eq!(*lock(&engine.passes), [[5]]);
+    assert_eq!((lock(&engine.runs)[&7], scheduler.snapshot().counters.shared), (1, 49));
+}
+
+/// Waits for what another thread will do.
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
 fn a_long_request_holds_up_nobody() {
     for same_client in [true, false] {
-        let (engine, lane) = lane(Counting { pause: Duration::from_millis(2), ..Counting::default() });
-        // The pace that was measured is that of the engine, so order and time agree.
-        lane.pace.store((0.002 / cost(100)).to_bits(), Ordering::Relaxed);
+        let (engine, lane) = lane(Counting::closed());
         let scheduler = Scheduler::start(limits(1, 100)).unwrap();
-        let long = Long { first: 1000, count: 200, tokens: 100, seen: Vec::new() };
-        let long = scheduler.submit(plan(&lane, vec![Box::new(long)]), client(1), soon()).unwrap();
-        std::thread::sleep(Duration::from_millis(40));
+        let _opened = Opened(engine.gate());
+        let gate = engine.gate();
+        let far = Instant::now() + Duration::from_secs(600);
+        // Each sequence costs ten seconds in the eyes of the queue, whatever the passes took so far.
+        let slow = || lane.pace.store((10.0 / cost(100)).to_bits(), Ordering::Relaxed);
+        let long = Box::new(Long { first: 1000, count: 30, tokens: 100, seen: Vec::new() });
+        let long = scheduler.submit(plan(&lane, vec![long]), client(1), far).unwrap();
+        gate.wait_for(1);
+        for passes in 2..=10 {
+            slow();
+            gate.permit(1);
+            gate.wait_for(passes);
+        }
         let other = if same_client { client(1) } else { client(2) };
-        let before = lock(&engine.passes).len();
-        let short = scheduler.submit(plan(&lane, vec![job(1, 100)]), other, soon()).unwrap();
+        // It comes later and may wait longer, but by less than the long one was moved back for its work.
+        let later = far + Duration::from_secs(10);
+        let short = scheduler.submit(plan(&lane, vec![job(1, 100)]), other, later).unwrap();
+        // The pass that runs ends, and then it is its turn.
+        gate.permit(2);
         assert_eq!(rows(wait(short)), [1.0]);
-        let waited = lock(&engine.passes).len() - before;
-        assert!(waited <= 20, "{waited} passes came before it (same client: {same_client})");
-        let expected: Vec<f32> = (1000..1200).map(|id| id as f32).collect();
-        assert_eq!(rows(wait(long)), expected);
+        gate.wait_for(12);
+        assert_eq!(lock(&engine.runs).keys().filter(|id| **id >= 1000).count(), 11, "{same_client}");
+        gate.open();
+        assert_eq!(rows(wait(long)), (1000..1030).map(|id| id as f32).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn the_earliest_deadline_comes_first() {
-    let (engine, lane) = lane(Counting { pause: Duration::from_millis(100), ..Counting::default() });
+    let (engine, lane) = lane(Counting::closed());
     let scheduler = Scheduler::start(limits(1, 10)).unwrap();
+    let _opened = Opened(engine.gate());
+    let start = Instant::now();
     let submit = |tokens: usize, seconds| {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
+        let deadline = start + Duration::from_secs(seconds);
         scheduler.submit(plan(&lane, vec![job(tokens as u32, tokens)]), client(1), deadline).unwrap()
     };
-    let first = submit(10, 60);
-    std::thread::sleep(Duration::from_millis(50));
-    let others = [submit(9, 50), submit(8, 40), submit(7, 30)];
-    others.into_iter().chain([first]).for_each(|ticket| drop(wait(ticket)));
-    let order = lock(&engine.passes).concat();
-    assert_eq!(order, [10, 7, 8, 9]);
+    let first = submit(10, 600);
+    engine.gate().wait_for(1);
+    let others = [submit(9, 500), submit(8, 400), submit(7, 300)];
+    engine.gate().open();
+    others.into_iter().chain([first]).for_each(|ticket| drop(rows(wait(ticket))));
+    assert_eq!(lock(&engine.passes).concat(), [10, 7, 8, 9]);
 }
 
 #[test]
 fn what_would_wait_too_long_is_refused() {
-    let (_, lane) = lane(Counting { pause: Duration::from_millis(500), ..Counting::default() });
-    lane.pace.store(0.01f64.to_bits(), Ordering::Relaxed);
+    let (engine, lane) = lane(Counting::closed());
+    lane.pace.store(1f64.to_bits(), Ordering::Relaxed);
     let scheduler = Scheduler::start(Limits { workers: 1, budget: 10, queue: 1000 }).unwrap();
-    let submit = |tokens, time| {
-        scheduler.submit(plan(&lane, vec![job(tokens as u32, tokens)]), client(1), Instant::now() + time)
+    let _opened = Opened(engine.gate());
+    let submit = |tokens, seconds| {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        scheduler.submit(plan(&lane, vec![job(tokens as u32, tokens)]), client(1), deadline)
     };
-    let second = Duration::from_secs(1);
-    assert_eq!(submit(1001, second).unwrap_err(), Rejected::TooLong { tokens: 1001, limit: 1000 });
-    let _running = submit(10, 60 * second).unwrap();
-    let _waits = submit(900, 60 * second).unwrap();
+    assert_eq!(submit(1001, 60).unwrap_err(), Rejected::TooLong { tokens: 1001, limit: 1000 });
+    let _running = submit(10, 6000).unwrap();
+    engine.gate().wait_for(1);
+    let _waits = submit(900, 6000).unwrap();
     // The queue is full.
-    assert!(matches!(submit(101, 60 * second), Err(Rejected::Busy(wait)) if wait > 5 * second));
-    // There is room, but not in time.
-    assert!(matches!(submit(5, second), Err(Rejected::Busy(_))));
-    assert!(submit(5, 60 * second).is_ok());
+    let second = Duration::from_secs(1);
+    assert!(matches!(submit(101, 6000), Err(Rejected::Busy(wait)) if wait > 900 * second));
+    // There is room, but not in time: what waits takes half an hour.
+    assert!(matches!(submit(5, 600), Err(Rejected::Busy(_))));
+    assert!(submit(5, 6000).is_ok());
 }
 
 #[test]
 fn late_and_abandoned_requests_are_not_run() {
-    let (engine, lane) = lane(Counting { pause: Duration::from_millis(200), ..Counting::default() });
+    let (engine, lane) = lane(Counting::closed());
     let scheduler = Scheduler::start(limits(1, 10)).unwrap();
-    let submit = |id, time| {
-        scheduler.submit(plan(&lane, vec![job(id, 10)]), client(1), Instant::now() + time).unwrap()
-    };
-    let first = submit(1, Duration::from_secs(60));
-    std::thread::sleep(Duration::from_millis(50));
-    let late = submit(2, Duration::from_millis(20));
-    drop(submit(3, Duration::from_secs(60)));
-    let last = submit(4, Duration::from_secs(60));
+    let _opened = Opened(engine.gate());
+    let submit = |id, deadline| scheduler.submit(plan(&lane, vec![job(id, 10)]), client(1), deadline);
+    let first = submit(1, soon()).unwrap();
+    engine.gate().wait_for(1);
+    // Nothing else waits, so it is taken although its time is short, unless this thread is held up meanwhile.
+    let (deadline, late) = (1..100)
+        .find_map(|tries| {
+            let deadline = Instant::now() + Duration::from_millis(50 * tries);
+            Some((deadline, submit(2, deadline).ok()?))
+        })
+        .unwrap();
+    let before = scheduler.snapshot().counters;
+    drop(submit(3, soon()).unwrap());
+    let last = submit(4, soon()).unwrap();
+    std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    engine.gate().open();
     assert!(matches!(wait(late), Outcome::Late));
     assert_eq!((rows(wait(first)), rows(wait(last))), (vec![1.0], vec![4.0]));
     assert!(!lock(&engine.runs).contains_key(&2) && !lock(&engine.runs).contains_key(&3));
     let snapshot = scheduler.snapshot();
-    assert_eq!((snapshot.counters.late, snapshot.counters.gone), (1, 1));
+    assert_eq!((snapshot.counters.late, snapshot.counters.gone), (before.late + 1, before.gone + 1));
     assert_eq!((snapshot.tokens, snapshot.requests), (0, 0));
 }
 
 #[test]
 fn a_panic_and_an_error_hit_their_owners_only() {
     for (poison, broken) in [(Some(5), None), (None, Some(5))] {
-        let pause = Duration::from_millis(5);
-        let (_, lane) = lane(Counting { pause, poison, broken, ..Counting::default() });
-        let scheduler = Scheduler::start(limits(2, 100)).unwrap();
-        let tickets: Vec<_> = (1..=20)
-            .map(|i| (i, scheduler.submit(plan(&lane, vec![job(i, 3)]), client(1), soon()).unwrap()))
-            .collect();
-        for (i, ticket) in tickets {
+        let (engine, lane) = lane(Counting { poison, broken, ..Counting::closed() });
+        let scheduler = Scheduler::start(limits(1, 100)).unwrap();
+        let _opened = Opened(engine.gate());
+        let submit = |i| (i, scheduler.submit(plan(&lane, vec![job(i, 3)]), client(1), soon()).unwrap());
+        let first = submit(1);
+        engine.gate().wait_for(1);
+        let others: Vec<_> = (2..=20).map(submit).collect();
+        engine.gate().open();
+        for (i, ticket) in others.into_iter().chain([first]) {
             match (i, wait(ticket)) {
                 (5, Outcome::Panicked) => assert!(poison.is_some()),
                 (5, Outcome::Failed(error)) => assert!(broken.is_some(), "{error}"),
@@ -249,10 +359,14 @@ fn a_panic_and_an_error_hit_their_owners_only() {
                 (_, outcome) => assert_eq!(rows(outcome), [i as f32]),
             }
         }
-        // The workers live on.
-        let after = scheduler.submit(plan(&lane, vec![job(9, 3)]), client(1), soon()).unwrap();
+        // The pass that failed had company, which was run again, each sequence alone.
+        let company = lock(&engine.passes).iter().map(Vec::len).max();
+        assert_eq!((company, lock(&engine.passes).len()), (Some(19), 2 + 19));
+        // The worker lives on.
+        let (_, after) = submit(9);
         assert_eq!(rows(wait(after)), [9.0]);
-        assert_eq!(scheduler.snapshot().counters.panics > 0, poison.is_some());
+        // A panic of the whole pass, and one of the sequence alone.
+        assert_eq!(scheduler.snapshot().counters.panics, if poison.is_some() { 2 } else { 0 });
     }
 }
 
@@ -269,18 +383,21 @@ fn three_panics_within_a_minute_are_too_many() {
 
 #[test]
 fn closing_answers_everyone() {
-    let (_, lane) = lane(Counting { pause: Duration::from_millis(20), ..Counting::default() });
+    let (engine, lane) = lane(Counting::closed());
     let scheduler = Scheduler::start(limits(1, 10)).unwrap();
+    let _opened = Opened(engine.gate());
     let tickets: Vec<_> = (1..20)
         .map(|i| scheduler.submit(plan(&lane, vec![job(i, 10)]), client(1), soon()).unwrap())
         .collect();
-    std::thread::sleep(Duration::from_millis(5));
-    scheduler.close();
-    let outcomes: Vec<Outcome> = tickets.into_iter().map(wait).collect();
-    assert!(
-        outcomes.iter().all(|outcome| matches!(outcome, Outcome::Stopped | Outcome::Done(_))),
-        "{outcomes:?}"
-    );
+    engine.gate().wait_for(1);
+    std::thread::scope(|scope| {
+        // It waits for the pass that runs, but nobody else does.
+        let closing = scope.spawn(|| scheduler.close());
+        let _opened = Opened(engine.gate());
+        let outcomes: Vec<Outcome> = tickets.into_iter().map(wait).collect();
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Stopped)), "{outcomes:?}");
+        assert!(!closing.is_finished(), "a pass runs still");
+    });
     assert!(matches!(
         scheduler.submit(plan(&lane, vec![job(1, 1)]), client(1), soon()),
         Err(Rejected::Closed)
