@@ -169,8 +169,9 @@ fn every_answer_under_load_has_the_bits_of_the_library() {
             let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
             line.rsplit(' ').next().unwrap().parse().unwrap()
         };
-        // Passes were shared, else the test would say nothing.
-        assert!(value("mb_sequences_total ") > 1.2 * value("mb_passes_total "), "{metrics}");
+        // Passes were shared, else the test would say nothing. How many were depends on the machine, but the
+        // short texts of one request are queued together and so share one at the least.
+        assert!(value("mb_sequences_total ") > value("mb_passes_total "), "{metrics}");
         assert_eq!((value("mb_queue_tokens "), value("mb_queue_requests ")), (0.0, 0.0));
     }
 }

@@ -1,12 +1,13 @@
 //! What clients may not do: damaged requests, too much of anything, too slowly, without a key.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Client, Random, Server, count, tiny};
+use crate::support::{Client, Program, Random, Response, Server, count, root, tiny};
 
 const GOOD: (&str, &str) = ("/api/v1/tiny-classify/classify", r#"{"inputs":"a good film"}"#);
 
@@ -145,72 +146,87 @@ fn connections_beyond_the_limit_wait_their_turn() {
     third.stream.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(third.send("GET", "/live", &[], b"").is_err());
     drop(first);
-    third.stream.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    third.stream.get_ref().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(third.read().unwrap().status, 200);
+}
+
+/// Asks on a new connection, and on another one if this thread was held up until the server closed it.
+fn asked(server: &Server, method: &str, path: &str, body: &str) -> Response {
+    let headers = [("content-type", "application/json")];
+    let ask = |_| server.client().send(method, path, &headers, body.as_bytes()).ok();
+    (0..20).find_map(ask).expect("one of twenty connections is answered")
 }
 
 #[test]
 fn slow_clients_are_closed_and_hinder_nobody() {
-    let flags = ["--header-timeout-ms", "300", "--body-timeout-ms", "300", "--idle-timeout-ms", "500"];
+    const LIMIT: Duration = Duration::from_secs(3);
+    let flags = ["--header-timeout-ms", "3000", "--body-timeout-ms", "3000", "--idle-timeout-ms", "3000"];
     let server = Server::start(&tiny(), &flags);
-    let connect = || TcpStream::connect(server.running.address()).unwrap();
     let start = Instant::now();
-    let clients = count("SLOW_CLIENTS", 100);
-    let mut slow: Vec<TcpStream> = (0..clients).map(|_| connect()).collect();
     // A third says nothing, a third begins a head, a third a body.
-    for (i, stream) in slow.iter_mut().enumerate() {
+    let slow = |i: usize| {
         let begin = match i % 3 {
             0 => String::new(),
             1 => "POST /api/v1/tiny-classify/cl".to_owned(),
             _ => format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{{", GOOD.0),
         };
-        stream.write_all(begin.as_bytes()).unwrap();
-    }
-    let mut good = server.client();
-    while start.elapsed() < Duration::from_millis(250) {
         let asked = Instant::now();
-        assert_eq!(good.post(GOOD.0, GOOD.1).status, 200);
-        assert!(asked.elapsed() < Duration::from_secs(20));
-        // A byte now and then changes nothing: the whole counts.
-        for (_, stream) in slow.iter_mut().enumerate().filter(|(i, _)| i % 3 != 0) {
-            // It may be closed already, if this took long.
+        let mut stream = TcpStream::connect(server.running.address()).unwrap();
+        // It may be closed already, if this thread was held up.
+        let _ = stream.write_all(begin.as_bytes());
+        (asked, stream)
+    };
+    let mut slow: Vec<(Instant, TcpStream)> = (0..count("SLOW_CLIENTS", 100)).map(slow).collect();
+    while start.elapsed() < LIMIT / 2 {
+        let began = Instant::now();
+        assert_eq!(asked(&server, "POST", GOOD.0, GOOD.1).status, 200);
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        // A byte now and then changes nothing: the whole counts. Some bodies stay as they are.
+        for (_, (_, stream)) in slow.iter_mut().enumerate().filter(|(i, _)| [1, 2, 4].contains(&(i % 6))) {
             let _ = stream.write_all(b"a");
         }
-        std::thread::sleep(Duration::from_millis(40));
+        std::thread::sleep(Duration::from_millis(100));
     }
-    for (i, mut stream) in slow.into_iter().enumerate() {
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut told = 0;
+    for (i, (asked, mut stream)) in slow.into_iter().enumerate() {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut rest = Vec::new();
         // The end may come as a reset, because the server did not read all.
-        let _ = stream.read_to_end(&mut rest);
+        if let Err(error) = stream.read_to_end(&mut rest) {
+            assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{i} stays open");
+        }
+        assert!(asked.elapsed() >= LIMIT, "{i} was closed after {:?}", asked.elapsed());
         let text = String::from_utf8_lossy(&rest);
-        assert!(
-            if i % 3 == 2 { text.contains(" 408 ") || text.is_empty() } else { text.is_empty() },
-            "{i}: {text}"
-        );
+        let late = i % 3 == 2 && text.contains(" 408 ");
+        assert!(late || text.is_empty(), "{i}: {text}");
+        told += usize::from(late);
     }
+    assert!(told > 0, "nobody was told why");
     // A connection that rests is closed too.
-    let mut idle = server.client();
-    assert_eq!(idle.send("GET", "/live", &[], b"").unwrap().status, 200);
-    let rested = Instant::now();
+    let (sent, mut idle) = (0..20)
+        .find_map(|_| {
+            let (sent, mut client) = (Instant::now(), server.client());
+            client.send("GET", "/live", &[], b"").ok().map(|_| (sent, client))
+        })
+        .unwrap();
     assert!(idle.read().is_err());
-    assert!((400..30_000).contains(&rested.elapsed().as_millis()), "{:?}", rested.elapsed());
+    let rested = sent.elapsed();
+    assert!((LIMIT..Duration::from_secs(60)).contains(&rested), "{rested:?}");
     assert_eq!(connections(&server), 1);
 }
 
 fn connections(server: &Server) -> u64 {
     // Closing takes a moment.
-    let mut open = 0;
-    for _ in 0..100 {
-        let text = server.get("/metrics").text().to_owned();
+    let start = Instant::now();
+    loop {
+        let text = asked(server, "GET", "/metrics", "").text().to_owned();
         let line = text.lines().find(|line| line.starts_with("mb_connections ")).unwrap().to_owned();
-        open = line.split(' ').nth(1).unwrap().parse().unwrap();
-        if open == 1 {
-            break;
+        let open = line.split(' ').nth(1).unwrap().parse().unwrap();
+        if open == 1 || start.elapsed() > Duration::from_secs(30) {
+            return open;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    open
 }
 
 /// Clients that go away cost nobody anything: the queue is empty soon, and what was dropped is counted.
@@ -244,7 +260,7 @@ fn clients_that_vanish_leave_nothing_behind() {
     }
     let asked = Instant::now();
     assert_eq!(server.post(GOOD.0, GOOD.1).status, 200);
-    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
     assert_eq!(connections(&server), 1);
     assert_eq!((metric("mb_queue_tokens "), metric("mb_queue_requests ")), (0, 0));
 }
@@ -252,8 +268,14 @@ fn clients_that_vanish_leave_nothing_behind() {
 /// Damaged requests of all kinds, from a seed, with a good one now and then.
 #[test]
 fn damaged_requests_are_refused_and_nothing_breaks() {
-    let server = Server::start(&tiny(), &["--header-timeout-ms", "2000", "--body-timeout-ms", "2000"]);
-    let expected = server.post(GOOD.0, GOOD.1).ok();
+    let models = [tiny(), vec![format!("embed={}", root("models/embed"))]].concat();
+    let flags = ["--header-timeout-ms", "3000", "--body-timeout-ms", "3000", "--allow-cut-embeddings"];
+    let server = Program::start(&models, &flags);
+    let good = |(path, body): (&str, &str)| {
+        let ask = |_| server.client().send("POST", path, &[], body.as_bytes()).ok();
+        (0..20).find_map(ask).expect("one of twenty connections is answered").ok()
+    };
+    let expected = good(GOOD);
     let seeds = [
         (GOOD.0, GOOD.1),
         (
@@ -261,10 +283,12 @@ fn damaged_requests_are_refused_and_nothing_breaks() {
             r#"{"question":["who?"],"context":"anna works in paris","top_k":3,"offsets":"utf16"}"#,
         ),
         ("/api/v1/tiny-ner/tag", r#"{"inputs":["anna","the city"],"aggregation_strategy":"none"}"#),
-        ("/v1/embeddings", r#"{"model":"tiny-qa","input":["a"],"encoding_format":"base64","dimensions":4}"#),
+        ("/v1/embeddings", r#"{"model":"embed","input":["a"],"encoding_format":"base64","dimensions":4}"#),
     ];
     let mut random = Random(20_261_128);
-    let memory = resident();
+    // The program takes what each kind of request needs once.
+    seeds.into_iter().for_each(|seed| drop(good(seed)));
+    let memory = server.resident();
     for case in 0..count("MALFORMED", 400) {
         let (path, body) = seeds[random.below(seeds.len())];
         let mut bytes = format!(
@@ -284,13 +308,14 @@ fn damaged_requests_are_refused_and_nothing_breaks() {
             assert!(fine, "case {case}: {} to {}", answer.status, String::from_utf8_lossy(&bytes));
         }
         if case % 50 == 0 {
-            assert_eq!(server.post(GOOD.0, GOOD.1).ok(), expected);
+            assert_eq!(good(GOOD), expected);
         }
     }
-    assert_eq!(server.post(GOOD.0, GOOD.1).ok(), expected);
-    let metrics = server.get("/metrics").text().to_owned();
+    assert_eq!(good(GOOD), expected);
+    let ask = |_| server.client().send("GET", "/metrics", &[], b"").ok();
+    let metrics = (0..20).find_map(ask).unwrap().text().to_owned();
     assert!(metrics.contains("mb_panics_total 0\n") && !metrics.contains("why=\"panic\""), "{metrics}");
-    if let (Some(before), Some(after)) = (memory, resident()) {
+    if let (Some(before), Some(after)) = (memory, server.resident()) {
         assert!(after < before + (64 << 20), "{before} bytes became {after}");
     }
 }
@@ -332,32 +357,30 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Returns the bytes of memory of this process, in which the server runs.
-fn resident() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
-}
-
 /// Ten times too much is refused at once with a time to wait, health is answered meanwhile, and afterwards
 /// everything is as before.
 #[test]
 fn overload_is_refused_and_leaves_nothing_behind() {
-    let models = [vec![format!("sentiment={}", crate::support::root("models/sentiment"))], tiny()].concat();
+    let models = [vec![format!("sentiment={}", root("models/sentiment"))], tiny()].concat();
     let server = Server::start(&models, &["--threads", "1", "--queue-tokens", "600"]);
     let texts: Vec<String> = (0..10).map(|i| format!("{i} {}", "a joy to watch ".repeat(8))).collect();
     let body = json!({ "inputs": texts }).to_string();
     let path = "/api/v1/sentiment/classify";
     let expected = server.post(path, &body).ok();
+    let (start, refused) = (Instant::now(), AtomicBool::new(false));
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let client = |_| {
             scope.spawn(|| {
                 let mut client = server.client();
                 let mut statuses = Vec::new();
-                for _ in 0..4 {
+                // On a busy machine it takes more until the queue is full.
+                let more = || !refused.load(Ordering::Acquire) && start.elapsed() < Duration::from_secs(60);
+                while statuses.len() < 4 || more() {
                     let answer = client.post(path, &body);
                     match answer.status {
                         200 => assert_eq!(answer.json(), expected),
                         429 => {
+                            refused.store(true, Ordering::Release);
                             assert_eq!(answer.json()["error"]["code"], "overloaded");
                             assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
                         }
@@ -369,7 +392,12 @@ fn overload_is_refused_and_leaves_nothing_behind() {
             })
         };
         let clients: Vec<_> = (0..10).map(client).collect();
-        assert_eq!(server.get("/live").status, 200);
+        while !clients.iter().all(|client| client.is_finished()) {
+            let asked = Instant::now();
+            assert_eq!(server.get("/live").status, 200);
+            assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+            std::thread::sleep(Duration::from_millis(5));
+        }
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
@@ -380,11 +408,19 @@ fn overload_is_refused_and_leaves_nothing_behind() {
     let refused = server.post(path, &long);
     assert_eq!(refused.code(), (413, "too_large".to_owned()));
     assert!(refused.text().contains("--queue-tokens"), "{}", refused.text());
-    let headers = [("content-type", "application/json"), ("x-deadline-ms", "1")];
-    let late = server.client().send("POST", path, &headers, body.as_bytes()).unwrap();
-    assert_eq!(late.code(), (504, "deadline_exceeded".to_owned()));
-    let metrics = server.get("/metrics").text().to_owned();
-    assert!(metrics.contains("mb_dropped_total{why=\"late\"} 1\n"), "{metrics}");
+    let headers = [("content-type", "application/json"), ("x-deadline-ms", "5")];
+    // If the server is held up before it queues a request, the time is over then, and nothing is dropped.
+    let metrics = (1..=100)
+        .find_map(|sent| {
+            let late = server.client().send("POST", path, &headers, body.as_bytes()).unwrap();
+            assert_eq!(late.code(), (504, "deadline_exceeded".to_owned()));
+            let metrics = server.get("/metrics").text().to_owned();
+            let line = metrics.lines().find(|line| line.starts_with("mb_dropped_total{why=\"late\"} "))?;
+            let dropped: usize = line.rsplit(' ').next()?.parse().unwrap();
+            assert!(dropped <= sent, "{metrics}");
+            (dropped > 0).then(|| metrics.clone())
+        })
+        .expect("one of a hundred requests is late in the queue");
     assert!(metrics.contains("mb_rejected_total{why=\"overloaded\"}"), "{metrics}");
 }
 

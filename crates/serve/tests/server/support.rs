@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mobilebert_serve::{Config, Running};
 use serde_json::Value;
@@ -70,6 +72,10 @@ impl Server {
         }
         models.iter().for_each(|model| arguments.extend(["--model".into(), model.into()]));
         arguments.extend(flags.iter().map(OsString::from));
+        // The variables of this process cannot be removed while other tests run, so they must not be there.
+        let is_set = |name: &String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let set = mobilebert_serve::config::names().map(variable).find(is_set);
+        assert!(set.is_none(), "{set:?} would change what the tests ask for; unset it for them");
         let log = Lines::default();
         let config = Config::from_args(arguments).unwrap();
         let running = Running::start(config, Box::new(log.clone())).unwrap();
@@ -86,6 +92,81 @@ impl Server {
 
     pub(crate) fn post(&self, path: &str, body: &str) -> Response {
         self.client().post(path, body)
+    }
+}
+
+/// Returns the name of a setting's variable.
+fn variable(setting: &str) -> String {
+    format!("MOBILEBERT_{}", setting.to_uppercase().replace('-', "_"))
+}
+
+/// The program itself, in a process of its own, whose memory is nobody else's.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Program {
+    /// Starts the program and waits until it is ready.
+    pub(crate) fn start(models: &[String], flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mobilebert-serve"));
+        for name in mobilebert_serve::config::names() {
+            command.env_remove(variable(name));
+        }
+        for model in models {
+            command.args(["--model", model]);
+        }
+        command.args(["--listen", "127.0.0.1:0"]).args(flags).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut program = Self { child, address: String::new() };
+        let mut line = String::new();
+        while line.trim_end() != "ready" {
+            if let Some(address) = line.trim_end().strip_prefix("listening on ") {
+                program.address = address.to_owned();
+            }
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the program ended before it was ready");
+        }
+        // Someone has to read the log, or the program waits.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        program
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    /// Returns the bytes of memory that it holds, where the system says so.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
+        statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sets a flag when it is dropped, also by a failed assertion, so that threads that look at it end.
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Waits for what other threads do.
+pub(crate) fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -129,10 +210,14 @@ impl Response {
 
 impl Client {
     pub(crate) fn new(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::connect(address).unwrap()
+    }
+
+    pub(crate) fn connect(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     pub(crate) fn post(&mut self, path: &str, body: &str) -> Response {
