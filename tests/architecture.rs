@@ -64,7 +64,13 @@ const TOOLS: Package = Package {
 const BENCH: Package = Package {
     sources: "crates/bench/src",
     packages: &["mobilebert"],
-    rooms: &[("batch", &[]), ("latency", &["batch"]), ("operations", &["batch"]), ("main", &[])],
+    rooms: &[
+        ("batch", &[]),
+        ("limits", &[]),
+        ("latency", &["batch", "limits"]),
+        ("operations", &["batch", "limits"]),
+        ("main", &[]),
+    ],
 };
 
 const COMMAND: Package = Package {

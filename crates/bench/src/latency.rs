@@ -8,28 +8,11 @@ use mobilebert::{Engine, EngineOptions, Error, ModelFiles, Result};
 use serde::Serialize;
 
 use crate::batch::batch;
-use crate::limits::check_runs;
+use crate::limits::{Runs, check_runs};
 
 /// The largest distance between the quartiles, relative to the median, at which the median is quoted. A
 /// larger distance shows that the machine did other work at the same time.
 const MAX_SPREAD: f64 = 0.10;
-
-/// What is run, and how often.
-#[derive(Debug, Clone, Copy)]
-pub struct Runs {
-    /// The tokens of each sequence.
-    pub seq_len: usize,
-    /// The sequences in a pass.
-    pub batch: usize,
-    /// The passes before the timed ones.
-    pub warmup_runs: usize,
-    /// The timed passes at least.
-    pub num_runs: usize,
-    /// The seconds of timed passes at least.
-    pub min_secs: f64,
-    /// The seconds after which no further pass begins.
-    pub max_secs: f64,
-}
 
 /// The measurements, and the run that they belong to. It is shown as lines for people, and is an object in
 /// JSON.

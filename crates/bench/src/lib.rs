@@ -12,8 +12,8 @@ mod limits;
 mod operations;
 
 pub use batch::batch;
-pub use latency::{Latency, Runs, latency};
-pub use limits::check_threads;
+pub use latency::{Latency, latency};
+pub use limits::{Runs, check_threads};
 pub use operations::{Operations, Tables, operations};
 
 /// The model that is measured if none is named: MobileBERT's shape with weights from a formula.

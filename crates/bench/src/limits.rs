@@ -1,11 +1,9 @@
-//! Bounds of what is asked for, so that no measurement takes all memory or never ends.
+//! What is run, and bounds of what is asked for, so that no measurement takes all memory or never ends.
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 
 use mobilebert::{Error, Result};
-
-use crate::latency::Runs;
 
 /// The largest number of passes that are timed, and of those before them.
 const MAX_RUNS: usize = 1_000_000;
@@ -33,6 +31,23 @@ pub fn check_threads(threads: Option<usize>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What is run, and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Runs {
+    /// The tokens of each sequence.
+    pub seq_len: usize,
+    /// The sequences in a pass.
+    pub batch: usize,
+    /// The passes before the timed ones.
+    pub warmup_runs: usize,
+    /// The timed passes at least.
+    pub num_runs: usize,
+    /// The seconds of timed passes at least.
+    pub min_secs: f64,
+    /// The seconds after which no further pass begins.
+    pub max_secs: f64,
 }
 
 /// Checks how often passes are timed, and how long.
