@@ -109,6 +109,8 @@ def test_progress_of_one_long_context_counts_windows() -> None:
 
 CTRL_C_IN_A_TOOL = """
 import os, signal, threading, time, mobilebert
+# A shell without job control starts what runs in the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 start = time.monotonic()
 try:
@@ -119,6 +121,7 @@ except KeyboardInterrupt:
 
 CTRL_C = """
 import os, signal, threading, time, mobilebert
+signal.signal(signal.SIGINT, signal.default_int_handler)
 qa = mobilebert.TextClassification({model!r})
 threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 start = time.monotonic()
