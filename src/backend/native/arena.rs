@@ -85,6 +85,31 @@ pub(super) struct ThreadState {
     pub(super) group: Aligned<f32>,
     pub(super) scores: Aligned<f32>,
     pub(super) weights: Aligned<u8>,
+    pub(super) strip: StripBuffers,
+}
+
+/// The keys of one strip of one head and the scales of its values, before they are copied to the lanes of a
+/// strip that two blocks share.
+#[derive(Debug, Default)]
+pub(super) struct StripBuffers {
+    pub(super) keys: Aligned<Line<[i8; 64]>>,
+    pub(super) key_scales: KeyScales,
+    pub(super) value_scales: Line<[f32; 16]>,
+    pub(super) keys_f32: Aligned<Line<[f32; 16]>>,
+}
+
+impl StripBuffers {
+    fn fit(&mut self, heads: Heads) {
+        if heads.int8 {
+            self.keys.grow(heads.size.div_ceil(4));
+        } else {
+            self.keys_f32.grow(heads.size);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.keys) + size_of_val(&*self.keys_f32)
+    }
 }
 
 /// A buffer whose parts are written by several threads.
@@ -112,6 +137,24 @@ impl<T: Copy> Shared<T> {
         // SAFETY: `UnsafeCell<T>` has the layout of `T`, the cells are in bounds, and the caller promises
         // that nobody writes them.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
+    }
+
+    /// Copies lanes of elements to the elements from `first` on: each 64 bytes are sixteen lanes, of which the
+    /// first `lanes` go to the lanes from `lane` on.
+    ///
+    /// # Safety
+    /// While this runs, nobody else reads these elements, and nobody else writes these lanes of them.
+    pub(super) unsafe fn write_lanes(&self, first: usize, from: &[T], lane: usize, lanes: usize) {
+        const { assert!(size_of::<T>().is_multiple_of(64)) };
+        assert!(lane + lanes <= 16, "lanes {lane}..{} of 16", lane + lanes);
+        for (to, from) in self.0[first..][..from.len()].iter().zip(from) {
+            let (to, from) = (to.get().cast::<[u8; 4]>(), (&raw const *from).cast::<[u8; 4]>());
+            for line in (0..size_of::<T>() / 4).step_by(16) {
+                // SAFETY: the lanes lie within the 64 bytes, and those within the element, of which each 4
+                // bytes are aligned enough for bytes. The caller promises that nobody else uses them.
+                unsafe { to.add(line + lane).copy_from_nonoverlapping(from.add(line), lanes) };
+            }
+        }
     }
 
     /// # Safety
@@ -200,6 +243,9 @@ impl Arena {
         for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
             if let Step::PackKeysValues { heads, .. } = step {
                 self.keys_values[heads.index % 2].fit(*heads, self.layout.strips());
+                for state in &mut self.threads[..threads] {
+                    state.get_mut().unwrap_or_else(PoisonError::into_inner).strip.fit(*heads);
+                }
             }
         }
         self.progress.reset(plan.stages.len(), threads);
@@ -217,6 +263,7 @@ impl Arena {
             bytes += thread.buffers.iter().map(Data::bytes).sum::<usize>();
             bytes +=
                 size_of_val(&*thread.group) + size_of_val(&*thread.scores) + size_of_val(&*thread.weights);
+            bytes += thread.strip.bytes();
         }
         bytes
     }

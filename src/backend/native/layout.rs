@@ -15,11 +15,36 @@ pub(super) struct Block {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Segment {
     pub(super) sequence: usize,
-    /// Its first token, counted from the start of the sequence: a multiple of 16.
+    /// Its first token, counted from the start of the sequence: a multiple of 4, and of 16 in batches whose
+    /// blocks hold a multiple of 16 rows.
     pub(super) token: usize,
     /// Its first row, counted from the start of the block.
     pub(super) row: usize,
     pub(super) rows: usize,
+}
+
+impl Segment {
+    /// Whether no other segment of the sequence, which has this many tokens, has tokens in its strips.
+    pub(super) fn owns_its_strips(&self, tokens: usize) -> bool {
+        let end = self.token + self.rows;
+        self.token.is_multiple_of(STRIP) && (end.is_multiple_of(STRIP) || end == tokens)
+    }
+
+    /// Its parts, each in one strip.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Self> + use<> {
+        let Self { sequence, token, row, rows } = *self;
+        let mut next = token;
+        std::iter::from_fn(move || {
+            let start = next;
+            next = (start / STRIP * STRIP + STRIP).min(token + rows);
+            (start < next).then_some(Self {
+                sequence,
+                token: start,
+                row: row + start - token,
+                rows: next - start,
+            })
+        })
+    }
 }
 
 /// The part of the buffers for keys and values that belongs to a sequence, in strips of sixteen tokens.
@@ -45,13 +70,17 @@ pub(super) struct Layout {
     pub(super) sequences: Vec<Slots>,
 }
 
-/// Rows at which a sequence may be cut. A line holds the keys of sixteen tokens, and no line may belong to
-/// two blocks.
-const ALIGNMENT: usize = 16;
+/// Tokens of a strip. Blocks that begin and end with a strip need not share its lines with others.
+const STRIP: usize = 16;
+
+/// Tokens of a line of values, which belongs to one block.
+pub(super) const FEWEST: usize = 4;
 
 impl Layout {
-    /// Cuts a batch into blocks of at most `limit` rows, a multiple of 16.
+    /// Cuts a batch into blocks of at most `limit` rows, a multiple of 4. Sequences are cut at multiples of 16
+    /// tokens if the limit is one, else of 4.
     pub(super) fn fill(&mut self, batch: &Batch, limit: usize) {
+        let alignment = if limit.is_multiple_of(STRIP) { STRIP } else { FEWEST };
         self.blocks.clear();
         self.segments.clear();
         self.sequences.clear();
@@ -59,13 +88,13 @@ impl Layout {
         let mut block = Block { first: 0, rows: 0, segments: (0, 0) };
         for sequence in 0..batch.sequences() {
             let tokens = batch.range(sequence).len();
-            let strips = tokens.div_ceil(ALIGNMENT);
+            let strips = tokens.div_ceil(STRIP);
             self.sequences.push(Slots { first: strip, strips, tokens });
             strip += strips;
             let mut token = 0;
             while token < tokens {
                 let (left, room) = (tokens - token, limit - block.rows);
-                let rows = if left <= room { left } else { room / ALIGNMENT * ALIGNMENT };
+                let rows = if left <= room { left } else { room / alignment * alignment };
                 if rows > 0 {
                     self.segments.push(Segment { sequence, token, row: block.rows, rows });
                     block.rows += rows;
@@ -110,10 +139,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_cover_all_rows_and_cut_sequences_at_strips() {
+    fn blocks_cover_all_rows_and_cut_sequences_where_they_may() {
         let mut layout = Layout::default();
         for lengths in [vec![1], vec![16], vec![17, 3], vec![5, 100, 64, 1, 1, 33], vec![384]] {
-            for limit in [16, 32, 64] {
+            for (limit, aligned) in [(4, 4), (8, 4), (12, 4), (16, 16), (20, 4), (32, 16), (64, 16)] {
                 let mut batch = Batch::new();
                 for &n in &lengths {
                     batch.push(&vec![1; n], &vec![0; n]).unwrap();
@@ -125,7 +154,7 @@ mod tests {
                     assert!(block.rows > 0 && block.rows <= limit, "{lengths:?} {limit}: {block:?}");
                     let mut within = 0;
                     for s in layout.segments(block) {
-                        assert_eq!((s.row, s.token % 16), (within, 0));
+                        assert_eq!((s.row, s.token % aligned), (within, 0));
                         assert_eq!(batch.range(s.sequence).start + s.token, row + within);
                         within += s.rows;
                     }
@@ -137,5 +166,18 @@ mod tests {
                 assert_eq!(layout.strips(), lengths.iter().map(|n| n.div_ceil(16)).sum::<usize>());
             }
         }
+    }
+
+    #[test]
+    fn a_segment_has_its_parts_strip_by_strip() {
+        let segment = Segment { sequence: 2, token: 12, row: 3, rows: 25 };
+        let parts: Vec<_> = segment.parts().map(|s| (s.sequence, s.token, s.row, s.rows)).collect();
+        assert_eq!(parts, [(2, 12, 3, 4), (2, 16, 7, 16), (2, 32, 23, 5)]);
+        assert!(!segment.owns_its_strips(37));
+        let first = Segment { token: 0, rows: 8, ..segment };
+        assert!(first.owns_its_strips(8) && !first.owns_its_strips(9));
+        assert_eq!(first.parts().count(), 1);
+        assert!(Segment { token: 32, rows: 16, ..segment }.owns_its_strips(64));
+        assert!(!Segment { token: 8, rows: 8, ..segment }.owns_its_strips(16));
     }
 }

@@ -4,8 +4,8 @@
 
 use std::sync::Mutex;
 
-use super::arena::{Arena, Buffers, Data, KeysValues, ThreadState, lock};
-use super::layout::{Block, Segment};
+use super::arena::{Arena, Buffers, Data, StripBuffers, ThreadState, lock};
+use super::layout::Block;
 use super::plan::{Heads, Home, Linear, Place, Plan, Product, Query, Stage, Step};
 use super::threads::Work;
 use super::weights::Weights;
@@ -13,8 +13,7 @@ use crate::backend::Request;
 use crate::graph::{ParameterId, Rows};
 use crate::kernels::{
     Attention, AttentionInput, Epilogue, FloatRows, Gemm, Input, Kernels, KeysValuesF32, KeysValuesI8,
-    Levels, Output, PositionAndType, QuantizedRows, QuantizedRowsMut, Residual, pack_keys_f32,
-    pack_values_f32, row_bytes, row_stride,
+    Levels, Output, PositionAndType, QuantizedRows, QuantizedRowsMut, Residual, row_bytes, row_stride,
 };
 use crate::profile::Profiler;
 
@@ -72,7 +71,7 @@ impl Work for Pass<'_> {
     fn run(&self, participant: usize, stage: usize, index: usize) {
         let stage = &self.plan.stages[stage];
         let mut thread = lock(&self.arena.threads[participant]);
-        let ThreadState { buffers, group, scores, weights } = &mut *thread;
+        let ThreadState { buffers, group, scores, weights, strip } = &mut *thread;
         let mut none = Vec::new();
         let state = if stage.selected.is_none() { index } else { self.arena.layout.blocks.len() + index };
         let mut guard = self.arena.blocks.get(state).map(lock);
@@ -91,7 +90,7 @@ impl Work for Pass<'_> {
         let place = BlockRows { index, first, rows };
         let mut start = self.request.profiler.map(Profiler::now);
         for (i, step) in stage.steps.iter().enumerate() {
-            self.step(step, stage, place, &mut buffers, (group, scores, weights));
+            self.step(step, stage, place, &mut buffers, (group, scores, weights, strip));
             if let (Some(profiler), Some(start)) = (self.request.profiler, &mut start) {
                 let op = stage.first_op + i;
                 let macs = step.macs(self.weights, &self.arena.layout, place);
@@ -118,7 +117,7 @@ impl Pass<'_> {
         stage: &Stage,
         place: BlockRows,
         buffers: &mut Buffers<'_>,
-        (group, scores, weights): (&mut [f32], &mut [f32], &mut [u8]),
+        (group, scores, weights, strip): (&mut [f32], &mut [f32], &mut [u8], &mut StripBuffers),
     ) {
         match step {
             Step::Linear(linear) => self.linear(linear, place.rows, buffers, group),
@@ -137,7 +136,7 @@ impl Pass<'_> {
             Step::PackKeysValues { key, value, heads } => {
                 let block = &self.arena.layout.blocks[place.index];
                 let (k, v) = (buffers.get(key.buffer), buffers.get(value.buffer));
-                self.pack(*heads, block, floats(k, *key), floats(v, *value));
+                self.pack(*heads, block, (floats(k, *key), floats(v, *value)), strip);
             }
             Step::Attention { query, heads, to } => {
                 let block = &self.arena.layout.blocks[place.index];
@@ -309,83 +308,6 @@ impl Pass<'_> {
                 levels: Levels::Full,
             };
             self.kernels.quantize(rows, heads.size, x, q);
-        }
-    }
-
-    /// Packs the keys and values of a block's rows.
-    fn pack(&self, heads: Heads, block: &Block, k: FloatRows<'_>, v: FloatRows<'_>) {
-        let kv = &self.arena.keys_values[heads.index % 2];
-        for s in self.arena.layout.segments(block) {
-            for head in 0..heads.count {
-                let column = head * heads.size;
-                let at = |x: FloatRows<'_>, column: usize| s.row * x.stride + column;
-                let k = FloatRows { values: &k.values[at(k, column)..], stride: k.stride };
-                let v = FloatRows { values: &v.values[at(v, column)..], stride: v.stride };
-                if heads.int8 {
-                    self.pack_int8(heads, head, s, kv, (k, v));
-                } else {
-                    self.pack_f32(heads, head, s, kv, (k, v));
-                }
-            }
-        }
-    }
-
-    fn pack_int8(
-        &self,
-        heads: Heads,
-        head: usize,
-        s: &Segment,
-        kv: &KeysValues,
-        (k, v): (FloatRows<'_>, FloatRows<'_>),
-    ) {
-        let (slots, depth) = (self.arena.layout.sequences[s.sequence], heads.size.div_ceil(4));
-        let (first, strips) = (slots.head(head, heads.count), s.rows.div_ceil(16));
-        let strip = first + s.token / 16;
-        // SAFETY: every segment of a sequence starts at a strip of its own, so the strips of this segment and
-        // head are written here and nowhere else. The attention that reads them runs in the next stage, and
-        // the one that runs in this stage reads the other of the two buffers.
-        let (keys, key_scales, value_scales) = unsafe {
-            (
-                kv.keys.write(strip * depth..(strip + strips) * depth),
-                kv.key_scales.write(strip..strip + strips),
-                kv.value_scales.write(strip..strip + strips),
-            )
-        };
-        self.kernels.pack_keys((s.rows, heads.size), k, keys, key_scales);
-        self.kernels.value_scales((s.rows, heads.size), v, value_scales);
-        let dimensions = heads.size.div_ceil(16);
-        for d in 0..dimensions {
-            let columns = (heads.size - 16 * d).min(16);
-            let line = 4 * (first * dimensions + d * slots.strips + s.token / 16);
-            // SAFETY: as above; four lines hold the sixteen columns of a strip.
-            let values = unsafe { kv.values.write(line..line + 4 * strips) };
-            let x = FloatRows { values: &v.values[16 * d..], stride: v.stride };
-            self.kernels.pack_values((s.rows, columns), x, value_scales, values);
-        }
-    }
-
-    fn pack_f32(
-        &self,
-        heads: Heads,
-        head: usize,
-        s: &Segment,
-        kv: &KeysValues,
-        (k, v): (FloatRows<'_>, FloatRows<'_>),
-    ) {
-        let slots = self.arena.layout.sequences[s.sequence];
-        let (first, strips) = (slots.head(head, heads.count), s.rows.div_ceil(16));
-        let strip = first + s.token / 16;
-        // SAFETY: as in `pack_int8`.
-        let keys = unsafe { kv.keys_f32.write(strip * heads.size..(strip + strips) * heads.size) };
-        pack_keys_f32((s.rows, heads.size), k, keys);
-        let dimensions = heads.size.div_ceil(16);
-        for d in 0..dimensions {
-            let columns = (heads.size - 16 * d).min(16);
-            let line = 16 * (first * dimensions + d * slots.strips) + s.token;
-            // SAFETY: as in `pack_int8`; each token has a line of its own.
-            let values = unsafe { kv.values_f32.write(line..line + s.rows) };
-            let x = FloatRows { values: &v.values[16 * d..], stride: v.stride };
-            pack_values_f32((s.rows, columns), x, values);
         }
     }
 
