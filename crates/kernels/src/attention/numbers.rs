@@ -4,7 +4,7 @@ use super::group::Numbers;
 use super::{ATTENTION_ROWS, Attention, KeysValuesF32, KeysValuesI8, slots};
 use crate::activation::{exp2, exp2_coarse};
 use crate::aligned::Line;
-use crate::gemm::{FloatRows, Registers, Strips, Sums, Tiles};
+use crate::gemm::{EachRow, FloatRows, PANEL_STRIPS, Registers, Strips, Sums, Tiles};
 use crate::quantize::{Levels, QuantizedRows, Ranges, RowRange, narrow_row, row_bytes, sixteen};
 use crate::simd::{LANES, Simd};
 
@@ -21,15 +21,32 @@ impl<S: Tiles> Numbers<S> for Int8<'_> {
     fn times_keys(
         self,
         s: S,
-        a: &Attention<'_>,
+        head_size: usize,
         (row, rows): (usize, usize),
         (strip, count): (usize, usize),
         (sums, registers): (&mut Sums, &mut Registers),
     ) {
         let Self(q, kv) = self;
-        let depth = a.head_size.div_ceil(4);
+        let depth = head_size.div_ceil(4);
         let keys = Strips { lines: &kv.keys[strip * depth..], apart: depth, step: 1, depth, count };
         s.dot_tile(rows, (&q.values[row * q.stride..], q.stride), keys, sums, registers);
+    }
+
+    #[inline(always)]
+    fn each_row_times_keys(
+        self,
+        s: S,
+        head_size: usize,
+        (row, rows): (usize, usize),
+        strip: usize,
+        to: (&mut Sums, &mut Registers),
+        each: &mut impl EachRow<S::I>,
+    ) {
+        let Self(q, kv) = self;
+        let depth = head_size.div_ceil(4);
+        let lines = &kv.keys[strip * depth..];
+        let keys = Strips { lines, apart: depth, step: 1, depth, count: PANEL_STRIPS };
+        s.each_dot_row(rows, (&q.values[row * q.stride..], q.stride), keys, to, each);
     }
 
     #[inline(always)]
@@ -39,9 +56,9 @@ impl<S: Tiles> Numbers<S> for Int8<'_> {
     }
 
     #[inline(always)]
-    fn score(self, s: S, acc: &[i32; LANES], (scale, offset): (S::F, S::F), strip: usize) -> S::F {
+    fn score(self, s: S, acc: S::I, (scale, offset): (S::F, S::F), strip: usize) -> S::F {
         let k = &self.1.key_scales[strip];
-        let x = s.mul(s.to_float(s.load_int(acc)), scale);
+        let x = s.mul(s.to_float(acc), scale);
         s.fma(x, s.load(&k.scale), s.mul(offset, s.load(&k.offset_scale)))
     }
 
@@ -113,13 +130,12 @@ impl<S: Tiles> Numbers<S> for F32<'_> {
     fn times_keys(
         self,
         s: S,
-        a: &Attention<'_>,
+        depth: usize,
         (row, rows): (usize, usize),
         (strip, count): (usize, usize),
         (sums, _): (&mut Sums, &mut Registers),
     ) {
         let Self(q, kv) = self;
-        let depth = a.head_size;
         let keys = Strips { lines: &kv.keys[strip * depth..], apart: depth, step: 1, depth, count };
         s.fma_tile(rows, (&q.values[row * q.stride..], q.stride), keys, sums);
     }
@@ -128,8 +144,8 @@ impl<S: Tiles> Numbers<S> for F32<'_> {
     fn row(self, _: S, _: usize) {}
 
     #[inline(always)]
-    fn score(self, s: S, acc: &[i32; LANES], (): (), _: usize) -> S::F {
-        s.from_bits(s.load_int(acc))
+    fn score(self, s: S, acc: S::I, (): (), _: usize) -> S::F {
+        s.from_bits(acc)
     }
 
     #[inline(always)]

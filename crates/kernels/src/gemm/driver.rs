@@ -1,9 +1,10 @@
 //! The loops over groups, panels and tiles.
 
-use super::epilogue::{Finish, Float, Int8, Place};
-use super::tile::{Registers, Strips, Sums, Tiles, next_rows};
-use super::{GROUP_ROWS, Gemm, Input, PANEL_STRIPS};
+use super::epilogue::{Finish, Float, InMemory, Int8, Place, TileSums};
+use super::tile::{EachRow, Registers, Strips, Sums, Tiles, next_rows};
+use super::{GROUP_ROWS, Gemm, I8View, Input, PANEL_STRIPS};
 use crate::aligned::Line;
+use crate::quantize::QuantizedRows;
 
 /// Fewer rows have too little work to hide a prefetch: it only delays the loads of the current weights (16
 /// rows took a seventh longer).
@@ -31,6 +32,11 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
     if total < FEWEST_ROWS_AHEAD {
         gemm.ahead = &[];
     }
+    let bias = match input {
+        Input::Int8(..) => &[],
+        Input::Bf16(_, w) => w.bias,
+        Input::F32(_, w) => w.bias,
+    };
     let weights = gemm.weights();
     let mut group_limit = 2 * S::GROUP;
     if size_of_val(weights) > SMALL_WEIGHTS {
@@ -64,11 +70,23 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
                         s.prefetch(line);
                     }
                 }
-                multiply(s, &input, place, &mut sums, &mut registers);
-                match &input {
-                    Input::Int8(x, w) => finish.tile(&sums, place, Int8(w.columns, x.ranges), with_rows),
-                    Input::Bf16(_, w) => finish.tile(&sums, place, Float(w.bias), with_rows),
-                    Input::F32(_, w) => finish.tile(&sums, place, Float(w.bias), with_rows),
+                let panel = finish.has_panel(place);
+                if let Input::Int8(x, w) = input {
+                    let scale = Int8(w.columns, x.ranges);
+                    if panel {
+                        let tile = DotTile { s, x, w, place, to: (&mut sums, &mut registers) };
+                        finish.panel(tile, place, scale, with_rows);
+                    } else {
+                        multiply(s, &input, place, &mut sums, &mut registers);
+                        finish.narrow_panel(&sums, place, scale);
+                    }
+                } else {
+                    multiply(s, &input, place, &mut sums, &mut registers);
+                    if panel {
+                        finish.panel(InMemory(s, &sums.0[..rows]), place, Float(bias), with_rows);
+                    } else {
+                        finish.narrow_panel(&sums, place, Float(bias));
+                    }
                 }
                 row += rows;
             }
@@ -77,6 +95,27 @@ pub(crate) fn gemm<S: Tiles>(s: S, mut gemm: Gemm<'_>) {
         group += group_rows;
     }
     s.end_tiles(registers);
+}
+
+/// An int8 tile of whole strips.
+struct DotTile<'t, 'a, S> {
+    s: S,
+    x: QuantizedRows<'a>,
+    w: I8View<'a>,
+    place: Place,
+    to: (&'t mut Sums, &'t mut Registers),
+}
+
+impl<S: Tiles> TileSums<S> for DotTile<'_, '_, S> {
+    #[inline(always)]
+    fn pass_to(self, each: &mut impl EachRow<S::I>) {
+        let Self { s, x, w, place, to } = self;
+        let rows = (&x.values[(place.group + place.row) * x.stride..], x.stride);
+        // The compiler knows the places of all lines from one pointer.
+        let (lines, depth) = (&w.lines[place.strip * w.depth()..], w.depth());
+        let weights = Strips { lines, apart: 1, step: PANEL_STRIPS, depth, count: PANEL_STRIPS };
+        s.each_dot_row(place.rows, rows, weights, to, each);
+    }
 }
 
 /// The dot products of one tile.

@@ -1,10 +1,12 @@
 //! The operations that follow the dot products of a tile, and those on a row once all its columns are
 //! computed.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::slice::Chunks;
 
 use super::pack::Columns;
-use super::tile::Sums;
+use super::tile::{EachRow, RowSums, Sums, each_in_memory};
 use super::{GROUP_ROWS, Gemm, PANEL_STRIPS};
 use crate::Activation;
 use crate::activation::{Function, Gelu, GeluNew, Identity, Relu, Silu, Tanh};
@@ -24,7 +26,7 @@ pub(super) trait Scale: Copy {
     /// The ranges of the rows from `row` on: at least [`GROUP_ROWS`], or all that there are.
     fn ranges(&self, row: usize) -> &[RowRange];
     fn constants<S: Simd>(s: S, strip: &Self::Strip) -> Self::Constants<S>;
-    fn linear<S: Simd>(s: S, acc: &[i32; LANES], range: (S::F, S::F), c: Self::Constants<S>) -> S::F;
+    fn linear<S: Simd>(s: S, acc: S::I, range: (S::F, S::F), c: Self::Constants<S>) -> S::F;
 }
 
 /// The columns of int8 weights and the ranges of the rows.
@@ -51,14 +53,9 @@ impl Scale for Int8<'_> {
     }
 
     #[inline(always)]
-    fn linear<S: Simd>(
-        s: S,
-        acc: &[i32; LANES],
-        range: (S::F, S::F),
-        [scale, offset_scale, bias]: [S::F; 3],
-    ) -> S::F {
+    fn linear<S: Simd>(s: S, acc: S::I, range: (S::F, S::F), [scale, offset_scale, bias]: [S::F; 3]) -> S::F {
         let constant = s.fma(range.1, offset_scale, bias);
-        s.fma(s.mul(s.to_float(s.load_int(acc)), range.0), scale, constant)
+        s.fma(s.mul(s.to_float(acc), range.0), scale, constant)
     }
 }
 
@@ -86,8 +83,8 @@ impl Scale for Float<'_> {
     }
 
     #[inline(always)]
-    fn linear<S: Simd>(s: S, acc: &[i32; LANES], _: (S::F, S::F), bias: S::F) -> S::F {
-        s.add(s.from_bits(s.load_int(acc)), bias)
+    fn linear<S: Simd>(s: S, acc: S::I, _: (S::F, S::F), bias: S::F) -> S::F {
+        s.add(s.from_bits(acc), bias)
     }
 }
 
@@ -154,90 +151,77 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         self.rows = rows;
     }
 
-    /// Computes and stores the results of one tile, and prefetches lines, some with each row. A narrow panel,
-    /// or an activation without a path of its own, prefetches nothing.
+    /// Whether [`Finish::panel`] has code for a tile: it needs [`PANEL_STRIPS`] whole strips and an activation
+    /// with a path of its own.
     #[inline(always)]
-    pub(super) fn tile<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C, ahead: &[Line<[u8; 64]>]) {
-        if place.strips < PANEL_STRIPS || self.columns < (place.strip + place.strips) * LANES {
-            self.narrow_panel(sums, place, scale);
-            return;
-        }
-        match self.path {
-            Path::Plain => self.panel::<Identity, C, false, false>(sums, place, scale, ahead),
-            Path::UnsignedOnly => self.panel::<Identity, C, false, true>(sums, place, scale, ahead),
-            Path::Residual => self.panel::<Identity, C, true, false>(sums, place, scale, ahead),
-            Path::Relu => self.panel::<Relu, C, false, false>(sums, place, scale, ahead),
-            Path::Gelu => self.panel::<Gelu, C, false, false>(sums, place, scale, ahead),
-            Path::GeluNew => self.panel::<GeluNew, C, false, false>(sums, place, scale, ahead),
-            Path::Any => self.narrow_panel(sums, place, scale),
-        }
+    pub(super) fn has_panel(&self, place: Place) -> bool {
+        let whole = place.strips == PANEL_STRIPS && self.columns >= (place.strip + place.strips) * LANES;
+        whole && self.path != Path::Any
     }
 
-    /// A tile of [`PANEL_STRIPS`] whole strips. Rows come from iterators and vectors from arrays, so that no
-    /// bounds are checked per vector.
+    /// Computes and stores the results of one tile, and prefetches lines, some with each row.
     #[inline(always)]
-    fn panel<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
+    pub(super) fn panel<C: Scale>(
         &mut self,
-        sums: &Sums,
+        sums: impl TileSums<S>,
         place: Place,
         scale: C,
         ahead: &[Line<[u8; 64]>],
     ) {
-        const WIDTH: usize = PANEL_STRIPS * LANES;
+        match self.path {
+            Path::Plain => self.panel_of::<Identity, C, false, false>(sums, place, scale, ahead),
+            Path::UnsignedOnly => self.panel_of::<Identity, C, false, true>(sums, place, scale, ahead),
+            Path::Residual => self.panel_of::<Identity, C, true, false>(sums, place, scale, ahead),
+            Path::Relu => self.panel_of::<Relu, C, false, false>(sums, place, scale, ahead),
+            Path::Gelu => self.panel_of::<Gelu, C, false, false>(sums, place, scale, ahead),
+            Path::GeluNew => self.panel_of::<GeluNew, C, false, false>(sums, place, scale, ahead),
+            Path::Any => {}
+        }
+    }
+
+    #[inline(always)]
+    fn panel_of<A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool>(
+        &mut self,
+        sums: impl TileSums<S>,
+        place: Place,
+        scale: C,
+        ahead: &[Line<[u8; 64]>],
+    ) {
         let s = self.s;
         let (row, column) = (place.group + place.row, place.strip * LANES);
         let strips = &scale.strips()[place.strip..][..PANEL_STRIPS];
-        let mut constants = [C::constants(s, &strips[0]); PANEL_STRIPS];
-        for (constants, strip) in constants.iter_mut().zip(strips) {
-            *constants = C::constants(s, strip);
-        }
         let out = &mut self.gemm.output;
         let out_row = if out.keep { row } else { place.row };
-        let to = out.values[out_row * out.stride + column..].chunks_mut(out.stride);
+        let (to_stride, to) = (out.stride, &mut out.values[out_row * out.stride + column..]);
         let (from, from_stride, gamma) = match self.gemm.epilogue.residual {
             Some(r) if RESIDUAL => {
                 (&r.rows.values[row * r.rows.stride + column..], r.rows.stride, &r.gamma[place.strip..])
             }
             _ => (&[][..], 1, &[][..]),
         };
-        let mut from = from.chunks(from_stride);
-        let extremes = &mut seen(&mut self.extremes, self.rows)[place.row..][..place.rows];
-        let mut ahead = ahead.chunks(ahead.len().div_ceil(place.rows).max(1));
-        let rows = sums.0.iter().zip(scale.ranges(row)).zip(extremes).zip(to);
-        for (((acc, range), extremes), to) in rows {
-            let range = (s.splat(range.scale), s.splat(range.offset));
-            for line in ahead.next().unwrap_or_default() {
-                s.prefetch(line);
-            }
-            let (to, _) = to[..WIDTH].as_chunks_mut::<LANES>();
-            let (from, _) = from.next().map_or(&[][..], |from| &from[..WIDTH]).as_chunks::<LANES>();
-            let mut seen = *extremes;
-            for v in 0..PANEL_STRIPS {
-                let mut x = A::apply(s, C::linear(s, &acc[v], range, constants[v]));
-                if RESIDUAL {
-                    x = s.fma(s.load(&gamma[v]), s.load(&from[v]), x);
-                }
-                s.store(x, &mut to[v]);
-                if HIGH_ONLY {
-                    seen.high = s.max(x, seen.high);
-                } else {
-                    seen.see(s, x);
-                }
-            }
-            *extremes = seen;
-        }
+        sums.pass_to(&mut Panel::<S, A, C, RESIDUAL, HIGH_ONLY> {
+            s,
+            constants: std::array::from_fn(|strip| C::constants(s, &strips[strip])),
+            gamma,
+            ranges: &scale.ranges(row)[..place.rows],
+            extremes: &mut seen(&mut self.extremes, self.rows)[place.row..][..place.rows],
+            to: (to, to_stride),
+            from: (from, from_stride),
+            ahead: ahead.chunks(ahead.len().div_ceil(place.rows).max(1)),
+            activation: PhantomData,
+        });
     }
 
-    /// Computes any epilogue on any number of columns, at half the speed.
+    /// Computes any epilogue on any number of columns, at half the speed, and prefetches nothing.
     #[inline(always)]
-    fn narrow_panel<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
+    pub(super) fn narrow_panel<C: Scale>(&mut self, sums: &Sums, place: Place, scale: C) {
         let s = self.s;
         let ranges = scale.ranges(place.group + place.row);
         for ((row, acc), range) in (place.row..place.row + place.rows).zip(&sums.0).zip(ranges) {
             let range = (s.splat(range.scale), s.splat(range.offset));
             for (strip, acc) in (place.strip..place.strip + place.strips).zip(acc) {
                 let n = LANES.min(self.columns - strip * LANES);
-                let mut x = C::linear(s, acc, range, C::constants(s, &scale.strips()[strip]));
+                let mut x = C::linear(s, s.load_int(acc), range, C::constants(s, &scale.strips()[strip]));
                 x = match self.gemm.epilogue.activation {
                     Activation::Identity => x,
                     Activation::Relu => Relu::apply(s, x),
@@ -290,6 +274,69 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
         {
             narrow_row(s, &x[..columns], *row, inverse, &mut bytes[..row_bytes(columns)]);
         }
+    }
+}
+
+/// The sums of a tile of [`PANEL_STRIPS`] whole strips.
+pub(super) trait TileSums<S: Simd> {
+    fn pass_to(self, each: &mut impl EachRow<S::I>);
+}
+
+/// Sums that lie in memory.
+pub(super) struct InMemory<'a, S>(pub(super) S, pub(super) &'a [RowSums]);
+
+impl<S: Simd> TileSums<S> for InMemory<'_, S> {
+    #[inline(always)]
+    fn pass_to(self, each: &mut impl EachRow<S::I>) {
+        each_in_memory(self.0, self.1, each);
+    }
+}
+
+/// The epilogue of a tile of whole strips, row by row. Vectors come from arrays, so that bounds are checked once
+/// a row.
+struct Panel<'p, S: Simd, A, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool> {
+    s: S,
+    constants: [C::Constants<S>; PANEL_STRIPS],
+    /// The factors of the residual.
+    gamma: &'p [[f32; LANES]],
+    /// Those of the tile's rows.
+    ranges: &'p [RowRange],
+    extremes: &'p mut [Extremes<S>],
+    /// The result, and the residual, each with the distance from one row to the next.
+    to: (&'p mut [f32], usize),
+    from: (&'p [f32], usize),
+    ahead: Chunks<'p, Line<[u8; 64]>>,
+    activation: PhantomData<A>,
+}
+
+impl<S: Simd, A: Function, C: Scale, const RESIDUAL: bool, const HIGH_ONLY: bool> EachRow<S::I>
+    for Panel<'_, S, A, C, RESIDUAL, HIGH_ONLY>
+{
+    #[inline(always)]
+    fn row(&mut self, row: usize, sums: [S::I; PANEL_STRIPS]) {
+        const WIDTH: usize = PANEL_STRIPS * LANES;
+        let s = self.s;
+        let range = (s.splat(self.ranges[row].scale), s.splat(self.ranges[row].offset));
+        for line in self.ahead.next().unwrap_or_default() {
+            s.prefetch(line);
+        }
+        let (to, _) = self.to.0[row * self.to.1..][..WIDTH].as_chunks_mut::<LANES>();
+        let from = if RESIDUAL { &self.from.0[row * self.from.1..][..WIDTH] } else { &[] };
+        let (from, _) = from.as_chunks::<LANES>();
+        let mut seen = self.extremes[row];
+        for (v, sums) in sums.into_iter().enumerate() {
+            let mut x = A::apply(s, C::linear(s, sums, range, self.constants[v]));
+            if RESIDUAL {
+                x = s.fma(s.load(&self.gamma[v]), s.load(&from[v]), x);
+            }
+            s.store(x, &mut to[v]);
+            if HIGH_ONLY {
+                seen.high = s.max(x, seen.high);
+            } else {
+                seen.see(s, x);
+            }
+        }
+        self.extremes[row] = seen;
     }
 }
 

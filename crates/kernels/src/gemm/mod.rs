@@ -28,7 +28,7 @@ pub use pack::{
     Weight,
 };
 pub(super) use products::{F32, Int8, Products};
-pub(super) use tile::{Registers, Strips, Sums, Tiles, next_rows};
+pub(super) use tile::{EachRow, Registers, Strips, Sums, Tiles, each_in_memory, next_rows};
 
 use half::bf16;
 
