@@ -1,8 +1,9 @@
 # Builds the wheels and tests them as a user gets them: in a fresh environment, without a compiler and without network.
 #
-# `./check-bindings` reads this file and calls `check_python`. Two more checks take long and run on demand:
-# `./check-bindings python-sdist` builds a wheel from the source distribution, and `./check-bindings python-oldest`
-# tests the wheel of the last run with the oldest packages that pyproject.toml admits.
+# `./check-bindings` reads this file and calls `check_python`. Three more checks take long and run on demand:
+# `./check-bindings python-sdist` builds a wheel from the source distribution, `./check-bindings python-oldest`
+# tests the wheel of the last run with the oldest packages that pyproject.toml admits, and `./check-bindings
+# python-aarch64` builds a wheel for AArch64 and runs it under qemu.
 
 # Prints the first Python that is new enough and can make environments.
 find_python() {
@@ -70,8 +71,10 @@ write_notices() {
 # Runs Python in $venv as on a machine of a user: without a compiler and without network.
 user() { env PATH="$bare" $alone "$venv/bin/python" "$@"; }
 
-# Installs the wheels in $venv and runs the tests: `test_wheels NAME`.
+# Installs the wheels in $venv and runs the tests and the examples of these documents: `test_wheels NAME DOCUMENT...`.
 test_wheels() {
+    name=$1
+    shift
     bare=$(path_without_rust)
     unset MOBILEBERT_MODELS PYTHONPATH HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
     export PYTHONDONTWRITEBYTECODE=1 HF_HOME="$work/no-hub" MYPY_CACHE_DIR="$work/mypy"
@@ -84,14 +87,13 @@ test_wheels() {
     fi
     printf '\n== pytest\n'
     status=0
-    user -m pytest -p no:cacheprovider -q -rs --durations 5 bindings/python/tests docs/python.md README.md \
-        bindings/python/README.md --doctest-glob 'python.md' --doctest-glob README.md \
-        -o doctest_optionflags=ELLIPSIS --doctest-modules --pyargs mobilebert.sklearn \
+    user -m pytest -p no:cacheprovider -q -rs --durations 5 bindings/python/tests "$@" \
+        --doctest-glob 'python.md' --doctest-glob README.md -o doctest_optionflags=ELLIPSIS --doctest-modules --pyargs mobilebert.sklearn \
         > "$work/pytest.log" 2>&1 || status=$?
     cat "$work/pytest.log"
     [ "$status" -eq 0 ] || exit 1
     # The last line is such as "312 passed, 1 skipped in 80.12s".
-    printf '\n%s: %s\n' "$1" "$(tail -n 1 "$work/pytest.log" | sed 's/=//g; s/ in [0-9].*//; s/^ *//')"
+    printf '\n%s: %s\n' "$name" "$(tail -n 1 "$work/pytest.log" | sed 's/=//g; s/ in [0-9].*//; s/^ *//')"
 }
 
 check_python() {
@@ -116,7 +118,7 @@ check_python() {
         exit 1
     fi
     run "$python" bindings/shipped.py "$work"/wheels/*.whl
-    test_wheels python
+    test_wheels python docs/python.md README.md bindings/python/README.md
 }
 
 # Builds a wheel from the source distribution, where there is no checkout, no crate and no network, and asks it.
@@ -162,5 +164,45 @@ check_python_oldest() {
         skip python-oldest "pip cannot install these; name a Python that is old enough for them in PYTHON"
         return
     fi
-    test_wheels python-oldest
+    # docs/python.md shows tables of pyarrow, which is not among the packages of this check.
+    test_wheels python-oldest README.md bindings/python/README.md
+}
+
+# Builds a wheel for AArch64 and runs the vectors of all bindings with it, under qemu. That needs a folder with a
+# Python of AArch64, such as one of Debian's packages python3.11-minimal, libpython3.11-stdlib, libc6 and what they
+# depend on, unpacked by `dpkg-deb -x`: MOBILEBERT_AARCH64_ROOT names it.
+check_python_aarch64() {
+    prepare_python python-aarch64 || return 0
+    target=aarch64-unknown-linux-gnu
+    linker=aarch64-linux-gnu-gcc
+    if ! command -v "$linker" > /dev/null || ! rustc --print target-libdir --target "$target" | xargs test -d; then
+        skip python-aarch64 "there is no $linker, or rustup has no target $target"
+        return
+    fi
+    folder=$work/aarch64
+    rm -rf "$folder"
+    write_notices
+    flags=$("$python" bindings/shipped.py --flags)
+    printf '\n== maturin build for %s\n' "$target"
+    PATH="$tools/bin:$PATH" CARGO_ENCODED_RUSTFLAGS=$flags CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$linker \
+        maturin build --release --locked --target "$target" -m bindings/python/Cargo.toml --out "$folder"
+    run "$python" bindings/python/models/build.py "$folder"
+    run "$python" bindings/shipped.py "$folder"/*.whl
+    root=${MOBILEBERT_AARCH64_ROOT:-}
+    other=$(ls "$root"/usr/bin/python3.1[0-9] 2> /dev/null | head -n 1)
+    if [ -z "$other" ] || ! command -v qemu-aarch64 > /dev/null; then
+        skip python-aarch64 "the wheel was built, but no qemu-aarch64 or no Python in MOBILEBERT_AARCH64_ROOT runs it"
+        return
+    fi
+    version=${other##*python}
+    run "$tools/bin/python" $pip --target "$folder/site" --implementation cp --python-version "$version" \
+        --platform manylinux_2_34_aarch64 --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 \
+        --find-links "$folder" 'mobilebert[qa,sentiment,embed]' numpy pytest
+    printf '\n== pytest, under qemu\n'
+    status=0
+    PYTHONPATH="$folder/site" PYTHONDONTWRITEBYTECODE=1 qemu-aarch64 -L "$root" "$other" -m pytest \
+        -p no:cacheprovider -q -rs bindings/python/tests/test_vectors.py > "$work/pytest.log" 2>&1 || status=$?
+    cat "$work/pytest.log"
+    [ "$status" -eq 0 ] || exit 1
+    printf '\npython-aarch64: %s\n' "$(tail -n 1 "$work/pytest.log" | sed 's/=//g; s/ in [0-9].*//; s/^ *//')"
 }

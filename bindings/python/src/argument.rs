@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mobilebert_bindings::Failure;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
@@ -75,10 +76,16 @@ fn whole(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Optio
     if given.is_instance_of::<PyBool>() {
         return Err(wrong(name, expected, given));
     }
-    given.extract().map(Some).map_err(|_| {
+    given.extract().map(Some).map_err(|cause| {
         let is_large = given.is_instance_of::<PyInt>() && given.gt(0).unwrap_or(false);
-        wrong(name, if is_large { "a smaller number" } else { expected }, given)
+        instead_of(cause, name, if is_large { "a smaller number" } else { expected }, given)
     })
+}
+
+/// The error of an argument whose conversion failed, but not in place of what stops a program, such as
+/// `KeyboardInterrupt` while a method of the argument runs.
+fn instead_of(cause: PyErr, name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    if cause.is_instance_of::<PyException>(given.py()) { wrong(name, expected, given) } else { cause }
 }
 
 fn number(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
@@ -87,7 +94,8 @@ fn number(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Opti
     }
     match given.extract::<f64>() {
         Ok(number) if !given.is_instance_of::<PyBool>() && !number.is_nan() => Ok(Some(number)),
-        _ => Err(wrong(name, expected, given)),
+        Ok(_) => Err(wrong(name, expected, given)),
+        Err(cause) => Err(instead_of(cause, name, expected, given)),
     }
 }
 
@@ -105,7 +113,7 @@ fn required(_: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Strin
 }
 
 fn flag(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<bool> {
-    given.extract().map_err(|_| wrong(name, expected, given))
+    given.extract().map_err(|cause| instead_of(cause, name, expected, given))
 }
 
 fn treatment(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<OnNull> {
@@ -122,7 +130,7 @@ fn function(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Op
 }
 
 fn path(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
-    given.extract().map_err(|_| wrong(name, expected, given))
+    given.extract().map_err(|cause| instead_of(cause, name, expected, given))
 }
 
 fn optional_path(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mobilebert_bindings::{Failure, MemoryFiles, Opening, Result, Source, Task, find};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
@@ -208,7 +208,10 @@ pub(crate) fn from_source<T: Send>(
     // Text that is not Unicode is a path that is not, as the file system gave it.
     let name = given.cast::<PyString>().ok().and_then(|name| name.to_str().ok());
     let Some(name) = name else {
-        let path: PathBuf = given.extract().map_err(|_| {
+        let path: PathBuf = given.extract().map_err(|cause: PyErr| {
+            if !cause.is_instance_of::<PyException>(py) {
+                return cause;
+            }
             let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!(
                 "{what} is {kind}; expected a name, a path, a dict of files, or a Model"

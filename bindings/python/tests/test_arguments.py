@@ -286,6 +286,27 @@ def test_numbers_of_numpy_are_numbers() -> None:
         assert len(embedder.encode(["Ada"] * 4, batch_size=size)) == 4
 
 
+def test_what_stops_the_program_is_not_taken_for_a_wrong_value() -> None:
+    class Stopped:
+        def __index__(self) -> int:
+            raise KeyboardInterrupt
+
+        def __float__(self) -> float:
+            raise KeyboardInterrupt
+
+        def __fspath__(self) -> str:
+            raise KeyboardInterrupt
+
+    stopped: Any = Stopped()
+    labels: Any = mobilebert.TextClassification(MODELS / "sentiment")
+    for option in ("top_k", "threshold", "timeout"):
+        with pytest.raises(KeyboardInterrupt):
+            labels.classify("a joy", **{option: stopped})
+    tools: Any = mobilebert
+    with pytest.raises(KeyboardInterrupt):
+        tools.convert(stopped, "folder")
+
+
 def test_names_that_are_no_options() -> None:
     labels: Any = mobilebert.TextClassification(MODELS / "sentiment")
     for name in ("topk", "", "\ud800", "top_k "):
