@@ -189,7 +189,7 @@ check_python_aarch64() {
     run "$python" bindings/python/models/build.py "$folder"
     run "$python" bindings/shipped.py "$folder"/*.whl
     root=${MOBILEBERT_AARCH64_ROOT:-}
-    other=$(ls "$root"/usr/bin/python3.1[0-9] 2> /dev/null | head -n 1)
+    other=$([ -z "$root" ] || ls "$root"/usr/bin/python3.1[0-9] 2> /dev/null | head -n 1)
     if [ -z "$other" ] || ! command -v qemu-aarch64 > /dev/null; then
         skip python-aarch64 "the wheel was built, but no qemu-aarch64 or no Python in MOBILEBERT_AARCH64_ROOT runs it"
         return

@@ -115,8 +115,8 @@ impl StripBuffers {
 /// A buffer whose parts are written by several threads.
 pub(super) struct Shared<T>(Vec<UnsafeCell<T>>);
 
-// SAFETY: access goes through `read` and `write`, whose callers promise that no thread reads what another
-// writes.
+// SAFETY: access goes through `read`, `write` and `write_lanes`, whose callers promise that no byte is written
+// while another thread reads or writes it.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
@@ -150,8 +150,8 @@ impl<T: Copy> Shared<T> {
         for (to, from) in self.0[first..][..from.len()].iter().zip(from) {
             let (to, from) = (to.get().cast::<[u8; 4]>(), (&raw const *from).cast::<[u8; 4]>());
             for line in (0..size_of::<T>() / 4).step_by(16) {
-                // SAFETY: the lanes lie within the 64 bytes, and those within the element, of which each 4
-                // bytes are aligned enough for bytes. The caller promises that nobody else uses them.
+                // SAFETY: `line + lane + lanes` is at most the number of lanes of an element, and `[u8; 4]`
+                // needs no alignment. The caller promises that nobody else uses these lanes.
                 unsafe { to.add(line + lane).copy_from_nonoverlapping(from.add(line), lanes) };
             }
         }

@@ -155,10 +155,10 @@ const PEAK_RUNS: usize = 50;
 /// the block's own numbers (5 kB a row in MobileBERT) should stay in L2.
 const BLOCK_ROWS: usize = 128;
 
-/// Fewest rows for which a further thread is asked. Each thread reads all weights, so fewer rows gain little.
+/// Fewest rows of a block, unless fewer are left. Each block reads all weights, so smaller ones gain little.
 const FEWEST_ROWS: usize = 8;
 
-/// Shares of fewer rows are cut without regard to strips.
+/// A thread's share of at least this many rows is cut at strips of keys.
 const FEW_ROWS: usize = 64;
 
 impl NativeBackend {
@@ -263,11 +263,9 @@ impl NativeBackend {
 /// Rows of a block. Each thread gets an equal share of the rows, which is cut into equal blocks of at most
 /// [`BLOCK_ROWS`].
 ///
-/// Large blocks are multiples of 16 rows, so that no two of them share a strip of keys. Small ones are multiples
-/// of 4, because an equal share is worth more than the copies of a shared strip costs, and have at least
-/// [`FEWEST_ROWS`]. The 24-layer MobileBERT in int8 on two threads (AMD EPYC, 2026-11-28) takes 0.75 ms for 16
-/// tokens instead of 1.19, 0.84 instead of 1.35 for 20, 1.49 instead of 2.00 for 40, and 1.64 instead of 1.92 for
-/// 48. Sequences of 64 tokens and more are as before.
+/// Blocks of a large share are multiples of 16 rows, so that no two of them share a strip of keys. A small share is
+/// a multiple of 4 rows, because equal shares are worth more than the copies into a shared strip cost
+/// (docs/kernels.md, "Few tokens").
 fn block_rows(rows: usize, threads: usize) -> usize {
     let share = rows.div_ceil(threads).max(FEWEST_ROWS);
     let alignment = if share < FEW_ROWS { layout::FEWEST } else { 16 };

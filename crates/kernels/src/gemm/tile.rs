@@ -1,8 +1,7 @@
 //! The register tiles: a few rows times a few strips, accumulated in registers and stored in memory for what
 //! follows, so that one epilogue serves all tile sizes and instruction sets.
 //!
-//! Where it pays, the sums of a tile of whole strips go to the epilogue in registers: a linear of the 24-layer
-//! MobileBERT takes 0.92 to 0.95 of its time then (AVX-512-VNNI, AMD EPYC, 2026-11-28).
+//! Where it pays, the sums of a tile of whole strips go to the epilogue in registers ([`EachRow`]).
 
 use bytemuck::Pod;
 
@@ -310,7 +309,7 @@ pub(super) fn tile<P: Products>(
 }
 
 /// Multiplies rows as [`tile`] does and passes the sums on while they are in registers, if there is code for
-/// that many rows. It is compiled for each use, so few numbers of rows have any.
+/// that many rows. Only four to six rows have code, because it is compiled once for each epilogue.
 ///
 /// # Panics
 /// If `x` or `weights` is too short.
