@@ -1,4 +1,5 @@
 import { kindOf, optionsOf, wrongInput, wrongOption } from './errors.js';
+import { limitsOf, within } from './limits.js';
 import type { CallRequest, Reply, RunRequest, Texts, VectorsReply, VectorsRequest } from './protocol.js';
 import type { Runner } from './remote.js';
 import type {
@@ -23,6 +24,7 @@ type TextOrTexts = string | readonly string[];
 
 /** What a call needs beside its options. */
 type Given<R extends CallRequest> = Omit<R, 'kind' | 'first' | 'options'>;
+type Unset<R extends CallRequest> = Omit<R, 'options'>;
 
 /**
  * The engine's own interface, with all that it knows about a result, and with its own defaults.
@@ -126,23 +128,24 @@ export class Engine {
   }
 
   async #run(given: Given<RunRequest>, options: object): Promise<unknown[]> {
-    const replies = await this.#spread({ ...given, kind: 'run', first: 0, options: sendable(options) });
-    return (replies as unknown[][]).flat();
+    const request = { ...given, kind: 'run' as const, first: 0 };
+    return ((await this.#call(request, options)) as unknown[][]).flat();
   }
 
   async #vectors(text: TextOrTexts, states: boolean, options: object): Promise<VectorsReply[]> {
     const isList = Array.isArray(text);
     const given: Given<VectorsRequest> = { texts: texts('text', text), states, unit: 'text', isList };
-    return (await this.#spread({
-      ...given,
-      kind: 'vectors',
-      first: 0,
-      options: sendable(options),
-    })) as VectorsReply[];
+    return (await this.#call({ ...given, kind: 'vectors', first: 0 }, options)) as VectorsReply[];
+  }
+
+  async #call(given: Unset<RunRequest> | Unset<VectorsRequest>, options: object): Promise<Reply[]> {
+    const [limits, rest] = limitsOf(optionsOf(options));
+    const request: CallRequest = { ...given, options: sendable(rest) };
+    return within(limits, (stopped) => this.#spread(request, stopped));
   }
 
   /** Gives each worker a part of a list. If several fail, the error is that of the first input. */
-  async #spread(request: CallRequest): Promise<Reply[]> {
+  async #spread(request: CallRequest, stopped: AbortSignal | undefined): Promise<Reply[]> {
     const count = request.texts.texts.length;
     const second = request.kind === 'run' && !request.shared ? request.second : undefined;
     // Lists that do not fit each other are refused by the engine as they are.
@@ -150,7 +153,7 @@ export class Engine {
     const parts = isUneven ? 1 : Math.max(1, Math.min(this.#runners.length, count));
     const calls = Array.from({ length: parts }, (_, part) => {
       const [from, to] = [Math.floor((part * count) / parts), Math.floor(((part + 1) * count) / parts)];
-      return (this.#runners[part] as Runner).call(parts === 1 ? request : partOf(request, from, to));
+      return (this.#runners[part] as Runner).call(parts === 1 ? request : partOf(request, from, to), stopped);
     });
     const outcomes = await Promise.allSettled(calls);
     return outcomes.map((outcome) => {
@@ -189,8 +192,7 @@ function one<T>(isList: boolean, found: T[]): T | T[] {
 }
 
 /** Returns the options of a call. Values that JSON would drop or replace by others are refused. */
-function sendable(given: unknown): Record<string, unknown> {
-  const options = optionsOf(given);
+function sendable(options: Record<string, unknown>): Record<string, unknown> {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
     for (const one of Array.isArray(value) ? [...(value as unknown[])] : [value]) check(name, one);

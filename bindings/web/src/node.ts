@@ -37,7 +37,8 @@ class Direct implements Runner {
     return (await this.#use().handle(this.#opening, tell)) as ModelInfo;
   }
 
-  async call(request: CallRequest): Promise<Reply> {
+  async call(request: CallRequest, stopped?: AbortSignal): Promise<Reply> {
+    stopped?.throwIfAborted();
     return this.#use().handle(request, () => undefined);
   }
 

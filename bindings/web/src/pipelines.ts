@@ -4,6 +4,7 @@ import { Tensor } from './tensor.js';
 import type {
   Answer,
   AnswerOptions,
+  CallOptions,
   ClassifyOptions,
   EmbedOptions,
   EntityDetails,
@@ -65,7 +66,7 @@ export interface FillMaskPipeline extends PipelineBase {
 }
 
 /** Options of a call for feature extraction. */
-export interface FeatureOptions {
+export interface FeatureOptions extends CallOptions {
   /**
    * `none`, the default, gives a row for each token, and any other pooling a row for each text. `model` is
    * the pooling that the model was trained for, with its own `normalize`.

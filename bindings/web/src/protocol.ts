@@ -62,11 +62,8 @@ export type Request = OpenRequest | RunRequest | VectorsRequest;
 export type CallRequest = RunRequest | VectorsRequest;
 export type Reply = ModelInfo | unknown[] | VectorsReply;
 
-/** A message to a worker. */
-export interface ToWorker {
-  id: number;
-  request: Request;
-}
+/** A message to a worker: a request, or that nobody waits any longer for the answer to one. */
+export type ToWorker = { id: number; request: Request } | { id: number; dropped: true };
 
 /** A message from a worker. After `broken`, the instance in the worker cannot be used any more. */
 export type FromWorker =

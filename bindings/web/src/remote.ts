@@ -16,7 +16,8 @@ export type Spawn = (onMessage: (message: FromWorker) => void, onFailure: (messa
 /** One open model, wherever it runs. */
 export interface Runner {
   open(tell: (event: ProgressEvent) => void): Promise<ModelInfo>;
-  call(request: CallRequest): Promise<Reply>;
+  /** Does what a request says, unless `stopped` says before that nobody waits for it. */
+  call(request: CallRequest, stopped?: AbortSignal): Promise<Reply>;
   dispose(): void;
 }
 
@@ -56,11 +57,12 @@ export class Remote implements Runner {
     return this.#opened as Promise<ModelInfo>;
   }
 
-  async call(request: CallRequest): Promise<Reply> {
+  async call(request: CallRequest, stopped?: AbortSignal): Promise<Reply> {
     if (this.#isDisposed) throw disposed();
     await this.open();
     if (this.#isDisposed) throw disposed();
-    return this.#send(request, undefined);
+    stopped?.throwIfAborted();
+    return this.#send(request, undefined, stopped);
   }
 
   dispose(): void {
@@ -68,7 +70,7 @@ export class Remote implements Runner {
     this.#end('the pipeline was disposed of while it worked', 'cancelled');
   }
 
-  #send(request: Request, tell: Waiting['tell']): Promise<Reply> {
+  #send(request: Request, tell: Waiting['tell'], stopped?: AbortSignal): Promise<Reply> {
     return new Promise((resolve, reject) => {
       let port: Port;
       try {
@@ -86,6 +88,12 @@ export class Remote implements Runner {
         // What cannot be sent to a worker, such as a function among the files.
         this.#settle(id, { code: 'input', message: String(thrown) });
       }
+      const drop = (): void => {
+        if (!this.#waiting.has(id)) return;
+        port.post({ id, dropped: true });
+        this.#settle(id, { code: 'cancelled', message: 'nobody waits for the call' });
+      };
+      stopped?.addEventListener('abort', drop, { once: true });
     });
   }
 

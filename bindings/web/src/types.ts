@@ -88,7 +88,7 @@ export interface ModelInfo {
   task: TaskName;
   /** The precision of the arithmetic. */
   precision: string;
-  /** The kernels that run: `wasm-simd128` or `scalar`. */
+  /** The kernels that run: `wasm-dot`, `wasm-fma`, `wasm-simd128` or `scalar`, fastest first. */
   kernel: string;
   /** The tokens that the model reads at once. */
   max_length: number;
@@ -100,8 +100,19 @@ export interface ModelInfo {
   options: Record<string, unknown>;
 }
 
+/** Options of every call. */
+export interface CallOptions {
+  /**
+   * Cancels the call, which then fails with `cancelled`. A call that waits for others never begins. One that
+   * runs goes on in its worker, and its result is dropped.
+   */
+  signal?: AbortSignal | null;
+  /** The milliseconds after which the call fails with `deadline_exceeded`, in the same way. */
+  timeout?: number | null;
+}
+
 /** Options of a call for question answering. */
-export interface AnswerOptions {
+export interface AnswerOptions extends CallOptions {
   /** The number of answers. `null` means all. */
   top_k?: number | null;
   doc_stride?: number | null;
@@ -115,7 +126,7 @@ export interface AnswerOptions {
 }
 
 /** Options of a call for text classification. */
-export interface ClassifyOptions {
+export interface ClassifyOptions extends CallOptions {
   /** The number of labels. `null` means all. */
   top_k?: number | null;
   threshold?: number | null;
@@ -127,7 +138,7 @@ export interface ClassifyOptions {
 }
 
 /** Options of a call for token classification. */
-export interface TagOptions {
+export interface TagOptions extends CallOptions {
   aggregation_strategy?: 'none' | 'simple' | 'first' | 'average' | 'max';
   ignore_labels?: string[];
   max_seq_len?: number | null;
@@ -135,13 +146,13 @@ export interface TagOptions {
 }
 
 /** Options of a call for filling masks. */
-export interface FillOptions {
+export interface FillOptions extends CallOptions {
   top_k?: number;
   targets?: string[];
 }
 
 /** Options of a call for vectors. */
-export interface EmbedOptions {
+export interface EmbedOptions extends CallOptions {
   pooling?: 'mean' | 'cls' | 'max' | 'mean_sqrt_len' | 'weighted_mean' | 'last_token' | null;
   normalize?: boolean | null;
   max_seq_len?: number | null;
