@@ -44,17 +44,8 @@ fn scaled<S: Simd, const N: usize>(s: S, t: S::F, polynomial: &[f32; N]) -> S::F
     let t = s.max(t, s.splat(EXP2_LOWEST));
     let shifted = s.add(t, s.splat(ROUNDER));
     let r = s.sub(t, s.sub(shifted, s.splat(ROUNDER)));
-    let p = horner(s, polynomial, r);
+    let p = s.horner(polynomial, r);
     s.from_bits(s.add_int(s.to_bits(p), s.exponent(s.to_bits(shifted))))
-}
-
-#[inline(always)]
-fn horner<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::F) -> S::F {
-    let mut p = s.splat(coefficients[N - 1]);
-    for i in (0..N - 1).rev() {
-        p = s.fma(p, x, s.splat(coefficients[i]));
-    }
-    p
 }
 
 /// An element-wise function that a kernel is compiled for.
@@ -87,7 +78,7 @@ impl Function for Gelu {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
         let u = s.min(s.abs(x), s.splat(GELU_LIMIT));
-        let tail = exp2(s, horner(s, &GELU_TAIL, u));
+        let tail = exp2(s, s.horner(&GELU_TAIL, u));
         s.fma(s.sub(s.zero(), u), tail, s.max(s.zero(), x))
     }
 }
@@ -96,7 +87,7 @@ impl Function for GeluNew {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
         let u = s.min(s.abs(x), s.splat(GELU_LIMIT));
-        let e = exp2(s, s.mul(u, horner(s, &GELU_NEW, s.mul(u, u))));
+        let e = exp2(s, s.mul(u, s.horner(&GELU_NEW, s.mul(u, u))));
         let tail = s.div(e, s.add(s.splat(1.0), e));
         s.fma(s.sub(s.zero(), u), tail, s.max(s.zero(), x))
     }

@@ -3,9 +3,15 @@
 //! Detection happens here and nowhere else. The only way to a token is its constructor, so a function that
 //! holds one may execute the instructions of its tier.
 
+#[cfg(target_feature = "relaxed-simd")]
+mod relaxed;
+
 use std::fmt;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use std::sync::OnceLock;
+
+#[cfg(target_feature = "relaxed-simd")]
+pub(super) use relaxed::{WasmDot, WasmFma};
 
 /// The environment variable that forces a tier by name, for tests and comparisons. `mobilebert kernels` lists
 /// the names.
@@ -33,6 +39,8 @@ macro_rules! with_features {
     (NeonDot, $then:ident!($($rest:tt)*)) => { $then! { ["neon" "dotprod"] $($rest)* } };
     (NeonI8mm, $then:ident!($($rest:tt)*)) => { $then! { ["neon" "i8mm"] $($rest)* } };
     (WasmSimd128, $then:ident!($($rest:tt)*)) => { $then! { ["simd128"] $($rest)* } };
+    (WasmFma, $then:ident!($($rest:tt)*)) => { $then! { ["simd128" "relaxed-simd"] $($rest)* } };
+    (WasmDot, $($rest:tt)*) => { with_features! { WasmFma, $($rest)* } };
 }
 pub(crate) use with_features;
 
@@ -63,6 +71,11 @@ macro_rules! tiers {
             /// WebAssembly's simd128: int8 widened to 16 bits, 128-bit registers. The build decides whether
             /// it is there.
             WasmSimd128 "wasm-simd128" target_feature = "simd128";
+            /// WebAssembly's relaxed SIMD on runtimes that round its multiply-add once: int8 widened to 16
+            /// bits. The build decides whether it is there, and then the runtime.
+            WasmFma "wasm-fma" target_feature = "relaxed-simd";
+            /// The same on runtimes that also compute its dot product of bytes exactly.
+            WasmDot "wasm-dot" target_feature = "relaxed-simd";
         }
     };
 }
@@ -121,13 +134,21 @@ impl Scalar {
 /// load a module that contains it.
 #[cfg(target_feature = "simd128")]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct WasmSimd128(());
+pub(super) struct WasmSimd128 {
+    zero: usize,
+}
 
 #[cfg(target_feature = "simd128")]
 impl WasmSimd128 {
     /// Always a proof, because this code is compiled only with simd128.
     pub(super) fn new() -> Option<&'static Self> {
-        Some(&Self(()))
+        static PROOF: OnceLock<WasmSimd128> = OnceLock::new();
+        Some(PROOF.get_or_init(|| Self { zero: std::hint::black_box(0) }))
+    }
+
+    /// 0, which the compiler does not know.
+    pub(super) fn zero(self) -> usize {
+        self.zero
     }
 }
 

@@ -176,7 +176,7 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
         let (x, _) = x.as_chunks::<LANES>();
         let mut q = [zero; 4];
         for (q, x) in q.iter_mut().zip(x) {
-            *q = s.to_int(s.fma(s.load(x), inverse, shift));
+            *q = s.levels(s.load(x), inverse, shift);
         }
         s.narrow(q, to);
     }
@@ -184,7 +184,7 @@ pub(super) fn narrow_row<S: Simd>(s: S, x: &[f32], row: RowRange, inverse: f32, 
         let mut last = [zero; 4];
         let (vectors, head) = rest.as_chunks::<LANES>();
         for (q, x) in last.iter_mut().zip(vectors) {
-            *q = s.to_int(s.fma(s.load(x), inverse, shift));
+            *q = s.levels(s.load(x), inverse, shift);
         }
         if !head.is_empty() {
             let x = s.fma(s.load_head(head), inverse, shift);
@@ -265,5 +265,5 @@ pub(super) fn inverses<S: Simd>(s: S, scales: S::F) -> S::F {
 #[inline(always)]
 pub(super) fn to_symmetric<S: Simd>(s: S, x: S::F, inverse: S::F) -> S::I {
     let x = s.min(s.mul(x, inverse), s.splat(127.0));
-    s.to_int(s.max(x, s.splat(-127.0)))
+    s.small_to_int(s.max(x, s.splat(-127.0)))
 }

@@ -15,9 +15,9 @@ mod neon;
 mod pack;
 mod products;
 mod tile;
-#[cfg(target_feature = "simd128")]
+#[cfg(target_feature = "relaxed-simd")]
 mod wasm;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 mod widened;
 
 #[cfg(target_arch = "x86_64")]

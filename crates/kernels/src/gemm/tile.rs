@@ -7,11 +7,15 @@ use bytemuck::Pod;
 
 use super::PANEL_STRIPS;
 use super::products::{Bf16, F32, Int8, Products};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use super::widened;
 use crate::aligned::Line;
 #[cfg(target_arch = "aarch64")]
 use crate::isa::Neon;
+#[cfg(target_feature = "relaxed-simd")]
+use crate::isa::WasmFma;
+#[cfg(target_feature = "simd128")]
+use crate::isa::WasmSimd128;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 use crate::isa::{Scalar, with_features};
@@ -173,7 +177,7 @@ macro_rules! compiled_tile {
         }
     }};
 }
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_feature = "relaxed-simd"))]
 pub(super) use compiled_tile;
 
 /// The bytes of rows of f32.
@@ -212,6 +216,10 @@ macro_rules! tiles {
 }
 
 with_features!(Scalar, tiles!(Scalar));
+#[cfg(target_feature = "simd128")]
+with_features!(WasmSimd128, tiles!(widened::tile; WasmSimd128));
+#[cfg(target_feature = "relaxed-simd")]
+with_features!(WasmFma, tiles!(widened::tile; WasmFma));
 #[cfg(target_arch = "x86_64")]
 with_features!(Avx2, tiles!(widened::tile; Avx2));
 #[cfg(target_arch = "x86_64")]

@@ -1,5 +1,5 @@
-//! The int8 tile on x86-64 without VNNI. The bytes are widened to i16 before they are multiplied, because
-//! `vpmaddubsw`, which multiplies bytes, saturates.
+//! The int8 tile on x86-64 without VNNI and on WebAssembly without exact dot products. The bytes are widened
+//! to i16 before they are multiplied, because `vpmaddubsw`, which multiplies bytes, saturates.
 //!
 //! Up to 32 rows and four strips are widened into memory on the stack that fits the L1 cache, a chunk of the
 //! inputs at a time. The register tiles then read numbers of 16 bits, and the cost of widening is shared: a

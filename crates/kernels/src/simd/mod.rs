@@ -18,7 +18,7 @@ mod portable;
 #[cfg(target_feature = "simd128")]
 mod wasm;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use std::mem::MaybeUninit;
 
 use super::aligned::Line;
@@ -103,6 +103,31 @@ pub(super) trait Simd: Copy {
     fn prefetch(self, line: &Line<[u8; 64]>);
     /// Adds the lanes along a fixed tree: `i` and `i + 8`, then lanes 4, 2 and 1 apart.
     fn sum(self, a: Self::F) -> f32;
+
+    /// `c[0] + c[1] x + c[2] x^2 + ...` by Horner's rule, where each step is an [`Simd::fma`]. No coefficient
+    /// is 0 or smaller than 2^-60.
+    #[inline(always)]
+    fn horner<const N: usize>(self, coefficients: &[f32; N], x: Self::F) -> Self::F {
+        let mut p = self.splat(coefficients[N - 1]);
+        for &c in coefficients[..N - 1].iter().rev() {
+            p = self.fma(p, x, self.splat(c));
+        }
+        p
+    }
+
+    /// Integers of which [`Simd::narrow`] makes the same bytes as of `to_int(fma(x, inverse, shift))`. All
+    /// lanes of `inverse` are equal, and those of `shift`. They come from the range of a row, and `x` is a
+    /// part of that row.
+    #[inline(always)]
+    fn levels(self, x: Self::F, inverse: Self::F, shift: Self::F) -> Self::I {
+        self.to_int(self.fma(x, inverse, shift))
+    }
+
+    /// The same as [`Simd::to_int`] for numbers of a magnitude below 2^22.
+    #[inline(always)]
+    fn small_to_int(self, a: Self::F) -> Self::I {
+        self.to_int(a)
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::F {
@@ -222,7 +247,7 @@ pub(super) trait Dot: Simd {
 }
 
 /// Instruction sets whose [`Dot`] multiplies numbers of 16 bits.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 pub(super) trait Widen: Dot {
     /// Widens a line of weights and writes all of `to`: its first line has weights 0 and 2 of each column, its
     /// second line 1 and 3.

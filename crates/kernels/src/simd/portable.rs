@@ -22,6 +22,20 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
     out
 }
 
+#[inline(always)]
+fn fma(a: &[f32; LANES], b: &[f32; LANES], c: &mut [f32; LANES]) {
+    for ((c, a), b) in c.iter_mut().zip(a).zip(b) {
+        *c = super::super::reference::fma(*a, *b, *c);
+    }
+}
+
+/// The same as a call. Without an instruction for it there are some twenty for each lane, and a copy of them
+/// in every kernel took most of the time of compiling them.
+#[inline(never)]
+fn fma_called(a: &[f32; LANES], b: &[f32; LANES], c: &mut [f32; LANES]) {
+    fma(a, b, c);
+}
+
 impl Simd for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
@@ -77,8 +91,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         let mut out = c;
-        for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
-            *o = super::super::reference::fma(x, y, *o);
+        if cfg!(target_family = "wasm") {
+            fma_called(&a, &b, &mut out);
+        } else {
+            fma(&a, &b, &mut out);
         }
         out
     }

@@ -54,6 +54,24 @@ fn activations_are_within_their_bounds() {
     assert!(coarse < 1.1e-4, "{coarse}");
 }
 
+/// `Simd::horner` on WebAssembly looks for no denormal results, which small coefficients could have, and for
+/// no ties at the limit of GELU, where no sum is inexact in f64.
+#[test]
+fn polynomials_are_as_horner_needs_them() {
+    use reference::activation::{EXP2, EXP2_COARSE, GELU_LIMIT, GELU_NEW, GELU_TAIL};
+    for polynomial in [&EXP2[..], &EXP2_COARSE, &GELU_TAIL, &GELU_NEW] {
+        let mut p = 0.0;
+        for &c in polynomial.iter().rev() {
+            assert!(c.abs() >= 2f32.powi(-60), "{c}");
+            let (product, c) = (f64::from(p) * f64::from(GELU_LIMIT), f64::from(c));
+            let sum = product + c;
+            let of_c = sum - product;
+            assert_eq!((product - (sum - of_c)) + (c - of_c), 0.0, "{polynomial:?} at {GELU_LIMIT}: {c}");
+            p = sum as f32;
+        }
+    }
+}
+
 #[test]
 fn special_numbers_pass_through_activations() {
     use reference::activation::{activation, exp2};

@@ -49,6 +49,23 @@ fn check_norm(x: &[f32]) {
     }
 }
 
+/// Numbers halfway between two levels and next to it, where one rounding more changes the level.
+#[test]
+fn quantise_between_levels() {
+    let widths = [255.0, 1.0, 0.1, 3e-5, 1e9, 1e-29];
+    let offsets = [0.0, -1.0 / 3.0, 0.75, -7.0, 1000.3, -1e5];
+    for (width, offset) in widths.into_iter().flat_map(|w| offsets.map(|o| (w, o))) {
+        let low: f32 = offset * width;
+        let mut x = vec![low, low + width];
+        for level in 0..255 {
+            let middle = (f64::from(low) + (f64::from(level) + 0.5) * f64::from(width) / 255.0) as f32;
+            x.extend([middle.next_down(), middle, middle.next_up()]);
+        }
+        check_quantize(&x, Levels::Full);
+        check_quantize(&x, Levels::Unsigned);
+    }
+}
+
 #[test]
 fn quantise_and_normalise_extremes() {
     let specials = [
