@@ -23,10 +23,10 @@ export async function assemble({ site, packed, models }) {
     await cp(join(models, name), join(site, 'models', name), { recursive: true });
     execFileSync(process.execPath, [join(packed, 'manifest.mjs'), join(site, 'models', name)]);
   }
-  // What the page needs without a network. Browsers without SIMD keep their module when they ask for it.
+  // What the page needs without a network. Other browsers keep their module when they ask for it.
   const dist = await readdir(join(packed, 'dist'), { recursive: true });
   const parts = dist
-    .filter((name) => /\.js$|simd\.wasm$/.test(name))
+    .filter((name) => /\.js$|relaxed\.wasm$/.test(name))
     .map((name) => `mobilebert/dist/${name}`);
   const own_parts = files.filter((name) => name !== 'sw.js' && name !== 'index.html');
   await writeFile(join(site, 'assets.json'), JSON.stringify(['./', ...own_parts, ...parts]));

@@ -13,10 +13,13 @@ interface Scope {
 const platform: Platform = {
   async module(given, name) {
     if (given !== undefined && typeof given !== 'string') return given;
-    // Bundlers look for these two expressions as they stand.
-    const simd = new URL('./module/simd.wasm', import.meta.url);
+    // Bundlers look for these expressions as they stand.
+    const modules: Record<string, URL> = {
+      'relaxed.wasm': new URL('./module/relaxed.wasm', import.meta.url),
+      'simd.wasm': new URL('./module/simd.wasm', import.meta.url),
+    };
     const plain = new URL('./module/plain.wasm', import.meta.url);
-    const url = given ?? (name === 'simd.wasm' ? simd : plain);
+    const url = given ?? modules[name] ?? plain;
     const response = await fetch(url);
     if (!response.ok) throw new Error(`${url} answers with status ${response.status}`);
     return response;

@@ -14,8 +14,8 @@ export function findBrowser() {
   return process.env.CHROMIUM ?? PATHS.find((path) => existsSync(path));
 }
 
-/** Starts a browser with an empty profile. */
-export async function launch(options = {}) {
+/** Starts a browser with an empty profile, and with these flags of its JavaScript engine. */
+export async function launch({ flags = '', ...options } = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'mobilebert-profile-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: findBrowser(),
@@ -30,6 +30,7 @@ export async function launch(options = {}) {
       '--disable-sync',
       // A name that is not localhost makes a page that browsers do not trust with storage.
       '--host-resolver-rules=MAP insecure.test 127.0.0.1',
+      `--js-flags=${flags}`,
     ],
     ...options,
   });

@@ -38,10 +38,10 @@ after(async () => {
 });
 
 /** Opens the page of the tests. Errors in the console fail the test, but for missing files. */
-async function open(t, host = 'localhost') {
+async function open(t, host = 'localhost', { context } = browser) {
   server.requests.length = 0;
   server.change = () => undefined;
-  const page = await browser.context.newPage();
+  const page = await context.newPage();
   const problems = [];
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('console', (message) => {
@@ -68,14 +68,35 @@ for (const name of readdirSync(join(root, 'bindings/vectors'))) {
     files[name.slice(0, -5)] = JSON.parse(readFileSync(join(root, 'bindings/vectors', name)));
 }
 
-for (const name of ['simd', 'plain']) {
-  test(`vectors of the module ${name} in a page's worker`, async (t) => {
-    const page = await open(t);
-    const run = ([files, wasm]) => window.vectors(files, wasm);
-    const { passed, wrong } = await page.evaluate(run, [files, `/package/dist/module/${name}.wasm`]);
-    assert.deepEqual(wrong, []);
-    assert.equal(passed, Object.values(files).flatMap(({ cases }) => cases).length);
-    t.diagnostic(`${passed} vectors`);
+/** Runs the vectors, and returns the kernels that did. */
+async function vectors(t, name, from) {
+  const page = await open(t, 'localhost', from);
+  const run = ([files, wasm]) => window.vectors(files, wasm);
+  const wasm = `/package/dist/module/${name}.wasm`;
+  const { passed, wrong, kernels } = await page.evaluate(run, [files, wasm]);
+  assert.deepEqual(wrong, []);
+  assert.equal(passed, Object.values(files).flatMap(({ cases }) => cases).length);
+  t.diagnostic(`${passed} vectors on ${kernels}`);
+  return kernels;
+}
+
+for (const name of ['relaxed', 'simd', 'plain']) {
+  test(`vectors of the module ${name} in a page's worker`, (t) => vectors(t, name));
+}
+
+// Relaxed instructions compute something else where the processor lacks the instruction that they stand for.
+for (const [flags, tier] of [
+  ['--no-enable-avx-vnni --no-enable-avx-vnni-int8', 'wasm-fma'],
+  ['--no-enable-avx-vnni --no-enable-avx-vnni-int8 --no-enable-fma3', 'wasm-simd128'],
+]) {
+  const skip = process.arch === 'x64' ? false : 'the flags are of x86-64';
+  test(`vectors of the module relaxed with ${flags}`, { skip }, async (t) => {
+    const other = await launch({ flags });
+    try {
+      assert.deepEqual(await vectors(t, 'relaxed', other), [tier]);
+    } finally {
+      await other.close();
+    }
   });
 }
 
@@ -85,8 +106,8 @@ test('the first visit loads, the second needs no network for the model', async (
   const { answer, events, error } = await ask(first, '/served/qa');
   assert.deepEqual(error, undefined);
   assert.deepEqual(short(answer), ANSWER);
-  assert.ok(server.requests.includes('/package/dist/module/simd.wasm'), 'the SIMD module was not asked for');
-  assert.ok(!server.requests.includes('/package/dist/module/plain.wasm'));
+  const modules = server.requests.filter((path) => path.endsWith('.wasm'));
+  assert.deepEqual(modules, ['/package/dist/module/relaxed.wasm'], 'not the fastest module was asked for');
   const progress = of(events, 'progress').filter(({ file }) => file === 'model.safetensors');
   assert.ok(
     progress.length > 1 && progress.every(({ loaded }, i) => i === 0 || loaded > progress[i - 1].loaded),

@@ -3,9 +3,14 @@
 import { clear_cache, pipeline } from '/package/dist/browser.js';
 import { cases } from './vectors.mjs';
 
-/** Runs all vectors, and returns the number that passed and what was wrong with the others. */
+/** Runs all vectors, and returns the number that passed, what was wrong with the others, and the kernels. */
 async function vectors(files, wasm) {
-  const { list, dispose } = cases(files, (task, model) => pipeline(task, `/${model}`, { wasm }));
+  const kernels = new Set();
+  const { list, dispose } = cases(files, async (task, model) => {
+    const opened = await pipeline(task, `/${model}`, { wasm });
+    kernels.add(opened.engine.model.kernel);
+    return opened;
+  });
   const wrong = [];
   for (const { name, run } of list) {
     try {
@@ -15,7 +20,7 @@ async function vectors(files, wasm) {
     }
   }
   await dispose();
-  return { passed: list.length - wrong.length, wrong };
+  return { passed: list.length - wrong.length, wrong, kernels: [...kernels] };
 }
 
 /** Asks a question, and returns the answer, the events, and what went wrong. */
