@@ -82,6 +82,21 @@ check_c() {
     count_tests "$work/vectors" "$here"
     count_tests "$work/contract" "$here"
 
+    # A library of the same name with the same functions, and a backend of its own, in the place of the other.
+    profile=${C_PROFILE:-release}
+    run cargo build --locked --profile "$profile" -p mobilebert-example-product
+    product=${CARGO_TARGET_DIR:-target}/$(printf %s "$profile" | sed 's/^dev$/debug/')/libexample_product.so
+    mkdir -p "$work/own"
+    for name in "libmobilebert.so.$(sed -n 's/^#define MOBILEBERT_ABI_VERSION //p' "$work/prefix/include/mobilebert.h")" \
+        libmobilebert.so; do
+        cp "$product" "$work/own/$name"
+    done
+    for program in product contract; do
+        run "$cc" -std=c11 $flags -o "$work/$program-own" "$tests/$program.c" $(pkg-config --cflags mobilebert) \
+            -L"$work/own" -lmobilebert -Wl,-rpath,"$work/own"
+        count_tests "$work/$program-own" "$here"
+    done
+
     cxx=${CXX:-c++}
     if command -v "$cxx" > /dev/null; then
         run "$cxx" -std=c++17 $flags -o "$work/raii" "$tests/raii.cpp" $libs

@@ -69,7 +69,7 @@ made() {
 # and that file is kept beside the library for the times when it need not run.
 build() {
     rm -f "$natives"
-    cargo rustc --locked --lib "$@" --message-format json-render-diagnostics -- \
+    cargo rustc --locked --lib --crate-type cdylib,staticlib "$@" --message-format json-render-diagnostics -- \
         --print "native-static-libs=$natives" > "$built"
     static=$(made a)
     shared=$(made so dylib)

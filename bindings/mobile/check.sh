@@ -98,7 +98,13 @@ check_jvm() {
     run java -Xmx1g -cp "$kotlin/lib/*" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -no-stdlib -no-reflect \
         -jvm-target 11 -module-name mobilebert -Xfriend-paths="$work/built/mobilebert.jar" \
         -cp "$work/built/mobilebert.jar:$work/classes/stubs:$libraries" -d "$work/classes/tests.jar" \
-        "$api/io/mobilebert/android" "$sources/android/sample/src/main/kotlin" "$sources/jvm-tests/kotlin"
+        "$api/io/mobilebert/android" "$sources/android/sample/src/main/kotlin" "$sources/jvm-tests/kotlin" \
+        "$sources/jvm-tests/product"
+    # A library with the same functions, and a backend of its own.
+    profile=${PROFILE:-release}
+    run cargo build --locked --profile "$profile" -p mobilebert-example-product
+    folder=${CARGO_TARGET_DIR:-$here/target}/$(printf %s "$profile" | sed 's/^dev$/debug/')
+    product=$(ls "$folder"/libexample_product.so "$folder"/libexample_product.dylib 2> /dev/null | head -n 1)
     step_took "Java, Android's part and tests"
 
     # A heap of one size keeps its growth out of the measured memory. The tests find out the numbers of open files.
@@ -112,6 +118,10 @@ check_jvm() {
         MOBILEBERT_MODELS=$here/models java "$@" \
             -cp "$work/classes/tests.jar:$work/classes/stubs:$work/built/mobilebert.jar:$libraries" \
             io.mobilebert.tests.MainKt || status=$?
+        printf '\n== Kotlin with a backend of its own\n'
+        java "$@" -Duniffi.component.mobilebert_mobile.libraryOverride="$product" \
+            -cp "$work/classes/tests.jar:$work/built/mobilebert.jar:$libraries" \
+            io.mobilebert.tests.product.ProductKt || status=$?
     } > "$work/tests.log" 2>&1
     cat "$work/tests.log"
     step_took "tests"

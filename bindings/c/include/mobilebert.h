@@ -160,7 +160,10 @@ typedef struct MobilebertOpenOptions {
   const char *precision;
   /* Off if "[SEP]" and the like in a text are plain characters. Default: they are special tokens. */
   MobilebertSwitch special_tokens_in_text;
-  /* Who computes. "native" is the only one in this library, and the default. */
+  /*
+   * Who computes. Default: "native", the only one of this library. A library of a product's own may have
+   * others, see docs/extending.md.
+   */
   const char *backend;
 } MobilebertOpenOptions;
 

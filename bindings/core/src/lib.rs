@@ -12,6 +12,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod answer;
+mod backend;
 pub mod classify;
 pub mod embed;
 mod failure;
@@ -26,6 +27,7 @@ mod texts;
 #[cfg(feature = "tools")]
 pub mod tools;
 
+pub use backend::{NATIVE, register_backend};
 pub use failure::{CODES, Failure, Position, Result};
 pub use find::{MODELS_VARIABLE, find};
 pub use list::{Progress, Watch};

@@ -6,6 +6,7 @@ use mobilebert::{
 };
 use serde_json::{Map, Value};
 
+use crate::backend::backend;
 use crate::failure::{Failure, Result};
 use crate::options::changed;
 
@@ -20,13 +21,16 @@ pub struct Opening {
     pub precision: Option<String>,
     /// False if `[SEP]` and the like in a text are plain characters. Default: they are special tokens.
     pub special_tokens_in_text: Option<bool>,
+    /// The name of the backend: [`crate::NATIVE`], which is the default, or a name that
+    /// [`crate::register_backend`] was given.
+    pub backend: Option<String>,
 }
 
 impl Opening {
     /// Returns the options of the engine.
     ///
     /// # Errors
-    /// `option` for an unknown precision.
+    /// `option` for an unknown precision or backend.
     pub fn engine(&self) -> Result<EngineOptions> {
         let mut engine = match self.threads {
             None => EngineOptions::new(),
@@ -35,6 +39,9 @@ impl Opening {
         };
         if let Some(precision) = &self.precision {
             engine = engine.precision(precision.parse()?);
+        }
+        if let Some(factory) = self.backend.as_deref().map(backend).transpose()?.flatten() {
+            engine = engine.backend(factory);
         }
         Ok(engine)
     }

@@ -77,15 +77,17 @@ pub(crate) struct Loading {
     pub precision: Option<String>,
     /// False if `[SEP]` and the like in a text are plain characters.
     pub special_tokens_in_text: Option<bool>,
+    /// The name of the backend.
+    pub backend: Option<String>,
 }
 
 impl Loading {
     pub(crate) fn opening(self) -> Result<Opening> {
-        let Self { threads, precision, special_tokens_in_text } = self;
+        let Self { threads, precision, special_tokens_in_text, backend } = self;
         let threads = threads.map(|threads| {
             usize::try_from(threads)
                 .map_err(|_| Failure::option("threads", "a whole number, 1 or more", threads))
         });
-        Ok(Opening { threads: threads.transpose()?, precision, special_tokens_in_text })
+        Ok(Opening { threads: threads.transpose()?, precision, special_tokens_in_text, backend })
     }
 }

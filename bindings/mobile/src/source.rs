@@ -65,19 +65,18 @@ impl ModelSource {
     /// the caller's. A range that no file has is the failure `input`, and one that this file does not have is
     /// `io`, as for a descriptor that is not open.
     fn add_range(&self, name: String, descriptor: i32, offset: i64, length: i64) -> Result<()> {
-        let range = format!("descriptor {descriptor}, offset {offset}, length {length}");
-        let odd =
-            |problem: &str| mobilebert_bindings::Failure::input(name.clone(), format!("{range}: {problem}"));
+        let odd = |problem: &str| {
+            let range = format!("descriptor {descriptor}, offset {offset}, size {length}");
+            mobilebert_bindings::Failure::input(name.as_str(), format!("{range}: {problem}"))
+        };
         let start = u64::try_from(offset).map_err(|_| odd("expected an offset of 0 or more"))?;
         let length = u64::try_from(length).map_err(|_| odd("expected a length of 0 or more"))?;
         // Two such numbers have a sum.
         let end = start.saturating_add(length);
-        let bytes = descriptor::duplicate(descriptor)
-            .and_then(|file| Bytes::map_range(&file, start..end))
-            .map_err(|error| {
-                let problem = format!("{name}: {range}: {error}");
-                mobilebert_bindings::Failure::new("io", name.clone(), problem)
-            })?;
+        let bytes =
+            descriptor::duplicate(descriptor).and_then(|file| Bytes::map_range(&file, start..end)).map_err(
+                |error| mobilebert_bindings::Failure::range(name.as_str(), descriptor, offset, length, error),
+            )?;
         self.add(name, bytes)
     }
 }

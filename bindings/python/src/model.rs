@@ -159,7 +159,7 @@ impl Origin {
 }
 
 fn opening(threads: Option<usize>, precision: Option<String>, special_tokens_in_text: bool) -> Opening {
-    Opening { threads, precision, special_tokens_in_text: Some(special_tokens_in_text) }
+    Opening { threads, precision, special_tokens_in_text: Some(special_tokens_in_text), ..Opening::default() }
 }
 
 /// The text that stands for a model in messages.

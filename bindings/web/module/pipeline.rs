@@ -45,7 +45,7 @@ pub fn open(
     let opened = || {
         let source = Source::Memory(files.into_files());
         // There is one thread, which is the caller's.
-        let opening = Opening { threads: Some(1), precision, special_tokens_in_text };
+        let opening = Opening { threads: Some(1), precision, special_tokens_in_text, ..Opening::default() };
         let none = Map::new();
         Ok(match Task::named(task)? {
             Task::QuestionAnswering => Ready::Answers(opening.answers(source, &none)?),

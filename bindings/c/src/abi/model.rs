@@ -6,7 +6,7 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::OnceLock;
 
-use mobilebert_bindings::{Embedder, Failure, Model, Opening, Result, Source, Task, find};
+use mobilebert_bindings::{Embedder, Model, Opening, Result, Source, Task, find};
 
 use super::error::c_string;
 use crate::call::{ErrorOut, quietly, run};
@@ -45,7 +45,8 @@ pub struct MobilebertOpenOptions {
     precision: *const c_char,
     /// Off if "[SEP]" and the like in a text are plain characters. Default: they are special tokens.
     special_tokens_in_text: MobilebertSwitch,
-    /// Who computes. "native" is the only one in this library, and the default.
+    /// Who computes. Default: "native", the only one of this library. A library of a product's own may have
+    /// others, see docs/extending.md.
     backend: *const c_char,
 }
 
@@ -79,16 +80,12 @@ impl MobilebertModel {
     /// Opens a model.
     pub(super) fn open(source: Source, options: *const MobilebertOpenOptions) -> Result<Box<Self>> {
         let given = memory::options(options)?;
-        let backend = memory::name(given.backend, "backend")?.unwrap_or(NATIVE);
-        if backend != NATIVE {
-            let expected = "`native`; a program in Rust can bring other backends, see docs/extending.md";
-            return Err(Failure::option("backend", expected, format!("`{backend}`")));
-        }
         let task = memory::name(given.task, "task")?.map(Task::named).transpose()?;
         let opening = Opening {
             threads: (given.threads > 0).then_some(given.threads),
             precision: memory::name(given.precision, "precision")?.map(str::to_owned),
             special_tokens_in_text: switch("special_tokens_in_text", given.special_tokens_in_text)?,
+            backend: memory::name(given.backend, "backend")?.map(str::to_owned),
         };
         let model = opened(&opening, source, task)?;
         let backend = model.engine().backend();
@@ -114,9 +111,6 @@ fn opened(opening: &Opening, source: Source, task: Option<Task>) -> Result<Model
         Some(Task::FeatureExtraction) | None => opening.open(source, task)?,
     })
 }
-
-/// The backend of the engine.
-const NATIVE: &str = "native";
 
 /// Opens a model by the path of its folder or by a name. A name such as "qa" is a folder in one of those that
 /// the environment variable MOBILEBERT_MODELS lists, separated by colons (semicolons on Windows), or a model

@@ -7,6 +7,7 @@ import io.mobilebert.BertQuestionAnswererOptions
 import io.mobilebert.CallOptions
 import io.mobilebert.Cancellation
 import io.mobilebert.ClassifierOptions
+import io.mobilebert.Delegate
 import io.mobilebert.ModelOptions
 import io.mobilebert.ModelSource
 import io.mobilebert.NerTagger
@@ -51,6 +52,13 @@ fun calls(suite: Suite) {
         val wrong = BertQuestionAnswererOptions.builder().setThreads(-1).build()
         val failure = fails { BertQuestionAnswerer.createFromFileAndOptions(qaFolder, wrong) }
         same("option" to "threads", failure.code to failure.place)
+        val own = BertQuestionAnswererOptions.builder().setDelegate(Delegate.NATIVE).build()
+        BertQuestionAnswerer.createFromFileAndOptions(qaFolder, own).use {
+            same(1, it.answer(CONTEXT, QUESTION).size)
+        }
+        val other = BertQuestionAnswererOptions.builder().setDelegate(Delegate.named("nnapi")).build()
+        val missing = fails { BertQuestionAnswerer.createFromFileAndOptions(qaFolder, other) }
+        same("option" to "backend", missing.code to missing.place)
         val odd = CallOptions.builder().setOption("top_k", Any()).build()
         same("`top_k` is a java.lang.Object; expected true or false, a number, a text or a list of texts",
             fails { qa.answer(CONTEXT, QUESTION, odd) }.message)

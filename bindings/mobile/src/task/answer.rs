@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use mobilebert_bindings::answer::{Contexts, answers};
+use mobilebert_bindings::answer::{Contexts, answers, answers_from};
 use mobilebert_bindings::options::changed;
 
-use crate::call::{Cancellation, watched_after};
+use crate::call::{Cancellation, watched};
 use crate::failure::Result;
 use crate::options::{self, NamedOption};
 use crate::task::{Piece, opening};
@@ -56,14 +56,11 @@ impl QuestionAnswering {
         cancellations: Vec<Arc<Cancellation>>,
     ) -> Result<Vec<Vec<Answer>>> {
         let options = changed(self.pipeline.options(), &options::map(options)?)?;
-        // A long context takes longer to tokenise than a pass takes.
-        let prepare = || match contexts.first() {
-            Some(context) if one_context => Ok(Some(self.pipeline.prepare(context.as_str())?)),
-            _ => Ok(None),
-        };
-        let found = watched_after(timeout_millis, &cancellations, prepare, |one, watch| {
-            let contexts = one.as_ref().map_or(Contexts::Each(&contexts), Contexts::One);
-            answers(&self.pipeline, &questions, contexts, is_list, &options, watch)
+        let found = watched(timeout_millis, &cancellations, |watch| match contexts.first() {
+            Some(context) if one_context => {
+                answers_from(&self.pipeline, &questions, context, is_list, &options, watch)
+            }
+            _ => answers(&self.pipeline, &questions, Contexts::Each(&contexts), is_list, &options, watch),
         })?;
         Ok(found.into_iter().map(|answers| answers.into_iter().map(Answer::from).collect()).collect())
     }

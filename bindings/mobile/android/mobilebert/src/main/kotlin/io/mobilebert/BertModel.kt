@@ -62,14 +62,16 @@ public class ModelOptions private constructor(
     internal val threads: Int?,
     internal val precision: Precision?,
     internal val specialTokensInText: Boolean?,
+    internal val delegate: Delegate?,
 ) {
-    internal fun loading() = Loading(threads, precision?.key, specialTokensInText)
+    internal fun loading() = Loading(threads, precision?.key, specialTokensInText, delegate?.backend)
 
     /** Collects options. */
     public class Builder internal constructor() {
         private var threads: Int? = null
         private var precision: Precision? = null
         private var specialTokensInText: Boolean? = null
+        private var delegate: Delegate? = null
 
         /**
          * Sets the number of threads for each call. With 1, a call runs on its own thread, and several
@@ -83,8 +85,11 @@ public class ModelOptions private constructor(
         /** Says whether `[SEP]` and the like in a text are special tokens. Default: true. */
         public fun setSpecialTokensInText(special: Boolean): Builder = apply { specialTokensInText = special }
 
+        /** Says who computes. Default: [Delegate.NATIVE]. */
+        public fun setDelegate(delegate: Delegate): Builder = apply { this.delegate = delegate }
+
         /** Makes the options. */
-        public fun build(): ModelOptions = ModelOptions(threads, precision, specialTokensInText)
+        public fun build(): ModelOptions = ModelOptions(threads, precision, specialTokensInText, delegate)
     }
 
     public companion object {
@@ -95,6 +100,22 @@ public class ModelOptions private constructor(
         /** Begins with the defaults. */
         @JvmStatic
         public fun builder(): Builder = Builder()
+    }
+}
+
+/** Who computes: the engine itself, or a backend that a product brings along. */
+public class Delegate private constructor(internal val backend: String) {
+    public companion object {
+        /** The engine's own kernels, on the processor. */
+        @JvmField
+        public val NATIVE: Delegate = Delegate("native")
+
+        /**
+         * A backend that the product's own native library has registered under this name. Opening fails with
+         * the code `option` if there is none.
+         */
+        @JvmStatic
+        public fun named(name: String): Delegate = Delegate(checked("backend", name))
     }
 }
 

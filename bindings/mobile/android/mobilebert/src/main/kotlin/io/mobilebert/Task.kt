@@ -70,6 +70,9 @@ public abstract class TaskOptions internal constructor(
         public fun setSpecialTokensInText(special: Boolean): B =
             self { model.setSpecialTokensInText(special) }
 
+        /** Says who computes. Default: [Delegate.NATIVE]. */
+        public fun setDelegate(delegate: Delegate): B = self { model.setDelegate(delegate) }
+
         /** Sets an option by its name; see [CallOptions.Builder.setOption]. */
         public fun setOption(name: String, value: Any?): B = self { values[name] = value }
 
