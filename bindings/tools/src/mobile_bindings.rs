@@ -1,4 +1,5 @@
-//! Writes the Kotlin that calls the library of `bindings/mobile`: `mobile-bindings LIBRARY CONFIG FOLDER`.
+//! Writes the Kotlin or Swift that calls the library of `bindings/mobile`: `mobile-bindings LANGUAGE LIBRARY CONFIG
+//! FOLDER`.
 //!
 //! What there is to call stands in the library itself, put there by the macros of UniFFI.
 
@@ -9,12 +10,20 @@ use uniffi_bindgen::bindings::{GenerateOptions, TargetLanguage, generate};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [library, config, folder] = arguments.as_slice() else {
-        eprintln!("expected: mobile-bindings LIBRARY CONFIG FOLDER");
-        return ExitCode::from(2);
+    let usage = || {
+        eprintln!("expected: mobile-bindings kotlin|swift LIBRARY CONFIG FOLDER");
+        ExitCode::from(2)
+    };
+    let [language, library, config, folder] = arguments.as_slice() else {
+        return usage();
+    };
+    let language = match language.as_str() {
+        "kotlin" => TargetLanguage::Kotlin,
+        "swift" => TargetLanguage::Swift,
+        _ => return usage(),
     };
     let options = GenerateOptions {
-        languages: vec![TargetLanguage::Kotlin],
+        languages: vec![language],
         source: library.into(),
         out_dir: folder.into(),
         config_override: Some(config.into()),
