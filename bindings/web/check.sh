@@ -28,7 +28,7 @@ check_web() {
         (cd "$project" && run "$tools/.bin/tsc" --noEmit --strict --target ES2022 --lib ES2023,DOM --types node \
             --module $module --moduleResolution $resolution tests/types.ts)
     done
-    tests='tests/node.test.mjs tests/failures.test.mjs'
+    tests='tests/node.test.mjs tests/failures.test.mjs tests/firefox.test.mjs'
     if (cd "$project" && node tests/browser.mjs); then
         tests="$tests tests/browser.test.mjs tests/demo.test.mjs"
     elif [ "${CI:-}" = true ]; then
