@@ -1,5 +1,5 @@
 //! The native library of a product that brings a backend of its own. It has all functions of `mobilebert.h` and
-//! those below the Kotlin and Swift interfaces, and two more. `bindings/c/tests/product.c` and
+//! those below the Kotlin interface, and two more. `bindings/c/tests/product.c` and
 //! `bindings/mobile/jvm-tests/product/Product.kt` are programs that use it.
 
 #![allow(unsafe_code, reason = "exported names")]
