@@ -1,8 +1,9 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
-// `../build ios` writes the framework and the generated Swift. On Linux `../build swift .` writes the header
-// and the generated Swift, and the linker is told where the library is: `swift build -Xlinker -LFOLDER`.
+// From the root of the repository, `bindings/mobile/build ios` writes the framework and the generated Swift.
+// On Linux, `bindings/mobile/build swift bindings/mobile/ios` writes the header, the generated Swift and the
+// library, and the linker is told where that is: `swift build -Xlinker -LFOLDER`.
 #if os(Linux)
     let library = Target.systemLibrary(name: "MobileBertNativeFFI", path: "linux")
 #else

@@ -8,8 +8,9 @@ internal import MobileBertNative
 /// Any number of threads may call one object at once. Its weights, which are not memory of Swift, are
 /// released with the last reference to it.
 ///
-/// Each call has two forms of one name. In an `async` function it runs on a thread of its own, and ends when
-/// its task is cancelled; elsewhere it blocks the thread that calls.
+/// Each call has two forms of one name. In an `async` function it runs on a thread of a pool, and ends when
+/// its task is cancelled; elsewhere it blocks the thread that calls. For many texts, one call with all of
+/// them takes less time and fewer threads than a call for each.
 public protocol BertTask: AnyObject, Sendable {
     /// The options of the task.
     associatedtype Options: TaskOptions
@@ -97,7 +98,7 @@ func inBackground<Result: Sendable>(
     }
 }
 
-/// Runs work that takes long on a thread that may wait for it, which those of `async` functions may not.
+/// Runs work that takes long on a thread of a pool that may wait for it. Those of `async` functions may not.
 private func elsewhere<Result: Sendable>(_ work: @escaping @Sendable () throws -> Result) async throws
     -> Result
 {

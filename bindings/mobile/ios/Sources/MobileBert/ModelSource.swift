@@ -21,7 +21,7 @@ public struct ModelSource: Sendable {
     /// Names a model folder among the resources of a bundle. In Xcode it is a blue folder, which is copied as
     /// it is.
     public static func resource(_ name: String, in bundle: Bundle = .main) -> ModelSource {
-        // A bundle is not bound to be free of changes by other threads, so it is asked now.
+        // `Bundle` is not Sendable, so the folder is looked up here.
         let found = bundle.url(forResource: name, withExtension: nil)
         let place = bundle.bundlePath
         return ModelSource {

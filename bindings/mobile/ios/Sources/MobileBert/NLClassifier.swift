@@ -1,7 +1,7 @@
 internal import MobileBertNative
 
-/// A label with its score.
-public struct Category: Hashable, Sendable {
+/// A label with its score. Apple's runtime has a type `Category`.
+public struct ResultCategory: Hashable, Sendable {
     /// The label.
     public let label: String
     /// The score.
@@ -11,7 +11,7 @@ public struct Category: Hashable, Sendable {
 /// The labels of a text, best first.
 public struct Classification: Hashable, Sendable {
     /// The labels with their scores.
-    public let categories: [Category]
+    public let categories: [ResultCategory]
     /// True if the end of the text was not read because it did not fit the model.
     public let truncated: Bool
 }
@@ -42,7 +42,7 @@ public final class NLClassifier: BertTask {
     }
 
     /// Labels a text, best label first. The list has more than one if the option `topK` asks for it.
-    public func classify(_ text: String, call: CallOptions = CallOptions()) throws -> [Category] {
+    public func classify(_ text: String, call: CallOptions = CallOptions()) throws -> [ResultCategory] {
         try classification(text, call: call).categories
     }
 
@@ -81,7 +81,7 @@ public final class NLClassifier: BertTask {
                 cancellations: $2)
         }
         return found.map { text in
-            let categories = text.labels.map { Category(label: $0.label, score: $0.score) }
+            let categories = text.labels.map { ResultCategory(label: $0.label, score: $0.score) }
             return Classification(categories: categories, truncated: text.truncated)
         }
     }
@@ -89,7 +89,7 @@ public final class NLClassifier: BertTask {
 
 extension NLClassifier {
     /// Labels a text in the background, best label first.
-    public func classify(_ text: String, call: CallOptions = CallOptions()) async throws -> [Category] {
+    public func classify(_ text: String, call: CallOptions = CallOptions()) async throws -> [ResultCategory] {
         try await inBackground(call) { try self.classify(text, call: $0) }
     }
 
