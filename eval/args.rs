@@ -135,6 +135,14 @@ pub(crate) struct Model {
     /// Model: folder, built-in name (qa, sentiment, embed) or hub id
     #[arg(long, value_name = "SOURCE")]
     pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// Flags that say how a model is run.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "how")]
+pub(crate) struct How {
     /// Arithmetic: int8, bf16 or f32. Default: int8 if the weights are int8, else f32
     #[arg(long, value_name = "TYPE")]
     pub(crate) precision: Option<Precision>,
@@ -260,8 +268,13 @@ pub(crate) enum Scenario {
 /// `mobilebert-eval latency`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Latency {
+    /// Model: folder, built-in name (qa, sentiment, embed) or hub id
+    #[arg(long, value_name = "SOURCE", required_unless_present = "url")]
+    pub(crate) model: Option<String>,
     #[command(flatten)]
-    pub(crate) model: Model,
+    pub(crate) how: How,
+    #[command(flatten)]
+    pub(crate) load: Load,
     /// Task of --data: squad, sst2, ..., ner, classify, embed
     // Whatever conflicts with a flag conflicts with those that need it, because clap does not ask for a flag
     // that is ruled out.
@@ -279,7 +292,7 @@ pub(crate) struct Latency {
     /// Seconds of each scenario, at least
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = between(0.001, 86_400.0))]
     pub(crate) duration: f64,
-    /// Server: queries a second. Default: 60 % of what SingleStream could do
+    /// Server and --url: queries a second. Default of Server: 60 % of what SingleStream could do
     #[arg(long, value_name = "N", value_parser = between(0.01, 1e6))]
     pub(crate) qps: Option<f64>,
     /// Server: bound of the 99th percentile in milliseconds. Default: 10 times the median of SingleStream
@@ -291,6 +304,36 @@ pub(crate) struct Latency {
     /// Write a report: .html, .md or .json; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Vec<PathBuf>,
+}
+
+/// The flags of `mobilebert-eval latency --url`
+#[derive(Debug, clap::Args)]
+#[group(id = "load")]
+pub(crate) struct Load {
+    /// Measure a server instead of an engine: where POST requests go, http://HOST:PORT/PATH
+    #[arg(long, value_name = "URL",
+          conflicts_with_all = ["model", "how", "seq_len", "scenario", "latency_bound", "report"])]
+    pub(crate) url: Option<String>,
+    /// JSON of a request, with {text}, {pair}, {question} and {context} where those of --data go. Default: that
+    /// of the native routes
+    #[arg(long, value_name = "JSON", requires = "url")]
+    pub(crate) body: Option<String>,
+    /// A header of each request, such as an API key; may be repeated
+    #[arg(long, value_name = "NAME: VALUE", requires = "url")]
+    pub(crate) header: Vec<String>,
+    /// Find the highest rate at which 99 % of the requests are answered within this time
+    #[arg(long, value_name = "MS", requires = "url", conflicts_with = "qps",
+          value_parser = between(0.001, 1e7))]
+    pub(crate) p99_ms: Option<f64>,
+    /// Connections, and so the most requests at the same time
+    #[arg(long, value_name = "N", requires = "url", default_value_t = 128, value_parser = at_least_one)]
+    pub(crate) connections: usize,
+    /// Process of the server on this machine, whose processor time and memory are shown too
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub(crate) server_pid: Option<u32>,
+    /// Number from which the times of arrival are made
+    #[arg(long, value_name = "N", requires = "url", default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 /// `mobilebert-eval report`

@@ -169,7 +169,7 @@ pub(crate) fn evaluate(
     data: Dataset,
     null_threshold: f32,
 ) -> Result<Evaluation, Failure> {
-    if let Some(tokens) = common.model.max_seq_len {
+    if let Some(tokens) = common.model.how.max_seq_len {
         options = options.max_seq_len(tokens);
     }
     let evaluator = options.clone().engine(common.model.engine()).open(&common.model.model)?;

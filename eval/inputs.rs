@@ -4,10 +4,10 @@ use mobilebert::{Encoding, Engine, EngineOptions, ModelFiles, Result};
 use mobilebert_tools::metrics::interval::Random;
 use mobilebert_tools::task::{Dataset, Evaluator};
 
-use crate::args::Model;
+use crate::args::{How, Model};
 
-impl Model {
-    /// The options of its engine.
+impl How {
+    /// The options of an engine.
     pub(crate) fn engine(&self) -> EngineOptions {
         let mut options = EngineOptions::new();
         if let Some(backend) = self.backend {
@@ -20,6 +20,13 @@ impl Model {
             options = options.precision(precision);
         }
         options
+    }
+}
+
+impl Model {
+    /// The options of its engine.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        self.how.engine()
     }
 
     /// SHA-256 and bytes of its weight files; `None` for a synthetic model.

@@ -11,6 +11,7 @@ mod inputs;
 mod interrupt;
 mod latency;
 mod layers;
+mod load;
 mod log;
 mod outputs;
 mod predictions;

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Debug) -> Result<(), Failure> {
         suspect: &weights,
         reference: &right,
         engine: args.model.engine(),
-        precision: args.model.precision.unwrap_or(stored),
+        precision: args.model.how.precision.unwrap_or(stored),
     };
     let replay = Replay::new(models)?;
     let tokenizer = files.tokenizer()?;
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Debug) -> Result<(), Failure> {
     let limit = tokenizer
         .model_max_length()
         .map_or(config.max_position_embeddings, |most| most.min(config.max_position_embeddings));
-    let options = WindowOptions::new(args.model.max_seq_len.unwrap_or(MAX_SEQ_LEN).min(limit));
+    let options = WindowOptions::new(args.model.how.max_seq_len.unwrap_or(MAX_SEQ_LEN).min(limit));
     let mut last = None;
     for (id, question, context) in &questions {
         let replayed = one(&replay, &tokenizer, &options, (id.as_deref(), question, context))?;

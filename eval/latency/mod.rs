@@ -1,6 +1,6 @@
 //! Latency and throughput in LoadGen-style scenarios.
 
-mod early_stopping;
+pub(crate) mod early_stopping;
 mod scenario;
 mod stability;
 
@@ -20,7 +20,7 @@ use crate::evaluate::Evaluation;
 use crate::failure::{Failure, print};
 use crate::inputs::{self, Input};
 use crate::report::{self, Run};
-use crate::{date, outputs, tasks};
+use crate::{date, load, outputs, tasks};
 
 /// How many real inputs are used, in rotation.
 const INPUTS: usize = 512;
@@ -57,6 +57,9 @@ pub(crate) struct Latency {
 }
 
 pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
+    // One of both is there, because the command line asks for it.
+    let Some(model) = &args.model else { return load::run(args) };
+    let model = Model { model: model.clone(), how: args.how.clone() };
     report::check(&args.report)?;
     refuse_without_effect(args)?;
     let reports: Vec<&Path> = args.report.iter().map(PathBuf::as_path).collect();
@@ -65,7 +68,7 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
         None => None,
     };
     let data: Vec<&Path> = real.iter().map(|(_, path)| path.as_path()).collect();
-    outputs::check(&reports, &data, Some(&args.model.model))?;
+    outputs::check(&reports, &data, Some(&model.model))?;
     let wanted = match args.scenario.as_slice() {
         [] => vec![Scenario::SingleStream, Scenario::MultiStream, Scenario::Server, Scenario::Offline],
         some => some.to_vec(),
@@ -77,19 +80,19 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
         return Err(Failure::Usage(problem));
     }
     let start = Instant::now();
-    let engine = Engine::open(&args.model.model, args.model.engine())?;
+    let engine = Engine::open(&model.model, model.engine())?;
     let load_ms = milliseconds(start);
     let (rule, inputs) = match real {
         Some((task, path)) => {
             let data = task.read(&path)?;
             // The tokenizer of the task's pipeline; the engine that is measured is the one above.
-            let evaluator = TaskOptions::new(task).engine(args.model.engine()).open(&args.model.model)?;
+            let evaluator = TaskOptions::new(task).engine(model.engine()).open(&model.model)?;
             let inputs = inputs::encodings(&evaluator, &data, INPUTS)?;
             (format!("first {} of {}, cut to 384 tokens", inputs.len(), report::place(data.file())), inputs)
         }
         None => (format!("{} tokens each", args.seq_len), inputs::fixed(&engine, args.seq_len)),
     };
-    let mut latency = measure(&engine, &args.model, &inputs, rule, load_ms, |bench, done| {
+    let mut latency = measure(&engine, &model, &inputs, rule, load_ms, |bench, done| {
         let single = |done: &[Measured]| done.iter().find(|m| m.scenario == "SingleStream").cloned();
         for scenario in &wanted {
             let measured = match scenario {
@@ -110,7 +113,7 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    let weights = args.model.weights()?;
+    let weights = model.weights()?;
     latency.model_sha256 = weights.as_ref().map(|(hash, _)| hash.clone());
     let text = if args.json {
         format!("{}\n", serde_json::to_string(&latency).unwrap_or_default())
@@ -146,7 +149,7 @@ fn refuse_without_effect(args: &args::Latency) -> Result<(), Failure> {
     for (flag, is_idle, problem) in [
         ("--qps", args.qps.is_some() && !has_server, server),
         ("--latency-bound", args.latency_bound.is_some() && !has_server, server),
-        ("--max-seq-len", args.model.max_seq_len.is_some(), cut),
+        ("--max-seq-len", args.how.max_seq_len.is_some(), cut),
     ] {
         if is_idle {
             return Err(Failure::Usage(format!("{flag} {problem}")));

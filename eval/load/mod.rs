@@ -1,0 +1,273 @@
+//! The latency of a server under load that does not wait for it: requests are sent at the times of a Poisson
+//! process, whatever became of those before.
+
+mod client;
+mod processor;
+mod request;
+mod row;
+mod search;
+
+use std::time::Duration;
+
+use mobilebert::profile::machine;
+use serde::Serialize;
+
+use self::client::Run;
+use self::processor::Reading;
+use self::request::Target;
+pub(crate) use self::row::Row;
+use crate::args;
+use crate::failure::{Failure, print};
+use crate::latency::early_stopping;
+use crate::{report, tasks};
+
+/// The percentile that the bound is about.
+const PERCENTILE: f64 = 0.99;
+/// A run has at least as many requests as a claim takes, and some more, so that one or two may be slow.
+const FEWEST: usize = 1000;
+/// A run may take so many times its duration for that.
+const LONGEST: f64 = 5.0;
+/// The most requests of a run, whose times are all kept.
+const MOST: f64 = 1e6;
+/// The requests of the run on one connection.
+const ALONE: (usize, usize) = (50, 1000);
+/// How often the rate that was found is lowered until it holds a second time.
+const CONFIRMATIONS: usize = 6;
+/// The rest between two runs, for what a server still does.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// All runs on a server.
+#[derive(Debug, Serialize)]
+struct Load {
+    url: String,
+    /// Where the texts are from.
+    requests: String,
+    connections: usize,
+    seed: u64,
+    cpu: String,
+    processors: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_ms: Option<f64>,
+    /// The highest rate at which the bound was kept, twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    highest_qps: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_peak_mb: Option<f64>,
+    /// The number to quote, or why there is none.
+    headline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+    runs: Vec<Row>,
+}
+
+/// Measures a server.
+pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
+    let load = &args.load;
+    let Some(url) = &load.url else {
+        return Err(Failure::Usage("pass --model or --url".to_owned()));
+    };
+    if args.qps.is_none() && load.p99_ms.is_none() {
+        return Err(Failure::Usage(
+            "--url needs --qps, the rate of requests, or --p99-ms to find the highest one".to_owned(),
+        ));
+    }
+    if args.qps.is_some_and(|qps| qps * args.duration > MOST) {
+        let problem = format!("--qps times --duration is more than {MOST} requests; lower one of them");
+        return Err(Failure::Usage(problem));
+    }
+    let target = Target::find(url)?;
+    let headers = load.header.iter().map(|text| request::header(text)).collect::<Result<Vec<_>, _>>()?;
+    let data = match args.task.zip(args.data.as_deref()) {
+        Some((task, path)) => Some(task.read(&tasks::find(task.name(), path)?)?),
+        None => None,
+    };
+    let requests = request::requests(&target, &headers, load.body.as_deref(), data.as_ref())?;
+    let bench = Bench { url, target: &target, requests: &requests, args };
+    let mut runs = vec![bench.alone()?];
+    let highest = match (args.qps, load.p99_ms) {
+        (Some(qps), _) => {
+            runs.push(bench.at("given", qps, 0, false)?);
+            None
+        }
+        (None, bound) => bench.search(bound.unwrap_or_default(), &mut runs)?,
+    };
+    let (headline, refused) = match conclude(args, highest, &runs) {
+        Ok(headline) => (Some(headline), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let found = Load {
+        url: url.clone(),
+        requests: data.map_or_else(
+            || "one body".to_owned(),
+            |data| format!("first {} of {}", requests.len(), report::place(data.file())),
+        ),
+        connections: load.connections,
+        seed: load.seed,
+        cpu: machine::cpu(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        bound_ms: load.p99_ms,
+        highest_qps: highest,
+        server_peak_mb: load.server_pid.and_then(processor::peak_mb),
+        headline,
+        refused,
+        runs,
+    };
+    match args.json {
+        true => print(&format!("{}\n", serde_json::to_string(&found).unwrap_or_default())),
+        false => print(&human(&found)),
+    }
+}
+
+/// A server, and what is sent to it.
+struct Bench<'b> {
+    url: &'b str,
+    target: &'b Target,
+    requests: &'b [Vec<u8>],
+    args: &'b args::Latency,
+}
+
+impl Bench<'_> {
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        Failure::Input(format!("{}: {error}", self.url))
+    }
+
+    /// Asks on one connection, one request after the other.
+    fn alone(&self) -> Result<Row, Failure> {
+        let pid = self.args.load.server_pid;
+        let before = Reading::now(pid);
+        let time = Duration::from_secs_f64(self.args.duration.min(3.0));
+        let times = client::alone(self.target.address, self.requests, ALONE, time);
+        let times = times.map_err(|error| self.failed(&error))?;
+        Ok(Row::alone(&times, Reading::now(pid).since(&before)))
+    }
+
+    /// Sends requests at a rate. With `hopeless`, a run that cannot keep the bound any more is ended.
+    fn at(&self, name: &'static str, rate: f64, seed: u64, hopeless: bool) -> Result<Row, Failure> {
+        let (duration, load) = (self.args.duration, &self.args.load);
+        let count = (rate * duration).max((FEWEST as f64).min(rate * duration * LONGEST)).clamp(1.0, MOST);
+        let arrivals = client::arrivals(rate, count as usize, load.seed.wrapping_add(seed));
+        let bound = load.p99_ms.or(self.args.latency_bound);
+        let most_over = bound.filter(|_| hopeless).map(|bound| (most_over(arrivals.len()), bound));
+        let run = Run {
+            address: self.target.address,
+            requests: self.requests,
+            arrivals: &arrivals,
+            connections: load.connections,
+            most_over,
+        };
+        let before = Reading::now(load.server_pid);
+        let start = std::time::Instant::now();
+        let sent = run.go().map_err(|error| self.failed(&error))?;
+        let (seconds, shares) = (start.elapsed().as_secs_f64(), Reading::now(load.server_pid).since(&before));
+        std::thread::sleep(PAUSE);
+        Ok(Row::new(name, rate, bound, arrivals.len(), &sent, seconds, shares))
+    }
+
+    /// Finds the highest rate, and measures around it.
+    fn search(&self, bound: f64, runs: &mut Vec<Row>) -> Result<Option<f64>, Failure> {
+        let alone = runs.first().map_or(f64::NAN, |alone| alone.p50_ms);
+        let start = 500.0 / alone.max(1e-3);
+        let least = (0.2 / self.args.duration).min(start);
+        // Of a run of a million requests all times are kept; a generator on one thread sends far fewer.
+        let most = MOST / self.args.duration / LONGEST;
+        let mut seed = 0;
+        let mut holds = |rate: f64| {
+            seed += 1;
+            let row = self.at("search", rate, seed, true)?;
+            let held = row.met == Some(true);
+            runs.push(row);
+            Ok::<_, Failure>(held)
+        };
+        if alone > bound {
+            return Ok(None);
+        }
+        let Some(mut rate) = search::highest(start, least, most, &mut holds)? else { return Ok(None) };
+        for round in 0..CONFIRMATIONS {
+            let row = self.at("highest", rate, 1000 + round as u64, false)?;
+            let held = row.met == Some(true);
+            runs.push(row);
+            if held {
+                for (name, share) in [("half", 0.5), ("80 %", 0.8), ("twice", 2.0)] {
+                    runs.push(self.at(name, rate * share, 2000, false)?);
+                }
+                return Ok(Some(rate));
+            }
+            rate *= 0.95;
+        }
+        Ok(None)
+    }
+}
+
+/// How many of the requests may be above the bound.
+fn most_over(requests: usize) -> usize {
+    let passes = |over: usize| early_stopping::passes(requests, over.max(1), PERCENTILE);
+    (0..=requests / 100 + 1).rev().find(|&over| passes(over)).unwrap_or(0)
+}
+
+/// The number to quote, or the reason why there is none.
+fn conclude(args: &args::Latency, highest: Option<f64>, runs: &[Row]) -> Result<String, String> {
+    let about = runs.iter().rev().find(|row| matches!(row.name, "highest" | "given"));
+    match (about, args.load.p99_ms, highest) {
+        (Some(row), Some(bound), Some(rate)) => {
+            row.problem().map_or(Ok(()), Err)?;
+            Ok(format!("{rate:.1} requests a second, 99 % within {bound:.1} ms"))
+        }
+        (Some(row), None, _) => {
+            row.problem().map_or(Ok(()), Err)?;
+            match row.claimed_ms {
+                Some(ms) => Ok(format!("99 % within {ms:.2} ms at {:.1} requests a second", row.rate)),
+                None if row.answered < row.requests => {
+                    let lost = row.requests - row.answered;
+                    Err(format!("{lost} of {} requests got no result", row.requests))
+                }
+                None => {
+                    let fewest = early_stopping::fewest(PERCENTILE);
+                    Err(format!("{} requests; {fewest} are needed: raise --duration", row.requests))
+                }
+            }
+        }
+        (_, bound, _) => {
+            let problem = runs.iter().find_map(Row::problem).map(|problem| format!(" ({problem})"));
+            let (bound, problem) = (bound.unwrap_or_default(), problem.unwrap_or_default());
+            Err(format!("at no rate that was tried 99 % were within {bound:.1} ms{problem}"))
+        }
+    }
+}
+
+fn human(found: &Load) -> String {
+    let mut text = format!(
+        "{}\n{}; {} connections, seed {}; {}, {} processors\n\n{}",
+        found.url,
+        found.requests,
+        found.connections,
+        found.seed,
+        found.cpu,
+        found.processors,
+        Row::HEAD
+    );
+    found.runs.iter().for_each(|row| text += &row.line());
+    if let Some(mb) = found.server_peak_mb {
+        text += &format!("\nserver: {mb:.0} MB at most\n");
+    }
+    match (&found.headline, &found.refused) {
+        (Some(headline), _) => text += &format!("\n{headline}\n"),
+        (None, Some(reason)) => text += &format!("\nno headline: {reason}\n"),
+        (None, None) => {}
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_ended_when_it_cannot_pass_any_more() {
+        for requests in [662, 1000, 5000] {
+            let most = most_over(requests);
+            assert!(early_stopping::passes(requests, most.max(1), PERCENTILE), "{requests}");
+            assert!(!early_stopping::passes(requests, most + 1, PERCENTILE), "{requests}: {most}");
+        }
+        assert_eq!(most_over(100), 0);
+    }
+}
