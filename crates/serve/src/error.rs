@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Invalid,
     /// No API key, or not one of the file's.
     Unauthorized,
+    /// The name of the host in the request is not one of this server.
+    WrongHost,
     /// No such route.
     NotFound,
     /// No such model, or not for this task.
@@ -50,6 +52,7 @@ impl Kind {
             Self::SlowBody => 408,
             Self::TooLarge => 413,
             Self::WrongType => 415,
+            Self::WrongHost => 421,
             Self::Overloaded => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
-use crate::access::Keys;
 use crate::config::Config;
 use crate::connect::{self, HEALTH_CONNECTIONS, Listener, Purpose};
 use crate::log::{Log, Sink};
@@ -44,7 +43,6 @@ impl Running {
     /// # Errors
     /// A message that names the address or the file that cannot be used.
     pub fn start(config: Config, sink: Sink) -> Result<Self, String> {
-        let keys = config.api_key_file.as_deref().map(Keys::read).transpose()?;
         let config = Arc::new(config);
         let limits =
             Limits { workers: config.threads, budget: config.budget_tokens, queue: config.queue_tokens };
@@ -64,7 +62,7 @@ impl Running {
         };
         let listener = bind(&config.listen)?;
         let health = config.health_listen.as_ref().map(bind).transpose()?;
-        let server = Arc::new(Server::new(Arc::clone(&config), keys, scheduler, log));
+        let server = Arc::new(Server::new(Arc::clone(&config), scheduler, log)?);
         let places = Arc::new(Semaphore::new(config.max_connections));
         let (address, health_address) = (listener.place(), health.as_ref().map(Listener::place));
         runtime.spawn(connect::accept(

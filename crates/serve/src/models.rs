@@ -174,12 +174,30 @@ impl Models {
     /// # Errors
     /// Those of loading, with the model's name.
     pub(crate) fn load(config: &Config) -> Result<Self, Error> {
-        let mut all = Vec::new();
-        for setting in &config.models {
-            let place = || format!("model `{}`", setting.name);
-            all.push(Arc::new(mobilebert::Context::context(load(setting, config), place)?));
-        }
-        Ok(Self { all })
+        let all = config.models.iter().map(|setting| Self::load_one(setting, config).map(Arc::new));
+        Ok(Self { all: all.collect::<Result<_, _>>()? })
+    }
+
+    /// Loads one model and runs a first pass on it.
+    ///
+    /// # Errors
+    /// Those of loading, with the model's name.
+    pub(crate) fn load_one(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
+        mobilebert::Context::context(load(setting, config), || format!("model `{}`", setting.name))
+    }
+
+    /// Returns these models and another one, in the order of the settings. It takes the place of the one that
+    /// has its name.
+    pub(crate) fn with(&self, model: Served, config: &Config) -> Self {
+        let mut all = self.without(&model.name).all;
+        all.push(Arc::new(model));
+        all.sort_by_key(|model| config.models.iter().position(|setting| setting.name == model.name));
+        Self { all }
+    }
+
+    /// Returns these models but one.
+    pub(crate) fn without(&self, name: &str) -> Self {
+        Self { all: self.all.iter().filter(|model| model.name != name).cloned().collect() }
     }
 
     pub(crate) fn all(&self) -> &[Arc<Served>] {

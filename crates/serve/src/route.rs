@@ -34,6 +34,17 @@ pub(crate) enum Handler {
     Fixed(fn() -> Reply),
     /// Reads the models, and may compute.
     Compute(fn(&Call) -> Result<Step>),
+    /// Changes which models there are.
+    Repository(Change),
+}
+
+/// What an administrator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Say which models there are.
+    Index,
+    Load,
+    Unload,
 }
 
 /// A route.
@@ -59,6 +70,11 @@ impl Route {
     /// Returns true if it answers on the second address.
     pub(crate) fn is_about_health(&self) -> bool {
         matches!(self.handler, Handler::Live(_) | Handler::Ready(_) | Handler::Metrics)
+    }
+
+    /// Returns true if its requests have texts or tokens.
+    pub(crate) fn is_about_texts(&self) -> bool {
+        self.method == Method::Post
     }
 
     /// Compares a path with the pattern and returns what stands in the open parts.
@@ -93,6 +109,11 @@ const fn post(
     handler: fn(&Call) -> Result<Step>,
 ) -> Route {
     Route { method: Method::Post, pattern, dialect, task, handler: Handler::Compute(handler), binary: false }
+}
+
+const fn change(pattern: &'static str, change: Change) -> Route {
+    let (method, handler) = (Method::Post, Handler::Repository(change));
+    Route { method, pattern, dialect: Dialect::Oip, task: "repository", handler, binary: false }
 }
 
 const fn infer(pattern: &'static str) -> Route {
@@ -149,6 +170,9 @@ pub(crate) const ROUTES: &[Route] = &[
     get("/v2/models/{model}/versions/{version}/ready", Oip, "health", Handler::Compute(oip::model_ready)),
     infer("/v2/models/{model}/infer"),
     infer("/v2/models/{model}/versions/{version}/infer"),
+    change("/v2/repository/index", Change::Index),
+    change("/v2/repository/models/{model}/load", Change::Load),
+    change("/v2/repository/models/{model}/unload", Change::Unload),
 ];
 
 /// What a method and a path lead to.

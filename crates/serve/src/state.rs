@@ -1,15 +1,18 @@
 //! The state of the server, which all connections share.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::Keys;
-use crate::config::Config;
+use crate::budget::Budget;
+use crate::config::{Config, Dialect};
 use crate::log::Log;
-use crate::metrics::{Metrics, ModelInfo};
-use crate::models::Models;
+use crate::metrics::{Metrics, ModelInfo, State};
+use crate::models::{Models, Served};
 use crate::schedule::{Scheduler, lock};
 
 /// How far the server has come.
@@ -31,12 +34,16 @@ pub(crate) struct Server {
     pub(crate) config: Arc<Config>,
     models: RwLock<Arc<Models>>,
     keys: RwLock<Option<Arc<Keys>>>,
+    admins: RwLock<Option<Arc<Keys>>>,
+    /// Why a model of the settings is not served, where that is so.
+    missing: Mutex<BTreeMap<String, String>>,
     pub(crate) scheduler: Scheduler,
     pub(crate) metrics: Metrics,
     pub(crate) log: Log,
     phase: watch::Sender<Phase>,
     /// Long bodies are read, tokenised and written by as many threads at the same time as run models.
     pub(crate) long_bodies: Arc<Semaphore>,
+    pub(crate) bodies: Arc<Budget>,
     /// Requests to the main address whose answer is not written to the end.
     pub(crate) open: AtomicUsize,
     /// True if a request that was accepted got no result because the server stopped.
@@ -45,20 +52,29 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(config: Arc<Config>, keys: Option<Keys>, scheduler: Scheduler, log: Log) -> Self {
-        Self {
+    /// Reads the keys, and has no models yet.
+    ///
+    /// # Errors
+    /// A message that names a file of keys that cannot be used.
+    pub(crate) fn new(config: Arc<Config>, scheduler: Scheduler, log: Log) -> Result<Self, String> {
+        let read = |file: &Option<PathBuf>| file.as_deref().map(Keys::read).transpose();
+        let (keys, admins) = (read(&config.api_key_file)?, read(&config.admin_key_file)?);
+        Ok(Self {
             models: RwLock::default(),
             keys: RwLock::new(keys.map(Arc::new)),
+            admins: RwLock::new(admins.map(Arc::new)),
+            missing: Mutex::default(),
             scheduler,
             metrics: Metrics::default(),
             log,
             phase: watch::Sender::new(Phase::Loading),
             long_bodies: Arc::new(Semaphore::new(config.threads.max(2))),
+            bodies: Budget::new(config.body_memory),
             open: AtomicUsize::new(0),
             left_unanswered: AtomicBool::new(false),
             reloading: Mutex::default(),
             config,
-        }
+        })
     }
 
     /// Returns the models of this moment. A request keeps those that it began with.
@@ -68,6 +84,11 @@ impl Server {
 
     pub(crate) fn keys(&self) -> Option<Arc<Keys>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the keys of those who may load and unload models, if anyone may.
+    pub(crate) fn admins(&self) -> Option<Arc<Keys>> {
+        self.admins.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -99,26 +120,85 @@ impl Server {
     }
 
     /// Loads the keys and then all models, and puts them in the place of the old ones. The keys are swapped
-    /// first and on their own, so that a key that was revoked is refused even if a model cannot be loaded. What
-    /// fails leaves the old ones in place. This takes as long as loading does.
+    /// first and on their own, so that a key that was revoked is refused even if a model cannot be loaded.
+    /// What fails leaves the old ones in place. This takes as long as loading does.
     ///
     /// # Errors
     /// A message that says what could not be loaded.
     pub(crate) fn load(&self) -> Result<(), String> {
         let _one_at_a_time = lock(&self.reloading);
-        let keys = self.config.api_key_file.as_deref().map(Keys::read).transpose()?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.map(Arc::new);
-        let models = Models::load(&self.config).map_err(|error| error.with_causes(error.to_string()))?;
-        for model in models.all() {
-            let (name, task, sha) = (&model.name, model.task.name(), model.sha.get(..12).unwrap_or_default());
-            self.log.event(&format!(
-                "model {name}: {task}, sha {sha}, ready after {} ms",
-                model.ready_after.as_millis()
-            ));
-            model.warnings.iter().for_each(|warning| self.log.event(&format!("model {name}: {warning}")));
+        for (file, keys) in
+            [(&self.config.api_key_file, &self.keys), (&self.config.admin_key_file, &self.admins)]
+        {
+            let read = file.as_deref().map(Keys::read).transpose()?;
+            *keys.write().unwrap_or_else(PoisonError::into_inner) = read.map(Arc::new);
         }
-        *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+        let models = Models::load(&self.config).map_err(|error| error.with_causes(error.to_string()))?;
+        models.all().iter().for_each(|model| self.tell(model));
+        self.swap(models);
+        lock(&self.missing).clear();
         Ok(())
+    }
+
+    /// Says which weights were loaded.
+    fn tell(&self, model: &Served) {
+        let (name, task, sha) = (&model.name, model.task.name(), model.sha.get(..12).unwrap_or_default());
+        let time = model.ready_after.as_millis();
+        self.log.event(&format!("model {name}: {task}, sha {sha}, ready after {time} ms"));
+        model.warnings.iter().for_each(|warning| self.log.event(&format!("model {name}: {warning}")));
+    }
+
+    fn swap(&self, models: Models) {
+        *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+    }
+
+    /// Loads one model of the settings again, in the place of the one that has its name. The result is `None`
+    /// if the settings have no such model. This takes as long as loading does.
+    pub(crate) fn load_model(&self, name: &str) -> Option<Result<(), String>> {
+        let setting = self.config.models.iter().find(|setting| setting.name == name)?;
+        let _one_at_a_time = lock(&self.reloading);
+        let loaded = Models::load_one(setting, &self.config);
+        self.metrics.reloaded(loaded.is_ok());
+        Some(match loaded {
+            Ok(model) => {
+                self.tell(&model);
+                self.swap(self.models().with(model, &self.config));
+                lock(&self.missing).remove(name);
+                Ok(())
+            }
+            Err(error) => {
+                let problem = error.with_causes(error.to_string());
+                self.log.event(&format!("not loaded: {problem}"));
+                // One that was loaded before goes on to be served.
+                if self.models().get(name).is_none() {
+                    lock(&self.missing).insert(name.to_owned(), problem.clone());
+                }
+                Err(problem)
+            }
+        })
+    }
+
+    /// Serves a model no longer. Requests that began with it end with it. Returns false if the settings have
+    /// no such model.
+    pub(crate) fn unload_model(&self, name: &str) -> bool {
+        let _one_at_a_time = lock(&self.reloading);
+        let known = self.config.models.iter().any(|setting| setting.name == name);
+        if known && self.models().get(name).is_some() {
+            self.swap(self.models().without(name));
+            lock(&self.missing).insert(name.to_owned(), "unloaded".to_owned());
+            self.log.event(&format!("model {name}: unloaded"));
+        }
+        known
+    }
+
+    /// Returns the models of the settings, and why one is not served.
+    pub(crate) fn index(&self) -> Vec<(String, Option<String>)> {
+        let (models, missing) = (self.models(), lock(&self.missing));
+        let of = |name: &String| match models.get(name) {
+            Some(_) => None,
+            None => Some(missing.get(name).cloned().unwrap_or_else(|| "not loaded yet".to_owned())),
+        };
+        self.config.models.iter().map(|setting| (setting.name.clone(), of(&setting.name))).collect()
     }
 
     /// Loads everything again, and says in the log and in the metrics how that went.
@@ -141,8 +221,14 @@ impl Server {
             precision: model.precision(),
             arena_bytes: model.arena_bytes(),
         });
-        let snapshot = self.scheduler.snapshot();
-        self.metrics.text(&snapshot, &info.collect::<Vec<_>>(), self.is_ready(), self.log.dropped())
+        self.metrics.text(&State {
+            queue: self.scheduler.snapshot(),
+            models: &info.collect::<Vec<_>>(),
+            ready: self.is_ready(),
+            unlogged: self.log.dropped(),
+            body_bytes: self.bodies.taken(),
+            tei: self.config.dialects.contains(&Dialect::Tei),
+        })
     }
 
     pub(crate) fn open_requests(&self) -> usize {

@@ -124,6 +124,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Bytes of a body, also after it was unpacked.
     pub max_body_bytes: usize,
+    /// Bytes that the bodies of all requests may have together.
+    pub body_memory: usize,
     /// Texts of a request.
     pub max_inputs: usize,
     /// Bytes of one text.
@@ -148,6 +150,12 @@ pub struct Config {
     pub api_key_file: Option<PathBuf>,
     /// True if everyone who reaches the address may use the server.
     pub no_auth: bool,
+    /// A file of keys of those who may load and unload models.
+    pub admin_key_file: Option<PathBuf>,
+    /// Names by which requests may call the server.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may use the server.
+    pub cors_origins: Vec<String>,
     /// The dialects that are spoken.
     pub dialects: Vec<Dialect>,
     /// The form of log lines.
@@ -201,6 +209,7 @@ impl Config {
             queue_tokens: values.number("queue-tokens", 1, 1 << 30)?,
             max_connections: values.number("max-connections", 1, 1 << 20)?,
             max_body_bytes: values.number("max-body-bytes", 1, 1 << 30)?,
+            body_memory: values.number("body-memory-bytes", 1, 1 << 40)?,
             max_inputs: values.number("max-inputs", 1, 1 << 20)?,
             max_input_bytes: values.number("max-input-bytes", 1, 1 << 30)?,
             max_windows: values.number("max-windows", 1, 1 << 20)?,
@@ -213,6 +222,9 @@ impl Config {
             drain: values.millis_from("drain-ms", 0)?,
             api_key_file: values.text("api-key-file").map(PathBuf::from),
             no_auth: values.switch("no-auth")?,
+            admin_key_file: values.text("admin-key-file").map(PathBuf::from),
+            allowed_hosts: hosts(values)?,
+            cors_origins: origins(values)?,
             dialects: dialects(values)?,
             log: match values.text("log") {
                 Some("json") => LogForm::Json,
@@ -236,6 +248,10 @@ impl Config {
             let problem =
                 format!("two models are called `{}`; name them apart, as in a={}", twice[0], twice[0]);
             return Err(ConfigError::Setting(format!("{}: {problem}", values.place("model"))));
+        }
+        if self.max_body_bytes > self.body_memory {
+            let problem = "a single body may have more bytes (--max-body-bytes) than all of them together";
+            return Err(ConfigError::Setting(format!("{}: {problem}", values.place("body-memory-bytes"))));
         }
         if self.deadline > self.max_deadline {
             let problem = "the default deadline is later than the latest that a request may ask for";
@@ -306,6 +322,32 @@ fn dialects(values: &Values) -> Result<Vec<Dialect>, ConfigError> {
             found.ok_or_else(|| values.wrong("dialects", "some of native,openai,tei,hf,oip", name))
         })
         .collect()
+}
+
+/// Reads names of hosts, without ports.
+fn hosts(values: &Values) -> Result<Vec<String>, ConfigError> {
+    let Some(text) = values.text("allowed-hosts") else { return Ok(Vec::new()) };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '[' | ']' | ':' | '*');
+    let has_port = |name: &str| !name.starts_with('[') && name.contains(':');
+    let name = |name: &str| match name.is_empty() || !name.chars().all(plain) || has_port(name) {
+        true => Err(values.wrong("allowed-hosts", "names of hosts without ports, or `*`", name)),
+        false => Ok(name.to_ascii_lowercase()),
+    };
+    text.split(',').map(str::trim).map(name).collect()
+}
+
+/// Reads origins as browsers write them.
+fn origins(values: &Values) -> Result<Vec<String>, ConfigError> {
+    let is_origin = |text: &str| {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '*' | ',');
+        text == "*" || host.is_some_and(|host| !host.is_empty() && host.chars().all(plain))
+    };
+    let origin = |text: &String| match is_origin(text) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(values.wrong("cors-origin", "an origin such as https://example.org, or `*`", text)),
+    };
+    values.texts("cors-origin").iter().map(origin).collect()
 }
 
 /// Returns the names of all settings, for tests of the documentation.

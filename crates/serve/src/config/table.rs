@@ -61,12 +61,16 @@ const fn one(
     Setting { name, value, form: Form::One, default, help }
 }
 
+const fn many(name: &'static str, value: &'static str, help: &'static str) -> Setting {
+    Setting { name, value, form: Form::Many, default: &[], help }
+}
+
 const fn switch(name: &'static str, help: &'static str) -> Setting {
     Setting { name, value: "", form: Form::Switch, default: &["false"], help }
 }
 
 /// All settings, in the order of the help.
-pub(super) const SETTINGS: [Setting; 27] = [
+pub(super) const SETTINGS: [Setting; 31] = [
     Setting {
         name: "model",
         value: "NAME=SOURCE",
@@ -84,6 +88,12 @@ pub(super) const SETTINGS: [Setting; 27] = [
     one("queue-tokens", "N", &["65536"], "Tokens that may wait; more are refused with 429"),
     one("max-connections", "N", &["1024"], "Connections at the same time; others wait to be accepted"),
     one("max-body-bytes", "N", &["2000000"], "Bytes of a body, also after it was unpacked"),
+    one(
+        "body-memory-bytes",
+        "N",
+        &["268435456"],
+        "Bytes that the bodies of all requests may have together; more are refused with 429",
+    ),
     one("max-inputs", "N", &["1000"], "Texts of a request"),
     one("max-input-bytes", "N", &["1000000"], "Bytes of one text"),
     one("max-windows", "N", &["512"], "Sequences of a request, into which long texts are cut"),
@@ -106,6 +116,25 @@ pub(super) const SETTINGS: [Setting; 27] = [
         "API keys, one a line; requests carry one as `Authorization: Bearer KEY`",
     ),
     switch("no-auth", "Serve everyone who reaches the address, also a public one"),
+    one(
+        "admin-key-file",
+        "FILE",
+        &[],
+        "Keys of those who may load and unload models, one a line; without it there are no such routes",
+    ),
+    one(
+        "allowed-hosts",
+        "LIST",
+        &[],
+        "Names by which requests may call the server, separated by commas, or `*`. Default: on loopback \
+         without --api-key-file the names of this machine, else all",
+    ),
+    many(
+        "cors-origin",
+        "ORIGIN",
+        "An origin whose pages may use the server, such as https://example.org, or `*`. Repeat it for more; \
+         the variable separates them by `;`. Default: none",
+    ),
     one("dialects", "LIST", &["native,openai,tei,hf,oip"], "Routes that are offered"),
     one("log", "FORM", &["text"], "Form of the log on standard error: text or json"),
     switch("strict", "Refuse a text that is too long even where the dialect would cut it"),

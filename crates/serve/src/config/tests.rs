@@ -109,3 +109,21 @@ fn a_public_address_needs_keys_or_consent() {
         assert!(config(&["--listen", private]).is_ok(), "{private}");
     }
 }
+
+#[test]
+fn origins_and_hosts_have_a_form() {
+    let flags = ["--cors-origin", "https://A.example", "--cors-origin", "http://localhost:3000"];
+    let set = config(&[&flags[..], &["--allowed-hosts", "a.example, [::1]"]].concat()).unwrap();
+    assert_eq!(set.cors_origins, ["https://a.example", "http://localhost:3000"]);
+    assert_eq!(set.allowed_hosts, ["a.example", "[::1]"]);
+    for wrong in ["a.example", "https://a.example/", "https://", "ftp://a", "https://*.a", "null"] {
+        let problem = config(&["--cors-origin", wrong]).unwrap_err();
+        assert!(problem.contains("--cors-origin") && problem.contains("expected an origin"), "{problem}");
+    }
+    for wrong in ["", "a b", "a:80", "http://a"] {
+        let problem = config(&["--allowed-hosts", wrong]).unwrap_err();
+        assert!(problem.contains("--allowed-hosts"), "{problem}");
+    }
+    let problem = config(&["--body-memory-bytes", "1000"]).unwrap_err();
+    assert!(problem.contains("--max-body-bytes"), "{problem}");
+}

@@ -13,17 +13,19 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 
 use super::pulse::Busy;
+use crate::budget::Part;
 use crate::error::{Kind, Refusal, Result};
 
 /// How much of a body that is too large is read and thrown away, and for how long, so that the client gets to
 /// read why.
 const LAST_WORDS: (usize, Duration) = (1 << 20, Duration::from_millis(200));
 
-/// Reads a body within a time and a size. It is still packed, if the client packed it.
+/// Reads a body within a time, a size and the memory that is left for bodies. It is still packed, if the
+/// client packed it.
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
-    most: usize,
+    (most, mut part): (usize, Part),
     time: Duration,
 ) -> Result<Packed> {
     let coding = coding(headers)?;
@@ -46,17 +48,21 @@ pub(crate) async fn read(
                     drain(&mut body).await;
                     return Err(too_large());
                 }
+                if let Err(refusal) = part.grow(data.len()) {
+                    drain(&mut body).await;
+                    return Err(refusal);
+                }
                 bytes.extend_from_slice(&data);
             }
         }
-        Ok(bytes.freeze())
+        Ok((bytes.freeze(), part))
     };
     let slow = |_| {
         let message = format!("the body did not arrive within {} ms (--body-timeout-ms)", time.as_millis());
         Refusal::new(Kind::SlowBody, "slow_body", message).closing()
     };
-    let bytes = tokio::time::timeout(time, whole).await.map_err(slow)??;
-    Ok(Packed { coding, bytes })
+    let (bytes, part) = tokio::time::timeout(time, whole).await.map_err(slow)??;
+    Ok(Packed { coding, bytes, part })
 }
 
 /// A body as it arrived.
@@ -64,6 +70,7 @@ pub(crate) async fn read(
 pub(crate) struct Packed {
     coding: Coding,
     bytes: Bytes,
+    part: Part,
 }
 
 impl Packed {
@@ -75,10 +82,14 @@ impl Packed {
     /// Unpacks the body within a size. This may take long, so it is not for the threads that serve everyone.
     ///
     /// # Errors
-    /// [`Kind::Malformed`] for damaged data, [`Kind::TooLarge`].
-    pub(crate) fn unpack(self, most: usize) -> Result<Bytes> {
-        let bytes = self.bytes;
-        match self.coding {
+    /// [`Kind::Malformed`] for damaged data, [`Kind::TooLarge`], and [`Kind::Overloaded`] if no memory is left.
+    pub(crate) fn unpack(self, most: usize) -> Result<(Bytes, Part)> {
+        let Self { coding, bytes, mut part } = self;
+        if !matches!(coding, Coding::Plain) {
+            // How much it becomes is known afterwards only.
+            part.grow(most)?;
+        }
+        let unpacked = match coding {
             Coding::Plain => Ok(bytes),
             // A file of gzip may have several members, which are one text.
             Coding::Gzip => unpacked(MultiGzDecoder::new(&bytes[..]), most),
@@ -87,7 +98,9 @@ impl Packed {
                 unpacked(ZlibDecoder::new(&bytes[..]), most)
             }
             Coding::Deflate => unpacked(DeflateDecoder::new(&bytes[..]), most),
-        }
+        }?;
+        part.shrink_to(unpacked.len());
+        Ok((unpacked, part))
     }
 }
 

@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 use super::body::Held;
 use crate::schedule::lock;
 
+/// The bytes of an answer that a client has to take in a second, once it does not take all at once.
+const LEAST_RATE: f64 = 16384.0;
+
 /// What a connection is doing, and since when.
 #[derive(Debug, Clone, Copy)]
 enum Doing {
@@ -28,10 +31,26 @@ enum Doing {
 #[derive(Debug)]
 struct State {
     doing: Doing,
-    /// Since when the client has not taken what is written.
-    stuck: Option<Instant>,
+    /// Set once the client does not take all that is written, until it has taken the whole answer.
+    slow: Option<Slow>,
     /// What is kept until the last byte of the answer has been written.
     held: Vec<Box<dyn Held>>,
+}
+
+/// A client that takes an answer piece by piece.
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    since: Instant,
+    /// The bytes that it has taken since then.
+    taken: usize,
+}
+
+impl Slow {
+    /// Returns until when it has to go on. Each piece gives it more time, but a byte now and then does not.
+    fn end(&self, grace: Duration) -> Option<Instant> {
+        let time = Duration::try_from_secs_f64(self.taken as f64 / LEAST_RATE).unwrap_or_default();
+        self.since.checked_add(grace)?.checked_add(time)
+    }
 }
 
 /// The record of a connection.
@@ -44,7 +63,7 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Makes the record of a connection that was accepted now, whose first head has to come soon.
     pub(super) fn new(now: Instant) -> Self {
-        let state = State { doing: Doing::Head(now), stuck: None, held: Vec::new() };
+        let state = State { doing: Doing::Head(now), slow: None, held: Vec::new() };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -64,8 +83,8 @@ impl Pulse {
             Doing::Busy | Doing::Writing => None,
         };
         // As long as bytes wait for the client, nothing else is expected of it.
-        match state.stuck {
-            Some(since) => since.checked_add(stuck),
+        match state.slow {
+            Some(slow) => slow.end(stuck),
             None => doing,
         }
     }
@@ -125,24 +144,28 @@ impl<S> Watched<S> {
     fn flushed(&self) {
         let mut held = Vec::new();
         self.pulse.set(|state| {
+            let was_slow = state.slow.take().is_some();
             let was_writing = matches!(state.doing, Doing::Writing);
             if was_writing {
                 state.doing = Doing::Rest(Instant::now());
                 std::mem::swap(&mut held, &mut state.held);
             }
-            was_writing
+            was_writing || was_slow
         });
         // What was held is dropped here, after the lock.
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
-        self.pulse.set(|state| match result {
-            Poll::Pending if state.stuck.is_none() => {
-                state.stuck = Some(Instant::now());
+        self.pulse.set(|state| match (result, &mut state.slow) {
+            (Poll::Pending, None) => {
+                state.slow = Some(Slow { since: Instant::now(), taken: 0 });
                 true
             }
-            Poll::Pending => false,
-            Poll::Ready(_) => state.stuck.take().is_some(),
+            (Poll::Ready(Ok(bytes)), Some(slow)) => {
+                slow.taken = slow.taken.saturating_add(*bytes);
+                true
+            }
+            _ => false,
         });
     }
 }
@@ -200,5 +223,57 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that takes a byte, and then nothing, by turns.
+    struct Sip(bool);
+
+    impl AsyncWrite for Sip {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            self.0 = !self.0;
+            if self.0 { Poll::Pending } else { Poll::Ready(Ok(1)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn single_bytes_do_not_move_the_end_and_a_whole_answer_does() {
+        let pulse = Arc::new(Pulse::new(Instant::now()));
+        let mut watched = Watched::new(Sip(false), Arc::clone(&pulse));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        drop(Pulse::begin(&pulse));
+        let (day, grace) = (Duration::from_secs(86_400), Duration::from_secs(10));
+        let end = || pulse.end(day, day, grace);
+        assert_eq!(end(), None, "nothing is expected while an answer is made");
+        let _ = Pin::new(&mut watched).poll_write(&mut cx, b"answer");
+        let first = end().unwrap();
+        for _ in 0..1000 {
+            let _ = Pin::new(&mut watched).poll_write(&mut cx, b"answer");
+        }
+        assert!(end().unwrap() - first < Duration::from_millis(100));
+        let _ = Pin::new(&mut watched).poll_flush(&mut cx);
+        assert!(end().unwrap() > first + grace, "it rests, for which there is more time");
+    }
+
+    #[test]
+    fn a_client_gets_time_for_what_it_takes_and_not_for_single_bytes() {
+        let (grace, now) = (Duration::from_secs(10), Instant::now());
+        let ends = |taken| Slow { since: now, taken }.end(grace).unwrap() - now;
+        assert_eq!(ends(0), grace);
+        assert!(ends(100) < grace + Duration::from_millis(10));
+        assert_eq!(ends(16384 * 30), grace + Duration::from_secs(30));
+        assert!(ends(usize::MAX) > grace);
     }
 }

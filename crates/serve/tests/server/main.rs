@@ -1,6 +1,8 @@
 //! The server as its clients meet it, over sockets on loopback.
 
+mod access;
 mod docs;
+mod endurance;
 mod hf;
 mod invariance;
 mod life;

@@ -18,6 +18,15 @@ pub(crate) fn root(path: &str) -> String {
     root.join(path).to_str().unwrap().to_owned()
 }
 
+/// Copies the files of a folder of the checkout.
+pub(crate) fn copy(from: &str, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(root(from)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
 /// The tiny models, which answer at once but know nothing.
 pub(crate) fn tiny() -> Vec<String> {
     let of =
@@ -116,7 +125,10 @@ impl Program {
         for model in models {
             command.args(["--model", model]);
         }
-        command.args(["--listen", "127.0.0.1:0"]).args(flags).stderr(Stdio::piped());
+        if !flags.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(flags).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut program = Self { child, address: String::new() };
@@ -232,7 +244,7 @@ impl Client {
         body: &[u8],
     ) -> std::io::Result<Response> {
         let mut head =
-            format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n", body.len());
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         head.push_str("\r\n");
         let bytes = [head.as_bytes(), body].concat();

@@ -2,6 +2,7 @@
 //! tensors, in JSON or in binary.
 
 mod infer;
+pub(crate) mod repository;
 mod tensor;
 
 use serde::Serialize;
@@ -42,15 +43,19 @@ pub(crate) fn ready(ready: bool) -> Reply {
 }
 
 /// `GET /v2`
-pub(crate) fn server(_: &Call) -> Result<Step> {
+pub(crate) fn server(call: &Call) -> Result<Step> {
     #[derive(Serialize)]
     struct Body {
         name: &'static str,
         version: &'static str,
-        extensions: [&'static str; 1],
+        extensions: Vec<&'static str>,
     }
     let (name, version) = ("mobilebert-serve", env!("CARGO_PKG_VERSION"));
-    Reply::json(&Body { name, version, extensions: ["binary_tensor_data"] }).map(Step::Reply)
+    let mut extensions = vec!["binary_tensor_data"];
+    if call.config.admin_key_file.is_some() {
+        extensions.push("model_repository");
+    }
+    Reply::json(&Body { name, version, extensions }).map(Step::Reply)
 }
 
 /// Finds the model of the path, in the version that it has.

@@ -1,30 +1,35 @@
 //! One request, from its head to its answer.
 
+mod answer;
+mod head;
+mod repository;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HeaderMap, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use tokio::sync::oneshot;
 
-use crate::call::{Call, Reply, Run, Step, check_type};
-use crate::config::Dialect;
+use crate::budget::Part;
+use crate::call::{Call, JSON, Reply, Run, Step, check_type};
 use crate::connect::{Answer, Purpose, read};
 use crate::dialect;
 use crate::error::{Kind, Refusal, Result};
-use crate::log::{Entry, millis};
-use crate::metrics::{Labels, Took};
+use crate::metrics::Took;
 use crate::models::Served;
 use crate::route::{self, Handler, Lookup, Route};
 use crate::schedule::{Client, Outcome, Plan, Rejected};
 use crate::state::{Phase, Server};
 use crate::work::Found;
+use answer::{report, respond, share};
+use head::{allowed_origin, authorized, check_host, deadline, request_id};
 
 /// Bodies up to this length are read and tokenised at once: that takes less than a thread's turn.
 const SHORT_BODY: usize = 4096;
@@ -84,16 +89,26 @@ pub(crate) async fn handle(
             (None, Err(Refusal::new(Kind::NotFound, "not_found", message)))
         }
     };
+    let origin = allowed_origin(server, &head.headers);
+    let asks_for = head.headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let is_preflight = method == "OPTIONS"
+        && origin.is_some()
+        && found.is_some()
+        && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let dialect = found.map_or_else(|| route::dialect_of(&path), |route| route.dialect);
     let mut seen = Seen::default();
     let mut client = client;
-    let replied = match (found, lookup) {
-        (Some(route), Ok(params)) => {
+    let replied = match (check_host(server, purpose, &head), found, lookup) {
+        (Err(refusal), ..) => Err(refusal),
+        _ if is_preflight => Ok(Reply::new(204, JSON, "")),
+        (_, Some(route), Ok(params)) => {
             let call = Incomplete { route, params, headers: head.headers, body };
             answer(server, &mut client, purpose, call, &mut seen).await
         }
-        (_, Err(refusal)) => Err(refusal),
-        (None, Ok(_)) => Err(Refusal::internal("the table of routes contradicts itself; please report it")),
+        (_, _, Err(refusal)) => Err(refusal),
+        (_, None, Ok(_)) => {
+            Err(Refusal::internal("the table of routes contradicts itself; please report it"))
+        }
     };
     seen.took.total = start.elapsed();
     let code = replied.as_ref().err().map_or("", |refusal| refusal.code);
@@ -109,6 +124,10 @@ pub(crate) async fn handle(
     let headers = response.headers_mut();
     if let Some(wait) = retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().clamp(1.0, 3600.0) as u64));
+    }
+    if let Some(origin) = origin {
+        let asks_for = asks_for.unwrap_or(HeaderValue::from_static("content-type"));
+        share(headers, origin, Some(asks_for).filter(|_| is_preflight));
     }
     if close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -145,18 +164,20 @@ async fn answer(
             "this address answers for health and metrics only",
         ));
     }
-    if purpose == Purpose::Everything && !route.is_open() {
+    if matches!(route.handler, Handler::Repository(_)) {
+        repository::check_admin(server, &headers)?;
+    } else if purpose == Purpose::Everything && !route.is_open() {
         *client = authorized(server, *client, &headers)?;
     }
-    let handler = match route.handler {
+    match route.handler {
         Handler::Live(reply) => return Ok(reply(true)),
         Handler::Ready(reply) => return Ok(reply(server.is_ready())),
         Handler::Metrics => {
             return Ok(Reply::new(200, "text/plain; version=0.0.4; charset=utf-8", server.metrics_text()));
         }
         Handler::Fixed(reply) => return Ok(reply()),
-        Handler::Compute(handler) => handler,
-    };
+        Handler::Repository(_) | Handler::Compute(_) => {}
+    }
     match server.phase() {
         Phase::Loading => return Err(Refusal::unavailable("the models are being loaded").closing()),
         Phase::Draining => return Err(Refusal::unavailable("the server is about to stop").closing()),
@@ -168,10 +189,21 @@ async fn answer(
         check_type(&headers, route.binary).map_err(Refusal::closing)?;
     }
     let config = Arc::clone(&server.config);
-    let packed = read(&headers, body, config.max_body_bytes, config.body_timeout).await?;
+    let limits = (config.max_body_bytes, Part::of(&server.bodies));
+    let packed = read(&headers, body, limits, config.body_timeout).await?;
     let (is_packed, most) = (!packed.is_plain(), config.max_body_bytes);
-    let body = off_thread(server, is_packed, began + deadline, move || packed.unpack(most)).await?;
+    let unpack = move || packed.unpack(most);
+    // The texts of the body are kept until the answer is made, so the memory counts until then.
+    let (body, _counted) = off_thread(server, is_packed, began + deadline, unpack).await?;
     seen.bytes = body.len();
+    let handler = match route.handler {
+        Handler::Compute(handler) => handler,
+        Handler::Repository(change) => {
+            let name = params.into_iter().next().map(|(_, name)| name);
+            return repository::change(server, change, name, body).await;
+        }
+        _ => return Err(Refusal::internal("the route has no handler; please report it")),
+    };
     let long = body.len() > SHORT_BODY;
     let call = Call { headers, body, params, models: server.models(), config };
     if let Some(model) = call.param("model") {
@@ -313,140 +345,4 @@ async fn compute(
             Err(Refusal::unavailable("the server stopped before the result was there").closing())
         }
     }
-}
-
-/// Returns whom the request counts for.
-fn authorized(server: &Server, client: Client, headers: &HeaderMap) -> Result<Client> {
-    let Some(keys) = server.keys() else { return Ok(client) };
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
-        let value = value.as_bytes();
-        let (scheme, key) = value.split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
-    });
-    let key = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
-    match key.and_then(|key| keys.find(key)) {
-        Some(number) => Ok(Client::Key(number)),
-        None => {
-            let message = "an API key is needed; send `authorization: Bearer KEY`";
-            Err(Refusal::new(Kind::Unauthorized, "invalid_api_key", message).closing())
-        }
-    }
-}
-
-/// Returns the time that the request may take.
-fn deadline(server: &Server, headers: &HeaderMap) -> Result<Duration> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let config = &server.config;
-    match text("x-deadline-ms").map(str::parse::<u64>) {
-        Some(Ok(millis)) if millis > 0 => return Ok(Duration::from_millis(millis).min(config.max_deadline)),
-        Some(_) => {
-            let message = "x-deadline-ms is not a whole number of milliseconds, at least 1";
-            return Err(Refusal::invalid("x-deadline-ms", message).closing());
-        }
-        None => {}
-    }
-    // OpenAI's clients say how many seconds they wait, which is ten minutes unless somebody chose another
-    // number. So it can only make the deadline earlier.
-    let seconds = text("x-stainless-read-timeout").and_then(|seconds| seconds.parse::<f64>().ok());
-    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let time = time.filter(|time| !time.is_zero()).unwrap_or(config.deadline);
-    Ok(time.min(config.deadline))
-}
-
-/// Returns the client's name for the request if it is a harmless one, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
-    let harmless =
-        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    given.filter(harmless).map_or_else(
-        || {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            format!("{:x}-{:x}", now.as_micros(), NEXT.fetch_add(1, Ordering::Relaxed))
-        },
-        str::to_owned,
-    )
-}
-
-fn respond(reply: Reply, dialect: Dialect, seen: &Seen, id: &str) -> Response<Answer> {
-    let Reply { status, content_type, body, headers: extra, .. } = reply;
-    let mut response = Response::new(Answer::new(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let mut put = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    put("x-request-id", id.to_owned());
-    if let Some(model) = &seen.model {
-        put("x-model", model.name.clone());
-        put("x-model-sha", model.sha.clone());
-    }
-    if seen.took.computed > Duration::ZERO {
-        put("x-queue-ms", millis(seen.took.queued).to_string());
-        put("x-compute-ms", millis(seen.took.computed).to_string());
-        put("x-tokens", seen.tokens.to_string());
-        if dialect == Dialect::Tei {
-            put("x-compute-type", "cpu".to_owned());
-            for (name, time) in [
-                ("x-total-time", seen.took.total),
-                ("x-compute-time", seen.took.total),
-                ("x-tokenization-time", seen.prepared),
-                ("x-queue-time", seen.took.queued),
-                ("x-inference-time", seen.took.computed),
-            ] {
-                put(name, time.as_millis().to_string());
-            }
-            put("x-compute-characters", seen.bytes.to_string());
-            put("x-compute-tokens", seen.tokens.to_string());
-        }
-    }
-    extra.into_iter().for_each(|(name, value)| put(name, value));
-    response
-}
-
-/// Counts the request and writes its line.
-fn report(
-    server: &Server,
-    route: Option<&Route>,
-    seen: &Seen,
-    status: u16,
-    code: &'static str,
-    (id, client, method): (&str, Client, &str),
-) {
-    let model = seen.model.as_ref().map_or("", |model| &model.name);
-    let dialect = route.map_or("none", |route| route.dialect.name());
-    let labels = Labels { model: model.to_owned(), task: route.map_or("none", |route| route.task), dialect };
-    server.metrics.answered(labels, status, seen.took);
-    if !code.is_empty() {
-        server.metrics.refused(code);
-    }
-    // A method may be any word that a client chooses; the log has only names that are known.
-    let method = match method {
-        "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" => method,
-        _ => "OTHER",
-    };
-    server.log.request(&Entry {
-        id,
-        client: &match client {
-            Client::Key(number) => format!("key-{number}"),
-            Client::Address(address) => address.to_string(),
-            Client::Local => "local".to_owned(),
-        },
-        method,
-        route: route.map_or("none", |route| route.pattern),
-        dialect,
-        model,
-        status,
-        code,
-        inputs: seen.inputs,
-        sequences: seen.sequences,
-        tokens: seen.tokens,
-        bytes: seen.bytes,
-        queue_ms: millis(seen.took.queued),
-        compute_ms: millis(seen.took.computed),
-        total_ms: millis(seen.took.total),
-    });
 }

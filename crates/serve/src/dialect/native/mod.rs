@@ -1,20 +1,25 @@
 //! `/api/v1`: every task of every model, with the objects that the command prints as JSON, offsets in three
 //! units, and a word about each text that was cut. Unknown fields are errors.
 
+mod answer;
+mod tokenize;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mobilebert::{
-    AggregationStrategy, Answer, AnswerOptions, ClassifyOptions, EmbedOptions, Encoding, FillOptions,
-    FunctionToApply, LabelScore, LongText, OffsetUnit, Pooling, TagOptions,
+    AggregationStrategy, ClassifyOptions, EmbedOptions, FillOptions, FunctionToApply, LabelScore, LongText,
+    Pooling, TagOptions,
 };
 use serde::{Deserialize, Serialize};
 
 use super::shape::{self, Items, Texts, Unit, count_truncated};
-use crate::call::{Call, Reply, Run, Step, at, check_answers};
+use crate::call::{Call, Reply, Run, Step};
 use crate::error::{Refusal, Result};
 use crate::models::{Served, Task};
-use crate::work::{Found, work};
+use crate::work::Found;
+pub(crate) use answer::{answer, place};
+pub(crate) use tokenize::{offsets, tokenize};
 
 /// Writes a refusal.
 pub(crate) fn refuse(refusal: &Refusal) -> Reply {
@@ -44,12 +49,16 @@ pub(crate) fn health(good: bool) -> Reply {
 
 /// `GET /`
 pub(crate) fn page() -> Reply {
-    Reply::new(200, "text/html; charset=utf-8", Bytes::from_static(include_bytes!("../../assets/page.html")))
+    Reply::new(
+        200,
+        "text/html; charset=utf-8",
+        Bytes::from_static(include_bytes!("../../../assets/page.html")),
+    )
 }
 
 /// `GET /openapi.json`
 pub(crate) fn openapi() -> Reply {
-    Reply::new(200, crate::call::JSON, Bytes::from_static(include_bytes!("../../assets/openapi.json")))
+    Reply::new(200, crate::call::JSON, Bytes::from_static(include_bytes!("../../../assets/openapi.json")))
 }
 
 /// `GET /api/v1/models`
@@ -98,95 +107,6 @@ struct Results<'a, T> {
 /// Makes the reply of results.
 fn results<T: Serialize>(model: &Served, results: Vec<T>) -> Result<Reply> {
     Reply::json(&Results { results, model_sha: &model.sha })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AnswerRequest {
-    question: Texts,
-    context: Texts,
-    #[serde(default)]
-    offsets: Unit,
-    top_k: Option<usize>,
-    doc_stride: Option<usize>,
-    max_seq_len: Option<usize>,
-    max_question_len: Option<usize>,
-    max_answer_len: Option<usize>,
-    handle_impossible_answer: Option<bool>,
-    null_threshold: Option<f32>,
-    merge_equal_texts: Option<bool>,
-    null_competes: Option<bool>,
-}
-
-/// `POST /api/v1/{model}/answer`
-pub(crate) fn answer(call: &Call) -> Result<Step> {
-    let request: AnswerRequest = call.json()?;
-    let model = call.model()?;
-    let pipeline = model.answerer()?;
-    let AnswerRequest { question: questions, context: contexts, offsets: Unit(unit), .. } = request;
-    call.check_texts("question", questions.iter())?;
-    call.check_texts("context", contexts.iter())?;
-    let shared = contexts.all.len() == 1;
-    if !shared && contexts.all.len() != questions.all.len() {
-        let (found, expected) = (contexts.all.len(), questions.all.len());
-        let message =
-            format!("there are {found} contexts for {expected} questions; pass one for each, or one for all");
-        return Err(Refusal::invalid("context", message));
-    }
-    let options = AnswerOptions::with(|o| {
-        o.top_k = request.top_k.unwrap_or(o.top_k);
-        (o.doc_stride, o.max_seq_len) = (request.doc_stride, request.max_seq_len);
-        o.max_question_len = request.max_question_len.unwrap_or(o.max_question_len);
-        o.max_answer_len = request.max_answer_len.unwrap_or(o.max_answer_len);
-        o.handle_impossible_answer = request.handle_impossible_answer.unwrap_or(o.handle_impossible_answer);
-        o.null_threshold = request.null_threshold;
-        o.merge_equal_texts = request.merge_equal_texts.unwrap_or(o.merge_equal_texts);
-        o.null_competes = request.null_competes.unwrap_or(o.null_competes);
-    });
-    let questions_of_each = if shared { questions.all.len() } else { 1 };
-    check_answers(model, &options, contexts.iter().map(|context| (context, questions_of_each)))?;
-    let is_list = questions.is_list;
-    // A context is tokenised once, however many questions it has.
-    let prepared = contexts.iter().enumerate();
-    let prepared =
-        prepared.map(|(i, text)| pipeline.prepare(text).map_err(at("context", contexts.is_list, i)));
-    let prepared = prepared.collect::<Result<Vec<_>>>()?;
-    let mut windows = 0;
-    let mut jobs = Vec::new();
-    for (i, question) in questions.iter().enumerate() {
-        let context = &prepared[if shared { 0 } else { i }];
-        let job = pipeline.prepare_answer(question, context, &options).map_err(at("question", is_list, i))?;
-        windows += mobilebert::Job::count(&job);
-        jobs.push(work(job, Found::Answers));
-    }
-    let render = {
-        let model = Arc::clone(model);
-        move |found: Vec<Found>| {
-            #[derive(Serialize)]
-            struct Body<'a> {
-                answers: Vec<Vec<Answer>>,
-                windows: usize,
-                model_sha: &'a str,
-            }
-            let mut answers = Vec::new();
-            for (i, found) in found.into_iter().enumerate() {
-                let Found::Answers(mut found) = found else { return Err(shape::mixed_up()) };
-                place(unit, &contexts.all[if shared { 0 } else { i }], &mut found)?;
-                answers.push(found);
-            }
-            Reply::json(&Body { answers, windows, model_sha: &model.sha })
-        }
-    };
-    Ok(step(model, jobs, render))
-}
-
-/// Counts the places of answers in another unit.
-pub(crate) fn place(unit: OffsetUnit, context: &str, answers: &mut [Answer]) -> Result<()> {
-    let offsets = answers.iter_mut().flat_map(|answer| {
-        let others = answer.others.iter_mut().flat_map(|other| [&mut other.start, &mut other.end]);
-        [&mut answer.start, &mut answer.end].into_iter().chain(others)
-    });
-    Ok(unit.convert(context, offsets)?)
 }
 
 fn step(
@@ -379,57 +299,4 @@ pub(crate) fn embed(call: &Call) -> Result<Step> {
         let truncated = count_truncated(vectors.iter().map(|vector| &vector.truncated));
         Ok(results(&served, vectors)?.truncated(truncated))
     })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenizeRequest {
-    inputs: Items,
-    #[serde(default)]
-    offsets: Unit,
-}
-
-/// `POST /api/v1/{model}/tokenize`
-pub(crate) fn tokenize(call: &Call) -> Result<Step> {
-    let TokenizeRequest { inputs, offsets: Unit(unit) } = call.json()?;
-    let model = call.model()?;
-    call.check_texts("inputs", inputs.texts().into_iter())?;
-    #[derive(Serialize)]
-    struct Line {
-        ids: Vec<u32>,
-        tokens: Vec<String>,
-        offsets: Vec<(usize, usize)>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        type_ids: Option<Vec<u32>>,
-    }
-    let line = |item: &shape::Item| {
-        let encoding = match &item.second {
-            Some(second) => model.tokenizer().encode_pair(&item.first, second)?,
-            None => model.tokenizer().encode(&item.first)?,
-        };
-        let texts: Vec<&str> =
-            [Some(item.first.as_str()), item.second.as_deref()].into_iter().flatten().collect();
-        Ok(Line {
-            ids: encoding.ids().to_vec(),
-            tokens: encoding.tokens().map(str::to_owned).collect(),
-            offsets: offsets(&encoding, &texts, unit)?,
-            type_ids: (texts.len() > 1).then(|| encoding.type_ids().to_vec()),
-        })
-    };
-    let lines = inputs.all.iter().map(line).collect::<Result<Vec<_>>>()?;
-    results(model, lines).map(Step::Reply)
-}
-
-/// Returns the place of each token in its text. Special tokens that the tokenizer added have 0 and 0.
-pub(crate) fn offsets(encoding: &Encoding, texts: &[&str], unit: OffsetUnit) -> Result<Vec<(usize, usize)>> {
-    let span = |position| match encoding.sequence(position) {
-        Some(_) => (encoding.span(position).start, encoding.span(position).end),
-        None => (0, 0),
-    };
-    let mut offsets: Vec<(usize, usize)> = (0..encoding.len()).map(span).collect();
-    for (number, text) in texts.iter().enumerate() {
-        let of_text = offsets.iter_mut().enumerate().filter(|(i, _)| encoding.sequence(*i) == Some(number));
-        unit.convert(text, of_text.flat_map(|(_, (start, end))| [start, end]))?;
-    }
-    Ok(offsets)
 }

@@ -1,6 +1,8 @@
 //! Numbers about the server, in the text form of Prometheus. Labels come from settings and routes, never
 //! from what clients send, so their number is bounded.
 
+mod tei;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::schedule::{Snapshot, lock};
+pub(crate) use tei::Asked;
 
 /// The upper bounds of the buckets of times, in seconds.
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
@@ -42,6 +45,11 @@ impl Histogram {
     }
 }
 
+/// Writes what stands above the values of a name.
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
 /// The labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Labels {
@@ -69,6 +77,20 @@ pub(crate) struct ModelInfo {
     pub(crate) arena_bytes: usize,
 }
 
+/// The state of the server at the moment that its numbers are written.
+#[derive(Debug)]
+pub(crate) struct State<'a> {
+    pub(crate) queue: Snapshot,
+    pub(crate) models: &'a [ModelInfo],
+    pub(crate) ready: bool,
+    /// Lines of the log that could not be written.
+    pub(crate) unlogged: u64,
+    /// Bytes of bodies that are in memory.
+    pub(crate) body_bytes: usize,
+    /// True if the numbers of text-embeddings-inference are wanted too.
+    pub(crate) tei: bool,
+}
+
 /// All counts since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -79,6 +101,7 @@ pub(crate) struct Metrics {
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     truncated: AtomicU64,
     reloads: Mutex<BTreeMap<&'static str, u64>>,
+    tei: tei::Tei,
     pub(crate) connections: AtomicI64,
 }
 
@@ -96,6 +119,11 @@ impl Metrics {
         self.truncated.fetch_add(took.truncated as u64, Ordering::Relaxed);
     }
 
+    /// Counts a request to a route of text-embeddings-inference that computes.
+    pub(crate) fn tei(&self, asked: Asked) {
+        self.tei.add(asked);
+    }
+
     /// Counts a request that was refused, by the code of the refusal.
     pub(crate) fn refused(&self, why: &'static str) {
         *lock(&self.rejected).entry(why).or_default() += 1;
@@ -107,11 +135,9 @@ impl Metrics {
     }
 
     /// Writes all numbers.
-    pub(crate) fn text(&self, queue: &Snapshot, models: &[ModelInfo], ready: bool, unlogged: u64) -> String {
+    pub(crate) fn text(&self, state: &State<'_>) -> String {
+        let State { queue, models, ready, unlogged, body_bytes, tei } = *state;
         let mut text = String::new();
-        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        };
         let of = |labels: &Labels| {
             let Labels { model, task, dialect } = labels;
             format!("model=\"{model}\",task=\"{task}\",dialect=\"{dialect}\"")
@@ -143,6 +169,7 @@ impl Metrics {
             ),
             ("mb_log_dropped_total", "counter", "Lines of the log that could not be written.", unlogged),
             ("mb_queue_tokens", "gauge", "Tokens that wait.", queue.tokens as u64),
+            ("mb_body_bytes", "gauge", "Bytes of bodies in memory.", body_bytes as u64),
             ("mb_queue_requests", "gauge", "Requests that are not answered.", queue.requests as u64),
             ("mb_ready", "gauge", "1 if requests are taken.", u64::from(ready)),
             (
@@ -177,6 +204,9 @@ impl Metrics {
         head(&mut text, "mb_arena_bytes", "gauge", "Memory that is kept for the next passes.");
         for ModelInfo { name, arena_bytes, .. } in models {
             let _ = writeln!(text, "mb_arena_bytes{{model=\"{name}\"}} {arena_bytes}");
+        }
+        if tei {
+            self.tei.write(&mut text, &queue);
         }
         process(&mut text);
         text
