@@ -227,8 +227,15 @@ fn conclude(args: &args::Latency, highest: Option<f64>, runs: &[Row]) -> Result<
             }
         }
         (_, bound, _) => {
-            let problem = runs.iter().find_map(Row::problem).map(|problem| format!(" ({problem})"));
-            let (bound, problem) = (bound.unwrap_or_default(), problem.unwrap_or_default());
+            let fewest = early_stopping::fewest(PERCENTILE);
+            let few = runs.iter().filter(|row| row.name == "search").any(|row| row.requests < fewest);
+            let problem = match few {
+                true => Some("some runs had too few requests for a claim: raise --duration".to_owned()),
+                false => runs.iter().find_map(Row::problem),
+            };
+            let (bound, problem) =
+                (bound.unwrap_or_default(), problem.map(|problem| format!(" ({problem})")));
+            let problem = problem.unwrap_or_default();
             Err(format!("at no rate that was tried 99 % were within {bound:.1} ms{problem}"))
         }
     }

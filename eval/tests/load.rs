@@ -114,7 +114,7 @@ fn the_real_server_is_measured() {
     }
     let alone = of(&found, "alone")["requests"].as_u64().unwrap();
     let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut metrics = String::new();
     stream.read_to_string(&mut metrics).unwrap();
     let counted = format!("dialect=\"native\",code=\"200\"}} {}\n", alone + 1000);

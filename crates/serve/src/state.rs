@@ -134,6 +134,9 @@ impl Server {
             *keys.write().unwrap_or_else(PoisonError::into_inner) = read.map(Arc::new);
         }
         let models = Models::load(&self.config).map_err(|error| error.with_causes(error.to_string()))?;
+        if let Some(problem) = models.contradiction(&self.models()) {
+            return Err(problem);
+        }
         models.all().iter().for_each(|model| self.tell(model));
         self.swap(models);
         lock(&self.missing).clear();
@@ -157,17 +160,21 @@ impl Server {
     pub(crate) fn load_model(&self, name: &str) -> Option<Result<(), String>> {
         let setting = self.config.models.iter().find(|setting| setting.name == name)?;
         let _one_at_a_time = lock(&self.reloading);
-        let loaded = Models::load_one(setting, &self.config);
+        let loaded = Models::load_one(setting, &self.config)
+            .map_err(|error| error.with_causes(error.to_string()))
+            .and_then(|model| {
+                let models = self.models().with(model, &self.config);
+                models.contradiction(&self.models()).map_or(Ok(models), Err)
+            });
         self.metrics.reloaded(loaded.is_ok());
         Some(match loaded {
-            Ok(model) => {
-                self.tell(&model);
-                self.swap(self.models().with(model, &self.config));
+            Ok(models) => {
+                models.get(name).into_iter().for_each(|model| self.tell(model));
+                self.swap(models);
                 lock(&self.missing).remove(name);
                 Ok(())
             }
-            Err(error) => {
-                let problem = error.with_causes(error.to_string());
+            Err(problem) => {
                 self.log.event(&format!("not loaded: {problem}"));
                 // One that was loaded before goes on to be served.
                 if self.models().get(name).is_none() {

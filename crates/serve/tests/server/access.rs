@@ -190,6 +190,34 @@ fn administrators_load_and_unload_models() {
     assert_eq!(ask("other-admin-of-some-length", "/v2/repository/index", "").status, 200);
 }
 
+/// What a model computes for a fixed sequence is known by a hash, which its folder may demand.
+#[test]
+fn a_model_is_checked_by_what_it_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    copy("tests/golden/checkpoints/bert-f32", &model);
+    let models = [format!("m={}", model.display())];
+    let server = Server::start(&models, &[]);
+    let hash = || server.get("/api/v1/models").ok()["models"][0]["self_check"].as_str().unwrap().to_owned();
+    let first = hash();
+    assert!(first.len() == 64 && server.running.reload() && hash() == first, "{first}");
+    let demand = |hash: &str| {
+        fs::write(model.join("self-check.json"), json!({"logits_sha256": hash}).to_string()).unwrap();
+        server.running.reload()
+    };
+    assert!(demand(&first) && !demand(&"0".repeat(64)));
+    assert!(server.log.text().contains("this machine computes wrongly"), "{}", server.log.text());
+    // The models stay as they were, and a server does not start with others.
+    assert_eq!(server.post("/api/v1/m/classify", GOOD.1).status, 200);
+    let problem = Server::start_unloaded(&models, &[]).running.load().unwrap_err();
+    assert!(problem.contains("model `m`: ") && problem.contains("self-check.json"), "{problem}");
+    // Other weights have another hash.
+    copy("tests/golden/checkpoints/distilbert-f32", &model);
+    fs::remove_file(model.join("self-check.json")).unwrap();
+    assert!(server.running.reload());
+    assert_ne!(hash(), first);
+}
+
 /// A key that was revoked is refused although the models of the same reload cannot be loaded.
 #[test]
 fn a_revoked_key_is_refused_beside_a_broken_model() {

@@ -123,7 +123,8 @@ fn the_settings_are_documented() {
         assert!(text.contains(&format!("`--{name}")), "--{name} is not in docs/serving.md");
     }
     for part in text.split("`--").skip(1) {
-        let name = part.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap();
+        let name =
+            part.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-').next().unwrap();
         let known = mobilebert_serve::config::names().any(|known| known == name);
         // Flags of cargo, and of `mobilebert-eval latency`.
         let other = ["locked", "path", "profile", "features", "url", "qps", "p99-ms", "body"].contains(&name);

@@ -1,5 +1,7 @@
 //! The models that are served: each with the pipelines of its tasks, over one copy of its weights.
 
+mod check;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +55,8 @@ pub(crate) struct Served {
     pub(crate) name: String,
     /// SHA-256 of the weight files.
     pub(crate) sha: String,
+    /// The hash of what the model computes for a fixed sequence.
+    pub(crate) self_check: String,
     pub(crate) task: Task,
     pipeline: Pipeline,
     embedder: Embedder,
@@ -195,6 +199,17 @@ impl Models {
         Self { all }
     }
 
+    /// Returns what is wrong if a model has the weights that another one of its name had, and computes other
+    /// numbers.
+    pub(crate) fn contradiction(&self, before: &Self) -> Option<String> {
+        let differs = |model: &&Arc<Served>| {
+            let same = before.get(&model.name).filter(|old| old.sha == model.sha);
+            same.is_some_and(|old| old.self_check != model.self_check)
+        };
+        let model = self.all.iter().find(differs)?;
+        Some(format!("model `{}`: the same weights compute other numbers than before", model.name))
+    }
+
     /// Returns these models but one.
     pub(crate) fn without(&self, name: &str) -> Self {
         Self { all: self.all.iter().filter(|model| model.name != name).cloned().collect() }
@@ -245,6 +260,8 @@ fn load(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
     let max_embed_len = mobilebert::Job::sequence(&long, 0).map_or(0, |sequence| sequence.encoding().len());
     let warnings = model.tokenizer().warnings().to_vec();
     let pace = warm_up(&**model.engine(), model.config(), config.budget_tokens, model.max_len())?;
+    let self_check = check::hash(&**model.engine(), model.config(), model.max_len())?;
+    check::compare(&setting.source, &self_check)?;
     let lane = Lane::new(Arc::clone(model.engine()) as Arc<dyn Runs>, pace);
     let encoder = match model.head() {
         // A model without a head is its own encoder, and so texts of both share passes.
@@ -255,6 +272,7 @@ fn load(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
     Ok(Served {
         name: setting.name.clone(),
         sha,
+        self_check,
         task,
         pipeline,
         embedder,
