@@ -49,6 +49,8 @@ pub(crate) struct Server {
     /// True if a request that was accepted got no result because the server stopped.
     pub(crate) left_unanswered: AtomicBool,
     reloading: Mutex<()>,
+    /// One administrator at a time loads or unloads a model.
+    pub(crate) changes: Arc<Semaphore>,
 }
 
 impl Server {
@@ -73,6 +75,7 @@ impl Server {
             open: AtomicUsize::new(0),
             left_unanswered: AtomicBool::new(false),
             reloading: Mutex::default(),
+            changes: Arc::new(Semaphore::new(1)),
             config,
         })
     }
@@ -127,12 +130,17 @@ impl Server {
     /// A message that says what could not be loaded.
     pub(crate) fn load(&self) -> Result<(), String> {
         let _one_at_a_time = lock(&self.reloading);
+        let mut problem = Ok(());
         for (file, keys) in
             [(&self.config.api_key_file, &self.keys), (&self.config.admin_key_file, &self.admins)]
         {
-            let read = file.as_deref().map(Keys::read).transpose()?;
-            *keys.write().unwrap_or_else(PoisonError::into_inner) = read.map(Arc::new);
+            // A file that cannot be used keeps no key of the other one alive.
+            match file.as_deref().map(Keys::read).transpose() {
+                Ok(read) => *keys.write().unwrap_or_else(PoisonError::into_inner) = read.map(Arc::new),
+                Err(found) => problem = problem.and(Err(found)),
+            }
         }
+        problem?;
         let models = Models::load(&self.config).map_err(|error| error.with_causes(error.to_string()))?;
         if let Some(problem) = models.contradiction(&self.models()) {
             return Err(problem);

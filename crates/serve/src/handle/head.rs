@@ -27,10 +27,12 @@ pub(super) fn check_host(server: &Server, purpose: Purpose, head: &Parts) -> Res
     };
     let on_loopback = matches!(listen, Some(Listen::Tcp(address)) if address.ip().is_loopback());
     let allowed = &config.allowed_hosts;
-    // A page has no key, so whoever has one is no page that was led here.
-    if allowed.is_empty() && (!on_loopback || server.keys().is_some())
-        || allowed.iter().any(|name| name == "*")
-    {
+    // A page has no key, so whoever has one is no page that was led here. Health asks for no key.
+    let by_key = purpose == Purpose::Everything && server.keys().is_some();
+    if purpose == Purpose::Health && !on_loopback {
+        return Ok(());
+    }
+    if allowed.is_empty() && (!on_loopback || by_key) || allowed.iter().any(|name| name == "*") {
         return Ok(());
     }
     let header = head.headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
@@ -39,7 +41,8 @@ pub(super) fn check_host(server: &Server, purpose: Purpose, head: &Parts) -> Res
         return Ok(());
     };
     let name = without_port(host).to_ascii_lowercase();
-    if allowed.contains(&name) || on_loopback && is_this_machine(&name) {
+    // An address is no name that could lead elsewhere.
+    if allowed.contains(&name) || is_address(&name) || on_loopback && is_this_machine(&name) {
         return Ok(());
     }
     let shown: String = name.chars().take(64).collect();
@@ -53,9 +56,12 @@ fn without_port(host: &str) -> &str {
     host.get(..end.unwrap_or(host.len())).unwrap_or(host)
 }
 
+fn is_address(name: &str) -> bool {
+    name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
 fn is_this_machine(name: &str) -> bool {
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Returns the origin of the page that sends the request, if its pages may use the server.
@@ -138,12 +144,11 @@ mod tests {
 
     #[test]
     fn names_of_this_machine_are_known() {
-        for name in ["localhost", "a.localhost", "127.0.0.1", "127.1.2.3", "[::1]"] {
-            assert!(is_this_machine(name), "{name}");
+        for name in ["localhost", "a.localhost", "127.0.0.1", "10.1.2.3", "[::1]"] {
+            assert!(is_this_machine(name) || is_address(name), "{name}");
         }
-        for name in ["example.org", "localhost.example.org", "10.0.0.1", "127.0.0.1.example.org", "", "[::2]"]
-        {
-            assert!(!is_this_machine(name), "{name}");
+        for name in ["example.org", "localhost.example.org", "127.0.0.1.example.org", "", "127.1"] {
+            assert!(!is_this_machine(name) && !is_address(name), "{name}");
         }
         for (host, name) in [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("[", "[")]
         {

@@ -200,7 +200,7 @@ async fn answer(
         Handler::Compute(handler) => handler,
         Handler::Repository(change) => {
             let name = params.into_iter().next().map(|(_, name)| name);
-            return repository::change(server, change, name, body).await;
+            return repository::change(server, change, (name, body), began + deadline).await;
         }
         _ => return Err(Refusal::internal("the route has no handler; please report it")),
     };

@@ -1,14 +1,17 @@
 //! Administrators load and unload models.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::HeaderMap;
 
 use super::head::key_of;
+use super::late;
 use crate::call::Reply;
 use crate::dialect::oip::repository;
 use crate::error::{Kind, Refusal, Result};
+
 use crate::route::Change;
 use crate::state::Server;
 
@@ -27,35 +30,36 @@ pub(super) fn check_admin(server: &Server, headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// Does what was asked for, on a thread of its own where that takes long.
+/// Does what was asked for. Loading takes long, and unloading waits for it, so both run on another thread, one
+/// at a time: those that wait for their turn take no thread.
 pub(super) async fn change(
     server: &Arc<Server>,
     change: Change,
-    name: Option<String>,
-    body: Bytes,
+    (name, body): (Option<String>, Bytes),
+    deadline: Instant,
 ) -> Result<Reply> {
     let name = name.unwrap_or_default();
-    match change {
-        Change::Index => repository::index(&body, &server.index()),
-        Change::Load => {
-            repository::check_change(&body)?;
-            let loading = {
-                let (server, name) = (Arc::clone(server), name.clone());
-                tokio::task::spawn_blocking(move || server.load_model(&name))
-            };
-            match loading.await {
-                Ok(Some(Ok(()))) => Ok(repository::changed()),
-                Ok(Some(Err(problem))) => Err(Refusal::new(Kind::Invalid, "not_loaded", problem)),
-                Ok(None) => Err(repository::unknown(&name, &server.index())),
-                Err(_) => Err(Refusal::internal("loading the model panicked; please report it")),
+    if change == Change::Index {
+        return repository::index(&body, &server.index());
+    }
+    repository::check_change(&body)?;
+    let turn = tokio::time::timeout_at(deadline.into(), Arc::clone(&server.changes).acquire_owned());
+    let turn = turn.await.map_err(|_| late())?;
+    let work = {
+        let (server, name) = (Arc::clone(server), name.clone());
+        tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, also if nobody waits for it any more.
+            let _turn = turn;
+            match change {
+                Change::Load => server.load_model(&name),
+                _ => server.unload_model(&name).then_some(Ok(())),
             }
-        }
-        Change::Unload => {
-            repository::check_change(&body)?;
-            match server.unload_model(&name) {
-                true => Ok(repository::changed()),
-                false => Err(repository::unknown(&name, &server.index())),
-            }
-        }
+        })
+    };
+    match work.await {
+        Ok(Some(Ok(()))) => Ok(repository::changed()),
+        Ok(Some(Err(problem))) => Err(Refusal::new(Kind::Invalid, "not_loaded", problem)),
+        Ok(None) => Err(repository::unknown(&name, &server.index())),
+        Err(_) => Err(Refusal::internal("loading the model panicked; please report it")),
     }
 }
