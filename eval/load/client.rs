@@ -171,7 +171,7 @@ fn ask(connection: &mut Option<Connection>, address: SocketAddr, request: &[u8])
                 return Some(status);
             }
             // It rested for too long. The server had read nothing of the request, so it may be sent again.
-            Err(_) if open.has_rested => {}
+            Err(error) if open.has_rested && was_closed(&error) => {}
             Err(_) => return None,
         }
     }
@@ -179,6 +179,12 @@ fn ask(connection: &mut Option<Connection>, address: SocketAddr, request: &[u8])
     let (status, stays) = open.ask(request).ok()?;
     *connection = stays.then_some(open);
     Some(status)
+}
+
+/// Returns true if the other side has closed the connection, which is not so if it is only slow.
+fn was_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// A connection.

@@ -85,7 +85,9 @@ impl Row {
             (times(|status| status == 200), times(|status| [429, 503].contains(&status)));
         let of = |times: &[f64], field: fn(&Summary) -> f64| summarize(times).map(|s| field(&s));
         let percentile = |field| of(&answered, field).unwrap_or(0.0);
-        let met = bound.map(|bound| {
+        // With too few requests nothing can be said.
+        let enough = due >= early_stopping::fewest(PERCENTILE);
+        let met = bound.filter(|_| enough).map(|bound| {
             let within = answered.iter().filter(|&&time| time <= bound).count();
             early_stopping::passes(due, (due - within).max(1), PERCENTILE)
         });

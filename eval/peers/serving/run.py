@@ -79,7 +79,8 @@ def table(rounds: dict[str, list[dict[str, Any]]], p99_ms: float) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, all_rounds in rounds.items():
-        best = max(all_rounds, key=lambda found: found.get("highest_qps") or 0.0)
+        # A round without a headline was disturbed.
+        best = max(all_rounds, key=lambda found: (bool(found["headline"]), found.get("highest_qps") or 0.0))
         rate = best.get("highest_qps")
         twice = [row for row in best["runs"] if row["name"] == "twice"]
         over = f"{twice[-1]['answered_per_second']:.0f}, {twice[-1]['refused']}" if twice else "-"
