@@ -127,7 +127,8 @@ fn the_settings_are_documented() {
             part.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-').next().unwrap();
         let known = mobilebert_serve::config::names().any(|known| known == name);
         // Flags of cargo, and of `mobilebert-eval latency`.
-        let other = ["locked", "path", "profile", "features", "url", "qps", "p99-ms", "body"].contains(&name);
+        let other = ["locked", "path", "profile", "features", "url", "qps", "p99-ms", "body", "server-pid"]
+            .contains(&name);
         assert!(known || other, "--{name} is no setting");
     }
 }
