@@ -75,30 +75,46 @@ fn coefficient<const N: usize>(zero: usize, coefficients: &[f32; N], i: usize) -
     unsafe { v128_load32_splat(coefficients.as_ptr().wrapping_byte_add(zero).add(i).cast()) }
 }
 
-/// Combines the lanes of each of four registers by an operation: lane `i` of the result is that of register
-/// `i`, where lanes two apart are combined first.
-macro_rules! lanes_of_four {
-    ($f:path, $x:expr) => {{
-        let [a, b, c, d] = $x;
-        let ab = $f(i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));
-        let cd = $f(i32x4_shuffle::<0, 4, 1, 5>(c, d), i32x4_shuffle::<2, 6, 3, 7>(c, d));
-        $f(i32x4_shuffle::<0, 1, 4, 5>(ab, cd), i32x4_shuffle::<2, 3, 6, 7>(ab, cd))
-    }};
+/// `if x < y { y } else { x }`, also for NaN and zeros of both signs.
+///
+/// A compiler that may use relaxed SIMD turns this and the instruction `pmax` into `relaxed_max`, whose result is
+/// the runtime's choice if a number is NaN. It cannot do so with a mask that it does not understand: `zero` is 0,
+/// which it does not know.
+#[inline(always)]
+fn pmax(zero: usize, x: v128, y: v128) -> v128 {
+    if cfg!(target_feature = "relaxed-simd") {
+        v128_bitselect(y, x, v128_or(f32x4_lt(x, y), i32x4_splat(zero as i32)))
+    } else {
+        f32x4_pmax(x, y)
+    }
 }
 
-/// Combines the lanes of each of sixteen vectors: lane `i` of the result is that of vector `i`.
-macro_rules! lanes_of_each {
-    ($f:path, $x:expr) => {{
-        let mut out = [i32x4_splat(0); 4];
-        for (out, four) in out.iter_mut().zip($x.as_chunks::<4>().0) {
-            let mut of_four = [i32x4_splat(0); 4];
-            for (of, x) in of_four.iter_mut().zip(four) {
-                *of = $f($f(x[0], x[2]), $f(x[1], x[3]));
-            }
-            *out = lanes_of_four!($f, of_four);
+/// `if y < x { y } else { x }`, as [`pmax`].
+#[inline(always)]
+fn pmin(zero: usize, x: v128, y: v128) -> v128 {
+    if cfg!(target_feature = "relaxed-simd") {
+        v128_bitselect(y, x, v128_or(f32x4_lt(y, x), i32x4_splat(zero as i32)))
+    } else {
+        f32x4_pmin(x, y)
+    }
+}
+
+/// Combines the lanes of each of sixteen vectors by an operation: lane `i` of the result is that of vector `i`.
+/// Lanes eight apart are combined first, then those four apart, and so on.
+#[inline(always)]
+fn lanes_of_each(f: impl Fn(v128, v128) -> v128, x: [Registers; LANES]) -> Registers {
+    let mut out = [i32x4_splat(0); 4];
+    for (out, four) in out.iter_mut().zip(x.as_chunks::<4>().0) {
+        let mut of_four = [i32x4_splat(0); 4];
+        for (of, x) in of_four.iter_mut().zip(four) {
+            *of = f(f(x[0], x[2]), f(x[1], x[3]));
         }
-        out
-    }};
+        let [a, b, c, d] = of_four;
+        let ab = f(i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));
+        let cd = f(i32x4_shuffle::<0, 4, 1, 5>(c, d), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+        *out = f(i32x4_shuffle::<0, 1, 4, 5>(ab, cd), i32x4_shuffle::<2, 3, 6, 7>(ab, cd));
+    }
+    out
 }
 
 macro_rules! simd {
@@ -119,9 +135,6 @@ macro_rules! simd {
                 mul(a: Registers, b: Registers) -> Registers = each!(f32x4_mul, a, b);
                 div(a: Registers, b: Registers) -> Registers = each!(f32x4_div, a, b);
                 fma(a: Registers, b: Registers, c: Registers) -> Registers = $arithmetic::fma(a, b, c);
-                // `pmax(x, y)` is `if x < y { y } else { x }`, `pmin` the same with `y < x`.
-                max(a: Registers, b: Registers) -> Registers = each!(f32x4_pmax, b, a);
-                min(a: Registers, b: Registers) -> Registers = each!(f32x4_pmin, b, a);
                 abs(a: Registers) -> Registers = each!(f32x4_abs, a);
                 copy_sign(a: Registers, b: Registers) -> Registers = {
                     let sign = [i32x4_splat(i32::MIN); 4];
@@ -160,11 +173,7 @@ macro_rules! simd {
                     let a = f32x4_add(a, i32x4_shuffle::<2, 3, 2, 3>(a, a));
                     f32x4_extract_lane::<0>(a) + f32x4_extract_lane::<1>(a)
                 };
-                sum_each(x: [Registers; LANES]) -> Registers = lanes_of_each!(f32x4_add, x);
-                largest_each(x: [Registers; LANES]) -> Registers = lanes_of_each!(f32x4_pmax, x);
-                smallest_each(x: [Registers; LANES]) -> Registers = lanes_of_each!(f32x4_pmin, x);
-                levels(x: Registers, inverse: Registers, shift: Registers) -> Registers =
-                    $arithmetic::levels(x, inverse, shift);
+                sum_each(x: [Registers; LANES]) -> Registers = lanes_of_each(|x, y| f32x4_add(x, y), x);
                 small_to_int(a: Registers) -> Registers = {
                     let (rounder, bits) = (f32x4_splat(ROUNDER), i32x4_splat(ROUNDER.to_bits() as i32));
                     let mut out = a;
@@ -173,6 +182,33 @@ macro_rules! simd {
                     }
                     out
                 };
+            }
+
+            #[inline(always)]
+            fn levels(self, x: Registers, inverse: Registers, shift: Registers) -> Registers {
+                $arithmetic::levels(self.zero(), x, inverse, shift)
+            }
+
+            #[inline(always)]
+            fn max(self, a: Registers, b: Registers) -> Registers {
+                let f = |x, y| pmax(self.zero(), x, y);
+                each!(f, b, a)
+            }
+
+            #[inline(always)]
+            fn min(self, a: Registers, b: Registers) -> Registers {
+                let f = |x, y| pmin(self.zero(), x, y);
+                each!(f, b, a)
+            }
+
+            #[inline(always)]
+            fn largest_each(self, x: [Registers; LANES]) -> Registers {
+                lanes_of_each(|x, y| pmax(self.zero(), x, y), x)
+            }
+
+            #[inline(always)]
+            fn smallest_each(self, x: [Registers; LANES]) -> Registers {
+                lanes_of_each(|x, y| pmin(self.zero(), x, y), x)
             }
 
             #[inline(always)]

@@ -6,7 +6,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{ROUNDER, Registers, coefficient, each};
+use super::{ROUNDER, Registers, coefficient, each, pmax};
 use crate::reference::activation::GELU_LIMIT;
 
 /// Finds results that may be wrong. It is cheaper to look at the bits of many sums together than at each.
@@ -161,7 +161,7 @@ pub(super) fn to_int(a: v128) -> v128 {
 /// distance is NaN, and for all numbers if `shift` is above 2^20, because `limit` is negative then. Numbers
 /// below 0 count as 0, and `e` is then below 1/2, too.
 #[inline(always)]
-pub(super) fn levels(x: Registers, inverse: Registers, shift: Registers) -> Registers {
+pub(super) fn levels(zero: usize, x: Registers, inverse: Registers, shift: Registers) -> Registers {
     let (inverse, shift) = (inverse[0], shift[0]);
     let (rounder, bits) = (f32x4_splat(ROUNDER), i32x4_splat(ROUNDER.to_bits() as i32));
     let error = f32x4_mul(f32x4_add(f32x4_abs(shift), f32x4_splat(1024.0)), f32x4_splat(0.5 / 1_048_576.0));
@@ -169,7 +169,7 @@ pub(super) fn levels(x: Registers, inverse: Registers, shift: Registers) -> Regi
     let (mut out, mut sure) = (x, i32x4_splat(-1));
     for x in &mut out {
         // `pmax` is NaN if its first operand is.
-        let v = f32x4_pmax(f32x4_add(f32x4_mul(*x, inverse), shift), f32x4_splat(0.0));
+        let v = pmax(zero, f32x4_add(f32x4_mul(*x, inverse), shift), f32x4_splat(0.0));
         let rounded = f32x4_add(v, rounder);
         let distance = f32x4_abs(f32x4_sub(v, f32x4_sub(rounded, rounder)));
         sure = v128_and(sure, f32x4_lt(distance, limit));

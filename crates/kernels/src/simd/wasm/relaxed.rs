@@ -29,7 +29,7 @@ pub(super) fn to_int(a: v128) -> v128 {
 
 /// Computes [`super::Simd::levels`]: NaN and numbers that are too large become 0, as `i32::MIN` does.
 #[inline(always)]
-pub(super) fn levels(x: Registers, inverse: Registers, shift: Registers) -> Registers {
+pub(super) fn levels(_zero: usize, x: Registers, inverse: Registers, shift: Registers) -> Registers {
     let limit = f32x4_splat(2_147_483_648.0);
     let mut out = fma(x, inverse, shift);
     for x in &mut out {
