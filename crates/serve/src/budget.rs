@@ -1,4 +1,4 @@
-//! The memory that the bodies of all requests may take together.
+//! The memory that the bodies of all requests and long answers may take together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Kind, Refusal, Result};
 
-/// Bytes for bodies, of which each request takes a part.
+/// Bytes for bodies and long answers, of which each request takes a part.
 #[derive(Debug)]
 pub(crate) struct Budget {
     all: usize,
@@ -49,7 +49,7 @@ impl Part {
                 Ok(())
             }
             Err(_) => {
-                let message = "the bodies of other requests take all memory for bodies (--body-memory-bytes)";
+                let message = "the bodies and answers of all requests take more memory than they may (--body-memory-bytes)";
                 let refusal = Refusal::new(Kind::Overloaded, "overloaded", message).closing();
                 Err(Refusal { retry_after: Some(Duration::from_secs(1)), ..refusal })
             }

@@ -92,7 +92,7 @@ pub(super) const SETTINGS: [Setting; 31] = [
         "body-memory-bytes",
         "N",
         &["268435456"],
-        "Bytes that the bodies of all requests may have together; more are refused with 429",
+        "Bytes that the bodies of all requests and long answers may have together; more are refused with 429",
     ),
     one("max-inputs", "N", &["1000"], "Texts of a request"),
     one("max-input-bytes", "N", &["1000000"], "Bytes of one text"),

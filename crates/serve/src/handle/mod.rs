@@ -34,6 +34,9 @@ use head::{allowed_origin, authorized, check_host, deadline, request_id};
 /// Bodies up to this length are read and tokenised at once: that takes less than a thread's turn.
 const SHORT_BODY: usize = 4096;
 
+/// Answers up to this length do not count in the memory for bodies. A connection's buffers take more.
+const SHORT_ANSWER: usize = 16 << 10;
+
 /// What is known of a request so far, for its headers, the metrics and the log.
 #[derive(Default)]
 struct Seen {
@@ -110,6 +113,12 @@ pub(crate) async fn handle(
             Err(Refusal::internal("the table of routes contradicts itself; please report it"))
         }
     };
+    // A client that takes its time keeps the answer in memory, so it counts until the last byte is written.
+    let mut kept = Part::of(&server.bodies);
+    let replied = replied.and_then(|reply| match reply.body.len() {
+        length if length > SHORT_ANSWER => kept.grow(length).map(|()| reply),
+        _ => Ok(reply),
+    });
     seen.took.total = start.elapsed();
     let code = replied.as_ref().err().map_or("", |refusal| refusal.code);
     let draining = server.phase() == Phase::Draining;
@@ -138,7 +147,7 @@ pub(crate) async fn handle(
     if let Some(route) = found.filter(|_| status == 405) {
         headers.insert(hyper::header::ALLOW, HeaderValue::from_static(route.method.name()));
     }
-    response.map(|body| body.keeping(open))
+    response.map(|body| body.keeping((open, kept)))
 }
 
 /// A request whose body has not been read.

@@ -169,7 +169,7 @@ impl Metrics {
             ),
             ("mb_log_dropped_total", "counter", "Lines of the log that could not be written.", unlogged),
             ("mb_queue_tokens", "gauge", "Tokens that wait.", queue.tokens as u64),
-            ("mb_body_bytes", "gauge", "Bytes of bodies in memory.", body_bytes as u64),
+            ("mb_body_bytes", "gauge", "Bytes of bodies and long answers in memory.", body_bytes as u64),
             ("mb_queue_requests", "gauge", "Requests that are not answered.", queue.requests as u64),
             ("mb_ready", "gauge", "1 if requests are taken.", u64::from(ready)),
             (

@@ -143,7 +143,9 @@ fn a_client_that_hardly_reads_is_closed() {
     client.raw(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
     let mut byte = [0];
     client.stream.get_mut().read_exact(&mut byte).unwrap();
-    // The answer has begun. It reads so little that what it takes gives it no time to speak of.
+    // The answer has begun. It counts in the memory for bodies until it has been written.
+    assert!(metric(&mut server.client(), "mb_body_bytes ") > 1_000_000);
+    // It reads so little that what it takes gives it no time to speak of.
     let start = Instant::now();
     loop {
         std::thread::sleep(Duration::from_millis(100));
@@ -158,6 +160,20 @@ fn a_client_that_hardly_reads_is_closed() {
         }
     }
     assert_eq!(server.post(GOOD.0, GOOD.1).status, 200);
+}
+
+/// An answer that does not fit the memory for bodies is refused, and leaves nothing behind.
+#[test]
+fn answers_share_the_budget_of_bodies() {
+    let server = Server::start(&tiny(), &["--max-body-bytes", "60000", "--body-memory-bytes", "100000"]);
+    let tokenize = |text: &str| {
+        let body = json!({ "inputs": text }).to_string();
+        server.post("/api/v1/tiny-classify/tokenize", &body)
+    };
+    let refused = tokenize(&"a b c d ".repeat(6000));
+    assert_eq!((refused.code(), refused.header("retry-after")), ((429, "overloaded".to_owned()), Some("1")));
+    wait_until("all has come back", || metric(&mut server.client(), "mb_body_bytes ") == 0);
+    assert_eq!(tokenize(&"a b c d ".repeat(200)).status, 200);
 }
 
 /// Bodies have a bound on memory together, whoever sends them, and it comes back.
