@@ -33,7 +33,7 @@ def tool(name: str, library: Path) -> str:
 
 def crate(symbol: str) -> str:
     """Returns the crate that a symbol belongs to, or "other" for one that is not of Rust."""
-    crates = CRATE.findall(symbol)
+    crates: list[str] = CRATE.findall(symbol)
     ours = [name for name in crates if name not in RUST]
     if crates and symbol.lstrip("<&*([ ").startswith(tuple(RUST)) and ours:
         # A function of Rust's library for a type of a crate.
