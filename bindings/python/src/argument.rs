@@ -84,7 +84,7 @@ fn whole(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Optio
 
 /// The error of an argument whose conversion failed, but not in place of what stops a program, such as
 /// `KeyboardInterrupt` while a method of the argument runs.
-fn instead_of(cause: PyErr, name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyErr {
+pub(crate) fn instead_of(cause: PyErr, name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyErr {
     if cause.is_instance_of::<PyException>(given.py()) { wrong(name, expected, given) } else { cause }
 }
 

@@ -7,7 +7,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use serde_json::{Map, Number, Value};
 
-use crate::argument::wrong;
+use crate::argument::{instead_of, wrong};
 use crate::arrow::Column;
 use crate::errors::exception;
 
@@ -228,18 +228,18 @@ fn scalar(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
         return Ok(Value::String(string(text, &format!("option `{name}`"))?.to_string()));
     }
     if value.is_instance_of::<PyInt>() || value.hasattr("__index__")? {
+        // What stops the program, such as `KeyboardInterrupt`, comes from the second attempt again.
         if let Ok(number) = value.extract::<u64>() {
             return Ok(number.into());
         }
-        if let Ok(number) = value.extract::<i64>() {
-            return Ok(number.into());
-        }
-        return Err(wrong(name, "a number of at most 64 bits", value));
+        let expected = "a number of at most 64 bits";
+        return match value.extract::<i64>() {
+            Ok(number) => Ok(number.into()),
+            Err(cause) => Err(instead_of(cause, name, expected, value)),
+        };
     }
-    let number = value.extract::<f64>().ok();
-    let Some(number) = number else {
-        return Err(wrong(name, "a number, a text, a list of texts, True, False or None", value));
-    };
+    let expected = "a number, a text, a list of texts, True, False or None";
+    let number: f64 = value.extract().map_err(|cause| instead_of(cause, name, expected, value))?;
     let number = Number::from_f64(number).ok_or_else(|| wrong(name, "a finite number", value))?;
     Ok(Value::Number(number))
 }
