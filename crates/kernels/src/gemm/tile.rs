@@ -321,6 +321,7 @@ pub(super) fn tile<P: Products>(
 ///
 /// # Panics
 /// If `x` or `weights` is too short.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn each_in_registers<P: Products>(
     p: P,
@@ -347,6 +348,7 @@ fn each_in_registers<P: Products>(
 }
 
 /// Passes sums on. The rows are written out, because a loop would need the sums in memory.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn each_row<P: Products, const M: usize>(sums: [[P::Sum; PANEL_STRIPS]; M], each: &mut impl EachRow<P::Sum>) {
     macro_rules! rows {

@@ -225,6 +225,23 @@ simd!(WasmFma, relaxed);
 #[cfg(target_feature = "relaxed-simd")]
 simd!(WasmDot, relaxed);
 
+/// The loads of [`Dot`], whose row and weights are registers on all tiers.
+macro_rules! loads {
+    () => {
+        #[inline(always)]
+        unsafe fn broadcast(self, a: *const u8) -> v128 {
+            // SAFETY: the caller promises that four bytes can be read.
+            unsafe { v128_load32_splat(a.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn weights(self, b: *const i8) -> Registers {
+            // SAFETY: the caller promises that 64 bytes can be read.
+            load(unsafe { &*b.cast::<[[i8; 4]; LANES]>() })
+        }
+    };
+}
+
 /// The bytes are widened to 16 bits, so products and the sums of two cannot overflow.
 macro_rules! widened {
     ($token:ty, $rows_f32:literal) => {
@@ -253,17 +270,7 @@ macro_rules! widened {
                 };
             }
 
-            #[inline(always)]
-            unsafe fn broadcast(self, a: *const u8) -> v128 {
-                // SAFETY: the caller promises that four bytes can be read.
-                unsafe { v128_load32_splat(a.cast()) }
-            }
-
-            #[inline(always)]
-            unsafe fn weights(self, b: *const i8) -> Registers {
-                // SAFETY: the caller promises that 64 bytes can be read.
-                load(unsafe { &*b.cast::<[[i8; 4]; LANES]>() })
-            }
+            loads!();
         }
 
         impl Widen for $token {
@@ -312,15 +319,5 @@ impl Dot for WasmDot {
         };
     }
 
-    #[inline(always)]
-    unsafe fn broadcast(self, a: *const u8) -> v128 {
-        // SAFETY: the caller promises that four bytes can be read.
-        unsafe { v128_load32_splat(a.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn weights(self, b: *const i8) -> Registers {
-        // SAFETY: the caller promises that 64 bytes can be read.
-        load(unsafe { &*b.cast::<[[i8; 4]; LANES]>() })
-    }
+    loads!();
 }
