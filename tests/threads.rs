@@ -163,6 +163,59 @@ mod in_a_process_of_its_own {
         set
     }
 
+    /// Hides the control groups of the machine in a mount namespace of its own, and shows made-up ones with the
+    /// quota in `$1` (microseconds of each 100,000) instead. Then it runs the remaining arguments.
+    const WITH_QUOTA: &str = r#"set -e
+mount -t tmpfs none /sys/fs/cgroup
+while IFS=: read -r _ controllers group; do
+    folder="/sys/fs/cgroup/${controllers#name=}$group"
+    mkdir -p "$folder"
+    echo cpu > "$folder/cgroup.controllers"
+    echo "$1 100000" > "$folder/cpu.max"
+    echo "$1" > "$folder/cpu.cfs_quota_us"
+    echo 100000 > "$folder/cpu.cfs_period_us"
+done < /proc/self/cgroup
+shift
+exec "$@""#;
+
+    #[test]
+    fn the_default_is_no_more_than_the_quota_of_the_control_group() {
+        const NAME: &str =
+            "in_a_process_of_its_own::the_default_is_no_more_than_the_quota_of_the_control_group";
+        if let Ok(expected) = std::env::var(PART) {
+            assert_eq!(engine(EngineOptions::new()).threads(), expected.parse::<usize>().unwrap());
+            return;
+        }
+        let with_quota = |quota: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c", WITH_QUOTA, "sh", quota]);
+            command
+        };
+        let can = with_quota("100000").arg("true").output();
+        if let Some(why) = match can {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(error) => Some(error.to_string()),
+        } {
+            eprintln!("SKIPPED: a mount namespace cannot be made here: {why}");
+            return;
+        }
+        // SAFETY: `cpus` returns a set of the full size.
+        let allowed = unsafe { libc::CPU_COUNT(&cpus()) } as usize;
+        for (quota, threads) in [("50000", 1), ("199999", 1), ("200000", 2), ("100000000", allowed)] {
+            let test = child(NAME, &threads.min(allowed).to_string());
+            let mut command = with_quota(quota);
+            command.arg(test.get_program()).args(test.get_args());
+            for (name, value) in test.get_envs() {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            assert!(command.status().unwrap().success(), "quota {quota}");
+        }
+    }
+
     #[test]
     fn the_default_is_one_thread_for_each_cpu_that_is_allowed() {
         const NAME: &str = "in_a_process_of_its_own::the_default_is_one_thread_for_each_cpu_that_is_allowed";
