@@ -1,11 +1,15 @@
 //! Compares the search for answers, which takes windows one by one and keeps few places, with its definition
 //! over all places of all windows at once.
 
+#[path = "support/random.rs"]
+mod random;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::Path;
 
 use mobilebert::{Answer, AnswerOptions, Job, PreparedContext, QuestionAnswering, WindowOptions};
+use random::Random;
 
 const QUESTION: &str = "who wrote it ?";
 const WORDS: [&str; 12] =
@@ -15,28 +19,6 @@ const RELATIVE: f32 = 1e-6;
 /// What the search keeps; see `MIN_TEXTS` and `MAX_PLACES` in `src/pipeline/answer_job.rs`.
 const KEPT_TEXTS: usize = 64;
 const KEPT_PLACES: usize = 256;
-
-/// A generator of numbers (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// Returns a multiple of a quarter of `scale` up to twice the scale, so that equal logits are frequent.
-    fn logit(&mut self, scale: f32) -> f32 {
-        (self.below(17) as f32 - 8.0) / 4.0 * scale
-    }
-}
 
 fn qa() -> QuestionAnswering {
     QuestionAnswering::open(
