@@ -48,6 +48,8 @@ struct Definition {
     starts: Vec<f32>,
     ends: Vec<f32>,
     null: (f32, f32),
+    /// The number of texts with the best places that can be answers.
+    kept_texts: usize,
 }
 
 impl Definition {
@@ -77,11 +79,11 @@ impl Definition {
             }
         }
         places.sort_by(|a, b| b.logit().total_cmp(&a.logit()));
-        Self { places, starts, ends, null }
+        Self { places, starts, ends, null, kept_texts: usize::MAX }
     }
 
     /// Returns the groups of places that are one answer each, with their scores, best first. The empty answer
-    /// is one of them if `threshold` is given.
+    /// is one of them if the options ask for it.
     fn groups(&self, context: &str, options: &AnswerOptions, competes: bool) -> Vec<Vec<(f64, Place)>> {
         let with_null = |logits: &[f32], null: f32| -> Vec<f32> {
             logits.iter().copied().chain(competes.then_some(null)).collect()
@@ -101,7 +103,11 @@ impl Definition {
                 true => (text.split_whitespace().collect::<Vec<_>>().join(" "), 0),
                 false => (String::new(), groups.len()),
             };
-            let index = *index_of.entry(key).or_insert(groups.len());
+            let different = index_of.len();
+            let index = *index_of.entry(key).or_insert(different);
+            if options.merge_equal_texts && index >= self.kept_texts {
+                continue;
+            }
             if index == groups.len() {
                 groups.push(Vec::new());
             }
@@ -189,7 +195,8 @@ fn options(random: &mut Random) -> AnswerOptions {
         o.merge_equal_texts = random.below(2) == 0;
         o.null_competes = random.below(2) == 0;
         o.handle_impossible_answer = random.below(3) == 0;
-        o.null_threshold = Some(random.logit(1.0));
+        let scale = [1.0, 300.0][random.below(2)];
+        o.null_threshold = Some(random.logit(scale));
     })
 }
 
@@ -220,6 +227,28 @@ fn answers_are_those_of_the_definition() {
         check(&format!("seed {seed}, {options:?}"), &run(job, &rows), &context, &expected);
 
         check_ranking(&qa, &prepared, &options, &rows, &format!("seed {seed}"));
+    }
+}
+
+/// A window has more texts than the search keeps. Those with the best places are kept, and all their places.
+#[test]
+fn a_window_with_many_texts_keeps_the_best_ones() {
+    let qa = qa();
+    for seed in 0..100 {
+        let mut random = Random(seed);
+        let mut options = options(&mut random);
+        (options.max_seq_len, options.max_answer_len) = (Some(24), 17);
+        let context = words(&mut random, 17, 4);
+        let prepared = qa.prepare(context.as_str()).unwrap();
+        let job = qa.prepare_answer(QUESTION, &prepared, &options).unwrap();
+        let rows = made_up_rows(&job, &mut random, 3.0);
+        assert_eq!(rows.len(), 1);
+        let mut definition = Definition::new(&qa, &context, &options, &rows);
+        definition.kept_texts = KEPT_TEXTS;
+        let competes = options.null_competes || options.handle_impossible_answer;
+        let mut expected = definition.groups(&context, &options, competes);
+        expected.truncate(options.top_k);
+        check(&format!("seed {seed}, {options:?}"), &run(job, &rows), &context, &expected);
     }
 }
 

@@ -1,5 +1,9 @@
 //! Tests searches that read a part of a long context.
 
+#[path = "support/random.rs"]
+#[expect(dead_code, reason = "no logits are made up here")]
+mod random;
+
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use mobilebert::{
     AnswerOptions, AnswersWithin, ErrorKind, ModelOptions, PreparedContext, QuestionAnswering, Result,
-    RunControl,
+    RunControl, WindowOptions,
 };
+use random::Random;
 
 const CONTEXT: &str = "anna works in paris and a good time of day ";
 const QUESTION: &str = "who wrote the book ?";
@@ -96,21 +101,27 @@ fn unread_parts_and_read_windows_cover_the_text() {
     }
 }
 
-/// A Hangul syllable is three tokens of one place. The three windows that are read leave out one token, the
-/// second of a syllable.
+/// A Hangul syllable is three tokens of one place. Some windows begin or end within a syllable. What they leave
+/// unread of a syllable is no text.
 #[test]
 fn an_unread_token_within_a_character_is_no_part_of_the_text() {
     let options = AnswerOptions::with(|o| (o.max_seq_len, o.doc_stride) = (Some(10), Some(2)));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/qa");
     let qa = QuestionAnswering::open_with(folder, ModelOptions::new(), options).unwrap();
-    let text = format!("a {}who {}", "각 ".repeat(3), "각 ".repeat(6));
-    assert_eq!(qa.tokenizer().tokenize(&text).unwrap().len(), 1 + 3 * 3 + 1 + 6 * 3);
-    let context = qa.prepare(&*text).unwrap();
-    for most in 1..12 {
-        let mut control = RunControl::default();
-        let found = qa.answers_within("who?", &context, qa.options(), Some(most), &mut control).unwrap();
-        for part in &found.unread {
-            assert!(part.start < part.end && text.get(part.clone()).is_some(), "{most}: {part:?}");
+    for space in [" ", ""] {
+        let syllable = format!("각{space}");
+        let text = format!("a {}who {}", syllable.repeat(3), syllable.repeat(6));
+        if !space.is_empty() {
+            assert_eq!(qa.tokenizer().tokenize(&text).unwrap().len(), 1 + 3 * 3 + 1 + 6 * 3);
+        }
+        let context = qa.prepare(&*text).unwrap();
+        for most in 1..12 {
+            let mut control = RunControl::default();
+            let found = qa.answers_within("who?", &context, qa.options(), Some(most), &mut control).unwrap();
+            for part in &found.unread {
+                let unread = text.get(part.clone()).unwrap_or_else(|| panic!("{most}: {part:?}"));
+                assert!(!unread.trim().is_empty(), "{most}: {part:?}");
+            }
         }
     }
 }
@@ -132,6 +143,85 @@ fn a_deadline_ends_the_search_after_a_pass() {
     // A pass has 512 tokens, which are 32 windows.
     assert_eq!(found.windows_read, 32);
     assert_eq!(found, within(&qa, &context, Some(32), &mut RunControl::default()).unwrap());
+}
+
+/// Returns the windows in the order of their weights by BM25, those with equal weights in the order of the
+/// text.
+fn by_overlap(question: &[u32], windows: &[Vec<u32>]) -> Vec<usize> {
+    let mut words = question.to_vec();
+    words.sort_unstable();
+    words.dedup();
+    let times = |word: u32, window: &[u32]| window.iter().filter(|&&id| id == word).count() as f64;
+    let weight = |window: &Vec<u32>| -> f64 {
+        let of_word = |&word: &u32| {
+            let with = windows.iter().filter(|window| window.contains(&word)).count() as f64;
+            let rarity = (1.0 + (windows.len() as f64 - with + 0.5) / (with + 0.5)).ln();
+            let found = times(word, window);
+            rarity * found / (found + 1.2)
+        };
+        words.iter().map(of_word).sum()
+    };
+    let weights: Vec<f64> = windows.iter().map(weight).collect();
+    let mut order: Vec<usize> = (0..windows.len()).collect();
+    order.sort_by(|&a, &b| {
+        let equal = (weights[a] - weights[b]).abs() < 1e-12;
+        if equal { a.cmp(&b) } else { weights[b].total_cmp(&weights[a]) }
+    });
+    order
+}
+
+#[test]
+fn windows_are_read_in_the_order_of_their_weights() {
+    const WORDS: [&str; 9] = ["who", "wrote", "the", "book", "anna", "in", "paris", "king", "?"];
+    let qa = qa();
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let options = AnswerOptions::with(|o| {
+            (o.max_seq_len, o.doc_stride) = (Some(12 + random.below(6)), Some(random.below(4)));
+        });
+        let words: Vec<&str> = (0..60).map(|_| WORDS[random.below(WORDS.len())]).collect();
+        let text = words.join(" ");
+        let context = qa.prepare(&*text).unwrap();
+        let (question, tokens) =
+            (qa.tokenizer().tokenize(QUESTION).unwrap(), qa.tokenizer().tokenize(&text).unwrap());
+        let windows =
+            WindowOptions::new(options.max_seq_len.unwrap()).doc_stride(options.doc_stride.unwrap());
+        let windows: Vec<_> = tokens.windows_with_question(&question, &windows).unwrap().collect();
+        let ids: Vec<Vec<u32>> =
+            windows.iter().map(|window| window.ids()[window.positions()].to_vec()).collect();
+        let order = by_overlap(question.ids(), &ids);
+        // Each word is a token.
+        let starts: Vec<usize> = words
+            .iter()
+            .scan(0, |start, word| Some(std::mem::replace(start, *start + word.len() + 1)))
+            .collect();
+        for most in 1..=windows.len() {
+            let mut control = RunControl::default();
+            let found = qa.answers_within(QUESTION, &context, &options, Some(most), &mut control).unwrap();
+            let is_read =
+                |token: usize| order[..most].iter().any(|&index| windows[index].tokens().contains(&token));
+            let mut unread: Vec<Range<usize>> = Vec::new();
+            for token in (0..words.len()).filter(|&token| !is_read(token)) {
+                let start = if token == 0 { 0 } else { starts[token] - 1 };
+                let end = starts.get(token + 1).copied().unwrap_or(text.len());
+                match unread.last_mut() {
+                    Some(last) if last.end + 1 >= start && last.end > start => last.end = end,
+                    _ => unread.push(start..end),
+                }
+            }
+            assert_eq!(found.unread, unread, "seed {seed}, {most} of {} windows", windows.len());
+        }
+    }
+}
+
+#[test]
+fn a_search_that_is_cancelled_has_no_result() {
+    let (qa, (text, _)) = (qa(), text());
+    let mut stop = |_| ControlFlow::Break(());
+    let mut control = RunControl::default();
+    control.on_pass = Some(&mut stop);
+    let error = within(&qa, &qa.prepare(text).unwrap(), None, &mut control).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Cancelled { done: 32 }), "{error:?}");
 }
 
 #[test]

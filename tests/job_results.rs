@@ -210,6 +210,23 @@ fn tokens_have_the_label_of_the_window_that_shows_most() {
     }
 }
 
+/// Of the parts of a word that have equal scores, the first one gives the word its label.
+#[test]
+fn the_first_of_equal_parts_of_a_word_counts() {
+    let model = TokenClassification::open(golden("mobilebert-ner-f32")).unwrap();
+    let options = TagOptions::with(|o| o.aggregation_strategy = AggregationStrategy::Max);
+    let job = model.prepare_tag("kings", &options).unwrap();
+    assert_eq!(job.sequence(0).unwrap().encoding().len(), 4, "a word of two parts");
+    // The first part is B-PER, the second one B-LOC.
+    let mut rows = vec![0.0; 4 * 5];
+    (rows[5 + 1], rows[2 * 5 + 3]) = (4.0, 4.0);
+    let found = run(job, &[rows.clone()]);
+    assert_eq!((found.len(), &*found[0].label, &*found[0].word), (1, "PER", "kings"));
+    rows[2 * 5 + 3] = 4.5;
+    let found = run(model.prepare_tag("kings", &options).unwrap(), &[rows]);
+    assert_eq!((found.len(), &*found[0].label, &*found[0].word), (1, "LOC", "kings"));
+}
+
 #[test]
 fn vectors_are_the_pooled_rows() {
     let model = Embedder::open(golden("mobilebert-f32")).unwrap();

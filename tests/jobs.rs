@@ -153,6 +153,137 @@ fn a_job_takes_its_own_rows_once() {
     refused(job.accept(0, &first), "once");
     assert_eq!(job.finish().unwrap().len(), 5);
     refused(job.finish().map(drop), "finished");
+    refused(job.finish().map(drop), "sequence 1");
+}
+
+#[test]
+fn a_boxed_job_is_the_job() {
+    let qa = qa();
+    let context = qa.prepare(CONTEXT).unwrap();
+    let job = || qa.prepare_answer("who ?", &context, &small_windows()).unwrap();
+    let boxed: Box<dyn Job<Output = Vec<Answer>>> = Box::new(job());
+    assert_eq!(Job::count(&boxed), 2);
+    assert!(Job::sequence(&boxed, 1).is_some() && Job::sequence(&boxed, 2).is_none());
+    assert_eq!(in_order(qa.model(), boxed, orders()[1]), in_order(qa.model(), job(), orders()[0]));
+}
+
+#[test]
+fn a_pass_counts_its_sequences_and_tokens() {
+    let qa = qa();
+    let job = qa.prepare_answer("who ?", &qa.prepare(CONTEXT).unwrap(), &small_windows()).unwrap();
+    let mut pass = Pass::new();
+    assert_eq!((pass.sequences(), pass.tokens()), (0, 0));
+    for (_, sequence) in job.sequences() {
+        pass.push(&sequence).unwrap();
+    }
+    assert_eq!((pass.sequences(), pass.tokens()), (2, 16 + 14));
+    pass.clear();
+    assert_eq!((pass.sequences(), pass.tokens()), (0, 0));
+}
+
+/// Each call of the function that watches a run says what has been done.
+#[test]
+fn a_run_counts_passes_sequences_and_tokens() {
+    let qa = qa();
+    let context = qa.prepare(CONTEXT.repeat(60)).unwrap();
+    let mut options = small_windows();
+    (options.max_seq_len, options.doc_stride) = (Some(16), Some(0));
+    let job = qa.prepare_answer("who ?", &context, &options).unwrap();
+    let lengths: Vec<usize> = job.sequences().map(|(_, sequence)| sequence.encoding().len()).collect();
+    // All windows but the last one have 16 tokens, and 32 of them fill a pass.
+    assert!(lengths.len() > 70 && lengths[..lengths.len() - 1].iter().all(|&n| n == 16));
+    let mut seen = Vec::new();
+    let mut note = |progress: mobilebert::PassProgress| {
+        seen.push((progress.passes, progress.sequences, progress.known_sequences, progress.tokens));
+        std::ops::ControlFlow::Continue(())
+    };
+    let mut control = RunControl::default();
+    control.on_pass = Some(&mut note);
+    qa.model().run_one(job, &mut control).unwrap();
+    let expected: Vec<_> = (1..=lengths.len().div_ceil(32))
+        .map(|passes| {
+            let sequences = (32 * passes).min(lengths.len());
+            (passes, sequences, lengths.len(), lengths[..sequences].iter().sum())
+        })
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn many_questions_have_the_answers_of_each() {
+    let qa = qa();
+    let questions = ["who ?", "where is paris ?", "what is good ?"];
+    let alone = questions.map(|question| qa.answers(question, CONTEXT).unwrap());
+    assert_eq!(qa.answer_many(&questions, CONTEXT).unwrap(), alone);
+    let options = small_windows();
+    let alone = questions.map(|question| qa.answers_with(question, CONTEXT, &options).unwrap());
+    assert!(alone.iter().all(|answers| answers.len() == 5));
+    assert_eq!(qa.answer_many_with(&questions, CONTEXT, &options).unwrap(), alone);
+    assert_eq!(qa.answer_with(questions[0], CONTEXT, &options).unwrap(), alone[0][0]);
+}
+
+/// The golden models take 24 tokens.
+#[test]
+fn no_pipeline_takes_longer_sequences_than_its_model() {
+    let qa = qa();
+    let classifier = TextClassification::open(golden("bert-f32")).unwrap();
+    let tagger = TokenClassification::open(golden("mobilebert-ner-f32")).unwrap();
+    let embedder = Embedder::open(golden("bert-f32")).unwrap();
+    let results = |n| {
+        let answer = AnswerOptions::with(|o| (o.max_seq_len, o.doc_stride) = (Some(n), Some(1)));
+        let classify = ClassifyOptions::with(|o| o.max_seq_len = Some(n));
+        let tag = TagOptions::with(|o| (o.max_seq_len, o.doc_stride) = (Some(n), Some(1)));
+        let embed = mobilebert::EmbedOptions::with(|o| o.max_seq_len = Some(n));
+        [
+            qa.answers_with("who ?", CONTEXT, &answer).map(drop),
+            classifier.classify_with(CONTEXT, &classify).map(drop),
+            tagger.tag_with(CONTEXT, &tag).map(drop),
+            embedder.embed_with(CONTEXT, &embed).map(drop),
+        ]
+    };
+    assert!(results(24).into_iter().all(|result| result.is_ok()));
+    for result in results(25) {
+        let error = result.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Option { option: "max_seq_len", .. }), "{error:?}");
+        assert!(error.to_string().contains("at most 24"), "{error}");
+    }
+}
+
+/// Setting one option of a model keeps the others.
+#[test]
+fn options_of_a_model_are_set_one_by_one() {
+    let options = || ModelOptions::new().engine(EngineOptions::new().precision(Precision::Bf16));
+    let orders = [
+        options().head(Head::None).special_tokens_in_text(false),
+        options().special_tokens_in_text(false).head(Head::None),
+    ];
+    for options in orders {
+        let model = Model::open(golden("bert-f32"), options).unwrap();
+        let precision = model.engine().backend().precision();
+        assert_eq!((model.head(), precision), (Head::None, Precision::Bf16));
+        assert_eq!(model.tokenizer().tokenize("[SEP]").unwrap().len(), 3);
+    }
+}
+
+/// Whether `[SEP]` in a text is a special token is said by the options, or else by the model's files.
+#[test]
+fn special_tokens_in_text_are_what_the_options_or_the_files_say() {
+    let folder = tempfile::tempdir().unwrap();
+    hard::copy(&golden("bert-f32"), folder.path());
+    let tokens = |options: ModelOptions| {
+        let model = Model::open(folder.path(), options).unwrap();
+        model.tokenizer().tokenize("[SEP]").unwrap().len()
+    };
+    assert_eq!(tokens(ModelOptions::new()), 1);
+    let mut config: serde_json::Value = serde_json::from_slice(
+        &std::fs::read(folder.path().join("tokenizer_config.json")).unwrap_or(b"{}".into()),
+    )
+    .unwrap();
+    config["split_special_tokens"] = true.into();
+    std::fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    assert_eq!(tokens(ModelOptions::new()), 3);
+    assert_eq!(tokens(ModelOptions::new().special_tokens_in_text(true)), 1);
+    assert_eq!(tokens(ModelOptions::new().special_tokens_in_text(false)), 3);
 }
 
 #[test]

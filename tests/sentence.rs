@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mobilebert::{EmbedOptions, Embedder, Pooling};
+use mobilebert::pipeline::sentence_files;
+use mobilebert::{EmbedOptions, Embedder, Engine, EngineOptions, Head, Model, ModelOptions, Pooling};
 use serde_json::{Value, json};
 
 /// The tolerance for f32 sums in another order.
@@ -177,10 +178,87 @@ fn what_is_not_supported_is_refused_by_name() {
             "query",
         ),
         (vec![("modules.json", json!({"no": "list"}))], "modules.json"),
+        (vec![("modules.json", modules(&[("Transformer", ""), ("Pooling", "")]))], "folder"),
+        (vec![("modules.json", modules(&[("Transformer", ""), ("Pooling", "a/b")]))], "a/b"),
+        (vec![("modules.json", modules(&[("Transformer", ""), ("Pooling", ".")]))], "`.`"),
     ] {
         let error = Embedder::open(folder(&files).path()).unwrap_err();
         assert!(error.to_string().contains(named), "{named}: {error}");
     }
+}
+
+#[test]
+fn modules_have_one_order() {
+    let normalize = ("Normalize", "2_Normalize");
+    let [transformer, pooling] = POOLED;
+    let open = |kinds: &[(&str, &str)]| {
+        let files = [("modules.json", modules(kinds)), ("1_Pooling/config.json", flags(&["mean_tokens"]))];
+        Embedder::open(folder(&files).path()).map(drop)
+    };
+    for kinds in [&[transformer, pooling][..], &[transformer, pooling, normalize]] {
+        open(kinds).unwrap();
+    }
+    for kinds in [
+        &[][..],
+        &[pooling],
+        &[pooling, transformer],
+        &[transformer, normalize],
+        &[transformer, normalize, pooling],
+        &[normalize, transformer, pooling],
+        &[transformer, transformer, pooling],
+        &[transformer, pooling, transformer],
+        &[transformer, pooling, pooling],
+    ] {
+        let error = open(kinds).expect_err(&format!("{kinds:?}"));
+        assert!(
+            error.to_string().contains("Transformer, Pooling and perhaps Normalize"),
+            "{kinds:?}: {error}"
+        );
+    }
+}
+
+/// A model keeps what its folder says about vectors when its head is taken off or its engine is replaced.
+#[test]
+fn the_settings_go_with_the_model() {
+    let files = [("modules.json", modules(&POOLED)), ("1_Pooling/config.json", flags(&["cls_token"]))];
+    let folder = folder(&files);
+    let whole = Model::open(folder.path(), ModelOptions::new()).unwrap();
+    let headless = Model::open(folder.path(), ModelOptions::new().head(Head::None)).unwrap();
+    let engine = Engine::open(folder.path(), EngineOptions::new()).unwrap();
+    for model in [
+        whole.with_engine(engine).unwrap(),
+        whole.encoder().unwrap(),
+        headless.encoder().unwrap(),
+        whole,
+        headless,
+    ] {
+        let embedder = Embedder::from_parts(model, EmbedOptions::default()).unwrap();
+        assert!(embedder.is_trained_for_embeddings());
+        assert_eq!(embedder.poolings(), [Pooling::Cls]);
+    }
+}
+
+#[test]
+fn the_files_of_a_folder_are_found() {
+    let pooling = flags(&["cls_token"]).to_string();
+    let list = modules(&POOLED).to_string();
+    let length = json!({"max_seq_length": 12}).to_string();
+    let read = |name: &str| {
+        Ok(match name {
+            "modules.json" => Some(list.clone().into_bytes()),
+            "sentence_bert_config.json" => Some(length.clone().into_bytes()),
+            "1_Pooling/config.json" => Some(pooling.clone().into_bytes()),
+            _ => None,
+        })
+    };
+    let found = sentence_files(&read).unwrap();
+    let expected = [
+        ("modules.json", &list),
+        ("sentence_bert_config.json", &length),
+        ("1_Pooling/config.json", &pooling),
+    ];
+    assert_eq!(found, expected.map(|(name, content)| (name.to_owned(), content.clone().into_bytes())));
+    assert_eq!(sentence_files(&|_| Ok(None)).unwrap(), []);
 }
 
 #[test]

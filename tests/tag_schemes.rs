@@ -19,6 +19,7 @@ fn groups_are_the_entities_of_seqeval() {
     let goldens: Value =
         serde_json::from_str(&fs::read_to_string(golden().join("tags.json")).unwrap()).unwrap();
     for (name, scheme) in [("bioes", TagScheme::Bioes), ("bilou", TagScheme::Bilou)] {
+        assert_eq!(scheme.to_string(), name.to_uppercase());
         let sequences = goldens[name]["sequences"].as_array().unwrap();
         assert_eq!(sequences.len(), 80);
         for sequence in sequences {

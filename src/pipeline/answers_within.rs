@@ -11,7 +11,7 @@ use super::job::Job;
 use super::pass::Sequence;
 use super::question_answering::{Answer, AnswerOptions, PreparedContext, QuestionAnswering};
 use crate::error::{Error, ErrorKind, Result};
-use crate::text::Windows;
+use crate::text::{Window, Windows};
 
 /// The answers in the part of a context that was read in time; see [`QuestionAnswering::answers_within`].
 #[derive(Debug, Clone, PartialEq)]
@@ -171,8 +171,15 @@ fn read_and_unread(
     let (mut read, mut unread) = (0, Vec::new());
     // The token and the byte behind what was read so far.
     let (mut token, mut byte) = (0, 0);
+    // Several tokens may stand for one character. Those of a character that was read in part leave no text
+    // unread.
+    let leaves_text = |window: &Window, last: usize, byte: usize| {
+        let position = window.positions().start + last.saturating_sub(window.tokens().start);
+        window.span(position).is_some_and(|span| span.end > byte)
+    };
     let count = windows.len();
-    for window in (0..count).filter(|&index| is_read(index)).filter_map(|index| windows.get(index)) {
+    for index in (0..count).filter(|&index| is_read(index)) {
+        let Some(window) = windows.get(index) else { continue };
         read += 1;
         let positions = window.positions();
         let (Some(first), Some(last)) =
@@ -180,13 +187,20 @@ fn read_and_unread(
         else {
             continue;
         };
-        // Several tokens may stand for one character, so that there is no text between two of them.
-        if window.tokens().start > token && byte < first.start {
+        let start = window.tokens().start;
+        if start > token
+            // The window before this one holds the token in front of it.
+            && let Some(before) = index.checked_sub(1).and_then(|before| windows.get(before))
+            && leaves_text(&before, start - 1, byte)
+        {
             unread.push(byte..first.start);
         }
         (token, byte) = (window.tokens().end, last.end);
     }
-    if count > 0 && !is_read(count - 1) {
+    if let Some(window) = windows.get(count.saturating_sub(1))
+        && !is_read(count - 1)
+        && leaves_text(&window, window.tokens().end.saturating_sub(1), byte)
+    {
         unread.push(byte..len);
     }
     (read, unread)

@@ -11,18 +11,12 @@ use crate::text::{TextTokens, TokenizedText, Tokenizer, WindowOptions};
 
 /// The options for loading a model. Options of a task, such as the number of answers, are not among them,
 /// because they may differ from call to call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ModelOptions {
     engine: EngineOptions,
     head: Option<Head>,
-    special_tokens_in_text: bool,
-}
-
-impl Default for ModelOptions {
-    fn default() -> Self {
-        Self { engine: EngineOptions::new(), head: None, special_tokens_in_text: true }
-    }
+    special_tokens_in_text: Option<bool>,
 }
 
 impl ModelOptions {
@@ -44,10 +38,10 @@ impl ModelOptions {
         self
     }
 
-    /// Sets whether `[SEP]` and the like in the user's text are special tokens, as in `transformers`; see
-    /// [`Tokenizer::special_tokens_in_text`].
+    /// Sets whether `[SEP]` and the like in the user's text are special tokens, instead of what the model's
+    /// files say; see [`Tokenizer::special_tokens_in_text`].
     pub fn special_tokens_in_text(mut self, matched: bool) -> Self {
-        self.special_tokens_in_text = matched;
+        self.special_tokens_in_text = Some(matched);
         self
     }
 }
@@ -124,7 +118,10 @@ impl Model {
             (engine, loaded)
         });
         let engine = engine?;
-        let tokenizer = loaded?.special_tokens_in_text(options.special_tokens_in_text);
+        let tokenizer = match options.special_tokens_in_text {
+            Some(matched) => loaded?.special_tokens_in_text(matched),
+            None => loaded?,
+        };
         let read = |name: &str| Ok(files.read(name)?.map(|bytes| bytes.into_owned()));
         let sentence = match (SentenceSettings::read(&read), head) {
             (Ok(settings), _) => settings,

@@ -113,6 +113,16 @@ mod tests {
     );
 
     #[test]
+    fn the_best_scores_come_first_and_equal_ones_in_their_order() {
+        let scores = [0.5, 2.0, 0.5, 3.0, 2.0];
+        let best = [3, 1, 4, 0, 2];
+        for k in 0..7 {
+            assert_eq!(top_k(&scores, k), best[..k.min(5)], "{k}");
+        }
+        assert_eq!(top_k(&[], 3), [0; 0]);
+    }
+
+    #[test]
     fn softmax_takes_any_finite_logits() {
         assert_eq!(softmax(&[f32::MAX, f32::MIN]), [1.0, 0.0]);
         assert_eq!(softmax(&[-3e38, -3e38]), [0.5, 0.5]);

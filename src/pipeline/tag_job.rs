@@ -83,7 +83,7 @@ struct Token {
     span: Span,
     word: Option<usize>,
     scores: Vec<f32>,
-    /// The number of neighbours that the model saw on the token's poorer side, counted from 1.
+    /// The number of neighbours that the model saw on the token's poorer side.
     context: usize,
 }
 
@@ -92,7 +92,7 @@ impl Labelling {
     fn add(&mut self, window: &Window, logits: &[f32], width: usize) {
         let (range, encoding): (_, &Encoding) = (window.tokens(), window.encoding());
         for (position, token) in window.positions().zip(range.clone()) {
-            let context = 1 + (token - range.start).min(range.end - 1 - token);
+            let context = (token - range.start).min(range.end - 1 - token);
             let scores = || softmax(&logits[position * width..(position + 1) * width]);
             match self.open.get_mut(token - self.first) {
                 // The first of equal windows wins.
