@@ -11,6 +11,8 @@ mod epilogue;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
 #[cfg(target_arch = "aarch64")]
+mod mlal;
+#[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
 mod products;

@@ -10,8 +10,6 @@ use super::products::{Bf16, F32, Int8, Products};
 #[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use super::widened;
 use crate::aligned::Line;
-#[cfg(target_arch = "aarch64")]
-use crate::isa::Neon;
 #[cfg(target_feature = "relaxed-simd")]
 use crate::isa::WasmFma;
 #[cfg(target_feature = "simd128")]
@@ -265,8 +263,6 @@ with_features!(
         }
     )
 );
-#[cfg(target_arch = "aarch64")]
-with_features!(Neon, tiles!(Neon));
 
 /// Multiplies `rows` rows (at most `P::ROWS`), which lie `stride` bytes apart in `x`, by some strips.
 ///

@@ -131,14 +131,16 @@ unsafe fn load_weights(b: *const i8) -> [int8x16_t; 4] {
     unsafe { [vld1q_s8(b), vld1q_s8(b.add(16)), vld1q_s8(b.add(32)), vld1q_s8(b.add(48))] }
 }
 
-/// The bytes are widened to 16 bits, so products cannot overflow.
+/// `smull` multiplies signed bytes, so 128 is subtracted from the activations and 128 times the sum of the
+/// weights is added. The tile (`gemm/mlal.rs`) adds it once for all rows; here it is part of every product.
 impl Dot for Neon {
-    type A = int16x8_t;
-    type B = [[int16x8_t; 2]; 4];
+    type A = int8x16_t;
+    type B = [int8x16_t; 4];
 
-    // 16 accumulators, 8 registers of weights, one of activations and 4 of products use 29 of 32 registers.
+    const FASTEST_INPUTS: usize = 8;
     const GROUP: usize = 12;
-    const ROWS_I8: usize = 4;
+    const ROWS_I8: usize = 16;
+    const REGISTER_ROWS_I8: usize = 4;
     const STRIPS_I8: usize = 1;
     // 24 accumulators, 4 registers of weights and one of activations use 29 of 32 registers.
     const ROWS_F32: usize = 6;
@@ -146,12 +148,22 @@ impl Dot for Neon {
 
     instructions! {
         zero_int() -> I = [vdupq_n_s32(0); 4];
-        dot(acc: I, a: int16x8_t, b: [[int16x8_t; 2]; 4]) -> I = {
+        dot(acc: I, a: int8x16_t, b: [int8x16_t; 4]) -> I = {
             let mut acc = acc;
-            for (acc, [b, c]) in acc.iter_mut().zip(b) {
-                let first = vpaddq_s32(vmull_s16(vget_low_s16(b), vget_low_s16(a)), vmull_high_s16(b, a));
-                let second = vpaddq_s32(vmull_s16(vget_low_s16(c), vget_low_s16(a)), vmull_high_s16(c, a));
-                *acc = vaddq_s32(*acc, vpaddq_s32(first, second));
+            for (acc, b) in acc.iter_mut().zip(b) {
+                let low = vpaddlq_s16(vmull_s8(vget_low_s8(b), vget_low_s8(a)));
+                let high = vpaddlq_s16(vmull_high_s8(b, a));
+                let sum = vpaddlq_s16(vpaddlq_s8(b));
+                *acc = vaddq_s32(vaddq_s32(*acc, vshlq_n_s32::<7>(sum)), vpaddq_s32(low, high));
+            }
+            acc
+        };
+        fastest_dot(acc: I, a: int8x16_t, b: [int8x16_t; 4]) -> I = {
+            let mut acc = acc;
+            for (acc, b) in acc.iter_mut().zip(b) {
+                let (low, high) = (vmull_s8(vget_low_s8(b), vget_low_s8(a)), vmull_high_s8(b, a));
+                let low = vmlal_s8(low, vget_low_s8(b), vget_low_s8(a));
+                *acc = vpadalq_s16(vpadalq_s16(*acc, low), vmlal_high_s8(high, b, a));
             }
             acc
         };
@@ -159,26 +171,18 @@ impl Dot for Neon {
 
     #[inline(always)]
     #[allow(unused_unsafe, reason = "NEON is part of most AArch64 targets")]
-    unsafe fn broadcast(self, a: *const u8) -> int16x8_t {
+    unsafe fn broadcast(self, a: *const u8) -> int8x16_t {
         // SAFETY: `self` proves the features, and the caller promises four readable bytes.
         unsafe {
-            let four = vreinterpret_u8_u32(vdup_n_u32(a.cast::<u32>().read_unaligned()));
-            vreinterpretq_s16_u16(vmovl_u8(four))
+            let four = vdupq_n_u32(a.cast::<u32>().read_unaligned());
+            veorq_s8(vreinterpretq_s8_u32(four), vdupq_n_s8(i8::MIN))
         }
     }
 
     #[inline(always)]
-    #[allow(unused_unsafe, reason = "NEON is part of most AArch64 targets")]
-    unsafe fn weights(self, b: *const i8) -> [[int16x8_t; 2]; 4] {
+    unsafe fn weights(self, b: *const i8) -> [int8x16_t; 4] {
         // SAFETY: `self` proves the features, and the caller promises 64 readable bytes.
-        unsafe {
-            let b = load_weights(b);
-            let mut wide = [[vdupq_n_s16(0); 2]; 4];
-            for (wide, b) in wide.iter_mut().zip(b) {
-                *wide = [vmovl_s8(vget_low_s8(b)), vmovl_high_s8(b)];
-            }
-            wide
-        }
+        unsafe { load_weights(b) }
     }
 }
 
