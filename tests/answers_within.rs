@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "no logits are made up here")]
 mod random;
 
+use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,11 +226,34 @@ fn a_search_that_is_cancelled_has_no_result() {
 }
 
 #[test]
+fn a_clock_of_the_caller_ends_the_search_after_a_pass() {
+    let (qa, (text, _)) = (qa(), text());
+    let context = qa.prepare(&*text).unwrap();
+    let passes = Cell::new(0);
+    let mut count = |_| {
+        passes.set(passes.get() + 1);
+        ControlFlow::Continue(())
+    };
+    let is_late = || passes.get() == 2;
+    let mut control = RunControl::default();
+    control.is_late = Some(&is_late);
+    control.on_pass = Some(&mut count);
+    let found = within(&qa, &context, None, &mut control).unwrap();
+    assert_eq!(found.windows_read, 64);
+    assert_eq!(found, within(&qa, &context, Some(64), &mut RunControl::default()).unwrap());
+}
+
+#[test]
 fn what_finds_nothing_is_an_error() {
     let (qa, (text, _)) = (qa(), text());
     let context = qa.prepare(text).unwrap();
     let mut late = RunControl::default();
     late.deadline = Some(Instant::now());
+    let error = within(&qa, &context, None, &mut late).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { done: 0 }), "{error:?}");
+
+    let mut late = RunControl::default();
+    late.is_late = Some(&|| true);
     let error = within(&qa, &context, None, &mut late).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { done: 0 }), "{error:?}");
 

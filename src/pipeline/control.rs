@@ -53,6 +53,9 @@ pub type OnPass<'a> = &'a mut dyn FnMut(PassProgress) -> ControlFlow<()>;
 pub struct RunControl<'a> {
     /// The time after which no pass begins. In a browser, WebAssembly has no clock, so leave it `None` there.
     pub deadline: Option<Instant>,
+    /// A function that says whether the time is over, for programs whose clock is another one. No pass begins
+    /// once it returns `true`, as behind `deadline`.
+    pub is_late: Option<&'a dyn Fn() -> bool>,
     /// A flag that stops the run: no pass begins once it is `true`. Any thread may set it, and so may a
     /// signal handler.
     pub cancel: Option<Arc<AtomicBool>>,
@@ -66,10 +69,9 @@ impl RunControl<'_> {
         if self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
             return Err(ErrorKind::Cancelled { done }.into());
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(ErrorKind::DeadlineExceeded { done }.into()),
-            _ => Ok(()),
-        }
+        let is_late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            || self.is_late.is_some_and(|is_late| is_late());
+        if is_late { Err(ErrorKind::DeadlineExceeded { done }.into()) } else { Ok(()) }
     }
 
     /// Calls `on_pass` after a pass.
@@ -82,6 +84,7 @@ impl fmt::Debug for RunControl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunControl")
             .field("deadline", &self.deadline)
+            .field("is_late", &self.is_late.is_some())
             .field("cancel", &self.cancel)
             .field("on_pass", &self.on_pass.is_some())
             .finish()

@@ -754,6 +754,22 @@ MobilebertAnswers *mobilebert_answer_pairs(const MobilebertModel *model,
                                            const MobilebertAnswerOptions *options,
                                            MobilebertError **error);
 
+/*
+ * Answers a question without reading the whole context, and says what was left unread. The windows of the
+ * context that have most words in common with the question are read first.
+ *
+ * It reads `most_windows` windows, or all of them if that is 0. `timeout_ms` of the options ends the search
+ * with what was found by then, and is an error only if it is over before the first pass. The first limit gives
+ * the same result on every machine. Scores are shares among the windows that were read. If all were read, the
+ * answers are those of `mobilebert_answer`, which says the rest.
+ */
+MobilebertAnswers *mobilebert_answers_within(const MobilebertModel *model,
+                                             MobilebertText question,
+                                             MobilebertText context,
+                                             size_t most_windows,
+                                             const MobilebertAnswerOptions *options,
+                                             MobilebertError **error);
+
 /* Returns the number of questions, or 0 if `answers` is NULL. */
 size_t mobilebert_answers_inputs(const MobilebertAnswers *answers);
 
@@ -765,6 +781,24 @@ size_t mobilebert_answers_count(const MobilebertAnswers *answers, size_t input);
  * NULL if there is none.
  */
 const MobilebertAnswer *mobilebert_answers_at(const MobilebertAnswers *answers, size_t input, size_t rank);
+
+/*
+ * Returns the number of windows of the context of `mobilebert_answers_within`. It is 0 for answers of another
+ * function.
+ */
+size_t mobilebert_answers_windows(const MobilebertAnswers *answers);
+
+/* Returns the number of windows that `mobilebert_answers_within` read. It is 0 for answers of another function. */
+size_t mobilebert_answers_windows_read(const MobilebertAnswers *answers);
+
+/* Returns the number of parts of the context that `mobilebert_answers_within` left unread. */
+size_t mobilebert_answers_unread_count(const MobilebertAnswers *answers);
+
+/*
+ * Returns a part of the context that was left unread, in their order. It belongs to `answers`. It is NULL if
+ * there is none of this index.
+ */
+const MobilebertPlace *mobilebert_answers_unread_at(const MobilebertAnswers *answers, size_t index);
 
 /* Frees answers with their texts. NULL is allowed. */
 void mobilebert_answers_free(MobilebertAnswers *answers);

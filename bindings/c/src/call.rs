@@ -60,8 +60,8 @@ pub(crate) fn watched<T>(
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     };
-    let mut watch =
-        Watch { timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms)), on_pass: None };
+    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+    let mut watch = Watch { timeout, ..Watch::default() };
     if cancel.is_some() {
         watch.on_pass = Some(&mut on_pass);
     }

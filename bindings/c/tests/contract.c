@@ -392,6 +392,42 @@ static void calls_are_cancelled_and_timed_out(void) {
   mobilebert_model_free(model);
 }
 
+static void a_search_ends_at_its_time(void) {
+  static const char SENTENCE[] = "Trees grow slowly in the north. ", FACT[] = "The bridge was built by Ada.";
+  enum { TIMES = 3000 };
+  MobilebertModel *model = open_model("models/qa");
+  MobilebertError *error = NULL;
+  size_t size = TIMES * (sizeof SENTENCE - 1) + sizeof FACT - 1;
+  char *bytes = (char *)malloc(size);
+  for (size_t i = 0; i < TIMES; i++)
+    memcpy(bytes + i * (sizeof SENTENCE - 1), SENTENCE, sizeof SENTENCE - 1);
+  memcpy(bytes + size - (sizeof FACT - 1), FACT, sizeof FACT - 1);
+  MobilebertText context = {bytes, size}, question = mobilebert_text("Who built the bridge?");
+  MobilebertAnswerOptions options = mobilebert_answer_options();
+  MobilebertAnswers *found = NULL;
+  /* The shortest time in which a busy machine finishes the first pass is far too short for all of them. */
+  for (options.timeout_ms = 20; found == NULL; options.timeout_ms *= 2) {
+    found = mobilebert_answers_within(model, question, context, 0, &options, &error);
+    if (found == NULL && !is_error(error, "deadline_exceeded", NULL)) {
+      CHECK(found != NULL);
+      return;
+    }
+  }
+  size_t read = mobilebert_answers_windows_read(found);
+  CHECK(read > 0 && read < mobilebert_answers_windows(found) && mobilebert_answers_unread_count(found) > 0);
+  CHECK(strcmp(mobilebert_answers_at(found, 0, 0)->text.data, "Ada") == 0);
+  mobilebert_answers_free(found);
+  found = mobilebert_answers_within(model, question, context, 1, NULL, NULL);
+  CHECK(mobilebert_answers_windows_read(found) == 1 && mobilebert_answers_inputs(found) == 1);
+  mobilebert_answers_free(found);
+  CHECK(mobilebert_answers_within(NULL, question, context, 1, NULL, &error) == NULL);
+  CHECK(is_error(error, "null_argument", "model"));
+  CHECK(mobilebert_answers_windows(NULL) == 0 && mobilebert_answers_windows_read(NULL) == 0);
+  CHECK(mobilebert_answers_unread_count(NULL) == 0 && mobilebert_answers_unread_at(NULL, 0) == NULL);
+  free(bytes);
+  mobilebert_model_free(model);
+}
+
 static MobilebertCancel *shared_cancel;
 
 static void *request_soon(void *unused) {
@@ -646,6 +682,7 @@ int main(int argc, char **argv) {
   TEST(sizes_of_options_are_checked);
   TEST(wrong_values_of_options_are_refused);
   TEST(calls_are_cancelled_and_timed_out);
+  TEST(a_search_ends_at_its_time);
   TEST(another_thread_cancels);
   TEST(a_model_is_opened_from_memory);
   TEST(a_model_is_opened_from_a_descriptor);

@@ -53,6 +53,17 @@ static void questions_are_answered(void) {
   MobilebertAnswers *pairs = mobilebert_answer_pairs(model, questions, 2, contexts, 2, NULL, NULL);
   CHECK(mobilebert_answers_inputs(pairs) == 2 && reads_text(mobilebert_answers_at(pairs, 1, 0)->text));
   mobilebert_answers_free(pairs);
+  options.doc_stride = 4;
+  char long_context[] = "Ada built it. It was Ada. Trees grow slowly in the north, and slowly in the south as well. "
+                        "The snow is deep there, and nobody builds anything before the summer.";
+  MobilebertAnswers *part =
+      mobilebert_answers_within(model, questions[0], mobilebert_text(long_context), 1, &options, NULL);
+  CHECK(mobilebert_answers_windows_read(part) == 1 && mobilebert_answers_windows(part) > 1);
+  size_t unread = 0;
+  for (size_t i = 0; i < mobilebert_answers_unread_count(part); i++)
+    unread += mobilebert_answers_unread_at(part, i)->bytes.end - mobilebert_answers_unread_at(part, i)->bytes.start;
+  CHECK(unread > 0 && unread < sizeof long_context && reads_text(mobilebert_answers_at(part, 0, 0)->text));
+  mobilebert_answers_free(part);
   mobilebert_model_free(model);
 }
 

@@ -12,7 +12,7 @@
 #include "json.h"
 
 static const char *const KNOWN[] = {"answers.json", "classify.json", "embed.json", "errors.json",
-                                    "fill.json",    "tag.json",      "text.json"};
+                                    "fill.json",    "tag.json",      "text.json",  "within.json"};
 enum { KNOWN_COUNT = sizeof KNOWN / sizeof *KNOWN };
 
 /* How the options of a case are passed. */
@@ -88,8 +88,7 @@ static bool same_span(MobilebertSpan span, const Json *pair) {
          (double)span.end == pair->items[1].number;
 }
 
-static bool same_place(MobilebertPlace place, const Json *object) {
-  const Json *expected = json_need(object, "place");
+static bool same_place(MobilebertPlace place, const Json *expected) {
   return same_span(place.bytes, json_need(expected, "byte")) &&
          same_span(place.code_points, json_need(expected, "char")) &&
          same_span(place.utf16, json_need(expected, "utf16"));
@@ -322,6 +321,22 @@ static bool same_count(const Json *expect, size_t count) {
   return many == NULL ? count == 1 : many->count == count;
 }
 
+/* Compares the answers to the question `input` with a list, and frees nothing. */
+static bool same_answers(const MobilebertAnswers *found, size_t input, const Json *answers) {
+  EXPECT(answers != NULL && answers->count == mobilebert_answers_count(found, input));
+  for (size_t rank = 0; rank < answers->count; rank++) {
+    const MobilebertAnswer *answer = mobilebert_answers_at(found, input, rank);
+    const Json *one = &answers->items[rank], *others = json_need(one, "others");
+    EXPECT(same_text(answer->text, json_need(one, "answer")) && same_score(answer->score, one));
+    EXPECT(same_place(answer->place, json_need(one, "place")) && answer->other_count == others->count);
+    for (size_t other = 0; other < others->count; other++) {
+      EXPECT(same_place(answer->others[other].place, json_need(&others->items[other], "place")));
+      EXPECT(same_score(answer->others[other].score, &others->items[other]));
+    }
+  }
+  return true;
+}
+
 static bool run_answers(const MobilebertModel *model, const Json *test, Way way, bool *skipped) {
   MobilebertAnswerOptions options = mobilebert_answer_options();
   const Json *input = json_need(test, "input"), *expect = json_need(test, "expect");
@@ -346,20 +361,36 @@ static bool run_answers(const MobilebertModel *model, const Json *test, Way way,
   if (json_get(expect, "error") != NULL)
     return same_error(error, json_get(expect, "error"));
   EXPECT(found != NULL && same_count(expect, mobilebert_answers_inputs(found)));
-  for (size_t i = 0; i < mobilebert_answers_inputs(found); i++) {
-    const Json *answers = expected_of(expect, mobilebert_answers_inputs(found), i);
-    EXPECT(answers != NULL && answers->count == mobilebert_answers_count(found, i));
-    for (size_t rank = 0; rank < answers->count; rank++) {
-      const MobilebertAnswer *answer = mobilebert_answers_at(found, i, rank);
-      const Json *one = &answers->items[rank], *others = json_need(one, "others");
-      EXPECT(same_text(answer->text, json_need(one, "answer")) && same_score(answer->score, one));
-      EXPECT(same_place(answer->place, one) && answer->other_count == others->count);
-      for (size_t other = 0; other < others->count; other++) {
-        EXPECT(same_place(answer->others[other].place, &others->items[other]));
-        EXPECT(same_score(answer->others[other].score, &others->items[other]));
-      }
-    }
-  }
+  EXPECT(mobilebert_answers_windows(found) == 0 && mobilebert_answers_unread_at(found, 0) == NULL);
+  for (size_t i = 0; i < mobilebert_answers_inputs(found); i++)
+    EXPECT(same_answers(found, i, expected_of(expect, mobilebert_answers_inputs(found), i)));
+  mobilebert_answers_free(found);
+  return true;
+}
+
+static bool run_answers_within(const MobilebertModel *model, const Json *test, Way way, bool *skipped) {
+  MobilebertAnswerOptions options = mobilebert_answer_options();
+  const Json *input = json_need(test, "input"), *expect = json_need(test, "expect");
+  *skipped = !answer_options(json_need(test, "options"), way, &options);
+  if (*skipped)
+    return true;
+  const Json *most = json_get(input, "most_windows");
+  MobilebertError *error = NULL;
+  MobilebertAnswers *found = mobilebert_answers_within(
+      model, text_of(json_need(input, "question")), text_of(json_need(input, "context")),
+      most == NULL ? 0 : (size_t)most->number, &options, &error);
+  EXPECT((found == NULL) == (error != NULL));
+  if (json_get(expect, "error") != NULL)
+    return same_error(error, json_get(expect, "error"));
+  const Json *result = json_need(expect, "result"), *unread = json_need(result, "unread");
+  EXPECT(mobilebert_answers_inputs(found) == 1 &&
+         same_answers(found, 0, json_need(result, "answers")));
+  EXPECT((double)mobilebert_answers_windows(found) == json_need(result, "windows")->number);
+  EXPECT((double)mobilebert_answers_windows_read(found) == json_need(result, "windows_read")->number);
+  EXPECT(mobilebert_answers_unread_count(found) == unread->count);
+  for (size_t i = 0; i < unread->count; i++)
+    EXPECT(same_place(*mobilebert_answers_unread_at(found, i), &unread->items[i]));
+  EXPECT(mobilebert_answers_unread_at(found, unread->count) == NULL);
   mobilebert_answers_free(found);
   return true;
 }
@@ -425,7 +456,7 @@ static bool run_tag(const MobilebertModel *model, const Json *test, Way way, boo
       const Json *one = &entities->items[index];
       EXPECT(same_text(entity->label, json_need(one, "label")) &&
              same_text(entity->word, json_need(one, "word")));
-      EXPECT(same_score(entity->score, one) && same_place(entity->place, one));
+      EXPECT(same_score(entity->score, one) && same_place(entity->place, json_need(one, "place")));
       EXPECT(entity->grouped == (json_need(one, "grouped")->number != 0));
     }
   }
@@ -567,7 +598,8 @@ static bool run(const char *op, const MobilebertModel *model, const Json *test, 
   static const struct {
     const char *op;
     bool (*run)(const MobilebertModel *, const Json *, Way, bool *);
-  } OPS[] = {{"answers", run_answers}, {"classify", run_classify}, {"tag", run_tag},
+  } OPS[] = {{"answers", run_answers}, {"answers_within", run_answers_within},
+             {"classify", run_classify}, {"tag", run_tag},
              {"fill", run_fill},       {"embed", run_embed},       {"states", run_states}};
   for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
     if (strcmp(OPS[i].op, op) == 0)

@@ -1,9 +1,11 @@
 //! Answers to questions.
 
-use mobilebert::{AnswerOptions, PreparedContext, QuestionAnswering, Span};
+use std::ops::ControlFlow;
+
+use mobilebert::{AnswerOptions, PassProgress, PreparedContext, QuestionAnswering, RunControl, Span};
 
 use crate::failure::{Failure, Result};
-use crate::list::{self, Inputs, Watch};
+use crate::list::{self, Inputs, Progress, Watch};
 use crate::place::{Place, places};
 use crate::texts::Texts;
 
@@ -96,6 +98,70 @@ pub fn answers_from(
 ) -> Result<Vec<Vec<Answer>>> {
     let context = watch.step(questions.count(), || Ok(qa.prepare(context)?))?;
     answers(qa, questions, Contexts::One(&context), is_list, options, watch)
+}
+
+/// The answers in the part of a context that was read; see [`answers_within`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswersWithin {
+    /// The best answers in the windows that were read, best first.
+    pub answers: Vec<Answer>,
+    /// The number of windows of the context.
+    pub windows: usize,
+    /// The number of windows that were read.
+    pub windows_read: usize,
+    /// The parts of the context that no window that was read holds, in their order.
+    pub unread: Vec<Place>,
+}
+
+/// Finds the best answers to a question without reading the whole context, and says what was left unread. It
+/// reads those windows first that have most words in common with the question, and not more than
+/// `most_windows` of them. The watch's time ends the search with what was found by then.
+///
+/// # Errors
+/// The errors of [`QuestionAnswering::answers_within`]: `option` if `most_windows` is 0, and
+/// `deadline_exceeded` if the time is over before the first pass begins.
+pub fn answers_within(
+    qa: &QuestionAnswering,
+    question: &str,
+    context: &PreparedContext,
+    most_windows: Option<usize>,
+    options: &AnswerOptions,
+    watch: &mut Watch<'_>,
+) -> Result<AnswersWithin> {
+    let (deadline, is_late) = (watch.deadline()?, watch.is_late);
+    let on_pass = &mut watch.on_pass;
+    let mut after_pass = |pass: PassProgress| {
+        let progress = Progress { done: pass.sequences, total: pass.known_sequences };
+        on_pass.as_mut().map_or(ControlFlow::Continue(()), |tell| tell(progress))
+    };
+    let mut control = RunControl::default();
+    control.on_pass = Some(&mut after_pass);
+    (control.deadline, control.is_late) = (deadline, is_late);
+    let found = qa.answers_within(question, context, options, most_windows, &mut control)?;
+    let unread: Vec<Span> = found.unread.iter().map(|part| Span::new(part.start, part.end)).collect();
+    Ok(AnswersWithin {
+        answers: placed(context.text(), found.answers)?,
+        windows: found.windows,
+        windows_read: found.windows_read,
+        unread: places(context.text(), &unread)?,
+    })
+}
+
+/// Searches a context as [`answers_within`] does, and tokenises it as a part of the call: its time counts, and
+/// `watch` is asked behind it whether to go on.
+///
+/// # Errors
+/// The errors of [`answers_within`].
+pub fn answers_within_from(
+    qa: &QuestionAnswering,
+    question: &str,
+    context: &str,
+    most_windows: Option<usize>,
+    options: &AnswerOptions,
+    watch: &mut Watch<'_>,
+) -> Result<AnswersWithin> {
+    let context = watch.step(1, || Ok(qa.prepare(context)?))?;
+    answers_within(qa, question, &context, most_windows, options, watch)
 }
 
 /// Counts the places of one context's answers in all units, reading the context once.

@@ -25,24 +25,38 @@ pub struct Progress {
 pub struct Watch<'a> {
     /// The time that the call may take. No pass begins after it.
     pub timeout: Option<Duration>,
+    /// A function that says whether the time is over, where [`Watch::timeout`] has no clock: in a browser.
+    pub is_late: Option<&'a dyn Fn() -> bool>,
     /// A function that is called after each pass, and after a shared context was tokenised. `Break` stops the
     /// call with the failure `cancelled`.
     pub on_pass: Option<&'a mut dyn FnMut(Progress) -> ControlFlow<()>>,
 }
 
 impl Watch<'_> {
+    /// Returns the end of the time that begins now.
+    ///
+    /// # Errors
+    /// `option` for a time that no clock can count.
+    pub(crate) fn deadline(&self) -> Result<Option<Instant>> {
+        let expected = "a number of seconds that a clock can count";
+        let end = |timeout| {
+            Instant::now().checked_add(timeout).ok_or_else(|| Failure::option("timeout", expected, "longer"))
+        };
+        self.timeout.map(end).transpose()
+    }
+
     /// Does work of the call in front of its first pass: the time of the work counts, and the call does not
     /// go on if it was stopped meanwhile. `total` is the number of inputs, none of which is done.
     pub(crate) fn step<T>(&mut self, total: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        // WebAssembly has no clock in a browser, and no time-outs there.
+        // WebAssembly has no clock in a browser.
         let began = self.timeout.map(|_| Instant::now());
         let done = work()?;
         if let (Some(timeout), Some(began)) = (self.timeout, began) {
-            let left = timeout.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                return Err(Error::from(ErrorKind::DeadlineExceeded { done: 0 }).into());
-            }
-            self.timeout = Some(left);
+            self.timeout = Some(timeout.saturating_sub(began.elapsed()));
+        }
+        let is_over = self.timeout.is_some_and(|left| left.is_zero());
+        if is_over || self.is_late.is_some_and(|is_late| is_late()) {
+            return Err(Error::from(ErrorKind::DeadlineExceeded { done: 0 }).into());
         }
         match self.on_pass.as_mut().map(|tell| tell(Progress { done: 0, total })) {
             Some(ControlFlow::Break(())) => Err(Failure::cancelled()),
@@ -53,8 +67,12 @@ impl Watch<'_> {
 
 impl fmt::Debug for Watch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { timeout, on_pass } = self;
-        f.debug_struct("Watch").field("timeout", timeout).field("on_pass", &on_pass.is_some()).finish()
+        let Self { timeout, is_late, on_pass } = self;
+        f.debug_struct("Watch")
+            .field("timeout", timeout)
+            .field("is_late", &is_late.is_some())
+            .field("on_pass", &on_pass.is_some())
+            .finish()
     }
 }
 
@@ -98,6 +116,7 @@ pub(crate) fn run<J: Job>(
         stop.set(job.is_err());
         Some(job)
     });
+    let (deadline, is_late) = (watch.deadline()?, watch.is_late);
     let on_pass = &mut watch.on_pass;
     let mut after_pass = |pass: PassProgress| {
         let progress = match count {
@@ -108,9 +127,7 @@ pub(crate) fn run<J: Job>(
     };
     let mut control = RunControl::default();
     control.on_pass = Some(&mut after_pass);
-    if let Some(timeout) = watch.timeout {
-        control.deadline = Some(deadline(timeout)?);
-    }
+    (control.deadline, control.is_late) = (deadline, is_late);
     let ran = model.run_each(jobs, &mut control, |index, result| {
         delivered.set(index + 1);
         if failed.is_none() {
@@ -128,11 +145,6 @@ pub(crate) fn run<J: Job>(
     }
 }
 
-fn deadline(timeout: Duration) -> Result<Instant> {
-    let expected = "a number of seconds that a clock can count";
-    Instant::now().checked_add(timeout).ok_or_else(|| Failure::option("timeout", expected, "longer"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,10 +157,12 @@ mod tests {
             Ok(7)
         };
         assert_eq!(Watch::default().step(1, work).unwrap(), 7);
-        let mut late = Watch { timeout: Some(pause), on_pass: None };
+        let mut late = Watch { timeout: Some(pause), ..Watch::default() };
+        assert_eq!(late.step(1, work).unwrap_err().code(), "deadline_exceeded");
+        let mut late = Watch { is_late: Some(&|| true), ..Watch::default() };
         assert_eq!(late.step(1, work).unwrap_err().code(), "deadline_exceeded");
         let hour = Duration::from_secs(3600);
-        let mut early = Watch { timeout: Some(hour), on_pass: None };
+        let mut early = Watch { timeout: Some(hour), ..Watch::default() };
         assert_eq!(early.step(1, work).unwrap(), 7);
         assert!(early.timeout.unwrap() <= hour - pause);
         let mut seen = Vec::new();
@@ -156,7 +170,7 @@ mod tests {
             seen.push(now);
             ControlFlow::Break(())
         };
-        let mut stopped = Watch { timeout: None, on_pass: Some(&mut stop) };
+        let mut stopped = Watch { on_pass: Some(&mut stop), ..Watch::default() };
         assert_eq!(stopped.step(3, work).unwrap_err().code(), "cancelled");
         assert_eq!(seen, [Progress { done: 0, total: 3 }]);
     }

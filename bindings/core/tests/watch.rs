@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mobilebert_bindings::answer::answers_from;
+use mobilebert_bindings::answer::{answers_from, answers_within_from};
 use mobilebert_bindings::tag::entities;
 use mobilebert_bindings::{Failure, Opening, Progress, Texts, TokenClassification, Watch};
-use serde_json::Map;
+use serde_json::{Map, json};
 
 fn tagger() -> TokenClassification {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/models/ner");
@@ -78,6 +78,48 @@ fn the_context_of_all_questions_is_a_part_of_the_call() {
     let mut watch = Watch { on_pass: Some(&mut stop), ..Watch::default() };
     assert_eq!(ask(&mut watch).code(), "cancelled");
     assert_eq!(seen, [Progress { done: 0, total: 2 }]);
+}
+
+/// The search reads in passes of several windows, and its time is over behind the first.
+#[test]
+fn a_time_out_ends_a_search_with_what_it_found() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints/mobilebert-f32");
+    let opening = Opening { threads: Some(1), ..Opening::default() };
+    let options = json!({ "max_seq_len": 16, "doc_stride": 4 });
+    let qa = opening.answers(folder.into(), options.as_object().unwrap()).unwrap();
+    let context = "anna works in paris and a good time of day ".repeat(100);
+    let ask = |most: Option<usize>, watch: &mut Watch<'_>| {
+        answers_within_from(&qa, "who wrote the book ?", &context, most, qa.options(), watch)
+    };
+    // A busy machine has this long for the context and the first pass.
+    let timeout = Duration::from_secs(3);
+    let over = Instant::now() + timeout;
+    let mut seen = Vec::new();
+    let mut wait = |now: Progress| {
+        seen.push(now);
+        // The search begins after the context is read, of which the function is told as well.
+        if now.done > 0 {
+            std::thread::sleep(over.saturating_duration_since(Instant::now()) + Duration::from_millis(10));
+        }
+        ControlFlow::Continue(())
+    };
+    let mut watch = Watch { timeout: Some(timeout), on_pass: Some(&mut wait), ..Watch::default() };
+    let found = ask(None, &mut watch).unwrap();
+    assert!(found.windows_read > 0 && found.windows_read < found.windows, "{found:?}");
+    assert_eq!(found, ask(Some(found.windows_read), &mut Watch::default()).unwrap());
+    assert_eq!((seen.len(), seen[1].done), (2, found.windows_read), "{seen:?}");
+    let unread: usize = found.unread.iter().map(|part| part.byte.end - part.byte.start).sum();
+    assert!(unread > 0 && unread < context.len());
+
+    let mut late = Watch { timeout: Some(Duration::ZERO), ..Watch::default() };
+    assert_eq!(ask(None, &mut late).unwrap_err().code(), "deadline_exceeded");
+    let mut late = Watch { is_late: Some(&|| true), ..Watch::default() };
+    assert_eq!(ask(None, &mut late).unwrap_err().code(), "deadline_exceeded");
+    let failure = ask(Some(0), &mut Watch::default()).unwrap_err();
+    assert_eq!((failure.code(), failure.place()), ("option", Some("most_windows")));
+    let mut stop = |_: Progress| ControlFlow::Break(());
+    let mut stopped = Watch { on_pass: Some(&mut stop), ..Watch::default() };
+    assert_eq!(ask(None, &mut stopped).unwrap_err().code(), "cancelled");
 }
 
 #[test]

@@ -53,5 +53,5 @@ pub(crate) fn watched<T>(
     if go_on(Progress { done: 0, total: 0 }).is_break() {
         return Err(Failure::cancelled().into());
     }
-    Ok(work(&mut Watch { timeout, on_pass: Some(&mut go_on) })?)
+    Ok(work(&mut Watch { timeout, on_pass: Some(&mut go_on), ..Watch::default() })?)
 }

@@ -24,6 +24,7 @@ arguments! {
     threads: whole("a whole number, 1 or more, or None for all cores") -> Option<usize>;
     limit: whole("a whole number of examples, or None for all") -> Option<usize>;
     max_f32_modules: whole("a whole number, 0 or more, or None for a quarter of them") -> Option<usize>;
+    most_windows: whole("a whole number, 1 or more, or None for all") -> Option<usize>;
     bits: whole("8 or 4") -> Option<usize>;
     timeout: number("a number of seconds, 0 or more, or None") -> Option<f64>;
     max_drop: number("a number of points, 0 or more, or None for 0.5") -> Option<f64>;

@@ -39,7 +39,7 @@ pub(crate) fn watched<T: Send>(
     };
     let result = {
         let watched = || {
-            let mut watch = Watch { timeout, on_pass: Some(&mut on_pass) };
+            let mut watch = Watch { timeout, on_pass: Some(&mut on_pass), ..Watch::default() };
             work(&mut watch)
         };
         py.detach(watched)

@@ -1,7 +1,7 @@
 //! Results as the frozen classes of `mobilebert._results`.
 
 use mobilebert_bindings::Place;
-use mobilebert_bindings::answer::Answer;
+use mobilebert_bindings::answer::{Answer, AnswersWithin};
 use mobilebert_bindings::tag::Entity;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -34,6 +34,15 @@ pub(crate) fn answer<'py>(py: Python<'py>, found: Answer) -> PyResult<Bound<'py,
 
 pub(crate) fn answers<'py>(py: Python<'py>, found: Vec<Answer>) -> PyResult<Bound<'py, PyList>> {
     list(py, found, answer)
+}
+
+pub(crate) fn answers_within<'py>(py: Python<'py>, found: AnswersWithin) -> PyResult<Bound<'py, PyAny>> {
+    static WITHIN: Class = Class::new();
+    static UNREAD: Class = Class::new();
+    let part = |place: &Place| make(&UNREAD, "UnreadPart", spans(place).into_pyobject(py)?);
+    let unread: Vec<_> = found.unread.iter().map(part).collect::<PyResult<_>>()?;
+    let (answers, unread) = (answers(py, found.answers)?, PyTuple::new(py, unread)?);
+    make(&WITHIN, "AnswersWithin", (answers, found.windows, found.windows_read, unread).into_pyobject(py)?)
 }
 
 pub(crate) fn classification<'py>(

@@ -13,9 +13,10 @@ import mobilebert
 
 ROOT = Path(__file__).resolve().parents[3]
 VECTORS = ROOT / "bindings" / "vectors"
-KNOWN = {"answers", "classify", "embed", "errors", "fill", "tag", "text"}
+KNOWN = {"answers", "classify", "embed", "errors", "fill", "tag", "text", "within"}
 CLASSES = {
     "answers": mobilebert.QuestionAnswering,
+    "answers_within": mobilebert.QuestionAnswering,
     "classify": mobilebert.TextClassification,
     "tag": mobilebert.TokenClassification,
     "fill": mobilebert.FillMask,
@@ -75,6 +76,8 @@ def call(op: str, pipeline: Any, given: dict[str, Any], options: dict[str, Any])
         questions = given.get("question", given.get("questions"))
         contexts = given.get("context", given.get("contexts"))
         return pipeline.answers(questions, contexts, **options)
+    if op == "answers_within":
+        return pipeline.answers_within(**given, **options)
     if op == "classify":
         return pipeline.classify(texts, given.get("text_pair", given.get("text_pairs")), **options)
     if op == "tag":
@@ -118,6 +121,13 @@ def written(op: str, found: Any) -> Any:
             }
             for a in found
         ]
+    if op == "answers_within":
+        return {
+            "answers": written("answers", found.answers),
+            "windows": found.windows,
+            "windows_read": found.windows_read,
+            "unread": [place(part) for part in found.unread],
+        }
     if op == "classify":
         labels = [{"label": label.label, "score": number(label.score)} for label in found.labels]
         return {"labels": labels, "truncated": found.truncated}

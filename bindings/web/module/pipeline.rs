@@ -1,6 +1,6 @@
 //! A loaded model with its task.
 
-use mobilebert_bindings::answer::{Contexts, answers};
+use mobilebert_bindings::answer::{Contexts, answers, answers_within_from};
 use mobilebert_bindings::classify::labels;
 use mobilebert_bindings::embed::{self, Matrix};
 use mobilebert_bindings::fill::fills;
@@ -141,6 +141,32 @@ impl Pipeline {
         found().map(|found| found.to_string()).map_err(thrown)
     }
 
+    /// Answers a question without reading the whole context, and returns the result as JSON. `milliseconds` is
+    /// the time that is left for it.
+    ///
+    /// # Errors
+    /// As for `run`.
+    pub fn answers_within(
+        &self,
+        question: &str,
+        context: &str,
+        most_windows: Option<usize>,
+        milliseconds: Option<f64>,
+        options: &str,
+    ) -> Result<String> {
+        let end = milliseconds.map(|left| now() + left);
+        let is_late = || end.is_some_and(|end| now() >= end);
+        let found = || {
+            let Ready::Answers(task) = &self.task else {
+                return Err(Failure::input("task", "`answers_within` is of question answering"));
+            };
+            let options = changed(task.options(), &parsed(options)?)?;
+            let watch = &mut Watch { is_late: Some(&is_late), ..Watch::default() };
+            answers_within_from(task, question, context, most_windows, &options, watch)
+        };
+        found().map(|found| results::within(&found).to_string()).map_err(thrown)
+    }
+
     /// Computes the vector of each text, or with `states` the hidden states of its tokens.
     ///
     /// # Errors
@@ -176,6 +202,13 @@ impl Pipeline {
         };
         found().map_err(thrown)
     }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The milliseconds since some moment, which never go back. The module itself has no clock.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
 }
 
 /// The vectors of a list of texts, one after another.

@@ -1,6 +1,6 @@
 //! Results as JSON. Numbers are written so that JavaScript reads the bits of the engine's floats.
 
-use mobilebert_bindings::answer::Answer;
+use mobilebert_bindings::answer::{Answer, AnswersWithin};
 use mobilebert_bindings::classify::Classification;
 use mobilebert_bindings::fill::Fill;
 use mobilebert_bindings::tag::Entity;
@@ -29,6 +29,13 @@ pub(crate) fn answer(found: &Answer) -> Value {
     json!({
         "answer": found.answer, "score": number(found.score), "place": place(&found.place),
         "others": list(&found.others, other)
+    })
+}
+
+pub(crate) fn within(found: &AnswersWithin) -> Value {
+    json!({
+        "answers": list(&found.answers, answer), "windows": found.windows,
+        "windows_read": found.windows_read, "unread": list(&found.unread, place)
     })
 }
 

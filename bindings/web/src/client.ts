@@ -1,10 +1,20 @@
 import { kindOf, optionsOf, wrongInput, wrongOption } from './errors.js';
 import { limitsOf, within } from './limits.js';
-import type { CallRequest, Reply, RunRequest, Texts, VectorsReply, VectorsRequest } from './protocol.js';
+import {
+  moment,
+  type CallRequest,
+  type Reply,
+  type RunRequest,
+  type Texts,
+  type VectorsReply,
+  type VectorsRequest,
+  type WithinRequest,
+} from './protocol.js';
 import type { Runner } from './remote.js';
 import type {
   AnswerDetails,
   AnswerOptions,
+  AnswersWithin,
   Classification,
   ClassifyOptions,
   EmbedOptions,
@@ -16,6 +26,7 @@ import type {
   Place,
   States,
   TagOptions,
+  WithinOptions,
 } from './types.js';
 
 /** A result for one input, and a list of results for a list. */
@@ -61,6 +72,40 @@ export class Engine {
     const found = await this.#run({ texts: questions, second: contexts, shared, unit, isList }, options);
     const answers = (found as RawAnswer[][]).map((list) => list.map(answer));
     return one(isList, answers) as Many<Q | C, AnswerDetails[]>;
+  }
+
+  /**
+   * Finds the best answers without reading the whole context, and says what was left unread. The windows of the
+   * context that have most words in common with the question are read first.
+   *
+   * `most_windows` gives the same result on every machine, and `timeout` what this one finds in time. If all
+   * windows are read, the answers are those of {@link answers}.
+   */
+  async answersWithin(
+    question: string,
+    context: string,
+    options: WithinOptions = {},
+  ): Promise<AnswersWithin> {
+    const { most_windows: most, ...others } = optionsOf(options) as WithinOptions;
+    if (most !== undefined && most !== null && !(Number.isInteger(most) && most >= 1))
+      throw wrongOption('most_windows', 'a whole number, 1 or more, or null for all', most);
+    const [limits, rest] = limitsOf(others as Record<string, unknown>);
+    const { timeout, signal } = limits;
+    const request: WithinRequest = {
+      kind: 'within',
+      texts: single('question', question),
+      context: single('context', context),
+      mostWindows: most ?? undefined,
+      until: typeof timeout === 'number' ? moment() + timeout : undefined,
+      unit: 'text',
+      isList: false,
+      first: 0,
+      options: sendable(rest),
+    };
+    const [found] = await within({ signal: signal ?? null }, (stopped) => this.#spread(request, stopped));
+    const [{ answers, unread, ...counts }] = found as [RawWithin];
+    const parts = unread.map((place) => placed({ place }));
+    return { answers: answers.map(answer), ...counts, unread: parts };
   }
 
   /** Labels texts, or pairs of texts. */
@@ -177,6 +222,11 @@ interface RawAnswer {
   others: { score: number; place: Place }[];
 }
 
+interface RawWithin extends Omit<AnswersWithin, 'answers' | 'unread'> {
+  answers: RawAnswer[];
+  unread: Place[];
+}
+
 function answer({ others, ...found }: RawAnswer): AnswerDetails {
   return { ...placed(found), others: others.map(placed) };
 }
@@ -210,6 +260,12 @@ function check(name: string, value: unknown): void {
   } else {
     throw wrongOption(name, 'a number, a string, a boolean, null, or an array of those', value);
   }
+}
+
+/** Reads one text. */
+function single(what: string, given: unknown): Texts {
+  if (typeof given !== 'string') throw wrongInput(what, `it is ${kindOf(given)}; expected a string`);
+  return { what, texts: [given] };
 }
 
 /** Reads one text or a list of them. */

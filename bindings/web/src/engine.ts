@@ -1,14 +1,16 @@
 import { MobileBertError, reasonOf, recordOf } from './errors.js';
 import { Loader, type Platform } from './load.js';
 import init, * as module from './module/mobilebert.js';
-import type {
-  OpenRequest,
-  Reply,
-  Request,
-  RunRequest,
-  Texts,
-  VectorsReply,
-  VectorsRequest,
+import {
+  moment,
+  type OpenRequest,
+  type Reply,
+  type Request,
+  type RunRequest,
+  type Texts,
+  type VectorsReply,
+  type VectorsRequest,
+  type WithinRequest,
 } from './protocol.js';
 import type { ModelInfo, ProgressEvent } from './types.js';
 
@@ -76,6 +78,8 @@ export class Engine {
           return this.#run(request);
         case 'vectors':
           return this.#vectors(request);
+        case 'within':
+          return this.#within(request);
       }
     } catch (thrown) {
       if (!(thrown instanceof WebAssembly.RuntimeError))
@@ -134,6 +138,15 @@ export class Engine {
     return JSON.parse(
       this.#opened().run(texts.texts, second?.texts, shared, isList, first, given),
     ) as unknown[];
+  }
+
+  #within({ texts, context, mostWindows, until, options }: WithinRequest): unknown[] {
+    check(texts, undefined, 0);
+    check(context, undefined, 0);
+    const [question, text] = [texts.texts[0] as string, context.texts[0] as string];
+    const left = until === undefined ? undefined : until - moment();
+    const given = JSON.stringify(options);
+    return [JSON.parse(this.#opened().answers_within(question, text, mostWindows, left, given))];
   }
 
   #vectors({ texts, unit, isList, first, states, options }: VectorsRequest): VectorsReply {

@@ -44,6 +44,20 @@ export interface RunRequest extends Call {
   shared: boolean;
 }
 
+/** A search of one context that may leave a part of it unread. */
+export interface WithinRequest extends Call {
+  kind: 'within';
+  context: Texts;
+  mostWindows: number | undefined;
+  /** The end of its time, as {@link moment} counts. */
+  until: number | undefined;
+}
+
+/** Returns the milliseconds since a moment that all threads have in common. */
+export function moment(): number {
+  return performance.timeOrigin + performance.now();
+}
+
 /** A call that returns vectors, or with `states` a row for each token. */
 export interface VectorsRequest extends Call {
   kind: 'vectors';
@@ -58,8 +72,8 @@ export interface VectorsReply {
   truncated: boolean[];
 }
 
-export type Request = OpenRequest | RunRequest | VectorsRequest;
-export type CallRequest = RunRequest | VectorsRequest;
+export type CallRequest = RunRequest | VectorsRequest | WithinRequest;
+export type Request = OpenRequest | CallRequest;
 export type Reply = ModelInfo | unknown[] | VectorsReply;
 
 /** A message to a worker: a request, or that nobody waits any longer for the answer to one. */

@@ -125,6 +125,17 @@ export interface AnswerOptions extends CallOptions {
   null_competes?: boolean;
 }
 
+/** Options of a search that may leave a part of the context unread. */
+export interface WithinOptions extends Omit<AnswerOptions, 'timeout'> {
+  /** The most windows of the context that are read. Default: all. */
+  most_windows?: number | null;
+  /**
+   * The milliseconds after which no pass begins. The search ends then with what it has found; it is the error
+   * `deadline_exceeded` if there was no pass.
+   */
+  timeout?: number | null;
+}
+
 /** Options of a call for text classification. */
 export interface ClassifyOptions extends CallOptions {
   /** The number of labels. `null` means all. */
@@ -171,6 +182,18 @@ export interface AnswerDetails extends Answer {
   place: Place;
   /** The other places with the same text, best first, with their parts of the score. */
   others: { score: number; start: number; end: number; place: Place }[];
+}
+
+/** The answers in the part of a context that was read. */
+export interface AnswersWithin {
+  /** The best answers, best first. Their scores are shares among the windows that were read. */
+  answers: AnswerDetails[];
+  /** The number of windows of the context. */
+  windows: number;
+  /** The number of windows that were read. */
+  windows_read: number;
+  /** The parts of the context that no window that was read holds, in their order. */
+  unread: { start: number; end: number; place: Place }[];
 }
 
 /** A label and its score. */

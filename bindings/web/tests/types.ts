@@ -2,6 +2,7 @@
 
 import {
   type Answer,
+  type AnswersWithin,
   type LabelScore,
   MobileBertError,
   type PipelineOptions,
@@ -20,6 +21,8 @@ export async function use(): Promise<void> {
   const answer: Answer = await qa('Who built it?', 'It was built by Ada.');
   const answers: Answer[] = await qa(['Who?'], 'It was built by Ada.');
   console.log(answer.start, answers[0]?.answer, qa.engine.model.bytes);
+  const part: AnswersWithin = await qa.engine.answersWithin('Who?', 'Ada.', { most_windows: 4, timeout: 200 });
+  console.log(part.answers[0]?.answer, part.windows_read, part.unread[0]?.start);
   const classify = await pipeline('sentiment-analysis', { 'config.json': new Uint8Array() });
   const labels: LabelScore[] = await classify('a joy');
   const extract = await pipeline('feature-extraction', '/models/embed');

@@ -4,6 +4,7 @@
 /** The operations, with the task that a model is opened for. */
 const TASKS = {
   answers: 'question-answering',
+  answers_within: 'question-answering',
   classify: 'text-classification',
   tag: 'token-classification',
   fill: 'fill-mask',
@@ -12,7 +13,7 @@ const TASKS = {
 };
 /** The model that takes the texts of `text`, which names none. */
 const ANY_MODEL = 'models/sentiment';
-const KNOWN = ['answers', 'classify', 'embed', 'errors', 'fill', 'tag', 'text'];
+const KNOWN = ['answers', 'classify', 'embed', 'errors', 'fill', 'tag', 'text', 'within'];
 
 /**
  * Lists the cases of all files, `{name: content}`, as `{name, run}`. `open(task, model)` opens a pipeline.
@@ -74,6 +75,10 @@ function run(engine, op, input, options) {
   switch (op) {
     case 'answers':
       return engine.answers(input.question ?? input.questions, input.context ?? input.contexts, options);
+    case 'answers_within': {
+      const { question, context, ...most } = input;
+      return engine.answersWithin(question, context, { ...most, ...options });
+    }
     case 'classify':
       return engine.classify(text, input.text_pair ?? input.text_pairs, options);
     case 'tag':
@@ -107,6 +112,13 @@ function written(op, found) {
         place,
         others: others.map((other) => ({ score: number(other.score), place: other.place })),
       }));
+    case 'answers_within':
+      return {
+        answers: written('answers', found.answers),
+        windows: found.windows,
+        windows_read: found.windows_read,
+        unread: found.unread.map(({ place }) => place),
+      };
     case 'classify':
       return {
         labels: found.labels.map(({ label, score }) => ({ label, score: number(score) })),

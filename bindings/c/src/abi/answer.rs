@@ -5,9 +5,11 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use mobilebert_bindings::answer::{Answer, Contexts, answers, answers_from};
+use mobilebert_bindings::answer::{
+    Answer, AnswersWithin, Contexts, answers, answers_from, answers_within_from,
+};
 use mobilebert_bindings::options::changed;
-use mobilebert_bindings::{QuestionAnswering, Result};
+use mobilebert_bindings::{AnswerOptions, QuestionAnswering, Result};
 
 use super::cancel::MobilebertCancel;
 use super::model::{MobilebertModel, MobilebertSwitch};
@@ -92,6 +94,9 @@ pub struct MobilebertAnswers {
     /// What the answers point to.
     strings: Strings,
     others: Vec<Vec<MobilebertAnswerPlace>>,
+    /// The windows of the context and those that were read, if the call counted them.
+    windows: (usize, usize),
+    unread: Vec<MobilebertPlace>,
 }
 
 impl MobilebertAnswers {
@@ -102,6 +107,13 @@ impl MobilebertAnswers {
                 answers.into_iter().map(|answer| all.keep(&answer)).collect();
             all.found.push(answers);
         }
+        all
+    }
+
+    fn of_part(found: AnswersWithin) -> Box<Self> {
+        let mut all = Self::of(vec![found.answers]);
+        all.windows = (found.windows, found.windows_read);
+        all.unread = found.unread.into_iter().map(MobilebertPlace::from).collect();
         all
     }
 
@@ -121,16 +133,12 @@ impl MobilebertAnswers {
     }
 }
 
-/// Finds the answers with `contexts`, which is given the pipeline.
-fn ask(
+/// Makes the pipeline and the options of a call.
+fn asked(
     model: Option<&MobilebertModel>,
-    questions: &[&str],
-    is_list: bool,
-    options: *const MobilebertAnswerOptions,
-    contexts: &Given<'_>,
-) -> Result<Box<MobilebertAnswers>> {
+    given: &MobilebertAnswerOptions,
+) -> Result<(QuestionAnswering, AnswerOptions)> {
     let qa = QuestionAnswering::from_parts(memory::required(model, "model")?.loaded(), Default::default())?;
-    let given = memory::options(options)?;
     let mut changes = Changes::new();
     changes.top_k(given.top_k);
     changes.count("max_seq_len", given.max_seq_len);
@@ -142,6 +150,19 @@ fn ask(
     changes.switch("null_competes", given.null_competes)?;
     changes.number("null_threshold", given.null_threshold)?;
     let options = changed(qa.options(), &changes.with_json(given.json)?)?;
+    Ok((qa, options))
+}
+
+/// Finds the answers with `contexts`, which is given the pipeline.
+fn ask(
+    model: Option<&MobilebertModel>,
+    questions: &[&str],
+    is_list: bool,
+    options: *const MobilebertAnswerOptions,
+    contexts: &Given<'_>,
+) -> Result<Box<MobilebertAnswers>> {
+    let given = memory::options(options)?;
+    let (qa, options) = asked(model, &given)?;
     let questions = questions.to_vec();
     let found = watched(given.timeout_ms, given.cancel, |watch| match contexts {
         Given::One(text) => answers_from(&qa, &questions, text, is_list, &options, watch),
@@ -215,6 +236,34 @@ pub extern "C" fn mobilebert_answer_pairs(
     })
 }
 
+/// Answers a question without reading the whole context, and says what was left unread. The windows of the
+/// context that have most words in common with the question are read first.
+///
+/// It reads `most_windows` windows, or all of them if that is 0. `timeout_ms` of the options ends the search
+/// with what was found by then, and is an error only if it is over before the first pass. The first limit gives
+/// the same result on every machine. Scores are shares among the windows that were read. If all were read, the
+/// answers are those of `mobilebert_answer`, which says the rest.
+#[unsafe(no_mangle)]
+pub extern "C" fn mobilebert_answers_within(
+    model: Option<&MobilebertModel>,
+    question: MobilebertText,
+    context: MobilebertText,
+    most_windows: usize,
+    options: *const MobilebertAnswerOptions,
+    error: ErrorOut<'_>,
+) -> Option<Box<MobilebertAnswers>> {
+    run(error, || {
+        let (question, context) = (memory::text(question, "question")?, memory::text(context, "context")?);
+        let given = memory::options(options)?;
+        let (qa, options) = asked(model, &given)?;
+        let most_windows = (most_windows > 0).then_some(most_windows);
+        let found = watched(given.timeout_ms, given.cancel, |watch| {
+            answers_within_from(&qa, question, context, most_windows, &options, watch)
+        })?;
+        Ok(MobilebertAnswers::of_part(found))
+    })
+}
+
 /// Returns the number of questions, or 0 if `answers` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn mobilebert_answers_inputs(answers: Option<&MobilebertAnswers>) -> usize {
@@ -236,6 +285,35 @@ pub extern "C" fn mobilebert_answers_at(
     rank: usize,
 ) -> Option<&MobilebertAnswer> {
     answers?.found.group(input).get(rank)
+}
+
+/// Returns the number of windows of the context of `mobilebert_answers_within`. It is 0 for answers of another
+/// function.
+#[unsafe(no_mangle)]
+pub extern "C" fn mobilebert_answers_windows(answers: Option<&MobilebertAnswers>) -> usize {
+    answers.map_or(0, |answers| answers.windows.0)
+}
+
+/// Returns the number of windows that `mobilebert_answers_within` read. It is 0 for answers of another function.
+#[unsafe(no_mangle)]
+pub extern "C" fn mobilebert_answers_windows_read(answers: Option<&MobilebertAnswers>) -> usize {
+    answers.map_or(0, |answers| answers.windows.1)
+}
+
+/// Returns the number of parts of the context that `mobilebert_answers_within` left unread.
+#[unsafe(no_mangle)]
+pub extern "C" fn mobilebert_answers_unread_count(answers: Option<&MobilebertAnswers>) -> usize {
+    answers.map_or(0, |answers| answers.unread.len())
+}
+
+/// Returns a part of the context that was left unread, in their order. It belongs to `answers`. It is NULL if
+/// there is none of this index.
+#[unsafe(no_mangle)]
+pub extern "C" fn mobilebert_answers_unread_at(
+    answers: Option<&MobilebertAnswers>,
+    index: usize,
+) -> Option<&MobilebertPlace> {
+    answers?.unread.get(index)
 }
 
 /// Frees answers with their texts. NULL is allowed.

@@ -33,7 +33,7 @@ const STRANGE: &str = "😀 Cafe\u{301} «Zoë»\r\n東京で。 The lamp\0 was 
 
 /// Returns all files.
 pub(crate) fn files() -> Vec<File> {
-    vec![text(), answers(), answer_errors(), classify(), tag(), fill(), embed()]
+    vec![text(), answers(), answers_within(), answer_errors(), classify(), tag(), fill(), embed()]
 }
 
 fn text() -> File {
@@ -99,6 +99,27 @@ fn answers() -> File {
     ];
     let about = "Answers, with places in all units.";
     File { name: "answers", about, model: Some("models/qa"), cases }
+}
+
+fn answers_within() -> File {
+    let ask = |question: &str, context: &str| json!({ "question": question, "context": context });
+    let limited = |question: &str, context: &str, most: usize| json!({ "question": question, "context": context, "most_windows": most });
+    let short = "It was built by Ada.";
+    let padding = "Ships 🚢 came and went,\r\nand the wind was cold\0 – très froid. ".repeat(20);
+    let long = format!("{padding}In 1911 the keeper Émile Dubois repaired the lantern. {padding}");
+    let question = "Who repaired the lantern?";
+    let narrow = json!({ "max_seq_len": 64, "doc_stride": 16, "top_k": 2 });
+    let cases = vec![
+        case("answers_within", json!({}), ask("Who built it?", short)),
+        case("answers_within", json!({}), limited("Who built it?", short, 1)),
+        case("answers_within", narrow.clone(), ask(question, &long)),
+        case("answers_within", narrow.clone(), limited(question, &long, 1)),
+        case("answers_within", narrow, limited(question, &long, 4)),
+        case("answers_within", json!({}), limited(" ", short, 1)),
+        case("answers_within", json!({ "topk": 1 }), ask("Who built it?", short)),
+    ];
+    let about = "Answers in the windows of a context that were read, and what was left unread.";
+    File { name: "within", about, model: Some("models/qa"), cases }
 }
 
 fn answer_errors() -> File {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mobilebert_bindings::answer::{Answer, Contexts, answers};
+use mobilebert_bindings::answer::{Answer, AnswersWithin, Contexts, answers, answers_within_from};
 use mobilebert_bindings::classify::{Classification, labels};
 use mobilebert_bindings::embed::{States, Vectors, states, vectors};
 use mobilebert_bindings::fill::{Fill, fills};
@@ -75,6 +75,14 @@ fn run(model: Option<&str>, case: &Case) -> Result<Value> {
             };
             Ok(results(is_list, found, |answers| list_of(&answers, answer)))
         }
+        "answers_within" => {
+            let qa = opening.answers(source(), &Map::new())?;
+            let options = changed(qa.options(), options)?;
+            let (question, context) = (text_of(&input["question"]), text_of(&input["context"]));
+            let most = input["most_windows"].as_u64().map(|most| most as usize);
+            let found = answers_within_from(&qa, &question, &context, most, &options, watch)?;
+            Ok(json!({ "result": within(&found) }))
+        }
         "classify" => {
             let pipeline = opening.labels(source(), &Map::new())?;
             let options = changed(pipeline.options(), options)?;
@@ -134,11 +142,14 @@ fn list_of<T>(items: &[T], item: impl Fn(&T) -> Value) -> Value {
 
 /// Reads a single text or a list of texts, and says which it was.
 fn texts(input: &Value, one: &str, many: &str) -> (Vec<String>, bool) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     match input.get(one) {
-        Some(single) => (vec![text(single)], false),
-        None => (list(&input[many], text), input.get(many).is_some()),
+        Some(single) => (vec![text_of(single)], false),
+        None => (list(&input[many], text_of), input.get(many).is_some()),
     }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// Writes one result for a single input, and a list for a list.
@@ -180,6 +191,13 @@ fn answer(found: &Answer) -> Value {
         list_of(&found.others, |(score, other)| json!({ "score": number(*score), "place": place(other) }));
     json!({
         "answer": found.answer, "score": number(found.score), "place": place(&found.place), "others": others
+    })
+}
+
+fn within(found: &AnswersWithin) -> Value {
+    json!({
+        "answers": list_of(&found.answers, answer), "windows": found.windows,
+        "windows_read": found.windows_read, "unread": list_of(&found.unread, place)
     })
 }
 

@@ -193,6 +193,31 @@ private func ending(_ suite: Suite, _ qa: BertQuestionAnswerer) async {
         let enough = CallOptions(timeout: .seconds(3600))
         try sameText("Zoë Müller", qa.answer(context: context, question: question, call: enough)[0].text)
     }
+    await suite.test("a search ends at its time with what it has found") {
+        // The shortest time in which a busy machine finishes the first pass is far too short for all of them.
+        var time = Duration.milliseconds(20)
+        var found: AnswersWithin?
+        while found == nil {
+            do {
+                found = try await qa.answersWithin(
+                    context: long, question: question, call: .init(timeout: time))
+            } catch let late as MobileBertError {
+                try same("deadline_exceeded", late.code)
+                time *= 2
+            }
+        }
+        guard let part = found else { throw Unexpected("no result") }
+        try holds(part.windowsRead > 0 && part.windowsRead < part.windows, "\(part)")
+        let again = try await qa.answersWithin(
+            context: long, question: question, mostWindows: part.windowsRead)
+        try same(part, again, "the search with as many windows")
+        for most in [0, -1] {
+            let failure = try fails {
+                try qa.answersWithin(context: context, question: question, mostWindows: most)
+            }
+            try same(["option", "most_windows"], [failure.code, failure.place ?? ""])
+        }
+    }
     await suite.test("a task that is cancelled ends its call, as tasks end") {
         let task = Task { try await qa.answer(context: long, question: question) }
         try await Task.sleep(for: .milliseconds(100))

@@ -3,7 +3,7 @@ import MobileBert
 
 // The files of `bindings/vectors`: results that every binding must give, floats to the bit.
 
-private let known: Set = ["answers", "classify", "embed", "errors", "fill", "tag", "text"]
+private let known: Set = ["answers", "classify", "embed", "errors", "fill", "tag", "text", "within"]
 
 func vectors(_ suite: Suite) throws {
     let folder = root.appendingPathComponent("bindings/vectors")
@@ -50,6 +50,7 @@ private func check(_ models: Models, _ model: String, _ op: String, _ vector: Js
     let run = { () throws -> Json in
         switch op {
         case "answers": try input.answers(models.open(model), call)
+        case "answers_within": try input.answersWithin(models.open(model), call)
         case "classify": try input.labels(models.open(model), call)
         case "tag": try input.entities(models.open(model), call)
         case "fill": try input.fills(models.open(model), call)
@@ -109,6 +110,18 @@ private struct Input {
         let contexts = json["contexts"]?.texts ?? []
         let found = try qa.answerPairs(contexts: contexts, questions: questions, call: call)
         return try .list(zip(found, contexts).map { try written($0, $1) })
+    }
+
+    func answersWithin(_ qa: BertQuestionAnswerer, _ call: CallOptions) throws -> Json {
+        let (context, question) = (json["context"]?.text ?? "", json["question"]?.text ?? "")
+        let found = try qa.answersWithin(
+            context: context, question: question, mostWindows: json["most_windows"]?.whole, call: call)
+        return try .fields([
+            "answers": written(found.answers, context),
+            "windows": .whole(found.windows),
+            "windows_read": .whole(found.windowsRead),
+            "unread": .list(found.unread.map { try place($0.range, $0.utf16, context) }),
+        ])
     }
 
     func labels(_ classifier: NLClassifier, _ call: CallOptions) throws -> Json {
@@ -201,7 +214,7 @@ private func written(_ found: Classification) -> Json {
     return .fields(["labels": .list(labels), "truncated": .flag(found.truncated)])
 }
 
-private func written(_ entity: Entity, _ text: String) throws -> Json {
+private func written(_ entity: NerTagger.Entity, _ text: String) throws -> Json {
     try sameText(entity.word, text[entity.range], "the text at the place of the entity")
     return try .fields([
         "label": .text(entity.label),

@@ -1,5 +1,6 @@
 package io.mobilebert.tests
 
+import io.mobilebert.AnswersWithin
 import io.mobilebert.BertModel
 import io.mobilebert.BertNLClassifier
 import io.mobilebert.BertQuestionAnswerer
@@ -8,12 +9,14 @@ import io.mobilebert.CallOptions
 import io.mobilebert.Cancellation
 import io.mobilebert.ClassifierOptions
 import io.mobilebert.Delegate
+import io.mobilebert.MobileBertException
 import io.mobilebert.ModelOptions
 import io.mobilebert.ModelSource
 import io.mobilebert.NerTagger
 import io.mobilebert.Precision
 import io.mobilebert.TextEmbedder
 import io.mobilebert.awaitAnswer
+import io.mobilebert.awaitAnswersWithin
 import kotlinx.coroutines.TimeoutCancellationException
 import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
@@ -141,10 +144,25 @@ fun calls(suite: Suite) {
         same("option" to "timeout", fails { qa.answer(CONTEXT, QUESTION, wrong) }.let { it.code to it.place })
         // One pass is enough for this context, but it takes long to tokenise.
         val short = CallOptions.builder().setTimeout(1, TimeUnit.MILLISECONDS).build()
-        val wide = " ".repeat(20_000_000) + CONTEXT
+        val wide = " ".repeat(2_000_000) + CONTEXT
         same("deadline_exceeded", fails { qa.answer(wide, QUESTION, short) }.code)
         val enough = CallOptions.builder().setTimeout(1, TimeUnit.HOURS).build()
         same("Zoë Müller", qa.answer(CONTEXT, QUESTION, enough).single().text)
+    }
+    suite.test("a search ends at its time with what it has found") {
+        val found = inTime { time ->
+            qa.answersWithin(long, QUESTION, call = CallOptions.builder().setTimeout(time, TimeUnit.MILLISECONDS).build())
+        }
+        holds(found.windowsRead in 1..<found.windows) { "$found" }
+        same("Zoë Müller", found.answers.first().text)
+        same(found, qa.answersWithin(long, QUESTION, found.windowsRead))
+        same(found, runBlocking { qa.awaitAnswersWithin(long, QUESTION, found.windowsRead) })
+        for (most in listOf(0, -1)) {
+            val failure = fails { qa.answersWithin(CONTEXT, QUESTION, most) }
+            same("option" to "most_windows", failure.code to failure.place)
+        }
+        same("context", fails { qa.answersWithin("\uD83D", QUESTION) }.place)
+        same("question", fails { qa.answersWithin(CONTEXT, "\uD83D") }.place)
     }
     suite.test("times are rounded to whole milliseconds, away from zero") {
         fun millis(time: Long, unit: TimeUnit) =
@@ -174,13 +192,12 @@ fun calls(suite: Suite) {
         same("option" to "threshold", failure.code to failure.place)
     }
     suite.test("a coroutine that is cancelled ends its call") {
-        val start = System.nanoTime()
+        // How soon it ends is counted in passes by Product.kt.
         try {
             val found = runBlocking { withTimeout(100) { qa.awaitAnswer(long, QUESTION) } }
             throw AssertionError("expected a time-out, found $found")
         } catch (expected: TimeoutCancellationException) {
-            val millis = (System.nanoTime() - start) / 1_000_000
-            holds(millis < 3000) { "the call went on for $millis ms" }
+            // It is as it should be.
         }
         same("invalid_text", fails { runBlocking { qa.awaitAnswer(CONTEXT, "\uD83D") } }.code)
     }
@@ -212,6 +229,22 @@ fun calls(suite: Suite) {
             val failure = fails { embedder.embedAll(Collections.nCopies(count, "a"), soon) }
             same("input" to "texts", failure.code to failure.place)
             holds("pass a smaller list" in failure.message) { failure.message }
+        }
+    }
+}
+
+/**
+ * Returns what a search finds in the shortest time in which a busy machine finishes its first pass. That is far too
+ * short for all of them.
+ */
+private fun inTime(search: (Long) -> AnswersWithin): AnswersWithin {
+    var millis = 20L
+    while (true) {
+        try {
+            return search(millis)
+        } catch (late: MobileBertException) {
+            same("deadline_exceeded", late.code)
+            millis *= 2
         }
     }
 }

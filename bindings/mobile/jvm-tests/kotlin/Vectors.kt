@@ -1,5 +1,6 @@
 package io.mobilebert.tests
 
+import io.mobilebert.AnswersWithin
 import io.mobilebert.BertNLClassifier
 import io.mobilebert.BertQuestionAnswerer
 import io.mobilebert.CallOptions
@@ -17,7 +18,7 @@ import io.mobilebert.TokenStates
 
 // The files of `bindings/vectors`: results that every binding must give, floats to the bit.
 
-private val known = setOf("answers", "classify", "embed", "errors", "fill", "tag", "text")
+private val known = setOf("answers", "classify", "embed", "errors", "fill", "tag", "text", "within")
 
 /** An object of JSON. */
 private typealias Fields = Map<*, *>
@@ -46,7 +47,7 @@ private fun open(op: String, model: String): Task =
     opened.getOrPut(op to model) {
         val folder = root.resolve(model)
         when (op) {
-            "answers" -> BertQuestionAnswerer.createFromFile(folder)
+            "answers", "answers_within" -> BertQuestionAnswerer.createFromFile(folder)
             "classify" -> BertNLClassifier.createFromFile(folder)
             "tag" -> NerTagger.createFromFile(folder)
             "fill" -> FillMask.createFromFile(folder)
@@ -78,6 +79,10 @@ private fun call(op: String, task: Task, input: Fields, call: CallOptions): Any?
             val context = input["context"] as String?
             val (questions, contexts) = strings(input["questions"]) to strings(input["contexts"])
             when {
+                op == "answers_within" -> {
+                    val most = (input["most_windows"] as Long?)?.toInt()
+                    task.answersWithin(context!!, input["question"] as String, most, call).written(context)
+                }
                 questions == null ->
                     task.answer(context!!, input["question"] as String, call).written(context)
                 context != null -> task.answerAll(context, questions, call).map { it.written(context) }
@@ -151,6 +156,14 @@ private fun List<QaAnswer>.written(context: String) = map { answer ->
         },
     )
 }
+
+private fun AnswersWithin.written(context: String) =
+    mapOf(
+        "answers" to answers.written(context),
+        "windows" to windows.toLong(),
+        "windows_read" to windowsRead.toLong(),
+        "unread" to unread.map { place(context, it.start, it.end) },
+    )
 
 private fun label(label: String, score: Float) = mapOf("label" to label, "score" to bits(score))
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use mobilebert_bindings::answer::{Contexts, answers, answers_from};
+use mobilebert_bindings::Failure;
+use mobilebert_bindings::answer::{Contexts, answers, answers_from, answers_within_from};
 use mobilebert_bindings::options::changed;
 
 use crate::call::{Cancellation, watched};
-use crate::failure::Result;
+use crate::failure::{Result, count};
 use crate::options::{self, NamedOption};
 use crate::task::{Piece, opening};
 
@@ -38,6 +39,19 @@ pub(crate) struct OtherPlace {
     pub place: Piece,
 }
 
+/// The answers in the part of a context that was read.
+#[derive(Debug, Clone, uniffi::Record)]
+pub(crate) struct PartOfAnswers {
+    /// The best answers in the windows that were read, best first.
+    pub answers: Vec<Answer>,
+    /// The number of windows of the context.
+    pub windows: i32,
+    /// The number of windows that were read.
+    pub windows_read: i32,
+    /// The parts of the context that were left unread.
+    pub unread: Vec<Piece>,
+}
+
 opening!(QuestionAnswering, mobilebert_bindings::AnswerOptions, answers);
 
 #[uniffi::export]
@@ -62,8 +76,38 @@ impl QuestionAnswering {
             }
             _ => answers(&self.pipeline, &questions, Contexts::Each(&contexts), is_list, &options, watch),
         })?;
-        Ok(found.into_iter().map(|answers| answers.into_iter().map(Answer::from).collect()).collect())
+        Ok(found.into_iter().map(written).collect())
     }
+
+    /// Answers a question without reading the whole context.
+    fn answers_within(
+        &self,
+        question: String,
+        context: String,
+        most_windows: Option<i32>,
+        options: Vec<NamedOption>,
+        timeout_millis: Option<i64>,
+        cancellations: Vec<Arc<Cancellation>>,
+    ) -> Result<PartOfAnswers> {
+        let options = changed(self.pipeline.options(), &options::map(options)?)?;
+        let most_windows = most_windows.map(|most| {
+            usize::try_from(most).map_err(|_| Failure::option("most_windows", "at least 1", most))
+        });
+        let most_windows = most_windows.transpose()?;
+        let found = watched(timeout_millis, &cancellations, |watch| {
+            answers_within_from(&self.pipeline, &question, &context, most_windows, &options, watch)
+        })?;
+        Ok(PartOfAnswers {
+            answers: written(found.answers),
+            windows: count(found.windows),
+            windows_read: count(found.windows_read),
+            unread: found.unread.into_iter().map(Piece::from).collect(),
+        })
+    }
+}
+
+fn written(found: Vec<mobilebert_bindings::answer::Answer>) -> Vec<Answer> {
+    found.into_iter().map(Answer::from).collect()
 }
 
 impl From<mobilebert_bindings::answer::Answer> for Answer {

@@ -26,12 +26,23 @@ from ._mobilebert import (
     quantize,
 )
 from ._pipeline import Pipeline, pipeline
-from ._results import Answer, AnswerPlace, Classification, Embeddings, Entity, Fill, LabelScore
+from ._results import (
+    Answer,
+    AnswerPlace,
+    AnswersWithin,
+    Classification,
+    Embeddings,
+    Entity,
+    Fill,
+    LabelScore,
+    UnreadPart,
+)
 
 __all__ = [
     "ERROR_CODES",
     "Answer",
     "AnswerPlace",
+    "AnswersWithin",
     "Classification",
     "Context",
     "DeadlineExceeded",
@@ -51,6 +62,7 @@ __all__ = [
     "TextClassification",
     "TokenClassification",
     "TooLong",
+    "UnreadPart",
     "WrongTask",
     "__version__",
     "convert",

@@ -8,7 +8,7 @@ import numpy
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from ._results import Answer, Classification, Embeddings, Entity, Fill
+from ._results import Answer, AnswersWithin, Classification, Embeddings, Entity, Fill
 
 __all__ = [
     "ERROR_CODES",
@@ -147,6 +147,16 @@ class QuestionAnswering:
         on_null: _OnNull = "error",
         **options: Any,
     ) -> list[list[Answer]]: ...
+    def answers_within(
+        self,
+        question: str,
+        context: str | Context,
+        *,
+        most_windows: int | None = None,
+        timeout: float | None = None,
+        progress: _Progress | None = None,
+        **options: Any,
+    ) -> AnswersWithin: ...
 
 @disjoint_base
 class TextClassification:

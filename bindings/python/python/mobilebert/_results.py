@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     _Unit = Literal["char", "byte", "utf16"]
 
-__all__ = ["Answer", "AnswerPlace", "Classification", "Embeddings", "Entity", "Fill", "LabelScore"]
+__all__ = [
+    "Answer",
+    "AnswerPlace",
+    "AnswersWithin",
+    "Classification",
+    "Embeddings",
+    "Entity",
+    "Fill",
+    "LabelScore",
+    "UnreadPart",
+]
 
 
 class _Piece:
@@ -89,6 +99,41 @@ class Answer(_Piece):
     def as_dict(self) -> dict[str, Any]:
         """Returns the dictionary of ``transformers``' pipeline."""
         return {"score": self.score, "start": self.start, "end": self.end, "answer": self.answer}
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadPart(_Piece):
+    """A part of a context that was not read.
+
+    Attributes:
+        start: the number of code points before it.
+        end: the number of code points up to its end.
+        byte_span: start and end in bytes of UTF-8.
+        utf16_span: start and end in UTF-16 units.
+    """
+
+    start: int
+    end: int
+    byte_span: tuple[int, int]
+    utf16_span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersWithin:
+    """The answers in the part of a context that was read.
+
+    Attributes:
+        answers: the best answers in the windows that were read, best first. Their scores are shares among
+            these windows.
+        windows: the number of windows of the context.
+        windows_read: the number of windows that were read.
+        unread: the parts of the context that no window that was read holds, as `UnreadPart`, in their order.
+    """
+
+    answers: list[Answer]
+    windows: int
+    windows_read: int
+    unread: tuple[UnreadPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 //! Question answering.
 
-use mobilebert_bindings::answer::{Contexts, answers, answers_from};
+use mobilebert_bindings::answer::{Contexts, answers, answers_from, answers_within, answers_within_from};
 use mobilebert_bindings::options::changed;
 use mobilebert_bindings::{Failure, PreparedContext, Texts};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::argument;
@@ -108,13 +109,12 @@ impl QuestionAnswering {
     ///     context: the text.
     ///
     /// Returns:
-    ///     A `Context`, which `answer` and `answers` take in place of the text.
+    ///     A `Context`, which the other methods take in place of the text.
     ///
     /// Raises:
     ///     InvalidText: the text holds half of a surrogate pair.
     fn prepare(&self, context: &Bound<'_, PyAny>) -> PyResult<Context> {
-        let text = context.cast::<PyString>().map_err(|_| argument::wrong("context", "a text", context))?;
-        let text = string(text, "context")?;
+        let text = text("context", context)?;
         let prepared = detached(context.py(), || Ok(self.pipeline.prepare(&*text)?))?;
         Ok(Context { prepared })
     }
@@ -195,6 +195,81 @@ impl QuestionAnswering {
         let (found, is_list) = self.find(py, question, context, (timeout, progress, on_null), &changes)?;
         results::list_or_one(py, is_list, found, results::answers)
     }
+
+    /// Finds the best answers to a question without reading the whole context, and says what was left unread.
+    ///
+    /// The windows of the context that have most words in common with the question are read first.
+    /// ``most_windows`` gives the same result on every machine, and ``timeout`` what this one finds in time.
+    /// If all windows are read, the answers are those of `answers`.
+    ///
+    /// >>> from mobilebert import QuestionAnswering
+    /// >>> padding = "Trees grow slowly in the north. " * 300
+    /// >>> context = f"{padding} The bridge was built by Ada Lovelace. {padding}"
+    /// >>> found = QuestionAnswering("qa").answers_within("Who built the bridge?", context, most_windows=1)
+    /// >>> found.answers[0].answer, found.windows_read, found.windows
+    /// ('Ada Lovelace', 1, 17)
+    /// >>> [context[part.start:part.end].strip()[:16] for part in found.unread]
+    /// ['Trees grow slowl', 'Trees grow slowl']
+    ///
+    /// Args:
+    ///     question: a text.
+    ///     context: the text that holds the answer, or a `Context`.
+    ///     most_windows: the most windows of the context that are read; all by default.
+    ///     timeout: seconds after which no pass begins. The search ends then with what it has found.
+    ///     progress: a function that is called with the number of windows read and of all that may be. What it
+    ///         raises ends the call.
+    ///     options: options of the class, for this call only.
+    ///
+    /// Raises:
+    ///     InvalidText: a text holds half of a surrogate pair.
+    ///     EmptyText: the question or the context has no words.
+    ///     TooLong: the question has more tokens than ``max_question_len``.
+    ///     DeadlineExceeded: the time is over before the first pass begins.
+    ///     MobileBertError: an option has a value that it cannot have.
+    ///     TypeError: there is no such option.
+    ///
+    /// Returns:
+    ///     `AnswersWithin`: at most ``top_k`` answers, whose scores are shares among the windows that were read,
+    ///     the number of windows, the number of those that were read, and the parts of the context that were
+    ///     not.
+    #[pyo3(signature = (question, context, *, most_windows=None, timeout=None, progress=None, **options))]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
+    fn answers_within<'py>(
+        &self,
+        py: Python<'py>,
+        question: &Bound<'py, PyAny>,
+        context: &Bound<'py, PyAny>,
+        #[pyo3(from_py_with = argument::most_windows)] most_windows: Option<usize>,
+        #[pyo3(from_py_with = argument::timeout)] timeout: Option<f64>,
+        #[pyo3(from_py_with = argument::progress)] progress: Option<Py<PyAny>>,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let changes = self::options(options)?;
+        let options =
+            changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
+        let (qa, question) = (&self.pipeline, text("question", question)?);
+        let found = match context.cast::<Context>() {
+            Ok(prepared) => {
+                let context = prepared.get();
+                watched(py, timeout, progress, |watch| {
+                    answers_within(qa, &question, &context.prepared, most_windows, &options, watch)
+                })?
+            }
+            Err(_) => {
+                let context = text("context", context)?;
+                watched(py, timeout, progress, |watch| {
+                    answers_within_from(qa, &question, &context, most_windows, &options, watch)
+                })?
+            }
+        };
+        results::answers_within(py, found)
+    }
+}
+
+/// Reads the only text of an argument.
+fn text(name: &str, given: &Bound<'_, PyAny>) -> PyResult<PyBackedStr> {
+    let text = given.cast::<PyString>().map_err(|_| argument::wrong(name, "a text", given))?;
+    string(text, name)
 }
 
 type Found = (Vec<Vec<mobilebert_bindings::answer::Answer>>, bool);

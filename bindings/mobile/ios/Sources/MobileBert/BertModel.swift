@@ -43,6 +43,14 @@ public final class BertModel: Sendable {
         native = try source.open { try Model.open(source: $0, loading: loading, task: nil) }
         info = ModelInfo(native.facts())
     }
+
+    /// Makes the native object of a task from the loaded model.
+    func shared<Native>(
+        _ options: some TaskOptions, _ make: (Model, [NamedOption]) throws -> Native
+    ) throws -> Native {
+        let named = try namedOptions(options.byName)
+        return try MobileBert.native { try make(native, named) }
+    }
 }
 
 /// How a model is loaded and run.
@@ -79,18 +87,20 @@ public struct ModelOptions: Hashable, Sendable {
     }
 }
 
-/// Who computes: the engine itself, or a backend that a product brings along.
-public struct Delegate: Hashable, Sendable {
-    let backend: String
+extension ModelOptions {
+    /// Who computes: the engine itself, or a backend that a product brings along.
+    public struct Delegate: Hashable, Sendable {
+        let backend: String
 
-    /// The engine's own kernels, on the processor.
-    public static let native = Delegate(backend: "native")
+        /// The engine's own kernels, on the processor.
+        public static let native = Delegate(backend: "native")
 
-    /// A backend that the product's own native library has registered under this name. Opening fails with the
-    /// code `option` if there is none.
-    public static func named(_ name: String) -> Delegate { Delegate(backend: name) }
+        /// A backend that the product's own native library has registered under this name. Opening fails with the
+        /// code `option` if there is none.
+        public static func named(_ name: String) -> Delegate { Delegate(backend: name) }
 
-    private init(backend: String) { self.backend = backend }
+        private init(backend: String) { self.backend = backend }
+    }
 }
 
 /// The form in which a model computes.

@@ -25,6 +25,26 @@ public struct OtherPlace: Hashable, Sendable {
     public let score: Float
 }
 
+/// The answers in the part of a context that was read.
+public struct AnswersWithin: Hashable, Sendable {
+    /// The best answers in the windows that were read, best first. Their scores are shares among these windows.
+    public let answers: [QaAnswer]
+    /// The number of windows of the context.
+    public let windows: Int
+    /// The number of windows that were read.
+    public let windowsRead: Int
+    /// The parts of the context that no window that was read holds, in their order.
+    public let unread: [UnreadPart]
+}
+
+/// A part of a context that was not read.
+public struct UnreadPart: Hashable, Sendable {
+    /// The part, as indices of the context.
+    public let range: Range<String.Index>
+    /// The part in UTF-16 units.
+    public let utf16: Range<Int>
+}
+
 /// Finds answers to questions in contexts of any length.
 ///
 /// ```swift
@@ -40,16 +60,13 @@ public final class BertQuestionAnswerer: BertTask {
 
     /// Opens a model from wherever it is.
     public init(source: ModelSource, options: BertQuestionAnswererOptions) throws {
-        let named = try namedOptions(options.byName)
-        let loading = try options.model.loading()
-        pipeline = try source.open { try .open(source: $0, loading: loading, options: named) }
+        pipeline = try source.opened(options, QuestionAnswering.open)
         info = ModelInfo(pipeline.facts())
     }
 
     /// Uses a model that is loaded. Options of loading do not apply.
     public init(model: BertModel, options: BertQuestionAnswererOptions) throws {
-        let named = try namedOptions(options.byName)
-        pipeline = try native { try .ofModel(model: model.native, options: named) }
+        pipeline = try model.shared(options, QuestionAnswering.ofModel)
         info = ModelInfo(pipeline.facts())
     }
 
@@ -72,6 +89,30 @@ public final class BertQuestionAnswerer: BertTask {
         contexts: [String], questions: [String], call: CallOptions = CallOptions()
     ) throws -> [[QaAnswer]] {
         try answers(contexts, questions, isOne: false, isList: true, call)
+    }
+
+    /// Answers a question without reading the whole context, and says what was left unread. The windows of the
+    /// context that have most words in common with the question are read first.
+    ///
+    /// It reads `mostWindows` windows, or all if that is `nil`, which gives the same result on every machine.
+    /// The time of the call ends the search with what was found by then; it is the error `deadline_exceeded`
+    /// only if it is over before the first pass. If all windows are read, the answers are those of
+    /// ``answer(context:question:call:)``.
+    public func answersWithin(
+        context: String, question: String, mostWindows: Int? = nil, call: CallOptions = CallOptions()
+    ) throws -> AnswersWithin {
+        let context = try bounded("context", context)
+        let question = try bounded("question", question)
+        let found = try call.calling {
+            try pipeline.answersWithin(
+                question: question, context: context, mostWindows: mostWindows.map(Int32.init(clamping:)),
+                options: $0, timeoutMillis: $1, cancellations: $2)
+        }
+        return AnswersWithin(
+            answers: found.answers.map { QaAnswer($0, in: context) },
+            windows: Int(found.windows),
+            windowsRead: Int(found.windowsRead),
+            unread: found.unread.map { UnreadPart(range: $0.range(in: context), utf16: $0.utf16) })
     }
 
     private func answers(
@@ -115,6 +156,16 @@ extension BertQuestionAnswerer {
         context: String, questions: [String], call: CallOptions = CallOptions()
     ) async throws -> [[QaAnswer]] {
         try await inBackground(call) { try self.answerAll(context: context, questions: questions, call: $0) }
+    }
+
+    /// Answers a question from a part of a context in the background.
+    public func answersWithin(
+        context: String, question: String, mostWindows: Int? = nil, call: CallOptions = CallOptions()
+    ) async throws -> AnswersWithin {
+        try await inBackground(call) {
+            try self.answersWithin(
+                context: context, question: question, mostWindows: mostWindows, call: $0)
+        }
     }
 
     /// Answers each question about the context at the same index in the background.

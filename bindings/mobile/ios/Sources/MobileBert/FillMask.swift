@@ -24,16 +24,13 @@ public final class FillMask: BertTask {
 
     /// Opens a model from wherever it is.
     public init(source: ModelSource, options: FillMaskOptions) throws {
-        let named = try namedOptions(options.byName)
-        let loading = try options.model.loading()
-        pipeline = try source.open { try .open(source: $0, loading: loading, options: named) }
+        pipeline = try source.opened(options, MobileBertNative.FillMask.open)
         info = ModelInfo(pipeline.facts())
     }
 
     /// Uses a model that is loaded. Options of loading do not apply.
     public init(model: BertModel, options: FillMaskOptions) throws {
-        let named = try namedOptions(options.byName)
-        pipeline = try native { try .ofModel(model: model.native, options: named) }
+        pipeline = try model.shared(options, MobileBertNative.FillMask.ofModel)
         info = ModelInfo(pipeline.facts())
     }
 

@@ -50,6 +50,16 @@ public struct ModelSource: Sendable {
     func open<Result>(_ use: (MobileBertNative.ModelSource) throws -> Result) throws -> Result {
         try native { try use(make()) }
     }
+
+    /// Opens the native object of a task.
+    func opened<Native>(
+        _ options: some TaskOptions,
+        _ open: (MobileBertNative.ModelSource, Loading, [NamedOption]) throws -> Native
+    ) throws -> Native {
+        let named = try namedOptions(options.byName)
+        let loading = try options.model.loading()
+        return try self.open { try open($0, loading, named) }
+    }
 }
 
 /// A file of a model that is not in a folder.

@@ -28,16 +28,13 @@ public final class NLClassifier: BertTask {
 
     /// Opens a model from wherever it is.
     public init(source: ModelSource, options: ClassifierOptions) throws {
-        let named = try namedOptions(options.byName)
-        let loading = try options.model.loading()
-        pipeline = try source.open { try .open(source: $0, loading: loading, options: named) }
+        pipeline = try source.opened(options, TextClassification.open)
         info = ModelInfo(pipeline.facts())
     }
 
     /// Uses a model that is loaded. Options of loading do not apply.
     public init(model: BertModel, options: ClassifierOptions) throws {
-        let named = try namedOptions(options.byName)
-        pipeline = try native { try .ofModel(model: model.native, options: named) }
+        pipeline = try model.shared(options, TextClassification.ofModel)
         info = ModelInfo(pipeline.facts())
     }
 

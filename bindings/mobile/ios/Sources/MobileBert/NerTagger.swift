@@ -1,21 +1,5 @@
 internal import MobileBertNative
 
-/// A labelled piece of a text, such that `text[range] == word`.
-public struct Entity: Hashable, Sendable {
-    /// The label, without a mark such as `B-` if tokens were joined.
-    public let label: String
-    /// The piece of the text.
-    public let word: String
-    /// The mean score of its parts.
-    public let score: Float
-    /// Its place, as indices of the text.
-    public let range: Range<String.Index>
-    /// Its place in UTF-16 units.
-    public let utf16: Range<Int>
-    /// True if tokens were joined.
-    public let isGrouped: Bool
-}
-
 /// Finds names and other labelled pieces of texts of any length, with a model for token classification.
 public final class NerTagger: BertTask {
     private let pipeline: TokenClassification
@@ -25,16 +9,13 @@ public final class NerTagger: BertTask {
 
     /// Opens a model from wherever it is.
     public init(source: ModelSource, options: NerTaggerOptions) throws {
-        let named = try namedOptions(options.byName)
-        let loading = try options.model.loading()
-        pipeline = try source.open { try .open(source: $0, loading: loading, options: named) }
+        pipeline = try source.opened(options, TokenClassification.open)
         info = ModelInfo(pipeline.facts())
     }
 
     /// Uses a model that is loaded. Options of loading do not apply.
     public init(model: BertModel, options: NerTaggerOptions) throws {
-        let named = try namedOptions(options.byName)
-        pipeline = try native { try .ofModel(model: model.native, options: named) }
+        pipeline = try model.shared(options, TokenClassification.ofModel)
         info = ModelInfo(pipeline.facts())
     }
 
@@ -58,7 +39,25 @@ public final class NerTagger: BertTask {
     }
 }
 
-extension Entity {
+extension NerTagger {
+    /// A labelled piece of a text, such that `text[range] == word`.
+    public struct Entity: Hashable, Sendable {
+        /// The label, without a mark such as `B-` if tokens were joined.
+        public let label: String
+        /// The piece of the text.
+        public let word: String
+        /// The mean score of its parts.
+        public let score: Float
+        /// Its place, as indices of the text.
+        public let range: Range<String.Index>
+        /// Its place in UTF-16 units.
+        public let utf16: Range<Int>
+        /// True if tokens were joined.
+        public let isGrouped: Bool
+    }
+}
+
+extension NerTagger.Entity {
     fileprivate init(_ found: MobileBertNative.Entity, in text: String) {
         label = found.label
         word = found.word

@@ -46,16 +46,13 @@ public final class TextEmbedder: BertTask {
 
     /// Opens a model from wherever it is.
     public init(source: ModelSource, options: TextEmbedderOptions) throws {
-        let named = try namedOptions(options.byName)
-        let loading = try options.model.loading()
-        pipeline = try source.open { try .open(source: $0, loading: loading, options: named) }
+        pipeline = try source.opened(options, Embedder.open)
         info = ModelInfo(pipeline.facts())
     }
 
     /// Uses a model that is loaded. Options of loading do not apply.
     public init(model: BertModel, options: TextEmbedderOptions) throws {
-        let named = try namedOptions(options.byName)
-        pipeline = try native { try .ofModel(model: model.native, options: named) }
+        pipeline = try model.shared(options, Embedder.ofModel)
         info = ModelInfo(pipeline.facts())
     }
 

@@ -2,6 +2,7 @@ package io.mobilebert
 
 import java.io.File
 import java.nio.ByteBuffer
+import io.mobilebert.internal.Answer as NativeAnswer
 import io.mobilebert.internal.QuestionAnswering as Native
 
 /**
@@ -23,6 +24,25 @@ public data class QaAnswer(
 public data class OtherPlace(val start: Int, val end: Int, val score: Float)
 
 /**
+ * The answers in the part of a context that was read.
+ *
+ * @property answers the best answers in the windows that were read, best first. Their scores are shares among
+ *   these windows.
+ * @property windows the number of windows of the context.
+ * @property windowsRead the number of windows that were read.
+ * @property unread the parts of the context that no window that was read holds, in their order.
+ */
+public data class AnswersWithin(
+    val answers: List<QaAnswer>,
+    val windows: Int,
+    val windowsRead: Int,
+    val unread: List<UnreadPart>,
+)
+
+/** A part of a context that was not read: `context.substring(start, end)`. */
+public data class UnreadPart(val start: Int, val end: Int)
+
+/**
  * Finds answers to questions in contexts of any length.
  *
  * ```
@@ -32,7 +52,7 @@ public data class OtherPlace(val start: Int, val end: Int, val score: Float)
  * ```
  */
 public class BertQuestionAnswerer private constructor(private val pipeline: Native) :
-    Task(pipeline, modelInfo(native { pipeline.facts() })) {
+    Task(pipeline, pipeline::facts) {
 
     /**
      * Answers a question, best answer first. The list has more than one if the option `top_k` asks for it.
@@ -72,6 +92,30 @@ public class BertQuestionAnswerer private constructor(private val pipeline: Nati
         return answers(contexts, questions, isOne = false, isList = true, call)
     }
 
+    /**
+     * Answers a question without reading the whole context, and says what was left unread. The windows of the
+     * context that have most words in common with the question are read first.
+     *
+     * It reads [mostWindows] windows, or all if that is null, which gives the same result on every machine. The
+     * time of [call] ends the search with what was found by then; it is the error `deadline_exceeded` only if it
+     * is over before the first pass. If all windows are read, the answers are those of [answer].
+     */
+    @JvmOverloads
+    public fun answersWithin(
+        context: String,
+        question: String,
+        mostWindows: Int? = null,
+        call: CallOptions = CallOptions.DEFAULT,
+    ): AnswersWithin {
+        checked("question", question)
+        checked("context", context)
+        val found = calling(call) { options, timeout, cancellations ->
+            pipeline.answersWithin(question, context, mostWindows, options, timeout, cancellations)
+        }
+        val unread = found.unread.map { UnreadPart(it.start, it.end) }
+        return AnswersWithin(found.answers.map(::qaAnswer), found.windows, found.windowsRead, unread)
+    }
+
     private fun answers(
         contexts: List<String>,
         questions: List<String>,
@@ -82,12 +126,7 @@ public class BertQuestionAnswerer private constructor(private val pipeline: Nati
         val found = calling(call) { options, timeout, cancellations ->
             pipeline.answers(questions, contexts, isOne, isList, options, timeout, cancellations)
         }
-        return found.map { answers ->
-            answers.map { answer ->
-                val others = answer.others.map { OtherPlace(it.place.start, it.place.end, it.score) }
-                QaAnswer(answer.answer, answer.place.start, answer.place.end, answer.score, others)
-            }
-        }
+        return found.map { answers -> answers.map(::qaAnswer) }
     }
 
     public companion object {
@@ -126,6 +165,11 @@ public class BertQuestionAnswerer private constructor(private val pipeline: Nati
             options: BertQuestionAnswererOptions = BertQuestionAnswererOptions.DEFAULT,
         ): BertQuestionAnswerer = BertQuestionAnswerer(model.shared { Native.ofModel(it, options.named()) })
     }
+}
+
+private fun qaAnswer(found: NativeAnswer): QaAnswer {
+    val others = found.others.map { OtherPlace(it.place.start, it.place.end, it.score) }
+    return QaAnswer(found.answer, found.place.start, found.place.end, found.score, others)
 }
 
 /** The options of [BertQuestionAnswerer]. */

@@ -34,8 +34,9 @@ public class CallOptions private constructor(
         private val cancellations = ArrayList<Cancellation>()
 
         /**
-         * Sets the time for the call. No pass begins after it, and the call fails with `deadline_exceeded`.
-         * With 0 no pass begins at all. A part of a millisecond counts as a whole one.
+         * Sets the time for the call. No pass begins after it, and the call fails with `deadline_exceeded`,
+         * except that [BertQuestionAnswerer.answersWithin] returns what it has found. With 0 no pass begins at
+         * all. A part of a millisecond counts as a whole one.
          */
         public fun setTimeout(time: Long, unit: TimeUnit): Builder =
             apply { timeoutMillis = roundedUp(time, unit) }

@@ -27,6 +27,17 @@ public suspend fun BertQuestionAnswerer.awaitAnswerAll(
     call: CallOptions = CallOptions.DEFAULT,
 ): List<List<QaAnswer>> = awaiting(call) { answerAll(context, questions, it) }
 
+/**
+ * Answers a question from a part of a context without blocking the thread; see
+ * [BertQuestionAnswerer.answersWithin].
+ */
+public suspend fun BertQuestionAnswerer.awaitAnswersWithin(
+    context: String,
+    question: String,
+    mostWindows: Int? = null,
+    call: CallOptions = CallOptions.DEFAULT,
+): AnswersWithin = awaiting(call) { answersWithin(context, question, mostWindows, it) }
+
 /** Labels a text without blocking the thread; see [TextClassifier.classify]. */
 public suspend fun TextClassifier.awaitClassify(
     text: String,

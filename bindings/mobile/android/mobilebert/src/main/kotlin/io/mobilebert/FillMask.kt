@@ -14,7 +14,7 @@ public data class FillCandidate(val word: String, val score: Float, val sequence
 
 /** Finds words for masks, with a model for masked language. */
 public class FillMask private constructor(private val pipeline: Native) :
-    Task(pipeline, modelInfo(native { pipeline.facts() })) {
+    Task(pipeline, pipeline::facts) {
 
     /** The token that stands for a word to be found, such as `[MASK]`. */
     public val maskToken: String = native { pipeline.maskToken() }

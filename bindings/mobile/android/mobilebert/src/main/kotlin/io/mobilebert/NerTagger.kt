@@ -22,7 +22,7 @@ public data class Entity(
 
 /** Finds names and other labelled pieces of texts of any length, with a model for token classification. */
 public class NerTagger private constructor(private val pipeline: Native) :
-    Task(pipeline, modelInfo(native { pipeline.facts() })) {
+    Task(pipeline, pipeline::facts) {
 
     /** Finds the entities of a text, in its order. */
     @JvmOverloads

@@ -2,6 +2,7 @@ package io.mobilebert
 
 import io.mobilebert.internal.Disposable
 import io.mobilebert.internal.Loading
+import io.mobilebert.internal.ModelFacts
 import io.mobilebert.internal.NamedOption
 import io.mobilebert.internal.Cancellation as NativeCancellation
 
@@ -9,10 +10,13 @@ import io.mobilebert.internal.Cancellation as NativeCancellation
  * An opened task. Any number of threads may call it at once. It holds its weights outside of the heap until
  * it is closed; an object that nobody holds is closed by a cleaner, some time after a garbage collection.
  */
-public abstract class Task internal constructor(private val handle: Disposable, public val info: ModelInfo) :
+public abstract class Task internal constructor(private val handle: Disposable, facts: () -> ModelFacts) :
     AutoCloseable {
     @Volatile
     private var isClosed = false
+
+    /** Describes the model. */
+    public val info: ModelInfo = modelInfo(native(facts))
 
     /** Releases the native side once the calls that run now are done. A closed task may be closed again. */
     override fun close() {

@@ -14,7 +14,7 @@ public data class Classification(val categories: List<Category>, val truncated: 
 
 /** Labels texts and pairs of texts. [BertNLClassifier] and [NLClassifier] are the same under two names. */
 public abstract class TextClassifier internal constructor(private val pipeline: Native) :
-    Task(pipeline, modelInfo(native { pipeline.facts() })) {
+    Task(pipeline, pipeline::facts) {
 
     /** Labels a text, best label first. The list has more than one if the option `top_k` asks for it. */
     @JvmOverloads

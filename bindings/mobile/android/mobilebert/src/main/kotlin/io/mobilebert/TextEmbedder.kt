@@ -25,7 +25,7 @@ public class TokenStates internal constructor(
 
 /** Turns texts into vectors that are close to each other if the texts mean the same. */
 public class TextEmbedder private constructor(private val pipeline: Native) :
-    Task(pipeline, modelInfo(native { pipeline.facts() })) {
+    Task(pipeline, pipeline::facts) {
 
     /** The numbers in a vector. */
     public val dimensions: Int = native { pipeline.dimensions() }
