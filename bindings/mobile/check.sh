@@ -2,8 +2,8 @@
 #
 # PROFILE=dev builds the library without most of its optimisation, for a quick look.
 #
-# `./check-bindings jvm` reads this file and calls `check_jvm`. Android's own classes are replaced by the stand-ins of
-# jvm-tests/android-stubs.
+# `./check-bindings jvm` and `jvm-android` read this file and call its functions. Android's own classes are replaced by
+# the stand-ins of jvm-tests/android-stubs.
 
 kotlin_version=2.4.20
 # The SHA-512 of its package, which the index of packages gives in base 64 as `dist.integrity`.
@@ -90,7 +90,7 @@ check_jvm() {
     libraries=$kotlin/lib/kotlin-stdlib.jar:$kotlin/lib/kotlinx-coroutines-core-jvm.jar:$jna
     mkdir -p "$work/classes/stubs" "$work/classes/java"
     # These are compiled without coroutines, which Java does not need.
-    run javac --release 17 -Xlint:all -Werror -d "$work/classes/stubs" \
+    run javac --release 11 -Xlint:all,-options -Werror -d "$work/classes/stubs" \
         $(find "$sources/jvm-tests/android-stubs" -name '*.java')
     plain=$work/built/mobilebert.jar:$kotlin/lib/kotlin-stdlib.jar
     run javac --release 17 -Xlint:all -Werror -cp "$plain" -d "$work/classes/java" "$sources/jvm-tests/java/JavaApi.java"
@@ -128,4 +128,71 @@ check_jvm() {
     [ "$status" = 0 ] || exit 1
     # Lines such as "6 passed, 0 failed", and the library's pages above.
     printf '\njvm: %s passed\n' "$(awk '/^[0-9]+ passed, 0 failed$/ { sum += $1 } END { print sum + 1 }' "$work/tests.log")"
+}
+
+# Checks on demand what Android asks of the Kotlin classes, after `./check-bindings jvm`: that all of them compile with
+# Android's classes in the place of Java's, and that the tests pass once they are shrunk by the rules that the Gradle
+# module gives to apps. ProGuard stands for R8, which follows the same rules.
+#
+# ANDROID_JAR names the jar of Android's classes: Debian unstable's `libandroid-23-java` has it for Android 6.
+check_jvm_android() {
+    work=$here/target/bindings/jvm
+    sources=bindings/mobile
+    step_began=$(date +%s)
+    tests=$work/classes/tests.jar
+    if [ ! -f "$tests" ]; then
+        skip jvm-android "$tests is missing; run ./check-bindings jvm first"
+        return
+    fi
+    android=${ANDROID_JAR:-/usr/share/java/com.android.android-23.jar}
+    if [ ! -f "$android" ]; then
+        skip jvm-android "$android is missing; name the jar of Android's classes in ANDROID_JAR"
+        return
+    fi
+    proguard=${PROGUARD_JAR:-/usr/share/java/proguard.jar}
+    if [ ! -f "$proguard" ] && ! install_debian proguard-cli; then
+        skip jvm-android "$proguard is missing; install ProGuard (Debian: proguard-cli), or name its jar in PROGUARD_JAR"
+        return
+    fi
+    jna=${JNA_JAR:-/usr/share/java/jna.jar}
+    kotlin=${KOTLIN_COMPILER:-$work/kotlin-$kotlin_version/package}/lib
+
+    run java -Xmx1g -cp "$kotlin/*" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -no-stdlib -no-reflect -no-jdk \
+        -jvm-target 11 -module-name mobilebert -d "$work/classes/app.jar" \
+        -cp "$android:$kotlin/kotlin-stdlib.jar:$kotlin/kotlinx-coroutines-core-jvm.jar:$jna" \
+        "$work/built/generated" "$sources/android/mobilebert/src/main/kotlin" "$sources/android/sample/src/main/kotlin"
+    step_took "the classes and the sample, with Android's classes"
+
+    # An app that calls everything: the tests. Their own rules keep what starts them. Rules of libraries lie in their
+    # archives, where R8 finds them.
+    unzip -p "$kotlin/kotlinx-coroutines-core-jvm.jar" META-INF/proguard/coroutines.pro > "$work/coroutines.pro"
+    shrunk=$work/classes/shrunk.jar
+    rm -f "$shrunk"
+    printf '\n== java -jar %s\n' "$proguard"
+    java -Xmx1500m -jar "$proguard" -injars "$tests:$work/built/mobilebert.jar" \
+        -injars "$kotlin/kotlin-stdlib.jar(!META-INF/**)" -injars "$jna(!META-INF/**)" \
+        -injars "$kotlin/kotlinx-coroutines-core-jvm.jar(!META-INF/**)" -outjars "$shrunk" -libraryjars "$android" \
+        -include "$sources/android/mobilebert/consumer-rules.pro" -include "$work/coroutines.pro" \
+        -keep 'class io.mobilebert.tests.MainKt { public static void main(java.lang.String[]); }' \
+        -dontnote -ignorewarnings -dontwarn 'kotlin.**,kotlinx.**,com.sun.jna.**,io.mobilebert.tests.**' \
+        -dontwarn 'java.lang.invoke.**,org.jetbrains.annotations.**' > "$work/proguard.log" 2>&1 || {
+        cat "$work/proguard.log"
+        exit 1
+    }
+    # What Android 6 lacks and Android 7 has, which is the oldest that the module is for.
+    if grep '^Warning: io[.]mobilebert[.]' "$work/proguard.log" | grep -v "method 'int hashCode([a-z]*)' in library class"
+    then
+        printf 'these classes use what Android lacks\n' >&2
+        exit 1
+    fi
+    step_took "shrinking"
+
+    status=0
+    MOBILEBERT_MODELS=$here/models java -Xms256m -Xmx256m -XX:+AlwaysPreTouch -XX:+UseSerialGC \
+        --add-opens java.base/java.io=ALL-UNNAMED -Djna.library.path="$work/built" -Dmobilebert.root="$here" \
+        -cp "$shrunk:$work/classes/stubs" io.mobilebert.tests.MainKt > "$work/shrunk.log" 2>&1 || status=$?
+    cat "$work/shrunk.log"
+    step_took "tests of the shrunk classes"
+    [ "$status" = 0 ] || exit 1
+    printf '\njvm-android: %s passed\n' "$(awk '/^[0-9]+ passed, 0 failed$/ { sum += $1 } END { print sum + 1 }' "$work/shrunk.log")"
 }
