@@ -92,8 +92,8 @@ check_c() {
         cp "$product" "$work/own/$name"
     done
     for program in product contract; do
-        run "$cc" -std=c11 $flags -o "$work/$program-own" "$tests/$program.c" $(pkg-config --cflags mobilebert) \
-            -L"$work/own" -lmobilebert -Wl,-rpath,"$work/own"
+        run "$cc" -std=c11 $flags -Iexamples/product -o "$work/$program-own" "$tests/$program.c" \
+            $(pkg-config --cflags mobilebert) -L"$work/own" -lmobilebert -Wl,-rpath,"$work/own"
         count_tests "$work/$program-own" "$here"
     done
 

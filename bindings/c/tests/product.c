@@ -3,10 +3,7 @@
 #include <stdbool.h>
 
 #include "check.h"
-
-/* What that library has beside the functions of the header. */
-bool example_register_backends(void);
-size_t example_passes(void);
+#include "example_product.h"
 
 static char folder[4096];
 

@@ -64,6 +64,9 @@ check_swift() {
     run "$swiftc" $module -swift-version 6 -warnings-as-errors -enable-testing -module-name MobileBert -emit-module \
         -emit-module-path "$objects/MobileBert.swiftmodule" -I "$objects" -o "$objects/MobileBert.o" \
         "$package"/Sources/MobileBert/*.swift
+    # Another module, with types of the same names.
+    run "$swiftc" -parse-as-library -swift-version 6 -c -module-name Others -emit-module \
+        -emit-module-path "$objects/Others.swiftmodule" -o "$objects/Others.o" "$package/Tests/Names/Others.swift"
     run "$swiftc" -swift-version 6 -warnings-as-errors -O -module-name MobileBertTests -I "$objects" -I "$headers" \
         -o "$work/tests" "$package"/Tests/*.swift "$package/sample/Passage.swift" "$objects"/*.o \
         -L "$built" -lmobilebert_mobile -Xlinker -rpath -Xlinker "$built"
@@ -77,6 +80,20 @@ check_swift() {
     cat "$work/tests.log"
     [ "$status" = 0 ] || exit 1
     passed=$((passed + $(sed -n 's/^\([0-9]*\) passed, 0 failed$/\1/p' "$work/tests.log")))
+
+    # The same interface over a static library of a product, as apps have it, with a backend of the product's own.
+    profile=${PROFILE:-release}
+    run cargo rustc --locked --profile "$profile" -p mobilebert-example-product --lib --crate-type staticlib
+    product=${CARGO_TARGET_DIR:-target}/$(printf %s "$profile" | sed 's/^dev$/debug/')/libexample_product.a
+    # In a folder of its own the linker finds no shared library of this name.
+    mkdir -p "$work/archive"
+    cp "$product" "$work/archive/"
+    run "$swiftc" -swift-version 6 -warnings-as-errors -module-name Product -I "$objects" -I "$headers" \
+        -import-objc-header examples/product/example_product.h -o "$work/product" \
+        "$package/Tests/Product/main.swift" \
+        "$objects/MobileBert.o" "$objects/MobileBertNative.o" -L "$work/archive" -lexample_product -lm
+    run "$work/product" "$here"
+    passed=$((passed + 2))
 
     # The package as another one would use it. On a Mac it needs the framework, which `build ios` makes.
     swift=${SWIFT:-swift}

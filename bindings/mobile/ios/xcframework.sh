@@ -11,6 +11,10 @@ module=MobileBertNativeFFI
 library=libMobileBertNative.a
 [ $# -gt 0 ] || { printf 'expected libraries, such as ios-arm64=FILE\n' >&2; exit 2; }
 
+if [ -e "$framework" ] && ! ls "$framework"/Info.plist* > /dev/null 2>&1 && [ -n "$(ls -A "$framework")" ]; then
+    printf '%s is no framework, because it has no Info.plist; name another folder, or remove it\n' "$framework" >&2
+    exit 1
+fi
 rm -rf "$framework"
 mkdir -p "$framework"
 {

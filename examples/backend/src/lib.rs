@@ -42,6 +42,13 @@ impl Timed {
         Self::new(NativeFactory::new())
     }
 
+    /// Times the passes of the reference backend, candle, on the processor.
+    #[cfg(feature = "candle")]
+    pub fn candle() -> Self {
+        use mobilebert_tools::candle::{CandleDevice, CandleFactory};
+        Self::new(CandleFactory::new().device(CandleDevice::Cpu))
+    }
+
     /// Times the passes of any backend.
     pub fn new(inner: impl BackendFactory + 'static) -> Self {
         Self { inner: Arc::new(inner), times: Times::default() }
@@ -126,6 +133,21 @@ mod tests {
         let (question, context) = ("Who built it?", "Ada built it in London. Later she wrote about it.");
         assert_eq!(qa.answers(question, context).unwrap(), native.answers(question, context).unwrap());
         assert_eq!(qa.engine().backend().name(), "timed");
+        assert_eq!(timed.passes().len(), 1);
+    }
+
+    /// Another backend computes below the same pipeline, of which no line knows it.
+    #[cfg(feature = "candle")]
+    #[test]
+    fn candle_computes_below_it() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/qa");
+        let timed = Timed::candle();
+        let model = ModelOptions::new().engine(EngineOptions::new().backend(timed.clone()));
+        let qa = QuestionAnswering::open_with(folder, model, AnswerOptions::default()).unwrap();
+        let answer = qa.answer("Who built it?", "It was built by Ada.").unwrap();
+        assert_eq!(answer.answer, "Ada");
+        let backend = qa.engine().backend();
+        assert_eq!((backend.precision(), backend.kernel()), (Precision::F32, "candle"));
         assert_eq!(timed.passes().len(), 1);
     }
 }

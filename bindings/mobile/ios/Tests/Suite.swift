@@ -67,6 +67,7 @@ func run() async throws -> Int32 {
     try sources(suite)
     try await calls(suite)
     await sample(suite)
+    names(suite)
     memory(suite)
     return suite.finish()
 }
