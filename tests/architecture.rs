@@ -12,8 +12,9 @@ struct Package {
     rooms: &'static [(&'static str, &'static [&'static str])],
 }
 
-const PACKAGES: [Package; 11] =
-    [LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, SERVER, BINDINGS, PYTHON, C, MOBILE, WEB];
+const PACKAGES: [Package; 14] = [
+    LIBRARY, KERNELS, TOOLS, BENCH, COMMAND, SERVER, SQL_CORE, SQL, CLUSTER, BINDINGS, PYTHON, C, MOBILE, WEB,
+];
 
 const LIBRARY: Package = Package {
     sources: "src",
@@ -120,6 +121,44 @@ const SERVER: Package = Package {
         ("life", &["config", "connect", "log", "schedule", "state"]),
         ("main", &[]),
     ],
+};
+
+/// Arrays in, arrays out; no SQL engine.
+const SQL_CORE: Package = Package {
+    sources: "crates/sql-core/src",
+    packages: &["mobilebert"],
+    rooms: &[
+        ("error", &["call"]),
+        ("counts", &[]),
+        ("value", &[]),
+        ("call", &["models"]),
+        ("models", &["call"]),
+        ("texts", &["call"]),
+        ("memo", &["texts", "value"]),
+        ("array", &["call", "value"]),
+        ("evaluate", &["array", "call", "counts", "memo", "models", "texts", "value"]),
+    ],
+};
+
+/// SQL engines see columns, and the engine only through them.
+const SQL: Package = Package {
+    sources: "crates/sql/src",
+    packages: &["mobilebert_sql", "mobilebert_sql_core"],
+    rooms: &[
+        ("options", &[]),
+        ("function", &["options", "registry"]),
+        ("registry", &["function"]),
+        ("order", &["function"]),
+        ("session", &["options", "order", "registry"]),
+        ("shell", &["session"]),
+        ("main", &[]),
+    ],
+};
+
+const CLUSTER: Package = Package {
+    sources: "crates/cluster/src",
+    packages: &["mobilebert_sql"],
+    rooms: &[("codec", &[]), ("nodes", &["codec"]), ("main", &[])],
 };
 
 const BINDINGS: Package = Package {
@@ -335,6 +374,8 @@ fn packages_use_only_the_packages_below_them() {
                 "mobilebert_tools",
                 "mobilebert_bindings",
                 "mobilebert_serve",
+                "mobilebert_sql",
+                "mobilebert_sql_core",
             ] {
                 // A module of the same name, such as `config::family::mobilebert`, is declared in the file
                 // itself.
@@ -377,7 +418,7 @@ fn exported_names_are_all_that_is_unsafe_in_their_folder() {
 /// Checks that only the commands print. Libraries return values.
 #[test]
 fn only_the_command_line_prints() {
-    for package in [LIBRARY, KERNELS, TOOLS, SERVER, BINDINGS, PYTHON, C, MOBILE, WEB] {
+    for package in [LIBRARY, KERNELS, TOOLS, SERVER, SQL_CORE, SQL, BINDINGS, PYTHON, C, MOBILE, WEB] {
         for (file, code) in code(&package) {
             for print in ["println!", "eprintln!", "print!", "eprint!", "dbg!"] {
                 assert!(!code.contains(print), "{}/{file} has {print}", package.sources);

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use command::external::Program;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -25,11 +26,11 @@ fn main() -> ExitCode {
 /// Runs the command that the arguments ask for; the first one is the program's name.
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // The server has flags of its own, which this parser does not know.
+    // The server and the SQL shell have flags of their own, which this parser does not know.
     if let [_, command, flags @ ..] = arguments.as_slice()
-        && command == "serve"
+        && let Some(program) = Program::of(command)
     {
-        return command::serve::run(flags).err().map_or(ExitCode::SUCCESS, |failure| failure.report());
+        return program.run(flags).err().map_or(ExitCode::SUCCESS, |failure| failure.report());
     }
     let args = match args::Args::parse_from_os(arguments) {
         Ok(args) => args,

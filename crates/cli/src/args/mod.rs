@@ -278,6 +278,25 @@ pub(crate) struct Serve {
     pub(crate) flags: Vec<OsString>,
 }
 
+const EXAMPLE_SQL: &str = "\
+Examples:
+  $ mobilebert sql -c \"select classify(review)['label'] as label, count(*)
+      from 'reviews/*.parquet' group by 1\"
+  $ mobilebert sql
+  $ mobilebert sql --help
+
+Everything behind `sql` goes to the program mobilebert-sql, which is looked for
+beside this one and then on PATH. Its own help lists its flags; the global
+options below are not among them, but for --model and --threads.";
+
+/// `mobilebert sql`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sql {
+    /// Flags of mobilebert-sql
+    #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) flags: Vec<OsString>,
+}
+
 const EXAMPLE_MAN: &str = "\
 Examples:
   $ mobilebert man | man -l -
@@ -358,6 +377,9 @@ pub(crate) enum Command {
     /// Serve models over HTTP, by the program mobilebert-serve
     #[command(after_help = EXAMPLE_SERVE)]
     Serve(Serve),
+    /// Run SQL over texts in files, by the program mobilebert-sql
+    #[command(after_help = EXAMPLE_SQL)]
+    Sql(Sql),
     /// Describe a model: configuration, tensors, sizes, hashes
     #[command(after_help = models::EXAMPLE_INSPECT)]
     Inspect,

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod convert;
 mod embed;
+pub(crate) mod external;
 mod fill_mask;
 mod finetune;
 mod head;
@@ -17,7 +18,6 @@ mod man;
 mod profile;
 mod progress;
 mod quantize;
-pub(crate) mod serve;
 mod sqnr;
 mod tag;
 mod tokenize;
@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Command::FillMask(args) => fill_mask::run(args, global),
         Command::Embed(args) => embed::run(args, global),
         Command::Tokenize(args) => tokenize::run(args, global),
-        Command::Serve(args) => Err(serve::not_first(&args.flags)),
+        Command::Serve(args) => Err(external::SERVE.not_first(&args.flags)),
+        Command::Sql(args) => Err(external::SQL.not_first(&args.flags)),
         Command::Inspect => inspect::run(global),
         Command::Infer(args) => infer::run(args, global),
         Command::Convert(args) => convert::run(args, global),

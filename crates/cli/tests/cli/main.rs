@@ -4,6 +4,7 @@
 mod answer;
 mod batch_files;
 mod classify;
+mod external;
 mod finetune;
 mod hostile;
 mod inputs;
@@ -13,7 +14,6 @@ mod long_texts;
 mod manual;
 mod models;
 mod pipes;
-mod serve;
 mod support;
 mod tokens;
 mod usage;

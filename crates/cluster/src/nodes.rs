@@ -1,0 +1,146 @@
+//! The three parts of a cluster, each with the functions and with a pulse that notices a loss in seconds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ballista::prelude::SessionContextExt as _;
+use ballista_core::extension::SessionConfigExt as _;
+use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
+use ballista_core::utils::default_session_builder;
+use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::config::SchedulerConfig;
+use ballista_scheduler::scheduler_process::start_server;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use mobilebert_sql::{CheapFiltersFirst, ModelOptions, Registry, Settings, register};
+
+use crate::codec::Codec;
+
+/// Seconds between two signs of life of an executor. Ballista's 60 would leave a loss unnoticed for minutes.
+const HEARTBEAT: u64 = 5;
+/// Seconds between two looks for executors that gave no sign.
+const LOOK: u64 = 5;
+
+/// `mobilebert-cluster scheduler`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SchedulerArgs {
+    /// Where clients and executors connect to
+    #[arg(long, default_value = "127.0.0.1:50050", value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+    /// Seconds without a sign of life after which an executor counts as lost, and its tasks run elsewhere
+    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    executor_timeout: u64,
+}
+
+/// `mobilebert-cluster executor`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExecutorArgs {
+    /// The scheduler
+    #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
+    scheduler_host: String,
+    /// The scheduler's port
+    #[arg(long, default_value_t = 50050, value_name = "PORT")]
+    scheduler_port: u16,
+    /// The address to listen on, under which other machines reach this one
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
+    listen: String,
+    /// The port for data; the next one is for tasks
+    #[arg(long, default_value_t = 50051, value_name = "PORT")]
+    port: u16,
+    /// The number of tasks at once, each on one core
+    #[arg(long, default_value_t = cores(), value_name = "N")]
+    pub(crate) vcores: usize,
+    /// The folder for the results of tasks; a temporary one unless given
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<String>,
+    /// The memory for sorts and groups, in MiB; the model and its texts come on top
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    memory: u64,
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// A configuration that knows `mobilebert.…`, so that it can be sent.
+fn config() -> SessionConfig {
+    SessionConfig::new_with_ballista().with_option_extension(ModelOptions::default())
+}
+
+/// Runs until it is stopped.
+pub(crate) async fn scheduler(args: SchedulerArgs, registry: Registry) -> Result<(), String> {
+    let functions = registry.clone();
+    let session = move |config: SessionConfig| -> datafusion::error::Result<SessionState> {
+        let state = SessionStateBuilder::new_from_existing(default_session_builder(config)?)
+            .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst));
+        let mut state = state.build();
+        register(&mut state, &functions)?;
+        Ok(state)
+    };
+    let mut config_ = SchedulerConfig::default()
+        .with_hostname(args.listen.ip().to_string())
+        .with_port(args.listen.port())
+        .with_no_executors_grace_period_seconds(args.executor_timeout)
+        .with_override_config_producer(Arc::new(config))
+        .with_override_session_builder(Arc::new(session));
+    config_.bind_host = args.listen.ip().to_string();
+    config_.executor_timeout_seconds = args.executor_timeout;
+    config_.expire_dead_executor_interval_seconds = LOOK;
+    // The scheduler plans with types and hashes. It needs no model.
+    config_.override_logical_codec =
+        Some(Arc::new(Codec::signatures(BallistaLogicalExtensionCodec::default(), registry.clone())));
+    config_.override_physical_codec =
+        Some(Arc::new(Codec::signatures(BallistaPhysicalExtensionCodec::default(), registry)));
+    let cluster = BallistaCluster::new_from_config(&config_).await.map_err(|error| error.to_string())?;
+    eprintln!("mobilebert-cluster: the scheduler listens on {}", args.listen);
+    start_server(cluster, args.listen, Arc::new(config_)).await.map_err(|error| error.to_string())
+}
+
+/// Runs until it is stopped.
+pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(), String> {
+    let mut functions = BallistaFunctionRegistry::default();
+    for function in registry.functions() {
+        functions.scalar_functions.insert(function.name().to_owned(), Arc::new(function));
+    }
+    let grpc_port = args.port.checked_add(1).ok_or("--port is 65535; the port for tasks is the next one")?;
+    let config_ = ExecutorProcessConfig {
+        bind_host: args.listen.clone(),
+        external_host: Some(args.listen),
+        port: args.port,
+        grpc_port,
+        scheduler_host: args.scheduler_host,
+        scheduler_port: args.scheduler_port,
+        scheduler_connect_timeout_seconds: 30,
+        vcores: args.vcores.max(1),
+        work_dir: args.work_dir,
+        memory_pool_size: Some(args.memory.max(1) << 20),
+        executor_heartbeat_interval_seconds: HEARTBEAT,
+        override_function_registry: Some(Arc::new(functions)),
+        override_config_producer: Some(Arc::new(config)),
+        override_logical_codec: Some(Arc::new(Codec::checked(
+            BallistaLogicalExtensionCodec::default(),
+            registry.clone(),
+        ))),
+        override_physical_codec: Some(Arc::new(Codec::checked(
+            BallistaPhysicalExtensionCodec::default(),
+            registry,
+        ))),
+        ..ExecutorProcessConfig::default()
+    };
+    start_executor_process(Arc::new(config_)).await.map_err(|error| error.to_string())
+}
+
+/// Makes the context of a client.
+pub(crate) async fn client(
+    scheduler: &str,
+    settings: &Settings,
+    registry: Registry,
+) -> Result<SessionContext, String> {
+    let codec = Arc::new(Codec::signatures(BallistaLogicalExtensionCodec::default(), registry));
+    let config = settings.config().upgrade_for_ballista().with_ballista_logical_extension_codec(codec);
+    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let url = format!("df://{scheduler}");
+    SessionContext::remote_with_state(&url, state).await.map_err(|error| error.to_string())
+}

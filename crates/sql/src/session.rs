@@ -1,0 +1,176 @@
+//! A session: DataFusion with the functions, and settings that suit slow ones.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::common::collect;
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::{DFParser, Statement};
+use mobilebert_sql_core::{Call, Counts, Models};
+
+use crate::options::ModelOptions;
+use crate::order::CheapFiltersFirst;
+use crate::registry::{Registry, register};
+
+/// The settings of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The number of partitions, each of which runs on a thread of its own. Default: the number of cores.
+    pub threads: usize,
+    /// The number of rows in a batch. Default: 1,024, because a batch of DataFusion's 8,192 keeps a thread busy for
+    /// many seconds.
+    pub batch_size: usize,
+    /// Names for models, and what they mean: a folder, a hub id or another name.
+    pub models: Vec<(String, String)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { threads, batch_size: 1024, models: Vec::new() }
+    }
+}
+
+impl Settings {
+    /// Makes the default settings with some changes.
+    pub fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut settings = Self::default();
+        change(&mut settings);
+        settings
+    }
+
+    /// Returns DataFusion's configuration.
+    pub fn config(&self) -> SessionConfig {
+        /// A file is read by several threads from this size on. Texts of DataFusion's 10 MiB are hours of work.
+        const LEAST_SHARED_FILE: usize = 64 << 10;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(self.threads.max(1))
+            .with_batch_size(self.batch_size.max(1))
+            .with_information_schema(true)
+            .with_option_extension(ModelOptions::default());
+        let optimizer = &mut config.options_mut().optimizer;
+        optimizer.repartition_file_min_size = LEAST_SHARED_FILE;
+        // It would take `classify(text)['label']` for a field of a column, and move it below cheap filters.
+        optimizer.enable_leaf_expression_pushdown = false;
+        config
+    }
+
+    /// Returns the models by their names.
+    pub fn registry(&self) -> Registry {
+        let models = Models::new();
+        for (name, source) in &self.models {
+            models.add(name, source.as_str());
+        }
+        Registry::new(models)
+    }
+}
+
+/// A context with the functions.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    registry: Registry,
+}
+
+impl Session {
+    /// Makes a session on this machine.
+    ///
+    /// # Errors
+    /// Those of DataFusion.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let state = SessionStateBuilder::new()
+            .with_config(settings.config())
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst))
+            .build();
+        Self::of(SessionContext::new_with_state(state), settings.registry())
+    }
+
+    /// Registers the functions in a context. Its tables may be named by files: `select … from 'reviews/*.parquet'`.
+    ///
+    /// # Errors
+    /// Those of DataFusion.
+    pub fn of(context: SessionContext, registry: Registry) -> Result<Self> {
+        let mut context = context.enable_url_table();
+        register(&mut context, &registry)?;
+        Ok(Self { context, registry })
+    }
+
+    /// Returns the context.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Returns the models and the counts of the calls.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Reads the statements of a text.
+    ///
+    /// # Errors
+    /// Those of the parser.
+    pub fn statements(&self, sql: &str) -> Result<Vec<Statement>> {
+        DFParser::parse_sql(sql).map(Into::into)
+    }
+
+    /// Plans and starts a statement, whose rows come as they are computed. `EXPLAIN ANALYZE` is run to its end, and
+    /// has a row more for each call of a model.
+    ///
+    /// # Errors
+    /// Those of planning.
+    pub async fn start(&self, statement: Statement) -> Result<SendableRecordBatchStream> {
+        let plan = self.context.state().statement_to_plan(statement).await?;
+        let analyzed = matches!(plan, LogicalPlan::Analyze(_));
+        let before = self.counts();
+        let stream = self.context.execute_logical_plan(plan).await?.execute_stream().await?;
+        if !analyzed {
+            return Ok(stream);
+        }
+        let schema = stream.schema();
+        let mut batches = collect(stream).await?;
+        let calls: Vec<String> =
+            self.since(&before).into_iter().map(|(call, counts)| format!("{call}: {counts}")).collect();
+        if !calls.is_empty() {
+            let kinds: ArrayRef = Arc::new(StringArray::from(vec!["Model calls"; calls.len()]));
+            batches.push(RecordBatch::try_new(
+                Arc::clone(&schema),
+                vec![kinds, Arc::new(StringArray::from(calls))],
+            )?);
+        }
+        Ok(Box::pin(MemoryStream::try_new(batches, schema, None)?))
+    }
+
+    /// Runs statements and returns the rows of the last one.
+    ///
+    /// # Errors
+    /// Those of DataFusion and of the functions.
+    pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        let mut rows = None;
+        for statement in self.statements(sql)? {
+            rows = Some(collect(self.start(statement).await?).await?);
+        }
+        rows.ok_or_else(|| DataFusionError::Plan("expected a statement; found none".to_owned()))
+    }
+
+    /// Returns what each call has done so far.
+    pub(crate) fn counts(&self) -> HashMap<Call, Counts> {
+        self.registry.counts().into_iter().collect()
+    }
+
+    /// Returns what the calls have done since then.
+    pub(crate) fn since(&self, before: &HashMap<Call, Counts>) -> Vec<(Call, Counts)> {
+        let since = |(call, counts): (Call, Counts)| {
+            let counts = counts - before.get(&call).copied().unwrap_or_default();
+            (counts.calls > 0).then_some((call, counts))
+        };
+        self.registry.counts().into_iter().filter_map(since).collect()
+    }
+}

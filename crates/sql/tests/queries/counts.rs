@@ -1,0 +1,116 @@
+//! A text is sent through the model once, however often a query mentions it, and not at all if a cheap filter drops it.
+
+use crate::support::{computed, query, reviews, session};
+
+/// DataFusion would send 6,000 rows through the model.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_mentions_compute_once() {
+    for threads in [1, 2, 4] {
+        let (session, folder) = (session(threads), tempfile::tempdir().unwrap());
+        let files = reviews(&session, folder.path()).await;
+        let sql = format!(
+            "select classify(text, 'tiny')['label'] as label, count(*), avg(classify(text, 'tiny')['score']) \
+             from {files} group by 1"
+        );
+        let labels = query(&session, &sql).await;
+        assert_eq!(labels.iter().map(|row| row[1].parse::<u64>().unwrap()).sum::<u64>(), 3000);
+        assert_eq!(computed(&session), 3000, "{threads} threads");
+    }
+}
+
+/// A filter by a model hands its rows on in other buffers, many batches later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_by_a_model_and_its_result_compute_once() {
+    for threads in [1, 2, 4] {
+        let (session, folder) = (session(threads), tempfile::tempdir().unwrap());
+        let files = reviews(&session, folder.path()).await;
+        let all = query(&session, &format!("select classify(text, 'tiny')['score'] from {files}")).await;
+        let mut scores: Vec<f32> = all.iter().map(|row| row[0].parse().unwrap()).collect();
+        scores.sort_by(f32::total_cmp);
+        let before = computed(&session);
+        for (part, above) in [(2, scores[1500]), (100, scores[2970])] {
+            let sql = format!(
+                "select classify(text, 'tiny')['label'] as label, count(*), avg(classify(text, 'tiny')['score']) \
+                 from {files} where classify(text, 'tiny')['score'] > arrow_cast({above}, 'Float32') group by 1"
+            );
+            let start = computed(&session);
+            let found = query(&session, &sql).await;
+            let count: u64 = found.iter().map(|row| row[1].parse::<u64>().unwrap()).sum();
+            assert!(count > 0 && count <= 3000 / part, "{count} of one in {part}");
+            assert_eq!(computed(&session) - start, 3000, "one in {part}, {threads} threads");
+        }
+        assert_eq!(before, 3000);
+    }
+}
+
+/// The order of the conditions in the query does not matter, nor whether they stand in an outer query.
+#[tokio::test(flavor = "multi_thread")]
+async fn cheap_filters_run_before_the_model() {
+    let (session, folder) = (session(2), tempfile::tempdir().unwrap());
+    let files = reviews(&session, folder.path()).await;
+    for sql in [
+        format!(
+            "select id from {files} where classify(text, 'tiny')['score'] > 0 and stars = 3 and text like '%9'"
+        ),
+        format!(
+            "select id from (select id, stars, text, classify(text, 'tiny') as c from {files}) \
+             where c['score'] > 0 and stars = 3 and text like '%9'"
+        ),
+        format!(
+            "with c as (select id, stars, text, classify(text, 'tiny')['score'] as s from {files}) \
+             select id from c where s > 0 and text like '%9' and stars = 3"
+        ),
+    ] {
+        let before = computed(&session);
+        let found = query(&session, &sql).await;
+        let cheap =
+            query(&session, &format!("select id from {files} where stars = 3 and text like '%9'")).await;
+        assert_eq!(found, cheap);
+        assert_eq!(computed(&session) - before, cheap.len() as u64, "{sql}");
+    }
+    let plan = query(
+        &session,
+        &format!("explain select id from {files} where classify(text, 'tiny')['score'] > 0 and stars = 3"),
+    )
+    .await;
+    let plan = plan.iter().find(|row| row[0] == "physical_plan").unwrap()[1].clone();
+    let (model, cheap) = (plan.find("FilterExec: get_field(classify"), plan.find("FilterExec: stars"));
+    assert!(model.is_some() && cheap > model, "the model's filter is above the cheap one:\n{plan}");
+}
+
+/// A limit needs no more than a batch of each thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_does_not_compute_all() {
+    let (session, folder) = (session(1), tempfile::tempdir().unwrap());
+    let files = reviews(&session, folder.path()).await;
+    query(&session, &format!("select classify(text, 'tiny')['label'] from {files} limit 5")).await;
+    assert!(computed(&session) <= 1024, "{}", computed(&session));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_analyze_counts_calls_and_rows() {
+    let (session, folder) = (session(1), tempfile::tempdir().unwrap());
+    let files = reviews(&session, folder.path()).await;
+    let sql = format!(
+        "explain analyze select classify(text, 'tiny')['label'], classify(text, 'tiny')['score'] from {files}"
+    );
+    let plan = query(&session, &sql).await;
+    let calls: Vec<_> = plan.iter().filter(|row| row[0] == "Model calls").collect();
+    assert_eq!(calls.len(), 1, "{plan:?}");
+    let line = &calls[0][1];
+    assert!(line.starts_with("classify(tiny@") && line.contains("computed=3000, failed=0"), "{line}");
+    assert!(plan.iter().any(|row| row[0].contains("Plan with Metrics")), "{plan:?}");
+}
+
+/// The model runs on as many threads as there are partitions, also for a single file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_file_is_shared_by_all_threads() {
+    let (session, folder) = (session(4), tempfile::tempdir().unwrap());
+    reviews(&session, folder.path()).await;
+    let file = folder.path().join("part-0.parquet");
+    let sql = format!("explain select classify(text, 'tiny')['label'] from '{}'", file.display());
+    let plan = query(&session, &sql).await;
+    let plan = plan.iter().find(|row| row[0] == "physical_plan").unwrap()[1].clone();
+    let (model, shared) = (plan.find("classify"), plan.find("RepartitionExec"));
+    assert!(model.is_some() && shared > model, "the rows are shared out below the model:\n{plan}");
+}
