@@ -41,8 +41,12 @@ impl<C> Codec<C> {
             return not_impl_err!("the plan has no model for the function {name}; plan it with this program");
         }
         let call = Call::decode(bytes).map_err(external)?;
-        if self.is_checked {
-            self.registry.models().check(call.model()).map_err(external)?;
+        if self.is_checked
+            && let Err(error) = self.registry.models().check(call.model())
+        {
+            // The client is told that the task was rejected, and not why.
+            eprintln!("mobilebert-cluster: {error}");
+            return Err(external(error));
         }
         Ok(Arc::new(self.registry.pinned(call)))
     }

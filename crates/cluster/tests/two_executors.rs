@@ -92,7 +92,8 @@ impl Cluster {
         let child = program(models)
             .args(["executor", "--scheduler-port", &self.port.to_string(), "--port", &own.to_string()])
             .args(["--vcores", "1", "--work-dir"])
-            .arg(work)
+            .arg(&work)
+            .stderr(std::fs::File::create(work.with_extension("log")).unwrap())
             .spawn()
             .unwrap();
         self.executors.push(Process(child));
@@ -224,7 +225,9 @@ fn an_executor_with_other_weights_is_refused() {
     let sql = format!("select embed(text, 'tiny') from {files}");
     let start = Instant::now();
     let problem = cluster.query(&sql).unwrap_err();
-    assert!(problem.contains("other content than the query was planned with"), "{problem}");
+    assert!(problem.contains("rejected by executor"), "{problem}");
+    let told = std::fs::read_to_string(cluster.folder.path().join("work-0.log")).unwrap();
+    assert!(told.contains("other content than the query was planned with: expected sha "), "{told}");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 

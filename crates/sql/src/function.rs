@@ -19,7 +19,11 @@ use crate::options;
 use crate::registry::Registry;
 
 fn external(error: Error) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
+    match error {
+        // A cluster hands errors on as the debug form of this one, which is to be read by people.
+        Error::Row { .. } => DataFusionError::Execution(error.to_string()),
+        error => DataFusionError::External(Box::new(error)),
+    }
 }
 
 /// A function by its name, whose last argument may be the name of a model.

@@ -106,8 +106,9 @@ async fn explain_analyze_counts_calls_and_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_file_is_shared_by_all_threads() {
     let (session, folder) = (session(4), tempfile::tempdir().unwrap());
-    reviews(&session, folder.path()).await;
-    let file = folder.path().join("part-0.parquet");
+    let files = reviews(&session, folder.path()).await;
+    let file = folder.path().join("all.parquet");
+    query(&session, &format!("copy (select * from {files}) to '{}'", file.display())).await;
     let sql = format!("explain select classify(text, 'tiny')['label'] from '{}'", file.display());
     let plan = query(&session, &sql).await;
     let plan = plan.iter().find(|row| row[0] == "physical_plan").unwrap()[1].clone();
