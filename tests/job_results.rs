@@ -398,4 +398,8 @@ fn padded_rows_become_sequences() {
     assert_eq!(place(&types, &[1, 2, 1, 1, 1, 0, 1, 0, 0], 3), (0, 1, "mask", 2));
     assert_eq!(place(&types, &[1, 1, 1, 0, 0, 0, 1, 0, 0], 3), (1, 0, "number of tokens", 0));
     assert_eq!(Batch::from_padded(&[], &[], &[], 3).unwrap(), Batch::new());
+    Batch::from_padded(&[], &[], &[], 0).unwrap_err();
+    assert_eq!((batch.max_len(), Batch::new().max_len()), (3, 0));
+    expected.push(&[1; 7], &[0; 7]).unwrap();
+    assert_eq!(expected.max_len(), 7);
 }

@@ -218,6 +218,22 @@ mod tests {
         rows.flat_map(|(row, s)| row.iter().map(move |&v| f32::from(v) * s)).collect()
     }
 
+    /// The choice of scales and multipliers may not change, because a model that is quantised again has to
+    /// have the same bytes.
+    #[test]
+    fn bits_are_those_recorded() {
+        let found = quantize_rows_int4(&numbers(4 * 200), 200);
+        let bits: Vec<u32> = found.scales.iter().map(|scale| scale.to_bits()).collect();
+        let fnv = |bytes: &[u8]| {
+            bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        assert_eq!(bits, [0x3C25_92D1, 0x3C2F_CE63, 0x3C1B_DAB0, 0x3C08_70DA]);
+        let hashes = (fnv(&found.multipliers), fnv(&found.nibbles));
+        assert_eq!(hashes, (0x29A6_C56A_C15F_2F11, 0xA1C7_225C_DE17_F376));
+    }
+
     #[test]
     fn every_number_is_within_half_a_step_unless_it_is_clipped() {
         for columns in [1, 2, 31, 32, 33, 63, 65, 384] {

@@ -195,6 +195,20 @@ mod tests {
         }
     }
 
+    /// A word that is never split may hold places where texts are cut.
+    #[test]
+    fn texts_with_words_that_are_never_split_are_kept_whole() {
+        let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n.\na.b\n";
+        let files = TokenizerFiles::new("test").vocab("vocab.txt", vocab.as_bytes());
+        let files = files.tokenizer_config("config", br#"{"never_split": ["a.b"]}"#.as_slice());
+        let tokenizer = Arc::new(Tokenizer::from_files(&files).unwrap());
+        let text = Arc::<str>::from("a a.b b ".repeat(5000));
+        let TextTokens::Whole(tokens) = TextTokens::read(&tokenizer, &text).unwrap() else {
+            panic!("the text is cut into pieces");
+        };
+        assert_eq!(tokens.ids()[..3], [5, 8, 6]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
