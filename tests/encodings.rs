@@ -159,22 +159,32 @@ fn words_are_normalised_and_markers_are_not() {
 /// are.
 #[test]
 fn added_tokens_are_special_if_they_have_a_role_or_are_listed() {
-    let vocabulary = format!("{VOCABULARY}[ENT]\n[BOS]\nplain\n");
+    let vocabulary = format!("{VOCABULARY}[ENT]\n[BOS]\nplain\n[M]\n[other]\n[EOS]\n");
+    let ids = r#"{"[ENT]": 9, "[BOS]": 10, "plain": 11, "[M]": 12, "[other]": 13}"#;
+    let map = r#"{
+        "bos_token": "[BOS]", "mask_token": "[M]", "other_token": "[other]", "eos_token": {"content": "[EOS]"},
+        "extra_special_tokens": ["[ENT]"]
+    }"#;
     let files = TokenizerFiles::new("test")
         .vocab("vocab.txt", vocabulary.as_bytes())
-        .added_tokens("added_tokens.json", br#"{"[ENT]": 9, "[BOS]": 10, "plain": 11}"#.as_slice())
-        .special_tokens_map(
-            "special_tokens_map.json",
-            br#"{"bos_token": "[BOS]", "extra_special_tokens": ["[ENT]"]}"#.as_slice(),
-        );
+        .added_tokens("added_tokens.json", ids.as_bytes())
+        .special_tokens_map("special_tokens_map.json", map.as_bytes());
     let tokenizer = Tokenizer::from_files(&files).unwrap();
     let ids = |tokenizer: &Tokenizer, text: &str| tokenizer.tokenize(text).unwrap().ids().to_vec();
-    for (text, id) in [("[ENT]", 9), ("[BOS]", 10), ("plain", 11), ("PLAIN", 11)] {
+    let special = [("[ENT]", 9), ("[BOS]", 10), ("[M]", 12), ("[EOS]", 14)];
+    // `other_token` is no role, so its token is normalised as the text is.
+    let plain = [("plain", 11), ("PLAIN", 11), ("[other]", 13), ("[OTHER]", 13)];
+    for (text, id) in special.into_iter().chain(plain) {
         assert_eq!(ids(&tokenizer, text), [id], "{text}");
     }
+    // An object that does not say so is normalised (`[EOS]`).
+    for (text, id) in &special[..3] {
+        assert_ne!(ids(&tokenizer, &text.to_lowercase()), [*id], "{text}");
+    }
     let split = tokenizer.special_tokens_in_text(false);
-    assert_ne!(ids(&split, "[ENT]"), [9]);
-    assert_ne!(ids(&split, "[BOS]"), [10]);
+    for (text, id) in special {
+        assert_ne!(ids(&split, text), [id], "{text}");
+    }
     assert_eq!(ids(&split, "plain"), [11]);
 }
 
