@@ -102,7 +102,7 @@ fn unread_parts_and_read_windows_cover_the_text() {
     }
 }
 
-/// A Hangul syllable is three tokens of one place. Some windows begin or end within a syllable. What they leave
+/// A Hangul syllable is three tokens of one place. Some windows begin or end within one. What they leave
 /// unread of a syllable is no text.
 #[test]
 fn an_unread_token_within_a_character_is_no_part_of_the_text() {

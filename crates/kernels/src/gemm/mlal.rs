@@ -1,4 +1,4 @@
-//! The int8 tile on NEON without dot products: four rows by eight columns. The sums are exact, as on all
+//! The int8 tile on NEON without dot products: three rows by eight columns. The sums are exact, as on all
 //! tiers.
 //!
 //! `smull` and `smlal` multiply eight signed bytes each and add two products in 16 bits. `sadalp` adds pairs
@@ -17,8 +17,8 @@ use crate::aligned::Line;
 use crate::isa::{Neon, with_features};
 use crate::simd::Dot;
 
-/// Rows of a register tile. Sixteen sums, eight registers of activations, two of weights and two of products
-/// use 28 of 32 registers.
+/// Rows of a register tile. Twelve sums, six registers of activations, four of weights and four of products
+/// use 26 of 32 registers. With four rows, the compiler moved a quarter of the sums back and forth.
 const ROWS: usize = Neon::REGISTER_ROWS_I8;
 
 /// Lines whose weights of one column, two by two, can be added in 16 bits: each adds at most 256.
@@ -69,7 +69,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
             macro_rules! rows {
                 ($($m:literal)*) => {
                     match (sums.len(), least > i8::MIN) {
-                        // SAFETY: the assertions above found the rows long enough.
+                        // SAFETY: the assertions above found the rows long enough, and `check` the lines.
                         $(
                             ($m, true) => unsafe {
                                 dot_rows::<$m, true>((x, stride), lines, &column_sums, strip, sums)
@@ -82,7 +82,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
                     }
                 };
             }
-            rows!(1 2 3 4);
+            rows!(1 2 3);
         }
     }
 }
@@ -113,11 +113,11 @@ fn weight_sums((lines, step, depth): Lines<'_>) -> ([int32x4_t; 4], i8) {
     (sums, vminvq_s8(least))
 }
 
-/// Multiplies `M` rows by `depth` lines, `step` lines apart. `TWO` products are added in 16 bits if it is
+/// Multiplies `M` rows by `depth` lines, `step` lines apart. Two products are added in 16 bits if `TWO` is
 /// true.
 ///
 /// # Safety
-/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`.
+/// `M` rows of `4 * depth` bytes, `stride` apart, can be read at `x`, and `lines` has the lines.
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn dot_rows<const M: usize, const TWO: bool>(
@@ -131,45 +131,32 @@ unsafe fn dot_rows<const M: usize, const TWO: bool>(
     for half in 0..2 {
         // The sums of each row, of two columns a register. Each has half of the inputs of a column in a lane.
         let mut acc = [[vdupq_n_s32(0); 4]; M];
-        let weights = |line: usize| -> [int8x16_t; 2] {
-            let columns = &lines[line * step].0.as_chunks::<16>().0[2 * half..][..2];
-            // SAFETY: sixteen bytes are there.
-            unsafe { [vld1q_s8(columns[0].as_ptr()), vld1q_s8(columns[1].as_ptr())] }
+        // SAFETY: the caller promises `depth` lines.
+        let weights = |line: usize| unsafe {
+            let columns = lines.as_ptr().add(line * step).cast::<i8>().add(32 * half);
+            [vld1q_s8(columns), vld1q_s8(columns.add(16))]
         };
-        macro_rules! step {
-            ($a:expr, $first:literal $second:literal, $weights:expr) => {
-                let mut of_lines = [[vdupq_n_s8(0); 2]; M];
-                for (to, a) in of_lines.iter_mut().zip($a) {
-                    let a = vreinterpretq_s32_s8(a);
-                    let (first, second) = (vdupq_laneq_s32::<$first>(a), vdupq_laneq_s32::<$second>(a));
-                    *to = [vreinterpretq_s8_s32(first), vreinterpretq_s8_s32(second)];
-                }
-                let [first, second] = $weights;
-                for i in 0..2 {
-                    for (acc, a) in acc.iter_mut().zip(of_lines) {
-                        add::<TWO>(&mut acc[2 * i..][..2], [first[i], second[i]], a);
-                    }
-                }
-            };
-        }
-        let mut a = [vdupq_n_s8(0); M];
-        let whole = depth / 4;
-        for k in 0..whole {
+        // The activations of four lines are not loaded at once, because their registers would be too many.
+        for k in 0..depth / 2 {
+            let mut a = [[vdupq_n_s8(0); 2]; M];
             for (m, a) in a.iter_mut().enumerate() {
                 // SAFETY: the caller promises `4 * depth` bytes of each row.
-                let bytes = unsafe { vld1q_u8(x.add(m * stride + 16 * k)) };
-                *a = veorq_s8(vreinterpretq_s8_u8(bytes), center);
+                let bytes = unsafe { vld1_u8(x.add(m * stride + 8 * k)) };
+                let bytes = vreinterpret_s32_s8(veor_s8(vreinterpret_s8_u8(bytes), vget_low_s8(center)));
+                let (first, second) = (vdupq_lane_s32::<0>(bytes), vdupq_lane_s32::<1>(bytes));
+                *a = [vreinterpretq_s8_s32(first), vreinterpretq_s8_s32(second)];
             }
-            step!(a, 0 1, [weights(4 * k), weights(4 * k + 1)]);
-            step!(a, 2 3, [weights(4 * k + 2), weights(4 * k + 3)]);
+            multiply::<M, TWO>(&mut acc, [weights(2 * k), weights(2 * k + 1)], a);
         }
-        for k in 4 * whole..depth {
+        if depth % 2 == 1 {
+            let k = depth - 1;
+            let mut a = [[vdupq_n_s8(0); 2]; M];
             for (m, a) in a.iter_mut().enumerate() {
                 // SAFETY: the caller promises `4 * depth` bytes of each row.
                 let four = unsafe { x.add(m * stride + 4 * k).cast::<u32>().read_unaligned() };
-                *a = veorq_s8(vreinterpretq_s8_u32(vdupq_n_u32(four)), center);
+                a[0] = veorq_s8(vreinterpretq_s8_u32(vdupq_n_u32(four)), center);
             }
-            step!(a, 0 0, [weights(k), [vdupq_n_s8(0); 2]]);
+            multiply::<M, TWO>(&mut acc, [weights(k), [vdupq_n_s8(0); 2]], a);
         }
         for (acc, to) in acc.into_iter().zip(&mut *sums) {
             let columns = [vpaddq_s32(acc[0], acc[1]), vpaddq_s32(acc[2], acc[3])];
@@ -182,18 +169,29 @@ unsafe fn dot_rows<const M: usize, const TWO: bool>(
     }
 }
 
-/// Adds the products of four columns and of four inputs of each of two lines to the sums of two columns each.
+/// Adds the products of eight columns and of four inputs of each of two lines to the sums of each row.
 #[target_feature(enable = "neon")]
 #[inline]
-fn add<const TWO: bool>(acc: &mut [int32x4_t], [first, second]: [int8x16_t; 2], a: [int8x16_t; 2]) {
-    let low = vmull_s8(vget_low_s8(first), vget_low_s8(a[0]));
-    let high = vmull_high_s8(first, a[0]);
-    if TWO {
-        acc[0] = vpadalq_s16(acc[0], vmlal_s8(low, vget_low_s8(second), vget_low_s8(a[1])));
-        acc[1] = vpadalq_s16(acc[1], vmlal_high_s8(high, second, a[1]));
-    } else {
-        let more = [vmull_s8(vget_low_s8(second), vget_low_s8(a[1])), vmull_high_s8(second, a[1])];
-        acc[0] = vpadalq_s16(vpadalq_s16(acc[0], low), more[0]);
-        acc[1] = vpadalq_s16(vpadalq_s16(acc[1], high), more[1]);
+fn multiply<const M: usize, const TWO: bool>(
+    acc: &mut [[int32x4_t; 4]; M],
+    [first, second]: [[int8x16_t; 2]; 2],
+    a: [[int8x16_t; 2]; M],
+) {
+    for i in 0..2 {
+        let (first, second) = (first[i], second[i]);
+        for (acc, a) in acc.iter_mut().zip(a) {
+            let low = vmull_s8(vget_low_s8(first), vget_low_s8(a[0]));
+            let high = vmull_high_s8(first, a[0]);
+            if TWO {
+                let low = vmlal_s8(low, vget_low_s8(second), vget_low_s8(a[1]));
+                acc[2 * i] = vpadalq_s16(acc[2 * i], low);
+                acc[2 * i + 1] = vpadalq_s16(acc[2 * i + 1], vmlal_high_s8(high, second, a[1]));
+            } else {
+                let low_2 = vmull_s8(vget_low_s8(second), vget_low_s8(a[1]));
+                let high_2 = vmull_high_s8(second, a[1]);
+                acc[2 * i] = vpadalq_s16(vpadalq_s16(acc[2 * i], low), low_2);
+                acc[2 * i + 1] = vpadalq_s16(vpadalq_s16(acc[2 * i + 1], high), high_2);
+            }
+        }
     }
 }

@@ -139,8 +139,8 @@ impl Dot for Neon {
 
     const FASTEST_INPUTS: usize = 8;
     const GROUP: usize = 12;
-    const ROWS_I8: usize = 16;
-    const REGISTER_ROWS_I8: usize = 4;
+    const ROWS_I8: usize = 12;
+    const REGISTER_ROWS_I8: usize = 3;
     const STRIPS_I8: usize = 1;
     // 24 accumulators, 4 registers of weights and one of activations use 29 of 32 registers.
     const ROWS_F32: usize = 6;
