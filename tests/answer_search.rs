@@ -307,7 +307,7 @@ fn the_best_of_many_texts_are_found() {
             let case = format!("seed {seed}: {answer:?}");
             let is_same =
                 |group: &&Vec<(f64, Place)>| (group[0].1.start, group[0].1.end) == (answer.start, answer.end);
-            let group = rest.swap_remove(rest.iter().position(|group| is_same(group)).expect(&case));
+            let group = rest.swap_remove(rest.iter().position(is_same).expect(&case));
             let score = f64::from(answer.score) * (1.0 + f64::from(RELATIVE));
             assert!(score >= least(group) && answer.others.len() < group.len(), "{case}");
             let place =
