@@ -8,6 +8,8 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, Result};
@@ -85,6 +87,19 @@ impl Bytes {
             Err(e) => Err(e),
         }
     }
+
+    /// Gives back the memory of the pages, if the bytes are mapped. A page is read again when it is needed
+    /// again.
+    pub(crate) fn release(&self) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = self {
+            // SAFETY: the map is read-only, so its pages hold nothing but the file's content, which they hold
+            // again when they are read again. The caller of `map_range` promises that it does not change.
+            let advised = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+            // Without the advice the pages stay until the map goes.
+            advised.unwrap_or_default();
+        }
+    }
 }
 
 impl Deref for Bytes {
@@ -145,5 +160,33 @@ impl fmt::Debug for Bytes {
             Bytes::Shared(_) => "Shared",
         };
         write!(f, "{kind}({} bytes)", self.len())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::Bytes;
+
+    /// Returns the KiB in memory of the map that begins with these bytes.
+    fn in_memory(bytes: &[u8]) -> usize {
+        let start = format!("{:x}-", bytes.as_ptr() as usize);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let map = maps.split_once(&start).expect("the map is listed").1;
+        let line = map.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn pages_that_were_given_back_are_read_again() {
+        let content: Vec<u8> = (0..1 << 20).map(|i: u32| (i >> 8) as u8 ^ i as u8).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &content).unwrap();
+        let bytes = Bytes::map(file.path()).unwrap();
+        assert!(*bytes == *content);
+        assert_eq!(in_memory(&bytes), 1024);
+        bytes.release();
+        assert_eq!(in_memory(&bytes), 0);
+        assert!(*bytes == *content);
+        Bytes::Owned(content).release();
     }
 }

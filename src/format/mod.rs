@@ -59,4 +59,8 @@ pub trait WeightSource: Sync {
     /// # Errors
     /// [`crate::ErrorKind::Tensor`] or [`crate::ErrorKind::Io`] if it cannot be read.
     fn tensor(&self, parameter: ParameterId) -> Result<Tensor<'_>>;
+
+    /// Says that a backend has a copy of a parameter, so that memory that holds it can be given back. It can
+    /// be read again nevertheless. A source that has nothing to give back does nothing.
+    fn release(&self, _parameter: ParameterId) {}
 }

@@ -189,6 +189,10 @@ impl WeightSource for Weights {
             },
         })
     }
+
+    fn release(&self, parameter: ParameterId) {
+        self.bound[parameter.0].names().for_each(|name| self.checkpoint.release(name));
+    }
 }
 
 /// The problems with the tensors of one checkpoint: the first few of them, and their number.

@@ -188,14 +188,16 @@ impl Table {
 
 fn load_table(graph: &Graph, id: ParameterId, source: &dyn WeightSource, int8: bool) -> Result<Table> {
     let width = graph.parameter(id).shape[1];
-    Ok(match source.tensor(id)? {
+    let table = match source.tensor(id)? {
         Tensor::Int8 { values, scales } => Table::Int8(values.into_owned(), scales.into_owned()),
         Tensor::F32(values) if int8 => {
             let (values, scales) = quantize_rows(&values, width);
             Table::Int8(values, scales)
         }
         Tensor::F32(values) => Table::F32(values.into_owned()),
-    })
+    };
+    source.release(id);
+    Ok(table)
 }
 
 /// Packs the weights of all products into one piece of memory, next to each other.
@@ -243,6 +245,7 @@ fn pack_floats<T: Weight>(
         for part in parts {
             weights.extend(rows(graph, part, source.tensor(part.weight)?.into_f32().into_owned()));
         }
+        parts.iter().for_each(|part| source.release(part.weight));
         Ok(PackedFloat::pack(inputs, &weights, Some(&factors), &bias, to))
     };
     pack_all(graph, products, PackedFloat::<T>::lines_of, pack, UnplacedFloat::at)
@@ -274,7 +277,9 @@ fn pack_int8(
     for (scale, factor) in scales.iter_mut().zip(&factors) {
         *scale *= factor;
     }
-    Ok(PackedI8::pack(inputs, &values, &scales, &bias, to))
+    let packed = PackedI8::pack(inputs, &values, &scales, &bias, to);
+    parts.iter().for_each(|part| source.release(part.weight));
+    Ok(packed)
 }
 
 /// Converts a tensor that will be quantised along its columns to f32. An int8 model has one scale for each
