@@ -3,6 +3,7 @@
 mod encoder;
 mod options;
 mod output;
+mod self_check;
 
 use crate::backend::parallel::Place;
 use crate::backend::{Backend, Observer, Precision, Request};

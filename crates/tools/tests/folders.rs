@@ -75,6 +75,12 @@ fn int8_folders_open_like_their_originals() {
         let range = a.values().iter().fold(0.0f32, |m, x| m.max(x.abs()));
         assert!(largest > 0.0 && largest < 0.05 * range, "{name}: {largest} of {range}");
 
+        // The folder says what the model computes.
+        let written = std::fs::read_to_string(int8.join("self-check.json")).unwrap();
+        let hash = open(int8.to_str().unwrap()).self_check().unwrap();
+        assert_eq!(written, format!("{{\"logits_sha256\":\"{hash}\"}}"));
+        assert_ne!(hash, open(&source(name)).self_check().unwrap(), "{name}");
+
         // Quantising a quantised model again changes no weight.
         let again = target.path().join(format!("{name}-again"));
         mobilebert_tools::writer::to_int8(&mobilebert::ModelFiles::Folder(int8.clone()), &again).unwrap();

@@ -77,6 +77,8 @@ fn the_worst_layer_goes_back_to_f32() {
     assert_eq!(attempts.len(), 2, "{attempts:?}");
     assert!(attempts[0].0 > 4.0 && attempts[1].0 <= 4.0, "{attempts:?}");
     assert_eq!(report.keep_f32(), [HARD]);
+    // What modules in f32 compute differs from machine to machine.
+    assert!(!to.join("self-check.json").exists());
     let costs: Vec<(&str, bool)> =
         report.modules.iter().map(|module| (module.module.as_str(), module.kept_f32)).collect();
     assert_eq!(costs, [("embeddings", false), ("encoder.layer.0.", false), (HARD, true), ("pooler", false)]);

@@ -1,14 +1,11 @@
-//! The self-check: what a model computes for a fixed sequence, as a hash. Models in int8 give the same numbers on
-//! every machine, so another hash means that the weights, the memory or the processor are not what they were.
+//! The self-check: the hash of what a model computes for a fixed sequence, compared with the one that its
+//! folder holds. `mobilebert quantize` writes it.
 
 use std::io::Read as _;
 use std::path::Path;
 
-use mobilebert::{Error, ErrorKind, ModelConfig};
+use mobilebert::{Error, ErrorKind};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
-
-use crate::work::{Runs, Unit};
 
 /// The file of a model folder that says which hash is right.
 const FILE: &str = "self-check.json";
@@ -19,27 +16,6 @@ const MOST_BYTES: u64 = 4096;
 #[derive(Deserialize)]
 struct Expected {
     logits_sha256: String,
-}
-
-/// Runs a fixed sequence, with tokens from all over the vocabulary, and returns the hash of its rows.
-///
-/// # Errors
-/// Those of the engine, and [`ErrorKind::NotFinite`].
-pub(super) fn hash(engine: &dyn Runs, config: &ModelConfig, longest: usize) -> Result<String, Error> {
-    const LENGTH: usize = 24;
-    /// A prime number, so that the tokens differ unless the vocabulary has a multiple of it.
-    const STEP: usize = 7919;
-    let length = LENGTH.min(longest).max(1);
-    let ids = (0..length).map(|i| (i * STEP % config.vocab_size.max(1)) as u32).collect();
-    let types = (0..length).map(|i| u32::from(config.type_vocab_size > 1 && i >= length / 2)).collect();
-    let rows = engine.run(&[Unit { ids, types, requested: vec![0] }])?;
-    let values = rows.of(0);
-    if let Some((row, &value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        return Err(ErrorKind::NotFinite { row, value }.into());
-    }
-    let mut hash = Sha256::new();
-    values.iter().for_each(|value| hash.update(value.to_le_bytes()));
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Compares a hash with that of the model's folder, if it has one.

@@ -264,7 +264,7 @@ fn load(setting: &ModelSetting, config: &Config) -> Result<Served, Error> {
     let max_embed_len = mobilebert::Job::sequence(&long, 0).map_or(0, |sequence| sequence.encoding().len());
     let warnings = model.tokenizer().warnings().to_vec();
     let pace = warm_up(&**model.engine(), model.config(), config.budget_tokens, model.max_len())?;
-    let self_check = check::hash(&**model.engine(), model.config(), model.max_len())?;
+    let self_check = model.engine().self_check()?;
     if let Some(folder) = folder {
         check::compare(&folder, &self_check)?;
     }

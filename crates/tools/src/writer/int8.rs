@@ -126,7 +126,6 @@ pub fn to_int8_watched(
     super::output::check_destination(destination, None, false)?;
     let partial = Partial::create(destination)?;
     let report = write_int8(source, &partial, options, progress)?;
-    super::check_logits(&partial.folder)?;
     partial.rename(destination)?;
     Ok(report)
 }
@@ -208,7 +207,21 @@ pub(crate) fn write_int8(
     for (name, bytes) in sentence_files(&|name| Ok(source.read(name)?.map(|bytes| bytes.into_owned())))? {
         partial.write(&name, &bytes)?;
     }
+    write_self_check(partial, &options)?;
     Ok(Int8Report { quantized_tensors, int4_tensors, f32_tensors, bytes, tensors })
+}
+
+/// The file by which a server finds out that a model computes what it should.
+const SELF_CHECK: &str = "self-check.json";
+
+/// Runs the written model, and writes the hash of what it computes, unless modules in f32 make that differ
+/// from machine to machine.
+fn write_self_check(partial: &Partial, options: &Int8Options) -> Result<()> {
+    let hash = super::check_logits(&partial.folder)?;
+    match options.keep_f32.is_empty() {
+        true => partial.write(SELF_CHECK, json!({ "logits_sha256": hash }).to_string().as_bytes()),
+        false => Ok(()),
+    }
 }
 
 /// Returns the parameters of the modules whose path begins with one of these prefixes.

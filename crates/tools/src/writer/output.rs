@@ -195,7 +195,7 @@ const MOST_LISTED: usize = 10;
 
 /// Returns true if this package, `transformers` or sentence-transformers writes a file of this name.
 fn belongs_to_model(name: &str, is_folder: bool) -> bool {
-    const FILES: [&str; 15] = [
+    const FILES: [&str; 16] = [
         "README.md",
         "LICENSE",
         "LICENSE.txt",
@@ -209,6 +209,7 @@ fn belongs_to_model(name: &str, is_folder: bool) -> bool {
         "quantization.json",
         "quantization.md",
         "quantization.svg",
+        "self-check.json",
         "tokenizer.model",
         "training_args.bin",
     ];
