@@ -16,6 +16,7 @@ use self::client::Run;
 use self::processor::Reading;
 use self::request::Target;
 pub(crate) use self::row::Row;
+use self::search::Found;
 use crate::args;
 use crate::failure::{Failure, print};
 use crate::latency::early_stopping;
@@ -31,7 +32,7 @@ const LONGEST: f64 = 5.0;
 const MOST: f64 = 1e6;
 /// The requests of the run on one connection.
 const ALONE: (usize, usize) = (50, 1000);
-/// How often the rate that was found is lowered until it holds a second time.
+/// The most rates that are tried until one holds twice.
 const CONFIRMATIONS: usize = 6;
 /// How often a rate is tried if other programs, or the generator itself, disturb a run that fails.
 const DISTURBED: usize = 2;
@@ -53,6 +54,9 @@ struct Load {
     /// The highest rate at which the bound was kept in a run to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     highest_qps: Option<f64>,
+    /// True if no rate above it was measured.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    at_least: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_peak_mb: Option<f64>,
     /// The number to quote, or why there is none.
@@ -117,7 +121,8 @@ pub(crate) fn run(args: &args::Latency) -> Result<(), Failure> {
         cpu: machine::cpu(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         bound_ms: load.p99_ms,
-        highest_qps: highest,
+        highest_qps: highest.map(|found| found.rate),
+        at_least: highest.is_some_and(|found| found.at_least),
         server_peak_mb: load.server_pid.and_then(processor::peak_mb),
         headline,
         refused,
@@ -175,7 +180,7 @@ impl Bench<'_> {
     }
 
     /// Finds the highest rate, and measures around it.
-    fn search(&self, bound: f64, runs: &mut Vec<Row>) -> Result<Option<f64>, Failure> {
+    fn search(&self, bound: f64, runs: &mut Vec<Row>) -> Result<Option<Found>, Failure> {
         let alone = runs.first().map_or(f64::NAN, |alone| alone.p50_ms);
         let start = 500.0 / alone.max(1e-3);
         let least = (0.2 / self.args.duration).min(start);
@@ -200,20 +205,20 @@ impl Bench<'_> {
         if alone > bound {
             return Ok(None);
         }
-        let Some(mut rate) = search::highest(start, least, most, &mut holds)? else { return Ok(None) };
-        for round in 0..CONFIRMATIONS {
-            let row = self.at("highest", rate, 1000 + round as u64, false)?;
+        let Some(found) = search::highest(start, least, most, &mut holds)? else { return Ok(None) };
+        let mut seed = 1000;
+        let confirmed = search::confirmed(found, CONFIRMATIONS, |rate| {
+            seed += 1;
+            let row = self.at("highest", rate, seed, false)?;
             let held = row.met == Some(true);
             runs.push(row);
-            if held {
-                for (name, share) in [("half", 0.5), ("80 %", 0.8), ("twice", 2.0)] {
-                    runs.push(self.at(name, rate * share, 2000, false)?);
-                }
-                return Ok(Some(rate));
-            }
-            rate *= 0.95;
+            Ok::<_, Failure>(held)
+        })?;
+        let Some(found) = confirmed else { return Ok(None) };
+        for (name, share) in [("half", 0.5), ("80 %", 0.8), ("twice", 2.0)] {
+            runs.push(self.at(name, found.rate * share, 2000, false)?);
         }
-        Ok(None)
+        Ok(Some(found))
     }
 }
 
@@ -224,12 +229,14 @@ fn most_over(requests: usize) -> usize {
 }
 
 /// The number to quote, or the reason why there is none.
-fn conclude(args: &args::Latency, highest: Option<f64>, runs: &[Row]) -> Result<String, String> {
+fn conclude(args: &args::Latency, highest: Option<Found>, runs: &[Row]) -> Result<String, String> {
     let about = runs.iter().rev().find(|row| matches!(row.name, "highest" | "given"));
     match (about, args.load.p99_ms, highest) {
-        (Some(row), Some(bound), Some(rate)) => {
+        (Some(row), Some(bound), Some(Found { rate, at_least })) => {
             row.problem().map_or(Ok(()), Err)?;
-            Ok(format!("{rate:.1} requests a second, 99 % within {bound:.1} ms"))
+            limit(runs, rate)?;
+            let at_least = if at_least { "at least " } else { "" };
+            Ok(format!("{at_least}{rate:.1} requests a second, 99 % within {bound:.1} ms"))
         }
         (Some(row), None, _) => {
             row.problem().map_or(Ok(()), Err)?;
@@ -260,6 +267,23 @@ fn conclude(args: &args::Latency, highest: Option<f64>, runs: &[Row]) -> Result<
     }
 }
 
+/// Checks what makes a rate the highest one: that the lowest of those above it failed by itself, and not
+/// because something disturbed each of its runs.
+fn limit(runs: &[Row], highest: f64) -> Result<(), String> {
+    let failed = || {
+        let tried = runs.iter().filter(|row| matches!(row.name, "search" | "highest"));
+        tried.filter(|row| row.met != Some(true) && row.rate > highest)
+    };
+    let lowest = failed().map(|row| row.rate).fold(f64::INFINITY, f64::min);
+    let problems: Vec<Option<String>> = failed().filter(|row| row.rate == lowest).map(Row::problem).collect();
+    match problems.iter().flatten().last() {
+        Some(problem) if problems.iter().all(Option::is_some) => Err(format!(
+            "{highest:.1} requests a second hold, but {lowest:.1} may hold too: its runs were disturbed ({problem})"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn human(found: &Load) -> String {
     let mut text = format!(
         "{}\n{}; {} connections, seed {}; {}, {} processors\n\n{}",
@@ -286,6 +310,38 @@ fn human(found: &Load) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A run that failed or held, with this share of the machine taken by other programs.
+    fn row(name: &'static str, rate: f64, held: bool, others: f64) -> Row {
+        let sent = client::Sent { status: Some(200), latency_ms: 5.0, behind_ms: 0.0, waited: false };
+        let shares = processor::Shares { generator: Some(0.01), server: None, others: Some(others) };
+        let bound = if held { 10.0 } else { 1.0 };
+        Row::new(name, rate, Some(bound), 1000, &[sent; 1000], 10.0, shares)
+    }
+
+    #[test]
+    fn a_rate_is_the_highest_only_if_the_next_one_failed_by_itself() {
+        let (quiet, busy) = (0.01, 0.5);
+        let mut runs = vec![
+            row("search", 100.0, true, quiet),
+            row("search", 150.0, false, busy),
+            row("search", 150.0, false, quiet),
+            row("search", 105.0, false, quiet),
+            row("highest", 100.0, true, quiet),
+            row("twice", 200.0, false, busy),
+        ];
+        assert_eq!(limit(&runs, 100.0), Ok(()));
+        // All runs at the rate above were disturbed.
+        runs[3] = row("search", 105.0, false, busy);
+        let problem = limit(&runs, 100.0).unwrap_err();
+        assert!(problem.contains("105.0 may hold too") && problem.contains("50 %"), "{problem}");
+        runs.push(row("search", 105.0, false, quiet));
+        assert_eq!(limit(&runs, 100.0), Ok(()));
+        // So was the run that failed to confirm a rate.
+        runs.push(row("highest", 101.0, false, busy));
+        assert!(limit(&runs, 100.0).is_err());
+        assert_eq!(limit(&runs[..1], 100.0), Ok(()), "nothing above was tried");
+    }
 
     #[test]
     fn a_run_is_ended_when_it_cannot_pass_any_more() {
