@@ -262,17 +262,17 @@ impl Reply {
 }
 
 /// Makes the reply from the results of all jobs.
-pub(crate) type Render = Box<dyn FnOnce(Vec<Found>) -> Result<Reply> + Send>;
+pub(crate) type Render<R = Reply> = Box<dyn FnOnce(Vec<Found>) -> Result<R> + Send>;
 
 /// What a dialect makes of a request.
-pub(crate) enum Step {
+pub(crate) enum Step<R = Reply> {
     /// Nothing has to be computed.
-    Reply(Reply),
-    Run(Run),
+    Reply(R),
+    Run(Run<R>),
 }
 
 /// Jobs to run, and what becomes of their results.
-pub(crate) struct Run {
+pub(crate) struct Run<R = Reply> {
     pub(crate) model: Arc<Served>,
     pub(crate) lane: Arc<Lane>,
     pub(crate) jobs: Vec<AnyJob>,
@@ -280,7 +280,16 @@ pub(crate) struct Run {
     pub(crate) inputs: usize,
     /// The deadline that the body asks for.
     pub(crate) deadline: Option<Duration>,
-    pub(crate) render: Render,
+    pub(crate) render: Render<R>,
+}
+
+impl<R: 'static> Run<R> {
+    /// Lets something else become of the results.
+    pub(crate) fn map<S>(self, then: impl FnOnce(R) -> Result<S> + Send + 'static) -> Run<S> {
+        let Self { model, lane, jobs, inputs, deadline, render } = self;
+        let render = Box::new(move |found| render(found).and_then(then));
+        Run { model, lane, jobs, inputs, deadline, render }
+    }
 }
 
 /// Names the text of a list that an error is about.

@@ -23,11 +23,16 @@ mod error;
 mod handle;
 mod life;
 mod log;
+#[cfg(feature = "grpc")]
+mod messages;
 mod metrics;
 mod models;
 mod route;
 mod schedule;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
+mod trace;
 mod work;
 
 pub use config::Config;

@@ -25,6 +25,7 @@ pub struct Running {
     places: Arc<Semaphore>,
     address: String,
     health_address: Option<String>,
+    grpc_address: Option<String>,
 }
 
 /// What a signal of the system asks for.
@@ -62,6 +63,7 @@ impl Running {
         };
         let listener = bind(&config.listen)?;
         let health = config.health_listen.as_ref().map(bind).transpose()?;
+        let grpc = config.grpc_listen.as_ref().map(bind).transpose()?;
         let server = Arc::new(Server::new(Arc::clone(&config), scheduler, log)?);
         let places = Arc::new(Semaphore::new(config.max_connections));
         let (address, health_address) = (listener.place(), health.as_ref().map(Listener::place));
@@ -76,7 +78,14 @@ impl Running {
             runtime.spawn(connect::accept(health, Arc::clone(&server), places, Purpose::Health));
         }
         server.log.event(&format!("listening on {address}"));
-        Ok(Self { runtime, server, places, address, health_address })
+        let grpc_address = grpc.as_ref().map(Listener::place);
+        #[cfg(feature = "grpc")]
+        if let Some(grpc) = grpc {
+            server.log.event(&format!("listening for gRPC on {}", grpc.place()));
+            let (server, places) = (Arc::clone(&server), Arc::clone(&places));
+            runtime.spawn(connect::accept(grpc, server, places, Purpose::Grpc));
+        }
+        Ok(Self { runtime, server, places, address, health_address, grpc_address })
     }
 
     /// Loads the models, after which requests are taken.
@@ -100,6 +109,11 @@ impl Running {
     /// Returns the address that answers for health only.
     pub fn health_address(&self) -> Option<&str> {
         self.health_address.as_deref()
+    }
+
+    /// Returns the address that answers gRPC.
+    pub fn grpc_address(&self) -> Option<&str> {
+        self.grpc_address.as_deref()
     }
 
     /// Loads models and keys again; see [`Loader::reload`].
@@ -129,6 +143,9 @@ impl Running {
         });
         let answered = server.open_requests() == 0 && !server.left_unanswered.load(Ordering::Acquire);
         server.log.event(if answered { "stopped" } else { "stopped before all was answered" });
+        if let Some(traces) = &server.traces {
+            traces.finish(LAST_ANSWERS);
+        }
         runtime.shutdown_timeout(LAST_ANSWERS);
         answered
     }

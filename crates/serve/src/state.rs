@@ -14,6 +14,9 @@ use crate::log::Log;
 use crate::metrics::{Metrics, ModelInfo, State};
 use crate::models::{Models, Served};
 use crate::schedule::{Scheduler, lock};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use crate::trace::Traces;
 
 /// How far the server has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,11 +38,14 @@ pub(crate) struct Server {
     models: RwLock<Arc<Models>>,
     keys: RwLock<Option<Arc<Keys>>>,
     admins: RwLock<Option<Arc<Keys>>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
     /// Why a model of the settings is not served, where that is so.
     missing: Mutex<BTreeMap<String, String>>,
     pub(crate) scheduler: Scheduler,
     pub(crate) metrics: Metrics,
     pub(crate) log: Log,
+    pub(crate) traces: Option<Traces>,
     phase: watch::Sender<Phase>,
     /// Long bodies are read, tokenised and written by as many threads at the same time as run models.
     pub(crate) long_bodies: Arc<Semaphore>,
@@ -57,18 +63,22 @@ impl Server {
     /// Reads the keys, and has no models yet.
     ///
     /// # Errors
-    /// A message that names a file of keys that cannot be used.
+    /// A message that names a file of keys or of the certificate that cannot be used.
     pub(crate) fn new(config: Arc<Config>, scheduler: Scheduler, log: Log) -> Result<Self, String> {
         let read = |file: &Option<PathBuf>| file.as_deref().map(Keys::read).transpose();
+        let traces = config.trace_endpoint.as_ref().map(|to| Traces::start(to, config.trace_ratio));
         let (keys, admins) = (read(&config.api_key_file)?, read(&config.admin_key_file)?);
         Ok(Self {
             models: RwLock::default(),
             keys: RwLock::new(keys.map(Arc::new)),
             admins: RwLock::new(admins.map(Arc::new)),
+            #[cfg(feature = "tls")]
+            tls: config.tls.as_ref().map(Tls::read).transpose()?,
             missing: Mutex::default(),
             scheduler,
             metrics: Metrics::default(),
             log,
+            traces: traces.transpose().map_err(|error| format!("traces cannot be sent: {error}"))?,
             phase: watch::Sender::new(Phase::Loading),
             long_bodies: Arc::new(Semaphore::new(config.threads.max(2))),
             bodies: Budget::new(config.body_memory),
@@ -122,9 +132,9 @@ impl Server {
         self.phase() == Phase::Ready && !self.scheduler.snapshot().panicking
     }
 
-    /// Loads the keys and then all models, and puts them in the place of the old ones. The keys are swapped
-    /// first and on their own, so that a key that was revoked is refused even if a model cannot be loaded.
-    /// What fails leaves the old ones in place. This takes as long as loading does.
+    /// Loads the keys, the certificate and then all models, and puts them in the place of the old ones. Keys
+    /// and certificate are swapped first and on their own, so that a key that was revoked is refused even if
+    /// a model cannot be loaded. What fails leaves the old ones in place. This takes as long as loading does.
     ///
     /// # Errors
     /// A message that says what could not be loaded.
@@ -139,6 +149,10 @@ impl Server {
                 Ok(read) => *keys.write().unwrap_or_else(PoisonError::into_inner) = read.map(Arc::new),
                 Err(found) => problem = problem.and(Err(found)),
             }
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            problem = problem.and(tls.read_again());
         }
         problem?;
         let models = Models::load(&self.config).map_err(|error| error.with_causes(error.to_string()))?;
@@ -241,6 +255,7 @@ impl Server {
             models: &info.collect::<Vec<_>>(),
             ready: self.is_ready(),
             unlogged: self.log.dropped(),
+            untraced: self.traces.as_ref().map_or(0, Traces::lost),
             body_bytes: self.bodies.taken(),
             tei: self.config.dialects.contains(&Dialect::Tei),
         })

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub use table::Origin;
 use table::{SETTINGS, Setting, Values};
 
+use crate::trace::is_endpoint;
+
 /// Why the server cannot start with these settings.
 #[derive(Debug)]
 pub enum ConfigError {
@@ -52,6 +54,15 @@ impl std::fmt::Display for Listen {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// The files of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain of certificates in PEM, the server's own one first.
+    pub cert: PathBuf,
+    /// Its private key in PEM.
+    pub key: PathBuf,
 }
 
 /// A model to serve.
@@ -112,6 +123,10 @@ pub struct Config {
     pub listen: Listen,
     /// Another place that answers only for health and metrics, without a key.
     pub health_listen: Option<Listen>,
+    /// Where requests of gRPC come in.
+    pub grpc_listen: Option<Listen>,
+    /// The certificate, with which requests come in over TLS only.
+    pub tls: Option<TlsFiles>,
     /// Worker threads that run passes.
     pub threads: usize,
     /// Threads that read requests and write answers.
@@ -160,6 +175,10 @@ pub struct Config {
     pub dialects: Vec<Dialect>,
     /// The form of log lines.
     pub log: LogForm,
+    /// Where spans of requests are sent to.
+    pub trace_endpoint: Option<String>,
+    /// The share of requests that are traced if they do not say so themselves.
+    pub trace_ratio: f64,
     /// True if a text that is too long is an error even where the dialect would cut it.
     pub strict: bool,
     /// True if `dimensions` may cut vectors of models that were not trained for it.
@@ -200,6 +219,8 @@ impl Config {
             listen: listen(values, "listen")?
                 .unwrap_or(Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))),
             health_listen: listen(values, "health-listen")?,
+            grpc_listen: listen(values, "grpc-listen")?,
+            tls: tls(values)?,
             threads: match values.texts("threads") {
                 [] => processors,
                 _ => values.number("threads", 1, 1024)?,
@@ -231,6 +252,20 @@ impl Config {
                 Some("text") | None => LogForm::Text,
                 Some(other) => return Err(values.wrong("log", "`text` or `json`", other)),
             },
+            trace_endpoint: match values.text("trace-endpoint") {
+                Some(text) if !is_endpoint(text) => {
+                    let expected = "http://HOST:PORT of a collector, with or without a path";
+                    return Err(values.wrong("trace-endpoint", expected, text));
+                }
+                given => given.map(str::to_owned),
+            },
+            trace_ratio: match values.text("trace-ratio").unwrap_or("1").parse() {
+                Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
+                _ => {
+                    let found = values.text("trace-ratio").unwrap_or_default();
+                    return Err(values.wrong("trace-ratio", "a share from 0 to 1", found));
+                }
+            },
             strict: values.switch("strict")?,
             allow_cut_embeddings: values.switch("allow-cut-embeddings")?,
             print_config: values.switch("print-config")?,
@@ -257,16 +292,29 @@ impl Config {
             let problem = "the default deadline is later than the latest that a request may ask for";
             return Err(ConfigError::Setting(format!("{}: {problem}", values.place("deadline-ms"))));
         }
-        if let Listen::Tcp(address) = &self.listen
-            && !address.ip().is_loopback()
-            && self.api_key_file.is_none()
-            && !self.no_auth
-        {
-            return Err(ConfigError::Setting(format!(
-                "{}: {address} can be reached from other machines; pass --api-key-file FILE, or --no-auth if \
-                 everyone who reaches it may use the server",
-                values.place("listen")
-            )));
+        for (name, listen) in [("listen", Some(&self.listen)), ("grpc-listen", self.grpc_listen.as_ref())] {
+            if let Some(Listen::Tcp(address)) = listen
+                && !address.ip().is_loopback()
+                && self.api_key_file.is_none()
+                && !self.no_auth
+            {
+                return Err(ConfigError::Setting(format!(
+                    "{}: {address} can be reached from other machines; pass --api-key-file FILE, or --no-auth if \
+                     everyone who reaches it may use the server",
+                    values.place(name)
+                )));
+            }
+        }
+        for (name, feature, lacks) in [
+            ("grpc-listen", "grpc", self.grpc_listen.is_some() && !cfg!(feature = "grpc")),
+            ("tls-cert", "tls", self.tls.is_some() && !cfg!(feature = "tls")),
+        ] {
+            if lacks {
+                return Err(ConfigError::Setting(format!(
+                    "{}: this server was built without it; build it with `--features {feature}`",
+                    values.place(name)
+                )));
+            }
         }
         Ok(())
     }
@@ -311,6 +359,19 @@ fn listen(values: &Values, name: &'static str) -> Result<Option<Listen>, ConfigE
     match text.parse() {
         Ok(address) => Ok(Some(Listen::Tcp(address))),
         Err(_) => Err(values.wrong(name, "an address and port such as 127.0.0.1:8080, or unix:PATH", text)),
+    }
+}
+
+fn tls(values: &Values) -> Result<Option<TlsFiles>, ConfigError> {
+    match (values.text("tls-cert"), values.text("tls-key")) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: cert.into(), key: key.into() })),
+        (None, None) => Ok(None),
+        (cert, _) => {
+            let (given, missing) =
+                if cert.is_some() { ("tls-cert", "tls-key") } else { ("tls-key", "tls-cert") };
+            let problem = format!("{}: it needs --{missing} FILE, too", values.place(given));
+            Err(ConfigError::Setting(problem))
+        }
     }
 }
 

@@ -70,7 +70,7 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
 }
 
 /// All settings, in the order of the help.
-pub(super) const SETTINGS: [Setting; 31] = [
+pub(super) const SETTINGS: [Setting; 36] = [
     Setting {
         name: "model",
         value: "NAME=SOURCE",
@@ -82,6 +82,14 @@ pub(super) const SETTINGS: [Setting; 31] = [
     },
     one("listen", "ADDR", &["127.0.0.1:8080"], "Address and port, or unix:PATH"),
     one("health-listen", "ADDR", &[], "A second address for health and metrics only, which needs no API key"),
+    one("grpc-listen", "ADDR", &[], "Where the Open Inference Protocol is spoken over gRPC (feature `grpc`)"),
+    one(
+        "tls-cert",
+        "FILE",
+        &[],
+        "Certificates in PEM, the server's own one first: HTTPS only (feature `tls`)",
+    ),
+    one("tls-key", "FILE", &[], "Its private key in PEM"),
     one("threads", "N", &[], "Threads that run the models. Default: one for each processor"),
     one("io-threads", "N", &["1"], "Threads that read requests and write answers"),
     one("budget-tokens", "N", &["512"], "Tokens of a pass, unless one sequence is longer"),
@@ -137,6 +145,13 @@ pub(super) const SETTINGS: [Setting; 31] = [
     ),
     one("dialects", "LIST", &["native,openai,tei,hf,oip"], "Routes that are offered"),
     one("log", "FORM", &["text"], "Form of the log on standard error: text or json"),
+    one(
+        "trace-endpoint",
+        "URL",
+        &[],
+        "Collector of OpenTelemetry, such as http://localhost:4318, to which spans of requests are sent",
+    ),
+    one("trace-ratio", "SHARE", &["1"], "Share of requests that are traced if they have no traceparent"),
     switch("strict", "Refuse a text that is too long even where the dialect would cut it"),
     switch("allow-cut-embeddings", "Let `dimensions` cut vectors of models that were not trained for it"),
     one("config", "FILE", &[], "A TOML file with these names as keys"),

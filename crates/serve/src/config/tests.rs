@@ -111,6 +111,23 @@ fn a_public_address_needs_keys_or_consent() {
 }
 
 #[test]
+fn what_the_build_lacks_is_named() {
+    for (flags, feature, has) in [
+        (&["--grpc-listen", "127.0.0.1:0"][..], "grpc", cfg!(feature = "grpc")),
+        (&["--tls-cert", "a", "--tls-key", "b"][..], "tls", cfg!(feature = "tls")),
+    ] {
+        let found = config(flags);
+        assert_eq!(found.is_ok(), has, "{feature}");
+        if let Err(problem) = found {
+            assert!(
+                problem.contains(flags[0]) && problem.contains(&format!("--features {feature}")),
+                "{problem}"
+            );
+        }
+    }
+}
+
+#[test]
 fn origins_and_hosts_have_a_form() {
     let flags = ["--cors-origin", "https://A.example", "--cors-origin", "http://localhost:3000"];
     let set = config(&[&flags[..], &["--allowed-hosts", "a.example, [::1]"]].concat()).unwrap();

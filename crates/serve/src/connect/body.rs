@@ -20,6 +20,10 @@ use crate::error::{Kind, Refusal, Result};
 /// read why.
 const LAST_WORDS: (usize, Duration) = (1 << 20, Duration::from_millis(200));
 
+/// The bytes in front of a message of gRPC: whether it is packed, and its length.
+#[cfg(feature = "grpc")]
+const FRAME_BYTES: usize = 5;
+
 /// Reads a body within a time, a size and the memory that is left for bodies. It is still packed, if the
 /// client packed it.
 pub(crate) async fn read(
@@ -79,10 +83,44 @@ impl Packed {
         matches!(self.coding, Coding::Plain)
     }
 
+    /// Takes the only message of a request of gRPC out of its frame. It is packed as `grpc-encoding` says, if
+    /// its frame says so.
+    ///
+    /// # Errors
+    /// [`Kind::Malformed`] for no or more than one frame, and [`Kind::WrongType`] for an unknown coding.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn message(self, headers: &HeaderMap) -> Result<Self> {
+        let Self { mut bytes, part, .. } = self;
+        let frame = bytes.split_to(bytes.len().min(FRAME_BYTES));
+        let (flag, length) = match *frame {
+            [flag, a, b, c, d] => (flag, u32::from_be_bytes([a, b, c, d])),
+            _ => return Err(Refusal::malformed("the request has no message")),
+        };
+        if usize::try_from(length).ok() != Some(bytes.len()) {
+            let found = bytes.len();
+            let message = format!(
+                "the message has {length} bytes by its frame, but {found} follow; expected one message"
+            );
+            return Err(Refusal::malformed(message));
+        }
+        let coding = match (flag, headers.get("grpc-encoding").map(|value| value.as_bytes())) {
+            (0, _) => Coding::Plain,
+            (1, Some(b"gzip")) => Coding::Gzip,
+            (1, Some(b"deflate")) => Coding::Deflate,
+            (1, Some(_)) => {
+                let message = "grpc-encoding is none of gzip, deflate and identity";
+                return Err(Refusal::new(Kind::WrongType, "unsupported_encoding", message));
+            }
+            _ => return Err(Refusal::malformed("the frame says that the message is packed, but not how")),
+        };
+        Ok(Self { coding, bytes, part })
+    }
+
     /// Unpacks the body within a size. This may take long, so it is not for the threads that serve everyone.
     ///
     /// # Errors
-    /// [`Kind::Malformed`] for damaged data, [`Kind::TooLarge`], and [`Kind::Overloaded`] if no memory is left.
+    /// [`Kind::Malformed`] for damaged data, [`Kind::TooLarge`], and [`Kind::Overloaded`] if no memory is
+    /// left.
     pub(crate) fn unpack(self, most: usize) -> Result<(Bytes, Part)> {
         let Self { coding, bytes, mut part } = self;
         if !matches!(coding, Coding::Plain) {

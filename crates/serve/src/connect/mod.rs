@@ -1,7 +1,10 @@
-//! SOCKETS: accepts connections, as many as are allowed, and speaks HTTP/1.1 on each.
+//! SOCKETS: accepts connections, as many as are allowed, over TLS if there is a certificate, and speaks
+//! HTTP/1.1 on each, or HTTP/2 for gRPC.
 
 mod body;
 mod pulse;
+#[cfg(feature = "grpc")]
+mod streams;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,6 +25,8 @@ use crate::schedule::Client;
 use crate::state::{Phase, Server};
 pub(crate) use body::{Answer, read};
 use pulse::{Pulse, Watched};
+#[cfg(feature = "grpc")]
+pub(crate) use streams::Kept;
 
 /// How long a connection without a request stays open once the server drains. A request that was on its way
 /// gets an answer then, and not a closed connection.
@@ -41,6 +46,8 @@ pub(crate) const HEALTH_CONNECTIONS: usize = 64;
 pub(crate) enum Purpose {
     Everything,
     Health,
+    #[cfg(feature = "grpc")]
+    Grpc,
 }
 
 /// A place where connections arrive.
@@ -132,8 +139,8 @@ pub(crate) async fn accept(
         // Only health goes on to be answered to the end.
         let until = async {
             match purpose {
-                Purpose::Everything => drop(phases.wait_for(|phase| *phase == Phase::Draining).await),
                 Purpose::Health => std::future::pending().await,
+                _ => drop(phases.wait_for(|phase| *phase == Phase::Draining).await),
             }
         };
         let accepted = tokio::select! {
@@ -146,7 +153,12 @@ pub(crate) async fn accept(
                 let (server, full) = (Arc::clone(&server), full.subscribe());
                 tokio::spawn(async move {
                     let _counted = Counted::new(&server, place);
-                    connection(stream, client, &server, purpose, full).await;
+                    let Some(stream) = secured(stream, &server, purpose).await else { return };
+                    match purpose {
+                        #[cfg(feature = "grpc")]
+                        Purpose::Grpc => streams::connection(stream, client, &server, full).await,
+                        _ => connection(stream, client, &server, purpose, full).await,
+                    }
                 });
             }
             // A client has gone, or no descriptor is left: the loop must not spin.
@@ -176,6 +188,34 @@ impl Drop for Counted {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Agrees on a secret with the client, within the time for a head. The result is `None` if that fails.
+/// Without a certificate, and for health only, bytes travel as they are.
+#[cfg(feature = "tls")]
+async fn secured(stream: Box<dyn Stream>, server: &Server, purpose: Purpose) -> Option<Box<dyn Stream>> {
+    use crate::tls::Protocol;
+    let protocol = match purpose {
+        Purpose::Health => return Some(stream),
+        Purpose::Everything => Protocol::Http,
+        #[cfg(feature = "grpc")]
+        Purpose::Grpc => Protocol::Grpc,
+    };
+    let Some(tls) = &server.tls else { return Some(stream) };
+    let handshake = tls.acceptor(protocol).accept(stream);
+    match tokio::time::timeout(server.config.header_timeout, handshake).await {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        // Whoever speaks no TLS, or no version of it that is safe, has been told so.
+        Ok(Err(_)) | Err(_) => {
+            server.metrics.handshake_failed();
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secured(stream: Box<dyn Stream>, _: &Server, _: Purpose) -> Option<Box<dyn Stream>> {
+    Some(stream)
+}
 
 /// Answers the requests of one connection until it is closed by either side.
 async fn connection(

@@ -13,7 +13,7 @@ use super::body::Held;
 use crate::schedule::lock;
 
 /// The bytes of an answer that a client has to take in a second, once it does not take all at once.
-const LEAST_RATE: f64 = 16384.0;
+pub(super) const LEAST_RATE: f64 = 16384.0;
 
 /// What a connection is doing, and since when.
 #[derive(Debug, Clone, Copy)]
@@ -215,8 +215,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // HTTP flushes once it has written all that it has.
         let result = Pin::new(&mut self.stream).poll_flush(cx);
-        if matches!(result, Poll::Ready(Ok(()))) {
-            self.flushed();
+        match result {
+            Poll::Ready(Ok(())) => self.flushed(),
+            // TLS takes bytes that the client has not taken yet.
+            Poll::Pending => self.wrote(&Poll::Pending),
+            Poll::Ready(Err(_)) => {}
         }
         result
     }
@@ -267,6 +270,36 @@ mod tests {
         assert_eq!(end().unwrap() - first, expected);
         let _ = Pin::new(&mut watched).poll_flush(&mut cx);
         assert!(end().unwrap() > first + grace, "it rests, for which there is more time");
+    }
+
+    /// TLS, which takes all bytes and is not rid of them.
+    struct Swallow;
+
+    impl AsyncWrite for Swallow {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_flushed_has_an_end() {
+        let pulse = Arc::new(Pulse::new(Instant::now()));
+        let mut watched = Watched::new(Swallow, Arc::clone(&pulse));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        drop(Pulse::begin(&pulse));
+        let (day, grace) = (Duration::from_secs(86_400), Duration::from_secs(10));
+        assert!(Pin::new(&mut watched).poll_write(&mut cx, b"answer").is_ready());
+        assert_eq!(pulse.end(day, day, grace), None);
+        assert!(Pin::new(&mut watched).poll_flush(&mut cx).is_pending());
+        assert!(pulse.end(day, day, grace).is_some_and(|end| end <= Instant::now() + grace));
     }
 
     #[test]

@@ -286,4 +286,5 @@ fn embed(call: &Call, model: &Arc<Served>, body: &Body) -> Result<Step> {
         let vectors: Vec<Vec<f32>> = vectors.into_iter().map(|vector| vector.embedding).collect();
         Ok(Reply::json(&vectors)?.truncated(truncated))
     })
+    .map(Step::Run)
 }

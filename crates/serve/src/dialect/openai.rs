@@ -119,6 +119,7 @@ pub(crate) fn embeddings(call: &Call) -> Result<Step> {
         let usage = Usage { prompt_tokens: tokens, total_tokens: tokens };
         Ok(Reply::json(&Body { object: "list", data, model: name, usage })?.truncated(truncated))
     })
+    .map(Step::Run)
 }
 
 #[derive(Serialize)]

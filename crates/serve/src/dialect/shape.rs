@@ -9,7 +9,7 @@ use mobilebert::{
 };
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
-use crate::call::{Call, Reply, ResultBytes, Run, Step, at, check_top_k};
+use crate::call::{Call, ResultBytes, Run, at, check_top_k};
 use crate::error::{Refusal, Result};
 use crate::models::Served;
 use crate::work::{AnyJob, Found, work};
@@ -204,27 +204,27 @@ pub(crate) fn fill_jobs(
     texts.iter().enumerate().map(job).collect()
 }
 
-/// Makes the step that embeds texts and hands their vectors and their number of tokens to `render`. With
+/// Makes the jobs that embed texts and hands their vectors and their number of tokens to `render`. With
 /// `strict`, a text that does not fit is an error.
-pub(crate) fn embed(
+pub(crate) fn embed<R>(
     call: &Call,
     model: &Arc<Served>,
     param: &'static str,
     texts: &Texts,
     (options, strict): (&EmbedOptions, bool),
-    render: impl FnOnce(Vec<Embedding>, usize) -> Result<Reply> + Send + 'static,
-) -> Result<Step> {
+    render: impl FnOnce(Vec<Embedding>, usize) -> Result<R> + Send + 'static,
+) -> Result<Run<R>> {
     call.check_texts(param, texts.iter())?;
     let (jobs, _) = embed_jobs(model, param, texts, (options, strict))?;
     let tokens = jobs.iter().filter_map(|job| job.unit(0)).map(|unit| unit.ids.len()).sum();
-    Ok(Step::Run(Run {
+    Ok(Run {
         model: Arc::clone(model),
         lane: Arc::clone(&model.encoder),
         inputs: jobs.len(),
         jobs,
         deadline: None,
         render: Box::new(move |found| render(vectors(found)?, tokens)),
-    }))
+    })
 }
 
 /// Makes jobs that embed, and counts the texts whose end is not read. With `strict`, such a text is an error.

@@ -1,6 +1,6 @@
 //! The answer to a request: its headers, its line of the log, and its place in the metrics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -18,6 +18,7 @@ use crate::metrics::{Asked, Labels, Took};
 use crate::route::Route;
 use crate::schedule::Client;
 use crate::state::Server;
+use crate::trace::{Attribute, Trace, Traced};
 
 /// Makes the answer, with the headers that all answers have.
 pub(super) fn respond(reply: Reply, dialect: Dialect, seen: &Seen, id: &str) -> Response<Answer> {
@@ -26,37 +27,43 @@ pub(super) fn respond(reply: Reply, dialect: Dialect, seen: &Seen, id: &str) -> 
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let mut put = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
+    describe(headers, seen, id);
+    if dialect == Dialect::Tei && seen.took.computed > Duration::ZERO {
+        put(headers, "x-compute-type", "cpu");
+        for (name, time) in [
+            ("x-total-time", seen.took.total),
+            ("x-compute-time", seen.took.total),
+            ("x-tokenization-time", seen.prepared),
+            ("x-queue-time", seen.took.queued),
+            ("x-inference-time", seen.took.computed),
+        ] {
+            put(headers, name, &time.as_millis().to_string());
         }
-    };
-    put("x-request-id", id.to_owned());
+        put(headers, "x-compute-characters", &seen.bytes.to_string());
+        put(headers, "x-compute-tokens", &seen.tokens.to_string());
+    }
+    extra.iter().for_each(|(name, value)| put(headers, name, value));
+    response
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// Writes the headers about what was computed, which are the same on every wire.
+pub(super) fn describe(headers: &mut HeaderMap, seen: &Seen, id: &str) {
+    put(headers, "x-request-id", id);
     if let Some(model) = &seen.model {
-        put("x-model", model.name.clone());
-        put("x-model-sha", model.sha.clone());
+        put(headers, "x-model", &model.name);
+        put(headers, "x-model-sha", &model.sha);
     }
     if seen.took.computed > Duration::ZERO {
-        put("x-queue-ms", millis(seen.took.queued).to_string());
-        put("x-compute-ms", millis(seen.took.computed).to_string());
-        put("x-tokens", seen.tokens.to_string());
-        if dialect == Dialect::Tei {
-            put("x-compute-type", "cpu".to_owned());
-            for (name, time) in [
-                ("x-total-time", seen.took.total),
-                ("x-compute-time", seen.took.total),
-                ("x-tokenization-time", seen.prepared),
-                ("x-queue-time", seen.took.queued),
-                ("x-inference-time", seen.took.computed),
-            ] {
-                put(name, time.as_millis().to_string());
-            }
-            put("x-compute-characters", seen.bytes.to_string());
-            put("x-compute-tokens", seen.tokens.to_string());
-        }
+        put(headers, "x-queue-ms", &millis(seen.took.queued).to_string());
+        put(headers, "x-compute-ms", &millis(seen.took.computed).to_string());
+        put(headers, "x-tokens", &seen.tokens.to_string());
     }
-    extra.into_iter().for_each(|(name, value)| put(name, value));
-    response
 }
 
 /// Lets the pages of an origin read the answer. With `asks_for`, they may send these headers too.
@@ -73,32 +80,47 @@ pub(super) fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_for: Opti
     }
 }
 
+/// What a request was for, in the metrics and in the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// The pattern of its route.
+    pub(super) route: &'static str,
+    pub(super) task: &'static str,
+    pub(super) dialect: &'static str,
+}
+
+impl Place {
+    pub(super) fn of(route: Option<&'static Route>) -> Self {
+        match route {
+            Some(route) => Self { route: route.pattern, task: route.task, dialect: route.dialect.name() },
+            None => Self { route: "none", task: "none", dialect: "none" },
+        }
+    }
+}
+
+/// Counts a request to a route of text-embeddings-inference under its own names too.
+pub(super) fn report_tei(server: &Server, seen: &Seen, status: u16) {
+    let Took { total, queued, computed, .. } = seen.took;
+    let (inputs, tokens, prepared) = (seen.inputs, seen.tokens, seen.prepared);
+    server.metrics.tei(Asked { status, inputs, tokens, total, prepared, queued, computed });
+}
+
 /// Counts the request and writes its line.
 pub(super) fn report(
     server: &Server,
-    route: Option<&Route>,
+    place: Place,
     seen: &Seen,
     status: u16,
     code: &'static str,
     (id, client, method): (&str, Client, &str),
 ) {
+    let Place { route, task, dialect } = place;
     let model = seen.model.as_ref().map_or("", |model| &model.name);
-    let dialect = route.map_or("none", |route| route.dialect.name());
-    let labels = Labels { model: model.to_owned(), task: route.map_or("none", |route| route.task), dialect };
-    server.metrics.answered(labels, status, seen.took);
+    server.metrics.answered(Labels { model: model.to_owned(), task, dialect }, status, seen.took);
     if !code.is_empty() {
         server.metrics.refused(code);
     }
-    if route.is_some_and(|route| route.dialect == Dialect::Tei && route.is_about_texts()) {
-        let Took { total, queued, computed, .. } = seen.took;
-        let (inputs, tokens, prepared) = (seen.inputs, seen.tokens, seen.prepared);
-        server.metrics.tei(Asked { status, inputs, tokens, total, prepared, queued, computed });
-    }
-    // A method may be any word that a client chooses; the log has only names that are known.
-    let method = match method {
-        "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" => method,
-        _ => "OTHER",
-    };
+    let method = known_method(method);
     server.log.request(&Entry {
         id,
         client: &match client {
@@ -107,7 +129,7 @@ pub(super) fn report(
             Client::Local => "local".to_owned(),
         },
         method,
-        route: route.map_or("none", |route| route.pattern),
+        route,
         dialect,
         model,
         status,
@@ -120,4 +142,51 @@ pub(super) fn report(
         compute_ms: millis(seen.took.computed),
         total_ms: millis(seen.took.total),
     });
+}
+
+/// Sends the spans of a request that is traced. Texts are never in them.
+pub(super) fn trace_end(
+    server: &Server,
+    trace: Option<Trace>,
+    began: Instant,
+    place: Place,
+    seen: &mut Seen,
+    status: u16,
+    (id, method): (&str, &str),
+) {
+    let (Some(traces), Some(trace)) = (&server.traces, trace) else { return };
+    let method = known_method(method);
+    let text = |text: &str| Attribute::Text(text.to_owned());
+    let number = |number: usize| Attribute::Number(number as u64);
+    let mut attributes = vec![
+        ("http.request.method", text(method)),
+        ("http.route", text(place.route)),
+        ("http.response.status_code", number(usize::from(status))),
+        ("mobilebert.dialect", text(place.dialect)),
+        ("mobilebert.request_id", text(id)),
+    ];
+    if let Some(model) = &seen.model {
+        attributes.push(("mobilebert.model", text(&model.name)));
+        attributes.push(("mobilebert.model_sha", text(&model.sha)));
+        attributes.push(("mobilebert.inputs", number(seen.inputs)));
+        attributes.push(("mobilebert.sequences", number(seen.sequences)));
+        attributes.push(("mobilebert.tokens", number(seen.tokens)));
+    }
+    traces.end(Traced {
+        trace,
+        name: format!("{method} {}", place.route),
+        began,
+        took: began.elapsed(),
+        steps: std::mem::take(&mut seen.steps),
+        attributes,
+        failed: status >= 500,
+    });
+}
+
+/// A method may be any word that a client chooses; logs and traces have only names that are known.
+fn known_method(method: &str) -> &str {
+    match method {
+        "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" => method,
+        _ => "OTHER",
+    }
 }

@@ -24,11 +24,13 @@ pub(super) fn check_host(server: &Server, purpose: Purpose, head: &Parts) -> Res
     let listen = match purpose {
         Purpose::Everything => Some(&config.listen),
         Purpose::Health => config.health_listen.as_ref(),
+        #[cfg(feature = "grpc")]
+        Purpose::Grpc => config.grpc_listen.as_ref(),
     };
     let on_loopback = matches!(listen, Some(Listen::Tcp(address)) if address.ip().is_loopback());
     let allowed = &config.allowed_hosts;
     // A page has no key, so whoever has one is no page that was led here. Health asks for no key.
-    let by_key = purpose == Purpose::Everything && server.keys().is_some();
+    let by_key = purpose != Purpose::Health && server.keys().is_some();
     if purpose == Purpose::Health && !on_loopback {
         return Ok(());
     }

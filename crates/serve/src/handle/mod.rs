@@ -1,10 +1,12 @@
 //! One request, from its head to its answer.
 
 mod answer;
+#[cfg(feature = "grpc")]
+pub(crate) mod grpc;
 mod head;
 mod repository;
+mod run;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,30 +17,28 @@ use hyper::header::{
     RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Request, Response};
-use tokio::sync::oneshot;
 
 use crate::budget::Part;
-use crate::call::{Call, JSON, Reply, Run, Step, check_type};
+use crate::call::{Call, JSON, Reply, check_type};
+use crate::config::Dialect;
 use crate::connect::{Answer, Purpose, read};
 use crate::dialect;
 use crate::error::{Kind, Refusal, Result};
 use crate::metrics::Took;
 use crate::models::Served;
 use crate::route::{self, Handler, Lookup, Route};
-use crate::schedule::{Client, Outcome, Plan, Rejected};
+use crate::schedule::Client;
 use crate::state::{Phase, Server};
-use crate::work::Found;
-use answer::{report, respond, share};
+use crate::trace::Span;
+use answer::{Place, report, report_tei, respond, share, trace_end};
 use head::{allowed_origin, authorized, check_host, deadline, request_id};
-
-/// Bodies up to this length are read and tokenised at once: that takes less than a thread's turn.
-const SHORT_BODY: usize = 4096;
+use run::{Asked, SHORT_BODY, off_thread, run};
 
 /// Answers up to this length do not count in the memory for bodies. A connection's buffers take more.
 const SHORT_ANSWER: usize = 16 << 10;
 
 /// What is known of a request so far, for its headers, the metrics and the log.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
     model: Option<Arc<Served>>,
     inputs: usize,
@@ -48,6 +48,14 @@ struct Seen {
     took: Took,
     /// How long the text took to become tokens.
     prepared: Duration,
+    /// Parts of its time, for traces.
+    steps: Vec<Span>,
+}
+
+impl Seen {
+    fn step(&mut self, name: &'static str, began: Instant, took: Duration) {
+        self.steps.push(Span { name, began, took });
+    }
 }
 
 /// Counts a request as open until its answer has been written.
@@ -79,6 +87,7 @@ pub(crate) async fn handle(
     let open = (purpose == Purpose::Everything).then(|| Open::new(server));
     let (head, body) = request.into_parts();
     let id = request_id(&head.headers);
+    let trace = server.traces.as_ref().and_then(|traces| traces.begin(&head.headers));
     let (method, path) = (head.method.as_str().to_owned(), head.uri.path().to_owned());
     let lookup = route::find(&method, &path, &server.config.dialects);
     let (found, lookup) = match lookup {
@@ -127,9 +136,12 @@ pub(crate) async fn handle(
         Err(refusal) => (dialect::refuse(dialect, &refusal), refusal.retry_after, refusal.close || draining),
     };
     let status = reply.status;
-    seen.took.truncated = reply.truncated;
-    report(server, found, &seen, status, code, (&id, client, &method));
+    report(server, Place::of(found), &seen, status, code, (&id, client, &method));
+    if found.is_some_and(|route| route.dialect == Dialect::Tei && route.is_about_texts()) {
+        report_tei(server, &seen, status);
+    }
     let mut response = respond(reply, dialect, &seen, &id);
+    trace_end(server, trace, start, Place::of(found), &mut seen, status, (&id, &method));
     let headers = response.headers_mut();
     if let Some(wait) = retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().clamp(1.0, 3600.0) as u64));
@@ -202,14 +214,17 @@ async fn answer(
     let packed = read(&headers, body, limits, config.body_timeout).await?;
     let (is_packed, most) = (!packed.is_plain(), config.max_body_bytes);
     let unpack = move || packed.unpack(most);
-    // The texts of the body are kept until the answer is made, so the memory counts until then.
-    let (body, _counted) = off_thread(server, is_packed, began + deadline, unpack).await?;
+    let until = began + deadline;
+    let (body, counted) = off_thread(server, is_packed, until, unpack).await?;
+    // The texts of the body are kept until the answer is made, so the memory counts until then, also in a
+    // step for which nobody waits any more.
+    let counted = Arc::new(counted);
     seen.bytes = body.len();
     let handler = match route.handler {
         Handler::Compute(handler) => handler,
         Handler::Repository(change) => {
             let name = params.into_iter().next().map(|(_, name)| name);
-            return repository::change(server, change, (name, body), began + deadline).await;
+            return repository::change(server, change, (name, body), until).await;
         }
         _ => return Err(Refusal::internal("the route has no handler; please report it")),
     };
@@ -218,140 +233,8 @@ async fn answer(
     if let Some(model) = call.param("model") {
         seen.model = call.models.get(model).cloned();
     }
-    let read = Instant::now();
-    let prepare = move || {
-        guarded(|| {
-            let most = call.config.max_windows;
-            match handler(&call)? {
-                Step::Reply(reply) => Ok(Prepared::Reply(reply)),
-                Step::Run(Run { model, lane, jobs, inputs, deadline, render }) => {
-                    let Some(plan) = Plan::new(lane, jobs, most) else {
-                        let message = format!(
-                            "the texts become more than {most} sequences (--max-windows); send less text"
-                        );
-                        return Err(Refusal::too_large(message));
-                    };
-                    if plan.sequences() == 0 {
-                        return Err(Refusal::malformed(
-                            "there is nothing to compute; send at least one text",
-                        ));
-                    }
-                    Ok(Prepared::Run { model, plan, inputs, deadline, render })
-                }
-            }
-        })
-    };
-    let prepared = off_thread(server, long, began + deadline, prepare).await?;
-    seen.prepared = read.elapsed();
-    let (model, plan, asked, render) = match prepared {
-        Prepared::Reply(reply) => return Ok(reply),
-        Prepared::Run { model, plan, inputs, deadline, render } => {
-            (seen.inputs, seen.sequences, seen.tokens) = (inputs, plan.sequences(), plan.tokens());
-            seen.model = Some(Arc::clone(&model));
-            (model, plan, deadline, render)
-        }
-    };
-    let asked = asked.map(|time| time.min(server.config.max_deadline));
-    let deadline = began + asked.unwrap_or(deadline);
-    let found = compute(server, *client, plan, deadline, seen).await?;
-    let long = long || model.row_width() > SHORT_BODY || found.len() > 16;
-    off_thread(server, long, deadline, move || guarded(|| render(found))).await
-}
-
-/// A request whose texts are tokens.
-enum Prepared {
-    Reply(Reply),
-    Run {
-        model: Arc<Served>,
-        plan: Plan,
-        inputs: usize,
-        deadline: Option<Duration>,
-        render: crate::call::Render,
-    },
-}
-
-/// Runs a step, whose panic is a fault of this request only.
-fn guarded<T>(step: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
-        Err(Refusal::new(Kind::Internal, "panic", "the server failed on this request; please report it"))
-    })
-}
-
-/// The deadline passed.
-fn late() -> Refusal {
-    Refusal::new(Kind::Late, "deadline_exceeded", "the deadline passed before the result was there")
-}
-
-/// Runs a step here if it is short, else on another thread, of which there are a few. The step owns its place
-/// among them, so steps whose client has gone do not heap up; such a step does nothing.
-async fn off_thread<T: Send + 'static>(
-    server: &Server,
-    long: bool,
-    deadline: Instant,
-    step: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    if !long {
-        return step();
-    }
-    let stops = || Refusal::unavailable("the server stops");
-    let place = Arc::clone(&server.long_bodies).acquire_owned();
-    let place = tokio::time::timeout_at(deadline.into(), place).await.map_err(|_| late())?;
-    let place = place.map_err(|_| stops())?;
-    let (sender, done) = oneshot::channel();
-    tokio::task::spawn_blocking(move || {
-        let _place = place;
-        if !sender.is_closed() {
-            // The client may go while the step runs.
-            let _ = sender.send(step());
-        }
-    });
-    // Without a result the step has panicked, or the server has no threads any more.
-    done.await.unwrap_or_else(|_| Err(stops()))
-}
-
-/// Queues the jobs and waits for their results.
-async fn compute(
-    server: &Server,
-    client: Client,
-    plan: Plan,
-    deadline: Instant,
-    seen: &mut Seen,
-) -> Result<Vec<Found>> {
-    let mut ticket = match server.scheduler.submit(plan, client, deadline) {
-        Ok(ticket) => ticket,
-        Err(Rejected::Busy(wait)) => {
-            let message = format!("too much is queued; expected wait {:.1} s", wait.as_secs_f64());
-            let refusal = Refusal::new(Kind::Overloaded, "overloaded", message);
-            return Err(Refusal { retry_after: Some(wait), ..refusal });
-        }
-        Err(Rejected::TooLong { tokens, limit }) => {
-            let message =
-                format!("the texts have {tokens} tokens; expected at most {limit} (--queue-tokens)");
-            return Err(Refusal::too_large(message));
-        }
-        Err(Rejected::Late) => return Err(late()),
-        Err(Rejected::Closed) => return Err(Refusal::unavailable("the server is about to stop").closing()),
-    };
-    let outcome = match tokio::time::timeout_at(deadline.into(), ticket.outcome()).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            ticket.give_up_late();
-            return Err(late());
-        }
-    };
-    match outcome {
-        Outcome::Done(done) => {
-            (seen.took.queued, seen.took.computed) = (done.queued, done.computed);
-            Ok(done.found)
-        }
-        Outcome::Failed(error) => Err(error.into()),
-        Outcome::Panicked => {
-            Err(Refusal::new(Kind::Internal, "panic", "the model failed on this request; please report it"))
-        }
-        Outcome::Late => Err(late()),
-        Outcome::Stopped => {
-            server.left_unanswered.store(true, Ordering::Release);
-            Err(Refusal::unavailable("the server stopped before the result was there").closing())
-        }
-    }
+    let asked = Asked { client: *client, began, deadline, long };
+    let reply = run(server, asked, &counted, move || handler(&call), seen).await?;
+    seen.took.truncated = reply.truncated;
+    Ok(reply)
 }

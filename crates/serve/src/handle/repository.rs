@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::header::HeaderMap;
 
 use super::head::key_of;
-use super::late;
+use super::run::late;
 use crate::call::Reply;
 use crate::dialect::oip::repository;
 use crate::error::{Kind, Refusal, Result};
@@ -30,8 +30,7 @@ pub(super) fn check_admin(server: &Server, headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// Does what was asked for. Loading takes long, and unloading waits for it, so both run on another thread, one
-/// at a time: those that wait for their turn take no thread.
+/// Answers a request over HTTP.
 pub(super) async fn change(
     server: &Arc<Server>,
     change: Change,
@@ -43,10 +42,17 @@ pub(super) async fn change(
         return repository::index(&body, &server.index());
     }
     repository::check_change(&body)?;
+    apply(server, change, &name, deadline).await?;
+    Ok(repository::changed())
+}
+
+/// Loads or unloads a model. Loading takes long, and unloading waits for it, so both run on another thread,
+/// one at a time: those that wait for their turn take no thread.
+pub(super) async fn apply(server: &Arc<Server>, change: Change, name: &str, deadline: Instant) -> Result<()> {
     let turn = tokio::time::timeout_at(deadline.into(), Arc::clone(&server.changes).acquire_owned());
     let turn = turn.await.map_err(|_| late())?;
     let work = {
-        let (server, name) = (Arc::clone(server), name.clone());
+        let (server, name) = (Arc::clone(server), name.to_owned());
         tokio::task::spawn_blocking(move || {
             // The turn ends with the work, also if nobody waits for it any more.
             let _turn = turn;
@@ -57,9 +63,9 @@ pub(super) async fn change(
         })
     };
     match work.await {
-        Ok(Some(Ok(()))) => Ok(repository::changed()),
+        Ok(Some(Ok(()))) => Ok(()),
         Ok(Some(Err(problem))) => Err(Refusal::new(Kind::Invalid, "not_loaded", problem)),
-        Ok(None) => Err(repository::unknown(&name, &server.index())),
+        Ok(None) => Err(repository::unknown(name, &server.index())),
         Err(_) => Err(Refusal::internal("loading the model panicked; please report it")),
     }
 }

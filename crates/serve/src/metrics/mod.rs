@@ -85,6 +85,8 @@ pub(crate) struct State<'a> {
     pub(crate) ready: bool,
     /// Lines of the log that could not be written.
     pub(crate) unlogged: u64,
+    /// Requests whose spans could not be sent.
+    pub(crate) untraced: u64,
     /// Bytes of bodies that are in memory.
     pub(crate) body_bytes: usize,
     /// True if the numbers of text-embeddings-inference are wanted too.
@@ -101,6 +103,7 @@ pub(crate) struct Metrics {
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     truncated: AtomicU64,
     reloads: Mutex<BTreeMap<&'static str, u64>>,
+    handshakes: AtomicU64,
     tei: tei::Tei,
     pub(crate) connections: AtomicI64,
 }
@@ -129,6 +132,12 @@ impl Metrics {
         *lock(&self.rejected).entry(why).or_default() += 1;
     }
 
+    /// Counts a client whose handshake failed.
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshake_failed(&self) {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts an attempt to load all models again.
     pub(crate) fn reloaded(&self, success: bool) {
         *lock(&self.reloads).entry(if success { "success" } else { "failure" }).or_default() += 1;
@@ -136,7 +145,7 @@ impl Metrics {
 
     /// Writes all numbers.
     pub(crate) fn text(&self, state: &State<'_>) -> String {
-        let State { queue, models, ready, unlogged, body_bytes, tei } = *state;
+        let State { queue, models, ready, unlogged, untraced, body_bytes, tei } = *state;
         let mut text = String::new();
         let of = |labels: &Labels| {
             let Labels { model, task, dialect } = labels;
@@ -167,7 +176,14 @@ impl Metrics {
                 "Texts whose end was not read.",
                 self.truncated.load(Ordering::Relaxed),
             ),
+            (
+                "mb_tls_failures_total",
+                "counter",
+                "Clients whose handshake of TLS failed.",
+                self.handshakes.load(Ordering::Relaxed),
+            ),
             ("mb_log_dropped_total", "counter", "Lines of the log that could not be written.", unlogged),
+            ("mb_traces_dropped_total", "counter", "Requests whose spans could not be sent.", untraced),
             ("mb_queue_tokens", "gauge", "Tokens that wait.", queue.tokens as u64),
             ("mb_body_bytes", "gauge", "Bytes of bodies and long answers in memory.", body_bytes as u64),
             ("mb_queue_requests", "gauge", "Requests that are not answered.", queue.requests as u64),

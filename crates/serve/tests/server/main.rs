@@ -3,6 +3,8 @@
 mod access;
 mod docs;
 mod endurance;
+#[cfg(feature = "testing")]
+mod grpc;
 mod hf;
 mod invariance;
 mod life;
@@ -13,3 +15,6 @@ mod openai;
 mod openapi;
 mod support;
 mod tei;
+#[cfg(feature = "testing")]
+mod tls;
+mod traces;

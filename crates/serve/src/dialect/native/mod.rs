@@ -301,4 +301,5 @@ pub(crate) fn embed(call: &Call) -> Result<Step> {
         let truncated = count_truncated(vectors.iter().map(|vector| &vector.truncated));
         Ok(results(&served, vectors)?.truncated(truncated))
     })
+    .map(Step::Run)
 }

@@ -1,6 +1,10 @@
 //! `/v2`, the Open Inference Protocol, as KServe's and Triton's clients speak it: texts or token ids as
 //! tensors, in JSON or in binary.
 
+mod compute;
+#[cfg(feature = "grpc")]
+pub(crate) mod grpc;
+mod ids;
 mod infer;
 pub(crate) mod repository;
 mod tensor;
@@ -8,12 +12,19 @@ mod tensor;
 use serde::Serialize;
 
 use crate::call::{Call, Reply, Step};
+use crate::config::Config;
 use crate::error::{Kind, Refusal, Result};
 use crate::models::{Served, Task};
 pub(crate) use infer::infer;
 
 /// The only version of each model. The weights have a hash of their own.
 const VERSION: &str = "1";
+
+/// What runs the models, and what their weights are, in the protocol's form.
+const PLATFORM: &str = "mobilebert_safetensors";
+
+/// The name of the server.
+const SERVER: &str = "mobilebert-serve";
 
 /// Writes a refusal.
 pub(crate) fn refuse(refusal: &Refusal) -> Reply {
@@ -50,12 +61,13 @@ pub(crate) fn server(call: &Call) -> Result<Step> {
         version: &'static str,
         extensions: Vec<&'static str>,
     }
-    let (name, version) = ("mobilebert-serve", env!("CARGO_PKG_VERSION"));
-    let mut extensions = vec!["binary_tensor_data"];
-    if call.config.admin_key_file.is_some() {
-        extensions.push("model_repository");
-    }
-    Reply::json(&Body { name, version, extensions }).map(Step::Reply)
+    let (name, version) = (SERVER, env!("CARGO_PKG_VERSION"));
+    Reply::json(&Body { name, version, extensions: extensions(&call.config) }).map(Step::Reply)
+}
+
+fn extensions(config: &Config) -> Vec<&'static str> {
+    let repository = config.admin_key_file.is_some().then_some("model_repository");
+    std::iter::once("binary_tensor_data").chain(repository).collect()
 }
 
 /// Finds the model of the path, in the version that it has.
@@ -103,9 +115,16 @@ pub(crate) fn model(call: &Call) -> Result<Step> {
         outputs: Vec<Described>,
     }
     let model = versioned(call)?;
+    let (inputs, outputs) = tensors_of(model);
+    Reply::json(&Body { name: &model.name, versions: [VERSION], platform: PLATFORM, inputs, outputs })
+        .map(Step::Reply)
+}
+
+/// Describes the tensors of a model in text mode.
+fn tensors_of(model: &Served) -> (Vec<Described>, Vec<Described>) {
     let labels = model.config().labels.len() as i64;
     let text = || vec![described("text", "BYTES", &[-1])];
-    let (inputs, outputs) = match model.task {
+    match model.task {
         Task::Answer => (
             vec![described("question", "BYTES", &[-1]), described("context", "BYTES", &[-1])],
             vec![
@@ -124,7 +143,5 @@ pub(crate) fn model(call: &Call) -> Result<Step> {
             let width = model.embedder().dimensions() as i64;
             (text(), vec![described("embedding", "FP32", &[-1, width])])
         }
-    };
-    let platform = "mobilebert_safetensors";
-    Reply::json(&Body { name: &model.name, versions: [VERSION], platform, inputs, outputs }).map(Step::Reply)
+    }
 }

@@ -47,13 +47,21 @@ pub(crate) fn index(bytes: &[u8], models: &[(String, Option<String>)]) -> Result
     Reply::json(&entries)
 }
 
-/// Checks what a model is to be loaded or unloaded with. Sources come from the settings only.
+/// Checks what a model is to be loaded or unloaded with.
+///
+/// # Errors
+/// Those of [`check_parameters`], and of a body that cannot be read.
+pub(crate) fn check_change(bytes: &[u8]) -> Result<()> {
+    let ChangeRequest { parameters } = body(bytes)?;
+    check_parameters(parameters.keys())
+}
+
+/// Checks the names of parameters. Sources come from the settings only.
 ///
 /// # Errors
 /// [`Kind::Invalid`] for a configuration or files.
-pub(crate) fn check_change(bytes: &[u8]) -> Result<()> {
-    let ChangeRequest { parameters } = body(bytes)?;
-    match parameters.keys().find(|key| *key == "config" || key.starts_with("file:")) {
+pub(crate) fn check_parameters<'p>(mut names: impl Iterator<Item = &'p String>) -> Result<()> {
+    match names.find(|name| *name == "config" || name.starts_with("file:")) {
         Some(_) => Err(Refusal::invalid(
             "parameters",
             "a model is loaded from the source of --model only; leave `config` and files out",

@@ -47,32 +47,42 @@ pub(super) struct Tensor {
 impl Given {
     /// Reads the elements: from the JSON, or from the front of what is left of the binary part.
     pub(super) fn read(self, binary: &mut Bytes) -> Result<Tensor> {
-        let name = self.name.clone();
+        let Self { name, shape, datatype, parameters, data } = self;
+        let size = parameters.unwrap_or_default().binary_data_size;
+        Tensor::new(name, &shape, |count| match (size, data) {
+            (Some(_), Some(_)) => Err("has both `data` and `binary_data_size`".to_owned()),
+            (None, None) => Err("has neither `data` nor `binary_data_size`".to_owned()),
+            (Some(size), None) => {
+                let size =
+                    usize::try_from(size).ok().filter(|&size| size <= binary.len()).ok_or_else(|| {
+                        format!("has {size} binary bytes, but {} are left in the body", binary.len())
+                    })?;
+                from_binary(&datatype, &binary.split_to(size), count)
+            }
+            (None, Some(data)) => from_json(&datatype, data.get()),
+        })
+    }
+}
+
+impl Tensor {
+    /// Makes a tensor. `read` is told how many elements the shape says, and gives them or says what is wrong.
+    pub(super) fn new(
+        name: String,
+        sizes: &[u64],
+        read: impl FnOnce(usize) -> Result<Elements, String>,
+    ) -> Result<Self> {
         let wrong = |problem: String| Refusal::invalid("inputs", format!("tensor {name:?} {problem}"));
-        let shape = self.shape.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
+        let shape = sizes.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
         let shape = shape.ok().filter(|shape| (1..=MOST_DIMENSIONS).contains(&shape.len()));
         let count = shape
             .as_ref()
             .and_then(|shape| shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)));
         let (Some(shape), Some(count)) = (shape, count) else {
             return Err(wrong(format!(
-                "has shape {:?}; expected 1 to {MOST_DIMENSIONS} sizes whose product is a number of elements",
-                self.shape
+                "has shape {sizes:?}; expected 1 to {MOST_DIMENSIONS} sizes whose product is a number of elements"
             )));
         };
-        let size = self.parameters.unwrap_or_default().binary_data_size;
-        let elements = match (size, self.data) {
-            (Some(_), Some(_)) => return Err(wrong("has both `data` and `binary_data_size`".to_owned())),
-            (None, None) => return Err(wrong("has neither `data` nor `binary_data_size`".to_owned())),
-            (Some(size), None) => {
-                let size =
-                    usize::try_from(size).ok().filter(|&size| size <= binary.len()).ok_or_else(|| {
-                        wrong(format!("has {size} binary bytes, but {} are left in the body", binary.len()))
-                    })?;
-                from_binary(&self.datatype, &binary.split_to(size), count).map_err(wrong)?
-            }
-            (None, Some(data)) => from_json(&self.datatype, data.get()).map_err(wrong)?,
-        };
+        let elements = read(count).map_err(wrong)?;
         let found = match &elements {
             Elements::Texts(texts) => texts.len(),
             Elements::Integers(numbers) => numbers.len(),
@@ -80,11 +90,11 @@ impl Given {
         if found != count {
             return Err(wrong(format!("has {found} elements; its shape {shape:?} says {count}")));
         }
-        Ok(Tensor { name: self.name, shape, elements })
+        Ok(Self { name, shape, elements })
     }
 }
 
-fn unknown(datatype: &str) -> String {
+pub(super) fn unknown(datatype: &str) -> String {
     format!("has datatype {datatype:?}; expected BYTES for texts, INT64 or INT32 for token ids")
 }
 
@@ -101,7 +111,7 @@ fn from_json(datatype: &str, json: &str) -> Result<Elements, String> {
     }
 }
 
-fn from_binary(datatype: &str, bytes: &[u8], count: usize) -> Result<Elements, String> {
+pub(super) fn from_binary(datatype: &str, bytes: &[u8], count: usize) -> Result<Elements, String> {
     let exact = |width: usize| match count.checked_mul(width) {
         Some(expected) if expected == bytes.len() => Ok(()),
         _ => Err(format!("has {} bytes; expected {width} for each of {count} elements", bytes.len())),
@@ -237,7 +247,7 @@ struct WrittenParameters {
 }
 
 impl Output {
-    fn datatype(&self) -> &'static str {
+    pub(super) fn datatype(&self) -> &'static str {
         match self.values {
             Values::Texts(_) => "BYTES",
             Values::Floats(_) => "FP32",
@@ -245,19 +255,24 @@ impl Output {
         }
     }
 
+    /// Appends the elements in the form of the extension for binary tensors.
+    pub(super) fn append_to(&self, binary: &mut Vec<u8>) {
+        match &self.values {
+            Values::Floats(numbers) => numbers.iter().for_each(|x| binary.extend(x.to_le_bytes())),
+            Values::Integers(numbers) => numbers.iter().for_each(|x| binary.extend(x.to_le_bytes())),
+            Values::Texts(texts) => texts.iter().for_each(|text| {
+                // A text is shorter than a request's body, or one of its results.
+                binary.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+                binary.extend(text.as_bytes());
+            }),
+        }
+    }
+
     /// Describes the tensor; its elements are in the JSON, or go to the end of `binary` if there is one.
     pub(super) fn write(&self, binary: Option<&mut Vec<u8>>) -> Written<'_> {
         let parameters = binary.map(|binary| {
             let before = binary.len();
-            match &self.values {
-                Values::Floats(numbers) => numbers.iter().for_each(|x| binary.extend(x.to_le_bytes())),
-                Values::Integers(numbers) => numbers.iter().for_each(|x| binary.extend(x.to_le_bytes())),
-                Values::Texts(texts) => texts.iter().for_each(|text| {
-                    // A text is shorter than a request's body, or one of its results.
-                    binary.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-                    binary.extend(text.as_bytes());
-                }),
-            }
+            self.append_to(binary);
             WrittenParameters { binary_data_size: binary.len() - before }
         });
         let data = parameters.is_none().then_some(&self.values);

@@ -98,6 +98,7 @@ pub(crate) fn embed(call: &Call) -> Result<Step> {
         let vectors: Vec<Vec<f32>> = vectors.into_iter().map(|vector| vector.embedding).collect();
         Ok(Reply::json(&vectors)?.truncated(truncated))
     })
+    .map(Step::Run)
 }
 
 /// Finds a model that was trained for embeddings.
@@ -206,4 +207,5 @@ pub(super) fn similarities(
         };
         Ok(Reply::json(&cosines)?.truncated(truncated))
     })
+    .map(Step::Run)
 }
