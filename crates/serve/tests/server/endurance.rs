@@ -1,7 +1,7 @@
 //! What holds for long: memory, restarts, slow readers, a stop in the middle of the start. A few cases run
 //! everywhere; a variable asks for the number of the promise, and then its bounds on time hold too.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -130,35 +130,63 @@ fn clients_that_try_again_lose_nothing_when_the_server_is_killed() {
     }
 }
 
-/// A client that takes a byte now and then does not keep its answer for ever.
+/// A client that takes a byte now and then does not keep its answer for ever. One that reads on, however
+/// slowly, gets all of it, although that takes longer.
 #[test]
 fn a_client_that_hardly_reads_is_closed() {
-    let server = Server::start(&tiny(), &["--body-timeout-ms", "2000"]);
-    let mut client = server.client();
+    const GRACE: Duration = Duration::from_secs(1);
+    let server = Server::start(&tiny(), &["--body-timeout-ms", "1000"]);
+    let connections = || metric(&mut server.client(), "mb_connections ");
+    let body_bytes = || metric(&mut server.client(), "mb_body_bytes ");
     let body = json!({ "inputs": "a b c d ".repeat(120_000) }).to_string();
-    let head = format!(
-        "POST /api/v1/tiny-classify/tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    client.raw(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
-    let mut byte = [0];
-    client.stream.get_mut().read_exact(&mut byte).unwrap();
-    // The answer has begun. It counts in the memory for bodies until it has been written.
-    assert!(metric(&mut server.client(), "mb_body_bytes ") > 1_000_000);
-    // It reads so little that what it takes gives it no time to speak of.
+    let ask = || {
+        let mut client = server.client();
+        let head = format!(
+            "POST /api/v1/tiny-classify/tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        client.raw(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+        let (mut length, mut line) = (0, String::new());
+        while line != "\r\n" {
+            line.clear();
+            client.stream.read_line(&mut line).unwrap();
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim_end().parse().unwrap();
+            }
+        }
+        // The answer has begun. It counts in the memory for bodies until it has been written.
+        assert!(body_bytes() > 1_000_000);
+        (client, length)
+    };
+    // It reads so little that what it takes gives it no time to speak of, also beyond its deadline.
+    let (mut client, length): (Client, usize) = ask();
     let start = Instant::now();
-    loop {
-        std::thread::sleep(Duration::from_millis(100));
-        let connections = metric(&mut server.client(), "mb_connections ");
-        if connections <= 1 {
-            break;
-        }
+    while connections() > 1 {
         assert!(start.elapsed() < Duration::from_secs(60), "it is still open");
+        std::thread::sleep(Duration::from_millis(100));
         let mut some = [0; 512];
-        if client.stream.get_mut().read(&mut some).is_err() {
-            break;
-        }
+        // The other side may have closed it meanwhile, which is the point.
+        let _ = client.stream.get_mut().read(&mut some);
     }
+    let closed = start.elapsed();
+    // Not before its time, and with nothing left behind.
+    assert!(closed >= GRACE / 2, "{closed:?}");
+    wait_until("its answer is forgotten", || body_bytes() == 0);
+    let mut rest = Vec::new();
+    let _ = client.stream.read_to_end(&mut rest);
+    assert!(rest.len() < length, "it got all of its {length} bytes");
+    // This one rests all the time, and takes longer for the whole than the other one had.
+    let (mut client, length) = ask();
+    let start = Instant::now();
+    let mut some = vec![0; length / 40];
+    let mut taken = 0;
+    while taken < length {
+        std::thread::sleep(GRACE / 10);
+        let part = some.len().min(length - taken);
+        client.stream.read_exact(&mut some[..part]).unwrap();
+        taken += part;
+    }
+    assert!(start.elapsed() > GRACE * 3, "{:?}", start.elapsed());
     assert_eq!(server.post(GOOD.0, GOOD.1).status, 200);
 }
 

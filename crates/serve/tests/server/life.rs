@@ -129,9 +129,11 @@ fn models_are_loaded_again_under_load() {
 }
 
 /// Every request that was accepted is answered, once, and the server ends soon.
+/// `DRAINS=20 cargo test -p mobilebert-serve answers_what_it_accepted` is the promise.
 #[test]
 fn a_server_that_stops_answers_what_it_accepted() {
-    for _ in 0..3 {
+    let (rounds, mut longest) = (count("DRAINS", 3), Duration::ZERO);
+    for _ in 0..rounds {
         let server = Server::start(&tiny(), &["--drain-delay-ms", "30", "--log", "json"]);
         let (log, running) = (server.log.clone(), server.running);
         let clients: Vec<Client> = (0..8).map(|_| Client::new(running.address())).collect();
@@ -167,7 +169,8 @@ fn a_server_that_stops_answers_what_it_accepted() {
             wait_until("someone is answered", || answered.load(Ordering::Acquire) > 0);
             let start = Instant::now();
             assert!(running.drain(), "all that was accepted was answered: {}", log.text());
-            assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+            longest = longest.max(start.elapsed());
+            assert!(longest < Duration::from_secs(60), "{longest:?}");
         });
         let counts = [&answered, &refused, &closed].map(|count| count.load(Ordering::Acquire));
         // What was computed was received: a client that found a closed door had not been let in.
@@ -175,6 +178,10 @@ fn a_server_that_stops_answers_what_it_accepted() {
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let computed = lines.filter(|line| line["event"] == "request" && line["status"] == 200).count();
         assert_eq!(computed, counts[0], "answered, refused, closed: {counts:?}; {log}");
+    }
+    eprintln!("{rounds} stops, each within {longest:?}");
+    if std::env::var_os("DRAINS").is_some() {
+        assert!(longest < Duration::from_secs(25), "{longest:?}");
     }
 }
 
