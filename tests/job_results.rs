@@ -220,7 +220,7 @@ fn the_first_of_equal_parts_of_a_word_counts() {
     // The first part is B-PER, the second one B-LOC.
     let mut rows = vec![0.0; 4 * 5];
     (rows[5 + 1], rows[2 * 5 + 3]) = (4.0, 4.0);
-    let found = run(job, &[rows.clone()]);
+    let found = run(job, std::slice::from_ref(&rows));
     assert_eq!((found.len(), &*found[0].label, &*found[0].word), (1, "PER", "kings"));
     rows[2 * 5 + 3] = 4.5;
     let found = run(model.prepare_tag("kings", &options).unwrap(), &[rows]);
@@ -250,7 +250,7 @@ fn vectors_are_the_pooled_rows() {
         let tokens = job.sequence(0).unwrap().encoding().len();
         assert_eq!(tokens, (length + 2).min(LIMIT));
         let rows: Vec<f32> = (0..tokens * width).map(|_| random.logit(1.0)).collect();
-        let found = run(job, &[rows.clone()]);
+        let found = run(job, std::slice::from_ref(&rows));
         assert_eq!((found.embedding.len(), found.truncated), (width, truncated));
 
         let at = |token: usize, column: usize| f64::from(rows[token * width + column]);
@@ -311,7 +311,7 @@ fn words_for_masks_are_the_best_of_the_vocabulary_or_of_the_targets() {
         });
         let job = model.prepare_fill("the [MASK] and [MASK] works", &options).unwrap();
         let rows: Vec<f32> = (0..2 * width).map(|_| random.logit(1.0)).collect();
-        let found = run(job, &[rows.clone()]);
+        let found = run(job, std::slice::from_ref(&rows));
         assert_eq!(found.len(), 2);
         for (mask, (found, row)) in found.iter().zip(rows.chunks(width)).enumerate() {
             let scores = softmax(&row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());

@@ -163,7 +163,8 @@ impl fmt::Debug for Bytes {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::Bytes;
 
