@@ -1,7 +1,6 @@
-"""Hugging Face's client, and LangChain over it."""
+"""Hugging Face's client."""
 
 from huggingface_hub import InferenceClient
-from langchain_huggingface import HuggingFaceEndpointEmbeddings
 
 import serving
 
@@ -24,12 +23,6 @@ def check_tasks_have_their_shapes(address):
         "How old are you?", other_sentences=["What is your age?", "It rains."]
     )
     assert near[0] > near[1]
-
-
-def check_langchain_embeds(address):
-    embeddings = HuggingFaceEndpointEmbeddings(model=f"http://{address}/models/embed", huggingfacehub_api_token="none")
-    vectors = embeddings.embed_documents(["How old are you?", "It rains."])
-    assert len(vectors) == 2 and len(vectors[0]) == 384
 
 
 if __name__ == "__main__":
