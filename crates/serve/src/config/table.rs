@@ -104,7 +104,7 @@ pub(super) const SETTINGS: [Setting; 36] = [
     ),
     one("max-inputs", "N", &["1000"], "Texts of a request"),
     one("max-input-bytes", "N", &["1000000"], "Bytes of one text"),
-    one("max-windows", "N", &["512"], "Sequences of a request, into which long texts are cut"),
+    one("max-windows", "N", &["1024"], "Sequences of a request, into which long texts are cut"),
     one("deadline-ms", "MS", &["30000"], "Deadline of requests without x-deadline-ms"),
     one("max-deadline-ms", "MS", &["300000"], "Latest deadline that a request may ask for"),
     one("header-timeout-ms", "MS", &["10000"], "Time for the head of a request"),

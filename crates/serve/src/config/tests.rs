@@ -28,6 +28,7 @@ fn the_defaults_are_the_built_in_models_on_loopback() {
     assert_eq!(names, ["qa", "sentiment", "embed"]);
     assert_eq!(config.listen, Listen::Tcp("127.0.0.1:8080".parse().unwrap()));
     assert_eq!((config.budget_tokens, config.deadline.as_secs()), (512, 30));
+    assert!(config.max_windows >= config.max_inputs, "as many short texts as a request may have");
     assert_eq!(config.dialects, Dialect::ALL);
 }
 
