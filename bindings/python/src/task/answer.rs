@@ -208,8 +208,8 @@ impl QuestionAnswering {
     /// >>> found = QuestionAnswering("qa").answers_within("Who built the bridge?", context, most_windows=1)
     /// >>> found.answers[0].answer, found.windows_read, found.windows
     /// ('Ada Lovelace', 1, 17)
-    /// >>> [context[part.start:part.end].strip()[:16] for part in found.unread]
-    /// ['Trees grow slowl', 'Trees grow slowl']
+    /// >>> [(part.start, part.end) for part in found.unread]
+    /// [(0, 9074), (10789, 19239)]
     ///
     /// Args:
     ///     question: a text.
