@@ -2,7 +2,8 @@
 
 use mobilebert::text::TextIndex;
 use mobilebert::{
-    ErrorKind, Result, Span, TagOptions, TokenClassification, Tokenizer, TokenizerFiles, WindowOptions,
+    AnswerOptions, ErrorKind, QuestionAnswering, Result, Span, TagOptions, TokenClassification, Tokenizer,
+    TokenizerFiles, WindowOptions,
 };
 
 const VOCABULARY: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\nword\n";
@@ -99,6 +100,20 @@ fn pipelines_check_the_stride_before_there_is_a_text() {
     with_stride(7).unwrap();
     let error = with_stride(8).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Option { option: "doc_stride", .. }), "{error:?}");
+}
+
+/// A question has at least one token, and so has a window.
+#[test]
+fn a_question_and_a_window_need_five_tokens() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = QuestionAnswering::open(folder.join("tests/golden/checkpoints/mobilebert-f32")).unwrap();
+    let with_length = |n| {
+        let options = AnswerOptions::with(|o| (o.max_seq_len, o.doc_stride) = (Some(n), Some(0)));
+        QuestionAnswering::from_parts(model.model().clone(), options)
+    };
+    assert_eq!(with_length(5).unwrap().answer("who", "anna").unwrap().answer, "anna");
+    let error = with_length(4).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Option { option: "max_seq_len", .. }), "{error:?}");
 }
 
 /// A token that the vocabulary lacks gets the id behind it. A model without a row for it is accepted, since
