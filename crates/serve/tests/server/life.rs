@@ -69,7 +69,8 @@ fn each_request_is_a_line_of_the_log_without_its_texts() {
 /// `RELOADS=15 cargo test -p mobilebert-serve loaded_again` is the promise, which is about half a minute.
 #[test]
 fn models_are_loaded_again_under_load() {
-    let rounds = count("RELOADS", 6);
+    // Every third round has no model to load.
+    let rounds = count("RELOADS", 6).max(3);
     const TWO: [&str; 2] = ["tests/golden/checkpoints/bert-f32", "tests/golden/checkpoints/distilbert-f32"];
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");
