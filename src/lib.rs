@@ -42,7 +42,7 @@ pub mod backend;
 mod config;
 mod engine;
 mod error;
-mod files;
+pub mod files;
 pub mod format;
 pub mod graph;
 mod head;

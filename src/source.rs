@@ -201,7 +201,7 @@ impl ModelFiles {
                 built_in(&name["built-in:".len()..])
             }
             Source::Name(name) if BUILT_IN.contains(&name.as_str()) => {
-                if !Path::new(&name).join("config.json").exists() {
+                if Path::new(&name).join("config.json").symlink_metadata().is_err() {
                     return built_in(&name);
                 }
                 Err(ErrorKind::UnknownModel {
@@ -243,7 +243,7 @@ impl ModelFiles {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if it exists but cannot be read, is not a regular file (a device could give bytes
-    /// without end, a pipe none at all), or has more than 256 MiB.
+    /// without end, a pipe none at all), or is larger than [`crate::files::read_small`] allows.
     pub fn read(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>> {
         match self {
             ModelFiles::Folder(folder) => Ok(files::read_small(&folder.join(name))?.map(Cow::Owned)),

@@ -36,7 +36,7 @@ const LIBRARY: Package = Package {
         ("hub", &["files", "source", "text"]),
         ("source", &["files", "format", "hub", "text"]),
         ("engine", &["backend", "config", "format", "graph", "model", "profile", "source", "text"]),
-        ("pipeline", &["config", "engine", "graph", "source", "text"]),
+        ("pipeline", &["config", "engine", "files", "graph", "source", "text"]),
     ],
 };
 
@@ -57,7 +57,7 @@ const TOOLS: Package = Package {
         ("writer", &[]),
         ("vectors", &["writer"]),
         ("convert", &["backend", "foreign", "writer"]),
-        ("gate", &["compare", "task", "writer"]),
+        ("gate", &["compare", "dataset", "task", "writer"]),
         ("train", &["candle", "dataset", "task", "writer"]),
     ],
 };

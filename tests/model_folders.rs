@@ -51,14 +51,14 @@ fn devices_and_pipes_are_not_read() {
 #[test]
 fn files_without_end_are_refused_by_their_length() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["config.json", "vocab.txt"] {
+    for (name, most) in [("config.json", 4 << 20), ("vocab.txt", 64 << 20)] {
         let file = fs::File::create(folder.path().join(name)).unwrap();
         // Most file systems store none of these bytes.
         file.set_len(1 << 40).unwrap();
         let files = ModelFiles::Folder(folder.path().to_owned());
         let error = files.read(name).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Io { .. }));
-        assert!(error.to_string().contains("is larger than 268435456 bytes"), "{error}");
+        assert!(error.to_string().contains(&format!("is larger than {most} bytes")), "{error}");
     }
 }
 
@@ -177,4 +177,134 @@ fn shared_cases_load() {
     let ids =
         Tokenizer::open(folder).unwrap().encode(expected["text"].as_str().unwrap()).unwrap().ids().to_vec();
     assert_eq!(serde_json::json!(ids), expected["ids"]);
+}
+
+/// Copies the files of a folder, and returns the copy.
+fn copy(name: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name);
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+/// Changes the object in a JSON file, which is made where there is none.
+fn change(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut json = fs::read(path)
+        .map_or_else(|_| serde_json::json!({}), |bytes| serde_json::from_slice(&bytes).unwrap());
+    change(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+}
+
+#[test]
+fn replacements_that_follow_one_another_cannot_fill_the_memory() {
+    let tokenizer = |steps: &[(&str, usize)]| {
+        let steps: Vec<serde_json::Value> = steps
+            .iter()
+            .map(|&(pattern, length)| {
+                serde_json::json!({"type": "Replace", "pattern": {"String": pattern}, "content": "a".repeat(length)})
+            })
+            .collect();
+        let json = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": [],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": steps}]},
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4, "##a": 5}},
+        });
+        let json = json.to_string().into_bytes();
+        Tokenizer::from_files(&TokenizerFiles::new("folder").tokenizer_json("tokenizer.json", json))
+    };
+    for allowed in [&[("a", 64)][..], &[("a", 8), ("a", 8)], &[("abcd", 4), ("a", 64)]] {
+        let tokens = tokenizer(allowed).unwrap().encode("a").unwrap();
+        assert!(tokens.len() >= 3, "{allowed:?}");
+    }
+    for (refused, times) in
+        [(&[("a", 64); 5][..], 1 << 30), (&[("a", 8), ("a", 9)], 72), (&[("a", 64); 60], usize::MAX)]
+    {
+        let message = tokenizer(refused).unwrap_err().to_string();
+        assert!(message.contains(&format!("{times} times as long; expected at most 64 times")), "{message}");
+    }
+}
+
+/// A cache whose files were not all fetched holds such links. Without the file, the model would be another.
+#[cfg(unix)]
+#[test]
+fn links_to_missing_files_are_not_absent_files() {
+    for name in ["config.json", "model.safetensors", "tokenizer_config.json", "modules.json", "vocab.txt"] {
+        let folder = copy("mobilebert-f32");
+        let path = folder.path().join(name);
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink("../../blobs/0123", &path).unwrap();
+        let message = mobilebert::Embedder::open(folder.path()).unwrap_err().to_string();
+        let expected = format!("{name}: is a link to ../../blobs/0123, which does not exist");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
+fn words_for_masks_are_words_with_a_score() {
+    use mobilebert::{FillMask, FillOptions};
+    let folder = copy("mobilebert-mlm-f32");
+    change(&folder.path().join("tokenizer_config.json"), |json| {
+        json["extra_special_tokens"] = serde_json::json!(["<e1>"]);
+    });
+    let fill = FillMask::open(folder.path()).unwrap();
+    let options = FillOptions::with(|o| o.targets = vec!["paris".to_owned(), "<e1>".to_owned()]);
+    let rows = fill.engine().config().vocab_size;
+    let message = fill.fill_with("paris is [MASK]", &options).unwrap_err().to_string();
+    let expected = format!("below the model's vocab_size {rows}");
+    assert!(message.contains("<e1>, which has the id") && message.contains(&expected), "{message}");
+    assert!(FillMask::open_with(folder.path(), mobilebert::EngineOptions::new(), options).is_err());
+
+    // A table that was padded to a round size has rows without a word.
+    let folder = copy("mobilebert-mlm-f32");
+    let vocabulary = fs::read_to_string(folder.path().join("vocab.txt")).unwrap();
+    let words: Vec<&str> = vocabulary.lines().collect();
+    fs::write(folder.path().join("vocab.txt"), words[..words.len() - 10].join("\n")).unwrap();
+    let fill = FillMask::open(folder.path()).unwrap();
+    let all =
+        fill.fill_with("paris is the [MASK] of france.", &FillOptions::with(|o| o.top_k = rows)).unwrap();
+    assert_eq!(all[0].len(), rows - 10);
+    assert!(all[0].iter().all(|fill| !fill.token_str.is_empty()));
+}
+
+#[test]
+fn misspelt_modules_are_not_ignored() {
+    use mobilebert::{Engine, EngineOptions};
+    let open = |folder: &Path, keep: &[&str]| {
+        Engine::open(folder, EngineOptions::new().keep_f32(keep.iter().copied())).map(|_| ())
+    };
+    let folder = copy("mobilebert-f32");
+    open(folder.path(), &["encoder.layer.0.", "embeddings"]).unwrap();
+    for wrong in ["encoder.layer.99.", "encoder.layers.0.", "layer.0."] {
+        let message = open(folder.path(), &["embeddings", wrong]).unwrap_err().to_string();
+        assert!(
+            message.contains(wrong) && message.contains("encoder.layer.0. to encoder.layer."),
+            "{message}"
+        );
+    }
+    for (list, module, fits) in [
+        ("keep_f32", "encoder.layer.0.", true),
+        ("keep_int8", "encoder.layer.0.", true),
+        // Another head may have it.
+        ("keep_f32", "pooler", true),
+        ("keep_f32", "encoder.layers.0.", false),
+        ("keep_int8", "encoder.layer.99.", false),
+    ] {
+        let mut config = Engine::open(folder.path(), EngineOptions::new()).unwrap().config().clone();
+        let json = serde_json::json!({"model_type": "mobilebert", "quantization_config": {
+            "quant_method": "mobilebert-int8", "bits": 8, "scale_suffix": "_scale", list: [module]}});
+        config.quantization = ModelConfig::from_json(&json.to_string()).unwrap().quantization;
+        let graph = mobilebert::model::build(&config, config.head);
+        let weights = mobilebert::model::synthetic::Synthetic::new(&graph);
+        let found = Engine::from_weights(config, graph, &weights, EngineOptions::new());
+        assert_eq!(found.is_ok(), fits, "{list} {module}: {found:?}");
+        if let Err(error) = found {
+            assert!(error.to_string().contains(&format!("quantization_config.{list}")), "{error}");
+        }
+    }
 }

@@ -265,3 +265,17 @@ fn the_files_of_a_folder_are_found() {
 fn other_models_are_not_trained_for_embeddings() {
     assert!(!Embedder::open(golden().join("checkpoints/bert-f32")).unwrap().is_trained_for_embeddings());
 }
+
+#[test]
+fn a_length_without_room_for_a_token_is_an_error_of_its_file() {
+    for length in [0, 2] {
+        let files = [
+            ("modules.json", modules(&POOLED)),
+            ("1_Pooling/config.json", flags(&["mean_tokens"])),
+            ("sentence_bert_config.json", json!({"max_seq_length": length})),
+        ];
+        let message = Embedder::open(folder(&files).path()).unwrap_err().to_string();
+        let expected = format!("`max_seq_length` of at least 3; found {length}");
+        assert!(message.contains("sentence_bert_config.json") && message.contains(&expected), "{message}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::backend::native::NativeFactory;
 use crate::backend::parallel::{Place, Pool};
 use crate::backend::{Backend, BackendFactory, LoadOptions, Precision};
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::WeightSource;
 use crate::graph::Graph;
 
@@ -134,6 +134,7 @@ impl EngineOptions {
     ) -> Result<Box<dyn Backend>> {
         let of_model = config.quantization.iter().flat_map(|q| &q.keep_f32);
         let keep_f32: Vec<String> = of_model.chain(&self.keep_f32).cloned().collect();
+        check_modules(config, &graph, &self.keep_f32)?;
         let stored = config.stored_precision();
         let options = LoadOptions { precision: self.precision, stored, keep_f32: &keep_f32 };
         match &self.backend {
@@ -141,4 +142,34 @@ impl EngineOptions {
             None => NativeFactory::new().load(graph, weights, &options),
         }
     }
+}
+
+/// Checks that each prefix of a module's path belongs to a module of the model, so that a misspelt one is not
+/// ignored. The folder's list may also name modules of a head that this graph does not have, because an
+/// embedder, for instance, has none.
+fn check_modules(config: &ModelConfig, graph: &Graph, keep_f32: &[String]) -> Result<()> {
+    /// The parts of all models that every graph has.
+    const BODY: [&str; 2] = ["embeddings", "encoder"];
+    let is_there = |prefix: &str| graph.nodes.iter().any(|node| node.name.starts_with(prefix));
+    let expected = || {
+        let last = config.num_hidden_layers.saturating_sub(1);
+        format!(
+            "the beginning of a module's path, such as embeddings or encoder.layer.0. to encoder.layer.{last}."
+        )
+    };
+    if let Some(unknown) = keep_f32.iter().find(|prefix| !is_there(prefix)) {
+        return Err(Error::option("keep_f32", expected(), unknown));
+    }
+    let Some(quantization) = &config.quantization else { return Ok(()) };
+    let lists = [("keep_f32", &quantization.keep_f32), ("keep_int8", &quantization.keep_int8)];
+    for (name, list) in lists {
+        let of_body = |prefix: &&String| {
+            BODY.iter().any(|part| prefix.starts_with(part) || part.starts_with(&***prefix))
+        };
+        if let Some(unknown) = list.iter().filter(of_body).find(|prefix| !is_there(prefix)) {
+            let field = format!("quantization_config.{name}");
+            return Err(ErrorKind::Config { field, expected: expected(), found: unknown.clone() }.into());
+        }
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Reading of the JSON files of a model folder, in which an object may have each key only once.
+//! Reading of JSON, in which an object may have each key only once.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,20 +7,34 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess
 
 use crate::error::{ErrorKind, Result};
 
-/// Reads a JSON file. A leading byte order mark is skipped, and an object that has a key twice is an error:
-/// JSON leaves open which of the two values counts, and readers differ.
+/// Reads a JSON file as [`from_slice`] does. `file` is its name in errors.
 ///
 /// # Errors
 /// [`ErrorKind::Json`] with line and column.
-pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+///
+/// ```
+/// use mobilebert::files::json;
+///
+/// let numbers: Vec<u32> = json::parse("numbers.json", b"[1, 2]")?;
+/// assert_eq!(numbers, [1, 2]);
+/// let error = json::parse::<serde_json::Value>("c.json", br#"{"a": 1, "a": 2}"#).unwrap_err();
+/// assert!(error.to_string().starts_with("c.json: the key \"a\" is there twice"));
+/// # Ok::<(), mobilebert::Error>(())
+/// ```
+pub fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
+    from_slice(bytes).map_err(|source| ErrorKind::Json { file: file.to_owned(), source }.into())
+}
+
+/// Reads a JSON value. A leading byte order mark is skipped, and an object that has a key twice is an error:
+/// JSON leaves open which of the two values counts, and readers differ.
+///
+/// # Errors
+/// The error of the reader, with line and column.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let read = || {
-        let value = serde_json::from_slice(bytes)?;
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
-        UniqueKeys.deserialize(&mut reader)?;
-        Ok(value)
-    };
-    read().map_err(|source| ErrorKind::Json { file: file.to_owned(), source }.into())
+    let value = serde_json::from_slice(bytes)?;
+    UniqueKeys.deserialize(&mut serde_json::Deserializer::from_slice(bytes))?;
+    Ok(value)
 }
 
 /// A value of any kind, read only to check its keys: nothing of it is kept.

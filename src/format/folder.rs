@@ -34,9 +34,10 @@ impl Checkpoint {
     /// [`ErrorKind::Json`] and [`ErrorKind::Format`] if a file violates its format or a shard lacks a tensor
     /// that the list promises.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        Self::open_files(folder, |name| {
-            let path = folder.join(name);
-            if path.exists() { Bytes::map(&path).map(Some) } else { Ok(None) }
+        Self::open_files(folder, |name| match Bytes::map(&folder.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
         })
     }
 
@@ -67,6 +68,10 @@ impl Checkpoint {
             "place the weights there under one of these names, as Hugging Face's `save_pretrained` writes them",
         ))
     }
+}
+
+fn is_absent(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
 #[cfg(feature = "pickle")]

@@ -36,14 +36,22 @@ impl Default for FillOptions {
 }
 
 impl FillOptions {
-    /// Looks up the ids of the targets.
+    /// Looks up the ids of the targets. A token that was added to the vocabulary may have an id beyond the
+    /// table of the model, which has no score for it.
     fn targets(&self, model: &Model) -> Result<Vec<u32>> {
         if self.top_k == 0 {
             return Err(Error::option("top_k", "at least 1", self.top_k));
         }
         let target = |word: &String| {
-            let id = model.tokenizer().token_to_id(word);
-            id.ok_or_else(|| Error::option("targets", "words that are one entry of the vocabulary", word))
+            let id = model.tokenizer().token_to_id(word).ok_or_else(|| {
+                Error::option("targets", "words that are one entry of the vocabulary", word)
+            })?;
+            let rows = model.config().vocab_size;
+            if id as usize >= rows {
+                let expected = format!("words whose ids are below the model's vocab_size {rows}");
+                return Err(Error::option("targets", expected, format!("{word}, which has the id {id}")));
+            }
+            Ok(id)
         };
         self.targets.iter().map(target).collect()
     }
@@ -256,11 +264,15 @@ impl FillJob {
         self.ranked(&scores).into_iter().map(fill).collect()
     }
 
+    /// Returns the ids of the best words. A table may have more rows than the vocabulary has words, because
+    /// tables are padded to round sizes; a row without a word is no answer.
     fn ranked(&self, scores: &[f32]) -> Vec<u32> {
-        if self.targets.is_empty() {
-            return top_k(scores, self.top_k).into_iter().map(|id| id as u32).collect();
-        }
-        let of_targets: Vec<f32> = self.targets.iter().map(|&id| scores[id as usize]).collect();
-        top_k(&of_targets, self.top_k).into_iter().map(|i| self.targets[i]).collect()
+        let is_word = |&id: &u32| self.model.tokenizer().id_to_token(id).is_some();
+        let words: Vec<u32> = match &self.targets[..] {
+            [] => (0..scores.len() as u32).filter(is_word).collect(),
+            targets => targets.to_vec(),
+        };
+        let of_words: Vec<f32> = words.iter().map(|&id| scores[id as usize]).collect();
+        top_k(&of_words, self.top_k).into_iter().map(|i| words[i]).collect()
     }
 }

@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::embedder::Pooling;
 use crate::error::{ErrorKind, Result};
+use crate::files::json;
+use crate::text::Encoding;
 
 const MODULES: &str = "modules.json";
 const LENGTH_AND_CASE: &str = "sentence_bert_config.json";
@@ -130,9 +132,14 @@ impl SentenceSettings {
     /// # Errors
     /// [`ErrorKind::Json`], and [`ErrorKind::Format`] for a module or setting that is not supported.
     pub(super) fn read(read: Read<'_>) -> Result<Option<Self>> {
-        let Some(modules) = json::<Vec<Module>>(read, MODULES)? else { return Ok(None) };
+        let Some(modules) = parsed::<Vec<Module>>(read, MODULES)? else { return Ok(None) };
         let LengthAndCase { max_seq_length, do_lower_case } =
-            json(read, LENGTH_AND_CASE)?.unwrap_or_default();
+            parsed(read, LENGTH_AND_CASE)?.unwrap_or_default();
+        // One token beside the special ones is the least that a sequence can have.
+        if let Some(length) = max_seq_length.filter(|&length| length <= Encoding::SPECIAL_SINGLE) {
+            let expected = format!("`max_seq_length` of at least {}", Encoding::SPECIAL_SINGLE + 1);
+            return Err(refused(LENGTH_AND_CASE, &expected, length.to_string()));
+        }
         let mut settings = Self {
             poolings: Vec::new(),
             normalize: false,
@@ -140,7 +147,7 @@ impl SentenceSettings {
             lower_case: do_lower_case.unwrap_or(false),
             prompt: String::new(),
         };
-        let Prompts { prompts, default_prompt_name } = json(read, PROMPTS)?.unwrap_or_default();
+        let Prompts { prompts, default_prompt_name } = parsed(read, PROMPTS)?.unwrap_or_default();
         if let Some(name) = default_prompt_name {
             let prompt = prompts.get(&name).cloned();
             let unknown = || refused(PROMPTS, "a `default_prompt_name` among `prompts`", format!("`{name}`"));
@@ -157,7 +164,7 @@ impl SentenceSettings {
                 }
                 "Pooling" if i == 1 => {
                     let file = module.config()?;
-                    let Some(config) = json::<PoolingConfig>(read, &file)? else {
+                    let Some(config) = parsed::<PoolingConfig>(read, &file)? else {
                         return Err(refused(MODULES, &format!("{file} beside it"), "none".to_owned()));
                     };
                     settings.poolings = config.poolings(&file)?;
@@ -191,7 +198,7 @@ pub fn sentence_files(read: &dyn Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<
         return Ok(Vec::new());
     }
     let mut names = vec![MODULES.to_owned(), LENGTH_AND_CASE.to_owned(), PROMPTS.to_owned()];
-    for module in json::<Vec<Module>>(read, MODULES)?.unwrap_or_default() {
+    for module in parsed::<Vec<Module>>(read, MODULES)?.unwrap_or_default() {
         if module.kind() == "Pooling" {
             names.push(module.config()?);
         }
@@ -203,11 +210,9 @@ pub fn sentence_files(read: &dyn Fn(&str) -> Result<Option<Vec<u8>>>) -> Result<
     Ok(files)
 }
 
-fn json<T: DeserializeOwned>(read: Read<'_>, name: &str) -> Result<Option<T>> {
+fn parsed<T: DeserializeOwned>(read: Read<'_>, name: &str) -> Result<Option<T>> {
     let Some(bytes) = read(name)? else { return Ok(None) };
-    let text: &[u8] = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let parsed = serde_json::from_slice(text);
-    parsed.map(Some).map_err(|source| ErrorKind::Json { file: name.into(), source }.into())
+    json::parse(name, &bytes).map(Some)
 }
 
 fn refused(file: &str, expected: &str, found: String) -> crate::Error {

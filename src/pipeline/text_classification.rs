@@ -89,6 +89,9 @@ impl ClassifyOptions {
         if self.top_k == 0 {
             return Err(Error::option("top_k", "at least 1", self.top_k));
         }
+        if let Some(threshold) = self.threshold.filter(|threshold| threshold.is_nan()) {
+            return Err(Error::option("threshold", "a number", threshold));
+        }
         let known = &model.config().labels;
         if let Some(unknown) = self.labels.iter().find(|label| !known.contains(label)) {
             return Err(Error::option("labels", format!("some of {}", known.join(", ")), unknown));

@@ -76,6 +76,7 @@ pub(crate) fn read(file: &NamedBytes<'_>, drop_added: bool) -> Result<(Value, Op
         ));
     }
     check_types(file, object.get("normalizer"), "normalizer", "normalizers", &NORMALIZERS)?;
+    check_growth(file, object.get("normalizer"))?;
     check_types(file, object.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers", &PRE_TOKENIZERS)?;
     Ok((json, layout))
 }
@@ -115,6 +116,31 @@ fn check_replacement(file: &NamedBytes<'_>, part: &Value) -> Result<()> {
         format!("pattern {} and content {}", part["pattern"], part["content"]).chars().take(200).collect();
     let expected = format!("expected a `String` of 1 to {LONGEST} bytes and content of at most {LONGEST}");
     Err(problem(&file.name, format!("the normalizer Replace has {found}; {expected}")))
+}
+
+/// Checks that the normalisers named `Replace` together make a text at most 64 times as long. Each works on
+/// what the one before it made, so a few of them could make gigabytes from one letter.
+fn check_growth(file: &NamedBytes<'_>, normalizer: Option<&Value>) -> Result<()> {
+    const MAX_GROWTH: usize = 64;
+    fn growth(part: &Value) -> usize {
+        let length = |text: &Value| text.as_str().map_or(0, str::len);
+        let of_this = match part["type"].as_str() {
+            Some("Replace") => length(&part["content"]).div_ceil(length(&part["pattern"]["String"]).max(1)),
+            _ => 1,
+        };
+        let parts = part["normalizers"].as_array().map_or(&[][..], Vec::as_slice);
+        parts.iter().map(growth).fold(of_this.max(1), usize::saturating_mul)
+    }
+    match normalizer.map_or(1, growth) {
+        times if times > MAX_GROWTH => Err(problem(
+            &file.name,
+            format!(
+                "the normalizers Replace can make a text {times} times as long; expected at most \
+                 {MAX_GROWTH} times"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a `post_processor` that asks for another layout than BERT's. [`Encoding`](super::Encoding) lays

@@ -195,6 +195,11 @@ fn tables_by_extension() {
             "{\"text\": \"x\", \"label\": 1}\n{\"text\": \n",
             "d.jsonl, line 2: expected a JSON object",
         ),
+        (
+            "d.jsonl",
+            "{\"text\": \"good\", \"text\": \"bad\", \"label\": 1}\n",
+            "d.jsonl, line 1: expected a JSON object: the key \"text\" is there twice",
+        ),
         ("d.csv", "text,label\na,b,c\n", "d.csv, line 2: has 3 columns; expected 2, as in the first line"),
         ("d.csv", "text,kind\na,b\n", "d.csv, line 1: no column `label`; it has text, kind"),
     ] {

@@ -142,9 +142,12 @@ pub(crate) struct Quantize {
     /// Model to read: folder, built-in name or hub id
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
-    /// Folder to write; it must not exist
+    /// Folder to write
     #[arg(value_name = "DEST")]
     pub(crate) destination: PathBuf,
+    /// Replace DEST if it is a model folder
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Score the model in f32 and quantised on this task, and write DEST only if the gate holds: squad, ner,
     /// classify, embed or a task of GLUE
     #[arg(long, value_name = "NAME", requires = "data")]

@@ -42,7 +42,7 @@ pub(super) fn run(args: &args::Quantize, global: &Global) -> Result<(), Failure>
 }
 
 fn plain(args: &args::Quantize, global: &Global) -> Result<(), Failure> {
-    let options = Int8Options::new().bits(args.bits).scales(args.scales);
+    let options = Int8Options::new().bits(args.bits).scales(args.scales).force(args.force);
     let report = writer::to_int8_with(&ModelFiles::resolve(&args.source)?, &args.destination, &options)?;
     let mut output = Output::stdout(global);
     match output.format() {
@@ -56,7 +56,8 @@ fn gated(args: &args::Quantize, task: Task, data: &Path, global: &Global) -> Res
     if global.precision.is_some() {
         return Err(Failure::Usage("--precision does not go with quantize: it runs f32 and int8".to_owned()));
     }
-    let mut options = GateOptions::new(task).bits(args.bits).scales(args.scales).engine(global.engine());
+    let options = GateOptions::new(task).bits(args.bits).scales(args.scales).engine(global.engine());
+    let mut options = options.force(args.force);
     if let Some(points) = args.max_drop {
         options = options.max_drop(points);
     }

@@ -118,6 +118,8 @@ fn quantize_writes_a_model_that_answers_alike() {
     assert!(report["quantized_tensors"].as_u64().unwrap() > 0);
     assert_eq!(run(&["classify", "--model", &destination, "good film", "--json"]).code, 0);
     run(&["quantize", &tiny("bert-f32"), &destination]).failed(1, "already exists");
+    assert_eq!(run(&["quantize", &tiny("bert-f32"), &destination, "--force"]).code, 0);
+    run(&["quantize", &destination, &destination, "--force"]).failed(1, "holds the source");
 }
 
 /// Four texts with what the model says about them, in f32.

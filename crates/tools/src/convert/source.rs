@@ -1,6 +1,6 @@
 //! A model as it was found: its configuration, its vocabulary and its weights in any of the formats.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{attached, graph_file, hugging_face, options::ConvertOptions, tensorflow};
 use crate::foreign::open_tensorflow;
 use crate::writer::RawModel;
+use mobilebert::files::{self, json};
 use mobilebert::format::Bytes;
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{Error, ErrorKind, ModelFiles, Result};
@@ -72,7 +73,7 @@ impl Found {
     fn config(&self, names: &[&str], options: &ConvertOptions) -> Result<Option<Map<String, Value>>> {
         let mut found = None;
         if let Some(path) = &options.config {
-            found = Some((path.display().to_string(), fs::read(path).map_err(|e| Error::io(path, e))?));
+            found = Some((path.display().to_string(), given(path)?));
         }
         for name in names {
             if found.is_none() {
@@ -80,10 +81,7 @@ impl Found {
             }
         }
         let Some((label, bytes)) = found else { return Ok(None) };
-        let json: &[u8] = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        let map = serde_json::from_slice(json)
-            .map_err(|source| Error::from(ErrorKind::Json { file: label, source }))?;
-        Ok(Some(map))
+        json::parse(&label, &bytes).map(Some)
     }
 
     /// Opens the model.
@@ -128,6 +126,12 @@ impl Found {
     }
 }
 
+/// Reads a file that the options name.
+fn given(path: &Path) -> Result<Vec<u8>> {
+    let absent = || Error::io(path, io::Error::from(io::ErrorKind::NotFound));
+    files::read_small(path)?.ok_or_else(absent)
+}
+
 /// Collects the tokenizer's files beside the weights, with the vocabulary that the options name.
 pub(super) fn tokenizer_files(
     found: &Found,
@@ -138,7 +142,7 @@ pub(super) fn tokenizer_files(
     let mut files = Vec::new();
     for name in TOKENIZER_FILES {
         let bytes = match &options.vocab {
-            Some(path) if name == vocabulary_file => Some(fs::read(path).map_err(|e| Error::io(path, e))?),
+            Some(path) if name == vocabulary_file => Some(given(path)?),
             // This file would win over the vocabulary that was asked for.
             Some(_) if name == fast => None,
             _ => found.read(name)?,

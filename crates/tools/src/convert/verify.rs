@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::BackendKind;
 use crate::writer::{RawModel, sample};
 use mobilebert::backend::Observer;
+use mobilebert::files::json;
 use mobilebert::format::{Tensor, WeightSource};
 use mobilebert::graph::{Node, ParameterId};
 use mobilebert::text::Batch;
-use mobilebert::{Context as _, Engine, EngineOptions, Error, ErrorKind, ModelFiles, Result};
+use mobilebert::{Context as _, Engine, EngineOptions, ErrorKind, ModelFiles, Result};
 
 /// The name of a file beside a model with token ids and the results that the original computed from them, as
 /// `eval/reference` writes it.
@@ -166,8 +167,7 @@ struct Recorded {
 
 impl Recorded {
     fn from_json(bytes: &[u8]) -> Result<Self> {
-        let json: Value = serde_json::from_slice(bytes)
-            .map_err(|source| Error::from(ErrorKind::Json { file: EXPECTED.into(), source }))?;
+        let json: Value = json::parse(EXPECTED, bytes)?;
         let numbers = |field: &str| {
             let mut numbers = Vec::new();
             flatten(&json[field], &mut numbers);

@@ -18,4 +18,5 @@ pub use delimited::{
 };
 pub use glue::GlueTask;
 pub use labelled::{Example, Gold, Labelled, TableOptions};
+pub(crate) use source::read;
 pub use squad::{GoldAnswer, Question, Squad};

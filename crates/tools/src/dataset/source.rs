@@ -1,6 +1,7 @@
 //! The text of a file, and errors that point into it.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use mobilebert::{Error, ErrorKind, Result};
@@ -13,9 +14,12 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
+/// The most bytes of a file of examples, which is held whole. The largest set of GLUE has 80 MB.
+const MAX_FILE: u64 = 512 << 20;
+
 impl Source {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        Self::from_bytes(path.display().to_string(), fs::read(path).map_err(|e| Error::io(path, e))?)
+        Self::from_bytes(path.display().to_string(), read(path)?)
     }
 
     pub(super) fn from_bytes(name: String, bytes: Vec<u8>) -> Result<Self> {
@@ -50,6 +54,24 @@ impl Source {
     pub(super) fn line_of(&self, byte: usize) -> usize {
         1 + self.text.as_bytes()[..byte].iter().filter(|&&b| b == b'\n').count()
     }
+}
+
+/// Reads a file of examples. It may be a pipe, but one without an end is refused.
+///
+/// # Errors
+/// [`ErrorKind::Io`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let read = || {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            let problem =
+                format!("is larger than {MAX_FILE} bytes, the most that a file of examples may have");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        }
+        Ok(bytes)
+    };
+    read().map_err(|e| Error::io(path, e))
 }
 
 pub(super) fn error(name: &str, line: usize, problem: String) -> Error {

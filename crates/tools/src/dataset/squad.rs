@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::source::Source;
 use crate::metrics::squad::Version;
+use mobilebert::files::json;
 use mobilebert::{Error, Result};
 
 /// A reference answer.
@@ -88,7 +89,7 @@ impl Squad {
     /// is not where the file says in the context, and a question of v1.1 without answers.
     pub fn read(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
-        let file: File = serde_json::from_str(&source.text).map_err(|e| {
+        let file: File = json::from_slice(source.text.as_bytes()).map_err(|e| {
             let message = e.to_string();
             let place = format!(" at line {} column {}", e.line(), e.column());
             let problem = message.strip_suffix(&place).unwrap_or(&message);

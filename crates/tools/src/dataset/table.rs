@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::delimited::{Delimited, DelimitedError};
 use super::source::Source;
+use mobilebert::files::json;
 use mobilebert::{ErrorKind, Result};
 
 /// A table in memory.
@@ -85,7 +86,7 @@ impl Table {
         let mut header: Vec<String> = Vec::new();
         let mut rows = Vec::new();
         for (line, text) in source.lines().filter(|(_, text)| !text.trim().is_empty()) {
-            let mut object: Map<String, Value> = serde_json::from_str(text)
+            let mut object: Map<String, Value> = json::from_slice(text.as_bytes())
                 .map_err(|e| source.error(line, format!("expected a JSON object: {e}")))?;
             if rows.is_empty() {
                 header = object.keys().cloned().collect();

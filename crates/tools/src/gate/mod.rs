@@ -12,6 +12,7 @@ mod sensitivity;
 use std::path::Path;
 
 use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
+use crate::dataset;
 use crate::task::{Dataset, Evaluator, Task, TaskOptions};
 use crate::writer::{self, Int8Options, Int8Report, Partial};
 use mobilebert::backend::Precision;
@@ -32,13 +33,20 @@ pub struct GateOptions {
     bits: Bits,
     scales: Scales,
     engine: EngineOptions,
+    force: bool,
 }
 
 impl GateOptions {
     /// A gate that allows the main score to drop by half a point over all examples.
     pub fn new(task: Task) -> Self {
         let (bits, scales, engine) = (Bits::default(), Scales::default(), EngineOptions::new());
-        Self { task, max_drop: 0.5, limit: None, max_f32_modules: None, bits, scales, engine }
+        Self { task, max_drop: 0.5, limit: None, max_f32_modules: None, bits, scales, engine, force: false }
+    }
+
+    /// Allows to replace a model folder that stands at the destination. Default: such a folder is an error.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
     }
 
     /// Points that the main score may drop by.
@@ -174,9 +182,9 @@ pub fn quantize(
     if !options.max_drop.is_finite() || options.max_drop < 0.0 {
         return Err(Error::option("max_drop", "a number of points, 0 or more", options.max_drop));
     }
-    writer::check_destination(destination, None, false)?;
     let files = ModelFiles::resolve(source)?;
-    let bytes = std::fs::read(data).map_err(|e| Error::io(data, e))?;
+    writer::check_destination(destination, writer::folder_of(&files), options.force)?;
+    let bytes = dataset::read(data)?;
     let data_sha256 = sha256([&bytes]);
     drop(bytes);
     let mut data = options.task.read(data)?;

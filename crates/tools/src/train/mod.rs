@@ -262,11 +262,7 @@ fn run(
     progress: TrainingProgress<'_>,
 ) -> Result<FinetuneReport> {
     let files = ModelFiles::resolve(source)?;
-    let folder = match &files {
-        ModelFiles::Folder(folder) => Some(folder.as_path()),
-        _ => None,
-    };
-    writer::check_destination(destination, folder, options.force)?;
+    writer::check_destination(destination, writer::folder_of(&files), options.force)?;
     let mut config = ModelConfig::from_json(&files.config_json()?)?;
     check_task(options.task, &config)?;
     if options.task == Task::Embeddings {

@@ -23,6 +23,7 @@ pub struct Int8Options {
     keep_int8: Vec<String>,
     keep_f32: Vec<String>,
     scales: Scales,
+    force: bool,
 }
 
 impl Int8Options {
@@ -52,6 +53,12 @@ impl Int8Options {
     /// Chooses how the scales of int8 are found. The scales of 4 bits are always those of least error.
     pub fn scales(mut self, scales: Scales) -> Self {
         self.scales = scales;
+        self
+    }
+
+    /// Allows to replace a model folder that stands at the destination. Default: such a folder is an error.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
         self
     }
 }
@@ -123,11 +130,19 @@ pub fn to_int8_watched(
     options: &Int8Options,
     progress: TensorProgress<'_>,
 ) -> Result<Int8Report> {
-    super::output::check_destination(destination, None, false)?;
+    super::output::check_destination(destination, folder_of(source), options.force)?;
     let partial = Partial::create(destination)?;
     let report = write_int8(source, &partial, options, progress)?;
     partial.rename(destination)?;
     Ok(report)
+}
+
+/// Returns the folder of a model that is in one.
+pub(crate) fn folder_of(files: &ModelFiles) -> Option<&Path> {
+    match files {
+        ModelFiles::Folder(folder) => Some(folder),
+        _ => None,
+    }
 }
 
 /// Writes all files of the int8 model into a folder under construction. Beside the mapped source, only the

@@ -20,7 +20,7 @@ pub(crate) use canonical::{config_json, le_bytes};
 #[cfg(feature = "candle")]
 pub(crate) use floats::write_f32;
 pub(crate) use floats::write_weights;
-pub(crate) use int8::write_int8;
+pub(crate) use int8::{folder_of, write_int8};
 pub(crate) use output::{Partial, check_destination};
 pub(crate) use partial_file::PartialFile;
 pub(crate) use probe::{check_logits, sample};
