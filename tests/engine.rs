@@ -1,6 +1,7 @@
 //! Tests the engine without pipelines: the units of output rows, memory between passes, and a backend from
 //! outside the crate.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use mobilebert::backend::{Backend, BackendFactory, LoadOptions, Request};
@@ -206,4 +207,16 @@ fn a_backend_that_returns_too_little_is_an_error() {
     let error = engine.forward(&batch(&[&[1, 2], &[3]])).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Backend { backend: "toy", .. }), "{error}");
     assert!(error.to_string().contains("3 numbers instead of 2 rows of 2"), "{error}");
+}
+
+/// The server compares the same hashes when it loads a model. Int8 has the same bits on every machine.
+#[test]
+fn built_in_models_compute_what_their_folders_say() {
+    for name in mobilebert::BUILT_IN {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
+        let file = std::fs::read(folder.join("self-check.json")).unwrap();
+        let expected: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        let found = Engine::open(folder, EngineOptions::new()).unwrap().self_check().unwrap();
+        assert_eq!(expected["logits_sha256"], found, "{name}");
+    }
 }
