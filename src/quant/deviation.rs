@@ -32,7 +32,9 @@ impl Deviation {
             let (r, error) = (f64::from(r), f64::from(f) - f64::from(r));
             self.signal += r * r;
             self.noise += error * error;
-            self.max_abs = if error.abs() <= self.max_abs { self.max_abs } else { error.abs() };
+            // A NaN stays.
+            let keeps = self.max_abs.is_nan() || error.abs() <= self.max_abs;
+            self.max_abs = if keeps { self.max_abs } else { error.abs() };
         }
     }
 
@@ -81,6 +83,8 @@ mod tests {
         assert_eq!((silent.sqnr_db(), silent.relative_error()), (f64::NEG_INFINITY, f64::INFINITY));
         let broken = of(&[1.0, 1.0], &[f32::NAN, 5.0]);
         assert!(broken.sqnr_db().is_nan() && broken.relative_error().is_nan());
+        assert!(broken.max_abs_error().is_nan());
+        assert!(of(&[1.0, 1.0], &[5.0, f32::NAN]).max_abs_error().is_nan());
         assert_eq!(of(&[1.0], &[f32::INFINITY]).max_abs_error(), f64::INFINITY);
     }
 }

@@ -79,7 +79,8 @@ impl std::str::FromStr for Scales {
 }
 
 /// Quantises symmetrically to int8 with one scale per row: `scale = max|row| / 127`, `q = round(v / scale)`,
-/// half to even. A row of zeros gets the scale 1.
+/// half to even. A row whose scale would be zero or denormal (below 1.2e-38) becomes
+/// zeros with the scale 1.
 ///
 /// Returns the values, row-major, and one scale a row.
 ///

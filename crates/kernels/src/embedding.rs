@@ -1,6 +1,6 @@
 //! Rows of embedding tables.
 
-use super::gemm::FloatRows;
+use super::gemm::{FloatRows, fits};
 use super::norm::{LayerNorm, normalize_row};
 use super::simd::{LANES, Simd};
 
@@ -20,12 +20,14 @@ impl EmbeddingTable<'_> {
     /// If the table has no such row.
     #[inline]
     pub fn copy(&self, row: usize, to: &mut [f32]) {
-        let place = row * to.len()..(row + 1) * to.len();
+        // The product could overflow where addresses have 32 bits.
+        let width = to.len();
+        let start = row.checked_mul(width).expect("a row of the table");
         match self {
-            EmbeddingTable::F32(values) => to.copy_from_slice(&values[place]),
+            EmbeddingTable::F32(values) => to.copy_from_slice(&values[start..][..width]),
             EmbeddingTable::Int8(values, scales) => {
                 let scale = scales[row];
-                for (to, &q) in to.iter_mut().zip(&values[place]) {
+                for (to, &q) in to.iter_mut().zip(&values[start..][..width]) {
                     *to = f32::from(q) * scale;
                 }
             }
@@ -59,7 +61,10 @@ impl PositionAndType<'_> {
         let rows = self.type_ids.len();
         let x = FloatRows { values: self.values, stride: self.stride };
         assert!(x.holds(rows, self.width), "rows are too short");
-        assert!(self.position.len() >= (self.first + rows) * self.width, "positions are too short");
+        let positions = self.first.checked_add(rows);
+        let positions_fit =
+            positions.is_some_and(|count| fits(self.position.len(), count, self.width, self.width));
+        assert!(positions_fit, "positions are too short");
         self.norm.check(self.width);
     }
 }

@@ -62,7 +62,7 @@ macro_rules! tiers {
             /// AMX: int8 products of 16 x 64 tiles, and AVX-512 VNNI. It is supported on Linux only, where a
             /// process has to ask for the tiles.
             Amx "amx" target_arch = "x86_64";
-            /// NEON: int8 widened to 16 bits, 128-bit registers.
+            /// NEON: int8 products in 16 bits, 128-bit registers.
             Neon "neon" target_arch = "aarch64";
             /// NEON with dot products of int8 (FEAT_DotProd).
             NeonDot "neondot" target_arch = "aarch64";

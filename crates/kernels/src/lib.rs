@@ -31,8 +31,8 @@ pub use attention::{
 };
 pub use embedding::{EmbeddingTable, PositionAndType};
 pub use gemm::{
-    Epilogue, FloatRows, FloatView, GROUP_ROWS, Gemm, I8View, Input, Memory, Output, PackedBf16, PackedF32,
-    PackedFloat, PackedI8, Residual, UnplacedFloat, UnplacedI8, Weight, padded,
+    Epilogue, FloatRows, FloatView, GROUP_ROWS, Gemm, I8View, Input, MOST_INPUTS, Memory, Output, PackedBf16,
+    PackedF32, PackedFloat, PackedI8, Residual, UnplacedFloat, UnplacedI8, Weight, padded,
 };
 pub use isa::{Isa, OVERRIDE};
 pub use norm::LayerNorm;

@@ -85,7 +85,7 @@ pub(super) fn value_scales<S: Simd>(
     }
 }
 
-/// Packs up to sixteen columns of the values of some tokens, starting at a multiple of four tokens.
+/// Packs up to sixteen columns of the values of some tokens, starting at a multiple of sixteen tokens.
 #[inline(always)]
 pub(super) fn pack_values<S: Simd>(
     s: S,

@@ -1,5 +1,6 @@
 //! Quantises rows of f32 to u8, each with a range of its own, and keys and values to symmetric i8.
 
+use super::gemm::fits;
 use super::reference::quantize::{LARGEST, SMALLEST_RANGE};
 pub use super::reference::quantize::{Levels, RowRange};
 use super::simd::{LANES, Simd};
@@ -41,8 +42,7 @@ impl QuantizedRowsMut<'_> {
 }
 
 fn holds(bytes: usize, stride: usize, ranges: usize, rows: usize, width: usize) -> bool {
-    rows == 0
-        || (stride >= row_bytes(width) && bytes >= (rows - 1) * stride + row_bytes(width) && ranges >= rows)
+    rows == 0 || (stride >= row_bytes(width) && fits(bytes, rows, stride, row_bytes(width)) && ranges >= rows)
 }
 
 /// Bytes of a quantised row of `width` numbers. It is a multiple of four, because dot products take four

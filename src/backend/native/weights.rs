@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::pages::Pages;
 use super::plan::{Part, Plan, Product, Step};
 use crate::backend::parallel;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::{Tensor, WeightSource};
 use crate::graph::{Graph, Norm, NormKind, ParameterId};
 use crate::kernels::reference::fma;
 use crate::kernels::{
-    Aligned, EmbeddingTable, LayerNorm, Line, Memory, PackedBf16, PackedF32, PackedFloat, PackedI8,
-    UnplacedFloat, UnplacedI8, Weight, padded,
+    Aligned, EmbeddingTable, LayerNorm, Line, MOST_INPUTS, Memory, PackedBf16, PackedF32, PackedFloat,
+    PackedI8, UnplacedFloat, UnplacedI8, Weight, padded,
 };
 use crate::quant::quantize_rows;
 
@@ -258,6 +258,14 @@ fn pack_int8(
     to: &mut [Line<[u8; 64]>],
 ) -> Result<UnplacedI8> {
     let (inputs, bias, factors) = columns(graph, parts, source)?;
+    if inputs > MOST_INPUTS {
+        let problem = format!(
+            "a linear of int8 has {inputs} inputs; expected at most {MOST_INPUTS}, because more products could \
+             overflow their sum; keep it in f32"
+        );
+        let place = parts.first().map_or_else(String::new, |part| graph.parameter(part.weight).name.clone());
+        return Err(ErrorKind::Input { place, problem }.into());
+    }
     let (mut values, mut scales) = (Cow::Borrowed(&[][..]), Vec::new());
     for part in parts {
         let (v, s) = match source.tensor(part.weight)? {

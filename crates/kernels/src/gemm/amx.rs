@@ -6,6 +6,7 @@
 
 use std::arch::asm;
 
+use super::fits;
 use super::products::{F32, Int8};
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile, power_of_two};
 use crate::isa::{Amx, Avx512Vnni, with_features};
@@ -177,7 +178,7 @@ macro_rules! products {
             ($s, $rows, $x, $weights);
         weights.check();
         let (chunks, rest) = (weights.depth / CHUNK, weights.depth % CHUNK);
-        assert!(rows <= 32 && (rows == 0 || x.len() >= (rows - 1) * stride + 4 * weights.depth));
+        assert!(rows <= 32 && fits(x.len(), rows, stride, 4 * weights.depth));
         let strip = |v: usize| weights.from(v).as_ptr();
         let line = 64 * weights.step;
         let to = $sums.0.as_mut_ptr().cast::<[i32; 16]>();

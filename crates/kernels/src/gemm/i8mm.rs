@@ -7,6 +7,7 @@
 
 use std::arch::aarch64::*;
 
+use super::fits;
 use super::products::F32;
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile};
 use crate::aligned::Line;
@@ -53,7 +54,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
     weights.check();
     let depth = weights.depth;
     assert!(rows <= NeonI8mm::ROWS_I8);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
+    assert!(fits(x.len(), rows, stride, 4 * depth));
     if rows == 0 {
         return;
     }

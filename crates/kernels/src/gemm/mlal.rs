@@ -11,6 +11,7 @@
 
 use std::arch::aarch64::*;
 
+use super::fits;
 use super::products::F32;
 use super::tile::{Registers, RowSums, Strips, Sums, Tiles, bytes, compiled_tile};
 use crate::aligned::Line;
@@ -60,7 +61,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
     weights.check();
     let depth = weights.depth;
     assert!(rows <= Neon::ROWS_I8);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
+    assert!(fits(x.len(), rows, stride, 4 * depth));
     for strip in 0..weights.count {
         let lines = (weights.from(strip), weights.step, depth);
         let (column_sums, least) = weight_sums(lines);

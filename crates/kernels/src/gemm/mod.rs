@@ -39,6 +39,10 @@ use super::norm::LayerNorm;
 use super::quantize::{QuantizedRows, QuantizedRowsMut};
 use crate::Activation;
 
+/// Most inputs of an int8 linear. More products of a byte up to 255 and a weight down to -128 could overflow
+/// the i32 that they are summed in.
+pub const MOST_INPUTS: usize = i32::MAX as usize / (255 * 128);
+
 /// Most rows of a group: as many as a block of the native backend has.
 pub const GROUP_ROWS: usize = 128;
 
@@ -48,6 +52,14 @@ type Configured = std::convert::Infallible;
 
 /// Strips of a panel.
 pub(super) const PANEL_STRIPS: usize = 4;
+
+/// Whether `rows` rows of `width` elements, `stride` apart, fit into `length` elements. Products that overflow
+/// do not fit.
+#[inline(always)]
+pub(super) fn fits(length: usize, rows: usize, stride: usize, width: usize) -> bool {
+    let Some(last) = rows.checked_sub(1) else { return true };
+    last.checked_mul(stride).and_then(|start| start.checked_add(width)).is_some_and(|end| end <= length)
+}
 
 /// Rows of a matrix of f32, `stride` apart.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +73,7 @@ pub struct FloatRows<'a> {
 impl<'a> FloatRows<'a> {
     /// Whether the slice holds `rows` rows of `width` numbers.
     pub(super) fn holds(&self, rows: usize, width: usize) -> bool {
-        rows == 0 || (self.stride >= width && self.values.len() >= (rows - 1) * self.stride + width)
+        rows == 0 || (self.stride >= width && fits(self.values.len(), rows, self.stride, width))
     }
 
     pub(super) fn row(&self, row: usize, width: usize) -> &'a [f32] {

@@ -7,6 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::fits;
 use super::products::F32;
 use super::tile::{Registers, Strips, Sums, Tiles, bytes, compiled_tile};
 use crate::aligned::Line;
@@ -63,7 +64,7 @@ fn dot_tile(rows: usize, (x, stride): (&[u8], usize), weights: Strips<'_, [i8; 6
     weights.check();
     let depth = weights.depth;
     assert!(rows <= NeonDot::ROWS_I8);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
+    assert!(fits(x.len(), rows, stride, 4 * depth));
     for strip in 0..weights.count {
         let lines = (weights.from(strip), weights.step, depth);
         // SAFETY: the assertions above found the rows long enough.

@@ -88,7 +88,7 @@ impl PackedI8 {
     /// Packs `[outputs, inputs]` weights, row-major, with one scale and one bias per output.
     ///
     /// # Panics
-    /// If the lengths do not agree.
+    /// If the lengths do not agree, or if there are more inputs than [`MOST_INPUTS`](super::MOST_INPUTS).
     pub fn new(inputs: usize, weights: &[i8], scales: &[f32], bias: &[f32]) -> Self {
         let mut lines = vec![Line([0; 64]); Self::lines_of(inputs, scales.len())];
         Self::pack(inputs, weights, scales, bias, &mut lines).at(Arc::new(lines), 0)
@@ -97,7 +97,7 @@ impl PackedI8 {
     /// Packs like [`PackedI8::new`], but into the caller's memory.
     ///
     /// # Panics
-    /// If the lengths do not agree.
+    /// If the lengths do not agree, or if there are more inputs than [`MOST_INPUTS`](super::MOST_INPUTS).
     pub fn pack(
         inputs: usize,
         weights: &[i8],
@@ -106,6 +106,7 @@ impl PackedI8 {
         to: &mut [Line<[u8; 64]>],
     ) -> UnplacedI8 {
         let outputs = scales.len();
+        assert!(inputs <= super::MOST_INPUTS, "sums of {inputs} products could overflow");
         assert!(
             weights.len() == inputs * outputs && bias.len() == outputs,
             "lengths of a linear's parts differ"

@@ -5,10 +5,10 @@
 
 use bytemuck::Pod;
 
-use super::PANEL_STRIPS;
 use super::products::{Bf16, F32, Int8, Products};
 #[cfg(any(target_arch = "x86_64", target_feature = "simd128"))]
 use super::widened;
+use super::{PANEL_STRIPS, fits};
 use crate::aligned::Line;
 #[cfg(target_feature = "relaxed-simd")]
 use crate::isa::WasmFma;
@@ -279,7 +279,7 @@ pub(super) fn tile<P: Products>(
     weights.check();
     let depth = weights.depth;
     assert!(rows <= P::ROWS);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
+    assert!(fits(x.len(), rows, stride, 4 * depth));
     let mut first = 0;
     while first < weights.count {
         let some = power_of_two(weights.count - first).min(P::STRIPS);
@@ -329,7 +329,7 @@ fn each_in_registers<P: Products>(
     const { assert!(P::ROWS == 6 && P::STRIPS == PANEL_STRIPS) };
     weights.check();
     assert!(weights.count == PANEL_STRIPS);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * weights.depth);
+    assert!(fits(x.len(), rows, stride, 4 * weights.depth));
     let (x, lines) = ((x.as_ptr(), stride), (weights.from(0).as_ptr().cast(), (weights.apart, weights.step)));
     match rows {
         // SAFETY: the assertions above found the rows and lines long enough.

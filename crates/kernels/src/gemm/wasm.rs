@@ -6,9 +6,9 @@
 
 use std::arch::wasm32::*;
 
-use super::PANEL_STRIPS;
 use super::products::F32;
 use super::tile::{Registers, RowSums, Strips, Sums, TILE_ROWS, Tiles, bytes, compiled_tile};
+use super::{PANEL_STRIPS, fits};
 use crate::aligned::Line;
 use crate::isa::{WasmDot, with_features};
 use crate::simd::LANES;
@@ -31,7 +31,7 @@ impl Tiles for WasmDot {
         weights.check();
         let depth = weights.depth;
         assert!(rows <= TILE_ROWS);
-        assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * depth);
+        assert!(fits(x.len(), rows, stride, 4 * depth));
         let sums = &mut sums.0[..rows];
         if depth == 0 {
             sums.fill([[0; LANES]; PANEL_STRIPS]);

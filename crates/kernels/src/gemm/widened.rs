@@ -7,9 +7,9 @@
 
 use std::mem::MaybeUninit;
 
-use super::PANEL_STRIPS;
 use super::products::Int8;
 use super::tile::{self, RowSums, Strips, TILE_ROWS, next_rows};
+use super::{PANEL_STRIPS, fits};
 use crate::aligned::Line;
 use crate::simd::{LANES, Widen};
 
@@ -35,7 +35,7 @@ pub(super) fn tile<S: Widen>(
     const { assert!(S::REGISTER_ROWS_I8 <= REGISTER_ROWS) };
     weights.check();
     assert!(rows <= TILE_ROWS);
-    assert!(rows == 0 || x.len() >= (rows - 1) * stride + 4 * weights.depth);
+    assert!(fits(x.len(), rows, stride, 4 * weights.depth));
     if weights.depth == 0 {
         sums[..rows].fill([[0; LANES]; PANEL_STRIPS]);
     }

@@ -7,7 +7,7 @@ use super::fma;
 use super::quantize::RowRange;
 use crate::Activation;
 
-/// `sum of q[i] * w[i]`, exact for up to 66,000 products.
+/// `sum of q[i] * w[i]`, exact for up to [`MOST_INPUTS`](crate::MOST_INPUTS) products.
 pub fn dot(q: &[u8], w: &[i8]) -> i32 {
     q.iter().zip(w).map(|(&q, &w)| i32::from(q) * i32::from(w)).sum()
 }

@@ -120,6 +120,12 @@ impl Case {
             ahead: &[],
         });
         let crop = |i: usize| i % out_stride < outputs;
+        let gaps = values.iter().enumerate().filter(|(i, _)| !crop(*i)).all(|(_, x)| x.is_nan());
+        assert!(gaps, "{} wrote behind a row: {self:?}", kernels.isa());
+        if self.levels.is_some() {
+            let behind = |row: &[u8]| row[row_bytes(outputs)..].iter().all(|&byte| byte == 0xAA);
+            assert!(bytes.chunks(byte_stride).all(behind), "{} wrote behind a row: {self:?}", kernels.isa());
+        }
         Answer {
             values: values.into_iter().enumerate().filter(|(i, _)| crop(*i)).map(|(_, x)| x).collect(),
             bytes: bytes.chunks(byte_stride).flat_map(|row| &row[..outputs]).copied().collect(),
@@ -194,12 +200,81 @@ fn linear_of_the_models_shapes() {
     }
 }
 
+/// Weights beyond the L2 cache have groups of up to 128 rows, so these have a second group.
+#[test]
+fn linear_with_large_weights_and_several_groups() {
+    for int8 in [true, false] {
+        for rows in [127, 129, 150] {
+            Case { rows, inputs: 1040, outputs: 520, int8, levels: Some(Levels::Full), ..PLAIN }.check();
+        }
+    }
+}
+
+/// A stride whose product with the rows overflows is refused before anything is read.
+#[test]
+fn strides_that_overflow_are_refused() {
+    let packed = PackedI8::new(4, &[1; 4], &[1.0], &[0.0]);
+    let float = PackedF32::new(4, &[1.0; 4], None, &[0.0]);
+    for kernels in supported() {
+        for stride in [1 << (usize::BITS - 1), usize::MAX / 2 + 1, usize::MAX] {
+            let ranges = [RowRange::default(); 3];
+            let int8 = Input::Int8(QuantizedRows { values: &[0; 4], stride, ranges: &ranges }, packed.view());
+            let f32 = Input::F32(FloatRows { values: &[0.0; 4], stride }, float.view());
+            for input in [int8, f32] {
+                let run = || {
+                    let mut values = [0.0; 3];
+                    kernels.gemm(Gemm {
+                        rows: 3,
+                        input,
+                        epilogue: Epilogue::PLAIN,
+                        output: Output { values: &mut values, stride: 1, keep: true, quantized: None },
+                        ahead: &[],
+                    });
+                };
+                assert!(
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(),
+                    "{} {stride}",
+                    kernels.isa()
+                );
+            }
+        }
+    }
+}
+
+/// One more product than fits is refused, and the largest number of them is exact.
+#[test]
+fn the_largest_sums_are_exact() {
+    assert!(i64::from(i32::MAX) - 255 * 128 < 255 * 128 * MOST_INPUTS as i64);
+    assert_eq!(
+        reference::gemm::dot(&vec![255; MOST_INPUTS], &vec![-128; MOST_INPUTS]),
+        -32_640 * MOST_INPUTS as i32
+    );
+    let pack = |inputs: usize| PackedI8::new(inputs, &vec![-128; inputs], &[1.0], &[0.0]);
+    assert!(std::panic::catch_unwind(|| pack(MOST_INPUTS + 1)).is_err());
+    let (packed, values) = (pack(MOST_INPUTS), vec![255; row_bytes(MOST_INPUTS)]);
+    let range = RowRange { scale: 1.0, offset: 0.0 };
+    for kernels in supported() {
+        let mut y = [0.0];
+        kernels.gemm(Gemm {
+            rows: 1,
+            input: Input::Int8(
+                QuantizedRows { values: &values, stride: values.len(), ranges: &[range] },
+                packed.view(),
+            ),
+            epilogue: Epilogue::PLAIN,
+            output: Output { values: &mut y, stride: 1, keep: true, quantized: None },
+            ahead: &[],
+        });
+        assert_eq!(y, [(-32_640 * MOST_INPUTS as i32) as f32], "{}", kernels.isa());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn linear_anywhere(
         (rows, inputs, outputs) in (0usize..30, 1usize..150, 1usize..150),
-        activation in 0usize..5,
+        activation in 0..ACTIVATIONS.len(),
         (residual, keep, int8, special) in any::<(bool, bool, bool, bool)>(),
         (norm, levels) in (0usize..3, 0usize..3),
         seed in any::<u64>(),

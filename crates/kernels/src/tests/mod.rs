@@ -86,6 +86,20 @@ fn names_are_unique_and_the_pick_is_supported() {
     }
 }
 
+/// The other tests compare the tiers that this processor has. A machine that is meant to have more says so in
+/// `MOBILEBERT_EXPECT_TIERS`, such as `scalar,avx2,avx512vnni,amx`.
+#[test]
+fn tiers_that_no_test_reaches_are_named() {
+    let names: Vec<&str> = supported().map(|kernels| kernels.isa().name()).collect();
+    for isa in Isa::ALL.iter().filter(|isa| !names.contains(&isa.name())) {
+        eprintln!("SKIPPED: this processor or build does not have the kernels {}", isa.name());
+    }
+    let expected = std::env::var("MOBILEBERT_EXPECT_TIERS").unwrap_or_default();
+    for tier in expected.split(',').filter(|tier| !tier.is_empty()) {
+        assert!(names.contains(&tier), "{tier} is expected; this processor has {}", names.join(", "));
+    }
+}
+
 #[test]
 #[should_panic(expected = "int8 rows are too short")]
 fn short_slices_are_refused() {
