@@ -48,6 +48,7 @@ class Settings:
     """Masked words, with the teacher's logits if it has any (paper, section 3.5)."""
     qa: Phase
     sst2: Phase
+    ner: Phase
     teachers: dict[str, Phase]
     """A BERT on a task's labels."""
     checkpoint_seconds: float = 120.0
@@ -60,9 +61,11 @@ TINY = Settings(
     pretrain=Phase(steps=25, batch=8, length=32, rate=3e-3),
     qa=Phase(steps=40, batch=8, length=96, rate=2e-3),
     sst2=Phase(steps=60, batch=16, length=32, rate=5e-3),
+    ner=Phase(steps=60, batch=16, length=64, rate=2e-3),
     teachers={
         "qa": Phase(steps=20, batch=8, length=96, rate=1e-4),
         "sst2": Phase(steps=20, batch=16, length=32, rate=1e-4),
+        "ner": Phase(steps=20, batch=16, length=64, rate=1e-4),
     },
     checkpoint_seconds=0.0,
     log_steps=5,
@@ -74,9 +77,11 @@ CPU = Settings(
     pretrain=Phase(steps=2_000, batch=32, length=64, rate=5e-4),
     qa=Phase(steps=6_000, batch=16, length=256, rate=4e-4),
     sst2=Phase(steps=12_000, batch=64, length=64, rate=5e-4, multiple=4),
+    ner=Phase(steps=4_000, batch=32, length=128, rate=5e-5, multiple=8),
     teachers={
         "qa": Phase(steps=4_500, batch=32, length=384, rate=1e-4),
         "sst2": Phase(steps=3_000, batch=64, length=64, rate=6e-5, multiple=4),
+        "ner": Phase(steps=2_000, batch=32, length=128, rate=1e-4, multiple=8),
     },
 )
 
@@ -87,9 +92,11 @@ GPU = Settings(
     pretrain=Phase(steps=4_000, batch=512, length=128, rate=6e-4, multiple=64),
     qa=Phase(steps=6_000, batch=64, length=384, rate=3e-4, multiple=64),
     sst2=Phase(steps=6_000, batch=256, length=64, rate=3e-4, multiple=64),
+    ner=Phase(steps=4_000, batch=64, length=128, rate=1e-4, multiple=64),
     teachers={
         "qa": Phase(steps=4_500, batch=32, length=384, rate=1e-4, multiple=64),
         "sst2": Phase(steps=3_000, batch=64, length=64, rate=6e-5, multiple=64),
+        "ner": Phase(steps=2_000, batch=32, length=128, rate=1e-4, multiple=64),
     },
 )
 

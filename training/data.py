@@ -71,10 +71,15 @@ def masked(batch: Batch, vocab_size: int, noise: torch.Generator) -> tuple[Tenso
     return ids.scatter(1, places, new), places, original
 
 
-class Examples:
-    """Ragged token sequences and columns of labels, on a device. One stretch in fifty is held out of training.
+def in_held_out_stretch(numbers: Tensor, count: int) -> Tensor:
+    """Which of `count` examples are kept out of training: one stretch in fifty, because neighbours share a text."""
+    return numbers // min(200, max(1, count // 500)) % 50 == 49
 
-    Stretches, because neighbours share a text.
+
+class Examples:
+    """Ragged token sequences and columns of labels, on a device. Some stretches are held out of training.
+
+    A column `held_out` says which examples these are; without it, they are those of `in_held_out_stretch`.
     """
 
     def __init__(self, file: Path, device: torch.device, longest: int) -> None:
@@ -85,6 +90,8 @@ class Examples:
         """For each id of the vocabulary, whether it is a `##` piece."""
         self.device = device
         self.ids = columns.pop("ids").to(device)
+        self.tags = columns.pop("tags").to(device) if "tags" in columns else None
+        """A label for each of the ids."""
         ends = columns.pop("ends")
         starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
         self.lengths = ends - starts
@@ -92,8 +99,8 @@ class Examples:
         self.lengths, self.starts = self.lengths[fits], starts[fits]
         self.labels = {name: column[fits].to(device) for name, column in columns.items()}
         numbers = torch.arange(len(self.lengths))
-        stretch = numbers // min(200, max(1, len(numbers) // 500))
-        held_out = stretch % 50 == 49
+        marked = self.labels.pop("held_out", None)
+        held_out = in_held_out_stretch(numbers, len(numbers)) if marked is None else marked.cpu().bool()
         if "label" in self.labels:
             held_out &= self.labels["label"].cpu() != NO_LABEL
         self.held_out, self.train = numbers[held_out], numbers[~held_out]
@@ -120,14 +127,24 @@ class Examples:
     def batch(self, picked: Tensor, multiple: int) -> Batch:
         """Padded to the longest, rounded up to `multiple`. Types are 1 from the label column `second` on."""
         length = -(-int(self.lengths[picked].max()) // multiple) * multiple
+        ids, mask = self._rows(self.ids, picked, length, PAD)
         places = torch.arange(length, device=self.device)
-        mask = places < self.lengths[picked].to(self.device)[:, None]
-        rows = self.starts[picked].to(self.device)[:, None] + places
-        ids = self.ids[rows.clamp(max=len(self.ids) - 1)].masked_fill(~mask, PAD)
         types = torch.zeros_like(ids)
         if "second" in self.labels:
             types = ((places >= self.label("second", picked)[:, None]) & mask).long()
         return Batch(ids, types, mask)
+
+    def tags_of(self, picked: Tensor, length: int) -> Tensor:
+        """`[sequences, length]`: a label for each token of `batch`, or `NO_LABEL`."""
+        assert self.tags is not None
+        return self._rows(self.tags, picked, length, NO_LABEL)[0]
+
+    def _rows(self, flat: Tensor, picked: Tensor, length: int, padding: int) -> tuple[Tensor, Tensor]:
+        """Sequences out of a column as long as the ids, and where they are not padding."""
+        places = torch.arange(length, device=self.device)
+        mask = places < self.lengths[picked].to(self.device)[:, None]
+        rows = self.starts[picked].to(self.device)[:, None] + places
+        return flat[rows.clamp(max=len(flat) - 1)].masked_fill(~mask, padding), mask
 
     def label(self, name: str, picked: Tensor) -> Tensor:
         return self.labels[name][picked.to(self.device)]

@@ -30,7 +30,7 @@ from config import Student
 from data import Batch, Examples
 from export import write_folder
 from forward import Trace, encode, mobilebert_embeddings, mobilebert_layer
-from model import HEADS, LABELS, configuration, frozen, open_model
+from model import HEADS, configuration, frozen, label_names, open_model
 from quantize import Bfloat16, Float
 from tasks import TASKS
 from trainer import pick_device, schedule, seed_everything
@@ -312,8 +312,7 @@ def main() -> None:
     device = pick_device(args.device)
     teacher = frozen(open_model(args.teacher, args.task)).to(device)
     config = student_of(teacher, args.embedding, args.ffns)
-    if args.task == "sst2":
-        config.id2label, config.label2id = LABELS, {name: number for number, name in LABELS.items()}
+    config.update(label_names(args.task))
     student = HEADS[args.task].from_config(config).to(device)
     examples = Examples(args.prepared / f"{args.task}.npz", device, config.max_position_embeddings)
     batches: list[Batch] = []

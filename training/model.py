@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     MobileBertConfig,
     MobileBertForMaskedLM,
     PreTrainedModel,
@@ -18,6 +19,7 @@ from transformers import (
 )
 
 from config import Student
+from names import TAGS
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -25,6 +27,7 @@ logging.disable_progress_bar()
 HEADS = {
     "qa": AutoModelForQuestionAnswering,
     "sst2": AutoModelForSequenceClassification,
+    "ner": AutoModelForTokenClassification,
     "mlm": AutoModelForMaskedLM,
     "none": AutoModel,
 }
@@ -90,7 +93,7 @@ def principal_components(rows: Tensor, width: int) -> Tensor:
 
 
 def open_model(folder: Path, head: str) -> PreTrainedModel:
-    """A Hugging Face folder in f32 with the named head: `qa`, `sst2`, `mlm` or `none`."""
+    """A Hugging Face folder in f32 with the named head, a key of `HEADS`."""
     if not (folder / "config.json").is_file():
         raise SystemExit(f"{folder}: no config.json; expected a model folder in Hugging Face's layout")
     config = AutoConfig.from_pretrained(folder)
@@ -98,11 +101,19 @@ def open_model(folder: Path, head: str) -> PreTrainedModel:
         raise SystemExit(f"{folder}: model_type is {config.model_type}; expected bert or mobilebert")
     if config.model_type == "mobilebert":
         check_mobilebert(folder, config)
-    extra = {"num_labels": 2, "id2label": LABELS, "label2id": {v: k for k, v in LABELS.items()}} if head == "sst2" else {}
+    names = LABELS.get(head)
+    extra = {} if names is None else {"num_labels": len(names)} | label_names(head)
     return HEADS[head].from_pretrained(folder, dtype=torch.float32, **extra)
 
 
-LABELS = {0: "negative", 1: "positive"}
+LABELS = {"sst2": ("negative", "positive"), "ner": TAGS}
+"""By task, the names of what is told apart."""
+
+
+def label_names(task: str) -> dict[str, dict]:
+    """What a configuration says about a task's labels; nothing for questions."""
+    names = dict(enumerate(LABELS.get(task, ())))
+    return {"id2label": names, "label2id": {name: number for number, name in names.items()}} if names else {}
 
 
 def check_mobilebert(folder: Path, config: MobileBertConfig) -> None:

@@ -21,9 +21,10 @@ cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python=${PYTHON:-python3}
 rm -rf "$out"/{prepared,run,whole,killed,teacher,teacher-qa,further,further-qa,student-qa,inherited}
+rm -rf "$out"/{teacher,student,further}-ner
 
 echo "== arithmetic"
-$python -m unittest test_arithmetic test_recombine test_inherit
+$python -m unittest test_arithmetic test_recombine test_inherit test_names
 
 echo "== prepare"
 $python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 300 --recombined 100 \
@@ -70,6 +71,14 @@ echo "== train a student that inherits the new teacher's layers, in bf16"
 $python inherit.py --task qa --prepared "$out/prepared" --teacher "$out/teacher-qa/model" --out "$out/student-qa" $INHERIT
 $python finetune.py --task qa --preset tiny --prepared "$out/prepared" --bf16 --steps 5 --rate 1e-6 \
     --teacher "$out/teacher-qa/model" --student "$out/student-qa" --run "$out/further-qa"
+
+echo "== names: a teacher, a student that inherits its layers, and its training"
+base=$teachers/squad-minilm-l6 prepared=$out/prepared
+$python prepare_ner.py --data "$data" --tokenizer "$base" --out "$prepared" --examples 100 --exchanged 100 --sentences 50
+$python teacher.py --task ner --preset tiny --prepared "$prepared" --base "$base" --run "$out/teacher-ner"
+$python inherit.py --task ner --prepared "$prepared" --teacher "$out/teacher-ner/model" --out "$out/student-ner" $INHERIT
+$python finetune.py --task ner --preset tiny --prepared "$prepared" --bf16 --steps 5 --rate 1e-6 \
+    --teacher "$out/teacher-ner/model" --student "$out/student-ner" --run "$out/further-ner"
 
 echo "== check"
 $python check_rehearsal.py --run "$out/run"

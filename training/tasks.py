@@ -1,4 +1,4 @@
-"""The two tasks: their losses against labels and a teacher, and how many answers are right."""
+"""The three tasks: their losses against labels and a teacher, and how many answers are right."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,4 +130,35 @@ def sst2_logits(reader: Reader, trace: Trace) -> Tensor:
     return reader.model.classifier(state.float()).float()
 
 
-TASKS = {"qa": QuestionAnswering, "sst2": Sentiment}
+class Names:
+    """A tag for each word's first piece. The teacher labels every token, and sentences without tags too."""
+
+    def __init__(self, examples: Examples, teachers: list[Reader], transfer: Transfer) -> None:
+        self.examples, self.teachers, self.transfer = examples, teachers, transfer
+
+    def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            traces = [teacher.trace(batch) for teacher in self.teachers]
+            target = average([ner_logits(*pair) for pair in zip(self.teachers, traces, strict=True)])
+        mine = student.trace(batch)
+        logits = ner_logits(student, mine)
+        tags = self.examples.tags_of(picked, batch.ids.shape[1])
+        wrong = F.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=NO_LABEL, reduction="sum")
+        return {
+            "labels": LABELS * wrong / (tags != NO_LABEL).sum().clamp(min=1),
+            "teacher": from_teacher(logits[batch.mask], target[batch.mask]),
+            "features": FEATURES * self.transfer.features(mine, traces[0], batch.mask),
+        }
+
+    def right(self, reader: Reader, picked: Tensor, batch: Batch) -> Tensor:
+        """Whether all tags of a sentence are right."""
+        tags = self.examples.tags_of(picked, batch.ids.shape[1])
+        return ((ner_logits(reader, reader.trace(batch)).argmax(-1) == tags) | (tags == NO_LABEL)).all(1)
+
+
+def ner_logits(reader: Reader, trace: Trace) -> Tensor:
+    """`[batch, tokens, tags]`. The output layer is f32 in the engine too."""
+    return reader.model.classifier(reader.how.drop(trace.hidden[-1]).float()).float()
+
+
+TASKS = {"qa": QuestionAnswering, "sst2": Sentiment, "ner": Names}

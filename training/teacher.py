@@ -19,13 +19,18 @@ from export import write_folder
 from forward import compiled, encode
 from model import frozen, open_model
 from quantize import Bfloat16WithDropout, Float
-from tasks import TASKS, Reader, qa_logits, qa_places, sst2_logits
+from tasks import TASKS, Reader, ner_logits, qa_logits, qa_places, sst2_logits
 from trainer import NOT_FINISHED, Trainer, pick_device, seed_everything
 
 
 def logits_and_labels(examples: Examples, reader: Reader, picked: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """`[decisions, choices]` and `[decisions]`: a sentence is one decision, a question two (start and end)."""
+    """`[decisions, choices]` and `[decisions]`: a sentence is one decision, a question two (start and end).
+
+    With tags, each token is one; those with `NO_LABEL` do not count.
+    """
     trace = reader.trace(batch)
+    if examples.tags is not None:
+        return ner_logits(reader, trace).flatten(0, 1), examples.tags_of(picked, batch.ids.shape[1]).flatten()
     if "start" in examples.labels:
         return qa_logits(reader, trace, batch).flatten(0, 1), qa_places(examples, picked).flatten()
     return sst2_logits(reader, trace), examples.label("label", picked)
@@ -53,7 +58,7 @@ def main() -> None:
     def losses(step: int, _progress: float) -> dict[str, Tensor]:
         picked = examples.pick(step, phase.batch, args.seed)
         batch = examples.batch(picked, phase.multiple)
-        return {"labels": F.cross_entropy(*logits_and_labels(examples, trained, picked, batch))}
+        return {"labels": F.cross_entropy(*logits_and_labels(examples, trained, picked, batch), ignore_index=NO_LABEL)}
 
     module = nn.ModuleDict({"model": model})
     trainer = Trainer(run, module, device, args.seed, settings.log_steps, settings.checkpoint_seconds, args.call_minutes)
@@ -64,7 +69,8 @@ def main() -> None:
     with torch.no_grad():
         for picked in examples.held_out.split(64):
             logits, labels = logits_and_labels(examples, finished, picked, examples.batch(picked, phase.multiple))
-            right.append((logits.argmax(-1) == labels).view(len(picked), -1).all(1))
+            decided = (logits.argmax(-1) == labels) | (labels == NO_LABEL)
+            right.append(decided.view(len(picked), -1).all(1))
     trainer.log(event="held out", examples=len(examples.held_out), right=round(torch.cat(right).double().mean().item(), 4))
     write_folder(model, args.base, run / "model")
 

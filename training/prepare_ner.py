@@ -1,0 +1,87 @@
+"""Data of `--task ner` to a file that training reads without a tokenizer: `ner.npz`. Dev and test sets are not read.
+
+    python prepare_ner.py --data DIR --tokenizer FOLDER --out DIR [--exchanged 20000 --sentences 30000]
+
+Wikigold's articles, sections a, b, e, f and g of the Broad Twitter Corpus (h is kept for measuring) and WNUT 17's train part;
+new sentences made of these, with other names; and sentences of the Wikipedia text without tags, which only a teacher labels.
+"""
+
+import argparse
+import random
+import re
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from data import in_held_out_stretch
+from names import NO_TAG, Sentence, encoded, exchanged, sentences_of, without_user_names
+from prepare import lines_of, tokenizer_of, write_examples
+
+LONGEST = 128
+"""Tokens of a sentence, at most."""
+
+BTC_SECTIONS = "abefg"
+
+WIKIGOLD_REPEATED = 3
+"""Its sentences are few, and the most like what people write in whole sentences."""
+
+SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+WORDS = re.compile(r"\w+|[^\w\s]")
+
+
+def untagged(folder: Path, count: int, seed: int) -> list[Sentence]:
+    """`count` sentences of 5 to 50 words of the texts' first lines, each from a paragraph of its own, in random order."""
+    draw, found = random.Random(seed), []
+    files = sorted(folder.glob("*.txt.zst"))
+    for file in files:
+        some = []
+        for line in lines_of(file):
+            words = WORDS.findall(draw.choice(SENTENCE_END.split(line.strip())))
+            if 5 <= len(words) <= 50:
+                some.append([(word, NO_TAG) for word in words])
+            if len(some) * len(files) >= count:
+                break
+        found += some
+    draw.shuffle(found)
+    return found[:count]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with BERT's uncased vocabulary")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--exchanged", type=int, default=20_000, help="new sentences with other names")
+    parser.add_argument("--sentences", type=int, default=0, help="sentences without tags")
+    parser.add_argument("--examples", type=int, help="sentences of each file at most")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizer_of(args.tokenizer)
+
+    folder = args.data / "ner"
+    articles = list(sentences_of(folder / "wikigold/train.conll"))[: args.examples]
+    tweets = [s for section in BTC_SECTIONS for s in list(sentences_of(folder / f"btc/{section}.conll"))[: args.examples]]
+    tweets += list(without_user_names(sentences_of(folder / "wnut17/train.conll")))[: args.examples]
+    kept, trained = [], []
+    for source, repeated in ((articles, WIKIGOLD_REPEATED), (tweets, 1)):
+        out = in_held_out_stretch(torch.arange(len(source)), len(source)).tolist()
+        kept += [s for s, held_out in zip(source, out, strict=True) if held_out]
+        trained.append([s for s, held_out in zip(source, out, strict=True) if not held_out] * repeated)
+    known = [s for part in trained for s in part]
+    new = exchanged(trained[0], args.exchanged // 2, args.seed) + exchanged(known, args.exchanged // 2, args.seed + 1)
+    read = [*kept, *known, *new, *untagged(args.data / "text", args.sentences, args.seed)]
+
+    @cache
+    def pieces(word: str) -> list[int]:
+        return tokenizer(word, add_special_tokens=False)["input_ids"]
+
+    rows = [encoded(sentence, pieces, LONGEST) for sentence in read]
+    held_out = [number < len(kept) for number in range(len(rows))]
+    tags = [tag for _, row in rows for tag in row]
+    write_examples(args.out / "ner.npz", tokenizer, [ids for ids, _ in rows], {"held_out": held_out, "tags": tags})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What `names.py` promises about sentences, tags and new names.
+
+    python -m unittest test_names
+"""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data import CLS, NO_LABEL, PAD, SEP, Batch, Examples
+from names import NO_TAG, TAGS, Sentence, encoded, exchanged, parts_of, sentences_of, without_user_names
+
+ADA: Sentence = [("Ada", "B-PER"), ("Byron", "I-PER"), ("saw", "O"), ("Bergen", "B-LOC")]
+CLUB: Sentence = [("The", "O"), ("Harbour", "B-ORG"), ("Club", "I-ORG"), ("met", "O"), ("@eve", "B-PER")]
+TWO: Sentence = [("Eve", "B-PER"), ("Kim", "B-PER"), ("slept", "O")]
+
+
+def names(sentence: Sentence) -> list[tuple[str, tuple[str, ...]]]:
+    return [(kind, tuple(word for word, _ in part)) for kind, part in parts_of(sentence) if kind]
+
+
+class Names(unittest.TestCase):
+    def test_files_have_the_three_types(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "a.conll"
+            file.write_text("Acme\tB-corporation\n Ltd\tI-corporation\n\n\nJapanese\tB-MISC\nEve\tB-person", "utf-8")
+            read = list(sentences_of(file))
+        self.assertEqual(read, [[("Acme", "B-ORG"), (" Ltd", "I-ORG")], [("Japanese", "O"), ("Eve", "B-PER")]])
+
+    def test_names_side_by_side_stay_apart(self) -> None:
+        self.assertEqual(names(TWO), [("PER", ("Eve",)), ("PER", ("Kim",))])
+        self.assertEqual([pair for _, part in parts_of(CLUB) for pair in part], CLUB)
+
+    def test_new_sentences_keep_their_words_and_types(self) -> None:
+        known = [ADA, CLUB, TWO]
+        new = exchanged(known, 60, seed=2)
+        self.assertEqual(new, exchanged(known, 60, seed=2))
+        outside = {tuple(word for word, tag in s if tag == "O"): [kind for kind, _ in names(s)] for s in known}
+        for sentence in new:
+            self.assertEqual([kind for kind, _ in names(sentence)], outside[tuple(w for w, tag in sentence if tag == "O")])
+        changed = [sentence for sentence in new if sentence not in known]
+        self.assertGreater(len(changed), 20)
+
+    def test_user_names_are_not_exchanged(self) -> None:
+        for sentence in exchanged([ADA, CLUB, TWO], 60, seed=3):
+            places = [place for place, (word, _) in enumerate(sentence) if word == "@eve"]
+            self.assertEqual(bool(places), sentence[0][0] == "The")
+            self.assertTrue(all(place == len(sentence) - 1 for place in places))
+
+    def test_first_pieces_have_the_tags(self) -> None:
+        pieces = {"Ada": [5000], "Byron": [6000, 6001, 6002], "saw": [7000], "Bergen": []}
+        ids, tags = encoded(ADA, pieces.__getitem__, 99)
+        person = TAGS.index("B-PER")
+        self.assertEqual(ids, [CLS, 5000, 6000, 6001, 6002, 7000, SEP])
+        self.assertEqual(tags, [NO_LABEL, person, person + 1, NO_LABEL, NO_LABEL, 0, NO_LABEL])
+        for longest, kept in ((7, 7), (6, 6), (5, 3), (3, 3), (2, 2)):
+            ids, tags = encoded(ADA, pieces.__getitem__, longest)
+            self.assertEqual((len(ids), len(tags), ids[-1]), (kept, kept, SEP))
+
+    def test_user_names_of_wnut_have_no_tag(self) -> None:
+        [sentence] = without_user_names([CLUB])
+        self.assertEqual(sentence[:-1], CLUB[:-1])
+        self.assertEqual(sentence[-1], ("@eve", NO_TAG))
+        self.assertEqual(encoded(sentence, lambda _: [5000], 9)[1][-2:], [NO_LABEL, NO_LABEL])
+
+
+class TaggedExamples(unittest.TestCase):
+    def test_tags_stand_below_their_ids_and_marks_hold_out(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "ner.npz"
+            ids, tags = [CLS, 5000, SEP, CLS, 6000, 6001, SEP], [NO_LABEL, 1, NO_LABEL, NO_LABEL, 3, 4, NO_LABEL]
+            columns = {"ids": ids, "tags": tags, "ends": [3, 7], "held_out": [1, 0], "vocabulary_continues": [0] * 9}
+            np.savez(file, **{name: np.array(column) for name, column in columns.items()})
+            examples = Examples(file, torch.device("cpu"), 99)
+        self.assertEqual((examples.held_out.tolist(), examples.train.tolist()), ([0], [1]))
+        picked = torch.tensor([1, 0])
+        batch: Batch = examples.batch(picked, 4)
+        self.assertEqual(batch.ids.tolist(), [[CLS, 6000, 6001, SEP], [CLS, 5000, SEP, PAD]])
+        self.assertEqual(examples.tags_of(picked, 4).tolist(), [[NO_LABEL, 3, 4, NO_LABEL], [NO_LABEL, 1, NO_LABEL, NO_LABEL]])
+
+
+if __name__ == "__main__":
+    unittest.main()
