@@ -33,11 +33,13 @@ Sentence = list[tuple[str, str]]
 
 
 def sentences_of(file: Path) -> Iterator[Sentence]:
-    """The sentences of a file with the tags in `TAGS`."""
+    """The sentences of a file with the tags in `TAGS`, without words that are blanks (BTC has one, a no-break space)."""
     sentence: Sentence = []
     for line in [*file.read_text("utf-8").split("\n"), ""]:
         if line.strip():
             word, tag = line.split("\t")
+            if not word.strip():
+                continue
             mark, _, kind = tag.partition("-")
             sentence.append((word, f"{mark}-{TYPES[kind]}" if kind in TYPES else "O"))
         elif sentence:
@@ -62,10 +64,10 @@ def plain(name: Iterable[str]) -> bool:
     return not any(word[0] in "@#" for word in name)
 
 
-def exchanged(sentences: list[Sentence], count: int, seed: int) -> list[Sentence]:
-    """`count` new sentences in which names are replaced by others of the same type, each other name being as likely."""
+def exchanged(sentences: list[Sentence], known: list[Sentence], count: int, seed: int) -> list[Sentence]:
+    """`count` new sentences out of `sentences`, with other names of the same type; each of those in `known` is as likely."""
     names: dict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
-    for sentence in sentences:
+    for sentence in known:
         for kind, part in parts_of(sentence):
             if kind and plain(word for word, _ in part):
                 names[kind][tuple(word for word, _ in part)] = None
@@ -86,9 +88,10 @@ def exchanged(sentences: list[Sentence], count: int, seed: int) -> list[Sentence
 
 
 def encoded(sentence: Sentence, pieces: Callable[[str], list[int]], longest: int) -> tuple[list[int], list[int]]:
-    """Ids and numbers of tags of a sentence, cut at `longest`. A word's first piece has its tag, the others `NO_LABEL`.
+    """Ids and numbers of tags of a sentence, cut at `longest`. A word's first piece has its tag, the others go on with it.
 
-    `[CLS]`, `[SEP]` and words with `NO_TAG` have none either.
+    So tokens next to each other make up whole words, however their tags are joined. `[CLS]`, `[SEP]` and words with `NO_TAG`
+    have `NO_LABEL`.
     """
     ids, tags = [CLS], [NO_LABEL]
     for word, tag in sentence:
@@ -96,7 +99,9 @@ def encoded(sentence: Sentence, pieces: Callable[[str], list[int]], longest: int
         if len(ids) + len(each) >= longest:
             break
         ids += each
-        tags += [TAGS.index(tag) if tag in TAGS else NO_LABEL, *[NO_LABEL] * (len(each) - 1)][: len(each)]
+        first = TAGS.index(tag) if tag in TAGS else NO_LABEL
+        rest = first + 1 if tag.startswith("B") else first
+        tags += [first, *[rest] * (len(each) - 1)][: len(each)]
     return [*ids, SEP], [*tags, NO_LABEL]
 
 

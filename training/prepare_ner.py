@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with BERT's uncased vocabulary")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--exchanged", type=int, default=20_000, help="new sentences with other names")
+    parser.add_argument("--exchanged", type=int, default=20_000, help="new sentences with other names, two thirds of them wikigold's")
     parser.add_argument("--sentences", type=int, default=0, help="sentences without tags")
     parser.add_argument("--examples", type=int, help="sentences of each file at most")
     parser.add_argument("--seed", type=int, default=1)
@@ -70,7 +70,7 @@ def main() -> None:
         kept += [s for s, held_out in zip(source, out, strict=True) if held_out]
         trained.append([s for s, held_out in zip(source, out, strict=True) if not held_out] * repeated)
     known = [s for part in trained for s in part]
-    new = exchanged(trained[0], args.exchanged // 2, args.seed) + exchanged(known, args.exchanged // 2, args.seed + 1)
+    new = exchanged(trained[0], known, 2 * args.exchanged // 3, args.seed) + exchanged(known, known, args.exchanged // 3, args.seed + 1)
     read = [*kept, *known, *new, *untagged(args.data / "text", args.sentences, args.seed)]
 
     @cache

@@ -131,7 +131,7 @@ def sst2_logits(reader: Reader, trace: Trace) -> Tensor:
 
 
 class Names:
-    """A tag for each word's first piece. The teacher labels every token, and sentences without tags too."""
+    """A tag for each piece of a word. The teacher labels every token, and sentences without tags too."""
 
     def __init__(self, examples: Examples, teachers: list[Reader], transfer: Transfer) -> None:
         self.examples, self.teachers, self.transfer = examples, teachers, transfer

@@ -26,7 +26,7 @@ class Names(unittest.TestCase):
     def test_files_have_the_three_types(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "a.conll"
-            file.write_text("Acme\tB-corporation\n Ltd\tI-corporation\n\n\nJapanese\tB-MISC\nEve\tB-person", "utf-8")
+            file.write_text("Acme\tB-corporation\n Ltd\tI-corporation\n\u00a0\tO\n\n\nJapanese\tB-MISC\nEve\tB-person", "utf-8")
             read = list(sentences_of(file))
         self.assertEqual(read, [[("Acme", "B-ORG"), (" Ltd", "I-ORG")], [("Japanese", "O"), ("Eve", "B-PER")]])
 
@@ -36,8 +36,8 @@ class Names(unittest.TestCase):
 
     def test_new_sentences_keep_their_words_and_types(self) -> None:
         known = [ADA, CLUB, TWO]
-        new = exchanged(known, 60, seed=2)
-        self.assertEqual(new, exchanged(known, 60, seed=2))
+        new = exchanged(known, known, 60, seed=2)
+        self.assertEqual(new, exchanged(known, known, 60, seed=2))
         outside = {tuple(word for word, tag in s if tag == "O"): [kind for kind, _ in names(s)] for s in known}
         for sentence in new:
             self.assertEqual([kind for kind, _ in names(sentence)], outside[tuple(w for w, tag in sentence if tag == "O")])
@@ -45,18 +45,18 @@ class Names(unittest.TestCase):
         self.assertGreater(len(changed), 20)
 
     def test_user_names_are_not_exchanged(self) -> None:
-        for sentence in exchanged([ADA, CLUB, TWO], 60, seed=3):
+        for sentence in exchanged([ADA, CLUB, TWO], [ADA, CLUB, TWO], 60, seed=3):
             places = [place for place, (word, _) in enumerate(sentence) if word == "@eve"]
             self.assertEqual(bool(places), sentence[0][0] == "The")
             self.assertTrue(all(place == len(sentence) - 1 for place in places))
 
-    def test_first_pieces_have_the_tags(self) -> None:
-        pieces = {"Ada": [5000], "Byron": [6000, 6001, 6002], "saw": [7000], "Bergen": []}
+    def test_pieces_of_a_word_go_on_with_its_tag(self) -> None:
+        pieces = {"Ada": [5000, 5001], "Byron": [6000, 6001, 6002], "saw": [7000], "Bergen": []}
         ids, tags = encoded(ADA, pieces.__getitem__, 99)
         person = TAGS.index("B-PER")
-        self.assertEqual(ids, [CLS, 5000, 6000, 6001, 6002, 7000, SEP])
-        self.assertEqual(tags, [NO_LABEL, person, person + 1, NO_LABEL, NO_LABEL, 0, NO_LABEL])
-        for longest, kept in ((7, 7), (6, 6), (5, 3), (3, 3), (2, 2)):
+        self.assertEqual(ids, [CLS, 5000, 5001, 6000, 6001, 6002, 7000, SEP])
+        self.assertEqual(tags, [NO_LABEL, person, *[person + 1] * 4, 0, NO_LABEL])
+        for longest, kept in ((8, 8), (7, 7), (6, 4), (4, 4), (3, 2), (2, 2)):
             ids, tags = encoded(ADA, pieces.__getitem__, longest)
             self.assertEqual((len(ids), len(tags), ids[-1]), (kept, kept, SEP))
 
