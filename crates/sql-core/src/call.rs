@@ -188,8 +188,8 @@ pub(crate) fn map_field() -> Arc<Field> {
     Arc::new(Field::new("entries", DataType::Struct(entry_fields()), false))
 }
 
-/// What happens to a row whose text the model cannot read: an empty one, a question that is too long, a text without a
-/// mask.
+/// What happens to a row whose text the model cannot read: an empty one, a question that is too long, a text
+/// without a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
@@ -232,8 +232,8 @@ impl fmt::Display for OnError {
 pub struct Options {
     /// What happens to a row whose text the model cannot read.
     pub on_error: OnError,
-    /// True if "the context does not say" may be an answer, which is then NULL. It is meant for models trained on
-    /// SQuAD 2.0.
+    /// True if "the context does not say" may be an answer, which is then NULL. It is meant for models
+    /// trained on SQuAD 2.0.
     pub allow_no_answer: bool,
 }
 
@@ -256,12 +256,12 @@ struct Written {
 }
 
 impl Call {
-    /// Finds the model of a call, checks that it can do the task, and takes its hash. The weights are loaded only if
-    /// the type of the result depends on them.
+    /// Finds the model of a call, checks that it can do the task, and takes its hash. The weights are loaded
+    /// only if the type of the result depends on them.
     ///
     /// # Errors
-    /// [`Error::NoModel`] if there is no name and no built-in model for the task; [`Error::Model`] if there is none of
-    /// that name, or it was trained for another task.
+    /// [`Error::NoModel`] if there is no name and no built-in model for the task; [`Error::Model`] if there
+    /// is none of that name, or it was trained for another task.
     pub fn plan(models: &Models, function: Function, model: Option<&str>, options: Options) -> Result<Self> {
         let Some(name) = model.or(function.default_model()) else {
             return Err(Error::NoModel { function });
@@ -301,8 +301,8 @@ impl Call {
         serde_json::to_vec(&written).map_err(|error| Error::Encoded { problem: error.to_string() })
     }
 
-    /// Reads a call that [`Call::encode`] wrote. Other versions of this crate may compute other bits, so theirs are
-    /// refused.
+    /// Reads a call that [`Call::encode`] wrote. Other versions of this crate may compute other bits, so
+    /// theirs are refused. Two builds of one version are not told apart.
     ///
     /// # Errors
     /// [`Error::Encoded`] for anything else than a call of this version.
@@ -324,7 +324,12 @@ impl Call {
 /// More numbers than any model's vectors have.
 pub(crate) const MOST_DIMENSIONS: i32 = 1 << 20;
 
-/// The version in plans.
+/// The version in plans. All packages of the engine have this one version, and a release that changes a
+/// result by a bit has a new one.
+///
+/// The kernels that a processor runs stand in no plan. Those of int8 models sum integers, and have the same
+/// bits on every machine. Those of f32 models add in an order that depends on the width of the processor's
+/// vectors, so machines of one cluster that differ in it agree on such models up to rounding only.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl fmt::Display for Call {

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mobilebert::format::sha256;
-use mobilebert::pipeline::check_head;
+use mobilebert::pipeline::{check_head, sentence_files};
 use mobilebert::{
-    AnswerOptions, ClassifyOptions, EmbedOptions, Embedder, EngineOptions, FillMask, FillOptions, Model,
-    ModelConfig, ModelFiles, ModelOptions, QuestionAnswering, Source, TagOptions, TextClassification,
+    AnswerOptions, ClassifyOptions, EmbedOptions, Embedder, EngineOptions, ErrorKind, FillMask, FillOptions,
+    Model, ModelConfig, ModelFiles, ModelOptions, QuestionAnswering, Source, TagOptions, TextClassification,
     TokenClassification,
 };
 use serde::{Deserialize, Serialize};
@@ -16,17 +16,14 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Function, MOST_DIMENSIONS, Options};
 use crate::error::{Error, Result};
 
-/// The files of a folder, beside the weights, that results depend on.
-const FILES: [&str; 9] = [
+/// The files of a folder, beside the weights and those of sentence-transformers, that results depend on.
+const FILES: [&str; 6] = [
     "config.json",
     "vocab.txt",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "modules.json",
-    "sentence_bert_config.json",
-    "1_Pooling/config.json",
 ];
 
 /// A model's name in the query, and the hash of its content when the query was planned.
@@ -43,7 +40,8 @@ impl ModelRef {
         &self.name
     }
 
-    /// Returns the SHA-256 of the weights, the configuration and the tokenizer's files, in hexadecimal.
+    /// Returns the SHA-256 of the weights, the configuration, the tokenizer's files and those that say how
+    /// vectors are made, in hexadecimal.
     pub fn sha(&self) -> &str {
         &self.sha
     }
@@ -130,7 +128,8 @@ impl Models {
         }
     }
 
-    /// Loads a model, or returns it if it is loaded.
+    /// Loads a model, or returns it if it is loaded. Files that were replaced between the planning of the
+    /// query and the end of the loading are refused.
     pub(crate) fn open(&self, model: &ModelRef) -> Result<Arc<Loaded>> {
         let found = self.checked(model)?;
         let mut loaded = lock(&found.loaded);
@@ -139,6 +138,12 @@ impl Models {
         }
         let options = ModelOptions::new().engine(EngineOptions::new().on_caller());
         let opened = Model::open(&found.files, options).map_err(|source| failed(&model.name, source))?;
+        // The files may have been replaced since they were found.
+        let now = content_sha(&found.files).map_err(|source| failed(&model.name, source))?;
+        if now != model.sha {
+            let (name, expected) = (model.name.clone(), model.sha.clone());
+            return Err(Error::OtherModel { name, expected, found: now });
+        }
         Ok(Arc::clone(loaded.insert(Arc::new(Loaded { model: opened, embedder: OnceLock::new() }))))
     }
 
@@ -161,14 +166,31 @@ impl Found {
     fn new(source: Source) -> mobilebert::Result<Self> {
         let files = ModelFiles::resolve(source)?;
         let config = ModelConfig::from_json(&files.config_json()?)?;
-        let mut parts = vec![files.weights_sha256()?];
-        for name in FILES {
-            if let Some(bytes) = files.read(name)? {
-                parts.push(format!("{name} {}", sha256([&bytes])));
-            }
-        }
-        Ok(Self { files, sha: sha256([parts.join("\n")]), config, loaded: Mutex::new(None) })
+        let sha = content_sha(&files)?;
+        Ok(Self { files, sha, config, loaded: Mutex::new(None) })
     }
+}
+
+/// Returns the SHA-256 of the names and contents of all files that results depend on.
+fn content_sha(files: &ModelFiles) -> mobilebert::Result<String> {
+    let mut parts = vec![files.weights_sha256()?];
+    for name in FILES {
+        if let Some(bytes) = files.read(name)? {
+            parts.push(format!("{name} {}", sha256([&bytes])));
+        }
+    }
+    let read = |name: &str| Ok(files.read(name)?.map(|bytes| bytes.into_owned()));
+    let sentence = match sentence_files(&read) {
+        Ok(sentence) => sentence,
+        // Modules that this library does not run are an error of embeddings only, and of these when the model
+        // is loaded.
+        Err(error) if matches!(error.kind(), ErrorKind::Json { .. } | ErrorKind::Format { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    for (name, bytes) in sentence {
+        parts.push(format!("{name} {}", sha256([&bytes])));
+    }
+    Ok(sha256([parts.join("\n")]))
 }
 
 impl Loaded {

@@ -80,6 +80,79 @@ fn other_content_under_the_same_name_is_refused() {
     assert!(matches!(evaluator.evaluate(&[text], 1), Err(Error::OtherModel { .. })));
 }
 
+/// Every file that says how vectors are made counts: the prompt, and the settings of a pooling folder of any
+/// name.
+#[test]
+fn files_of_sentence_transformers_are_content() {
+    let folder = tempfile::tempdir().unwrap();
+    copy("tests/golden/checkpoints/bert-f32", folder.path());
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let sha = || {
+        let models = Models::new();
+        models.add("m", folder.path());
+        let call = Call::plan(&models, Function::Similarity, Some("m"), Options::default()).unwrap();
+        call.model().sha().to_owned()
+    };
+    let mut known = vec![sha()];
+    let mut changes = |what: &str| {
+        let now = sha();
+        assert!(!known.contains(&now), "{what}");
+        assert_eq!(sha(), now);
+        known.push(now);
+    };
+    let module = |kind: &str, path: &str| {
+        format!(r#"{{"path": "{path}", "type": "sentence_transformers.models.{kind}"}}"#)
+    };
+    let modules = [module("Transformer", ""), module("Pooling", "my_pooling")].join(", ");
+    write("my_pooling/config.json", r#"{"pooling_mode": "mean"}"#);
+    write("modules.json", &format!("[{modules}]"));
+    changes("modules.json");
+    write("my_pooling/config.json", r#"{"pooling_mode": "cls"}"#);
+    changes("my_pooling/config.json");
+    let prompt = |text: &str| format!(r#"{{"prompts": {{"q": "{text}"}}, "default_prompt_name": "q"}}"#);
+    write("config_sentence_transformers.json", &prompt("query: "));
+    changes("config_sentence_transformers.json");
+    write("config_sentence_transformers.json", &prompt("passage: "));
+    changes("the prompt");
+    write("sentence_bert_config.json", r#"{"max_seq_length": 16}"#);
+    changes("sentence_bert_config.json");
+    // Modules that the library does not run are an error of vectors, and not of counting tokens.
+    write("modules.json", &format!("[{modules}, {}]", module("Dense", "2_Dense")));
+    assert_eq!(sha(), known[0]);
+}
+
+/// A model is loaded by the first row, which may be long after the query was planned.
+#[test]
+fn weights_that_were_replaced_after_planning_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    copy("tests/golden/checkpoints/bert-f32", folder.path());
+    let models = Models::new();
+    models.add("m", folder.path());
+    let call = Call::plan(&models, Function::Classify, Some("m"), Options::default()).unwrap();
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let new = folder.path().join("new");
+    std::fs::write(&new, bytes).unwrap();
+    std::fs::rename(new, weights).unwrap();
+    let expected = call.model().sha().to_owned();
+    let evaluator = mobilebert_sql_core::Evaluator::new(models, call);
+    for _ in 0..2 {
+        let text = mobilebert_sql_core::Argument::Literal(Some("x".to_owned()));
+        match evaluator.evaluate(&[text], 1) {
+            Err(Error::OtherModel { expected: told, found, .. }) => {
+                assert!(told == expected && found != told)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_model_has_to_be_there_and_fit() {
     let models = models();
