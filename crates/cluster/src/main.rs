@@ -1,5 +1,6 @@
 //! `mobilebert-cluster`: the scheduler, the executors and the client of a cluster that knows the functions.
 
+mod cancel;
 mod codec;
 mod nodes;
 
@@ -9,11 +10,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mobilebert_sql::shell::{self, ShellArgs};
 use mobilebert_sql::{Registry, Session, Settings};
+use tokio::runtime::Runtime;
+
+use crate::cancel::Cluster;
 
 /// SQL over texts on a cluster of Apache Ballista.
 ///
-/// Nothing here is encrypted, and nobody is asked who he is: all parts belong into a network whose machines are
-/// trusted. All of them listen on 127.0.0.1 unless they are told otherwise.
+/// Nothing here is encrypted, and nobody is asked who he is: all parts belong into a network whose machines
+/// are trusted. All of them listen on 127.0.0.1 unless they are told otherwise.
 #[derive(Debug, Parser)]
 #[command(name = "mobilebert-cluster", version)]
 struct Args {
@@ -41,14 +45,18 @@ struct SqlArgs {
     #[arg(long, default_value = "127.0.0.1:50050", value_name = "HOST:PORT")]
     scheduler: String,
     /// The number of parts that tables are read in, at least the cores of all executors
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    #[arg(long, default_value = "16", value_name = "N", value_parser = shell::number(1, MOST_PARTITIONS))]
     partitions: usize,
     /// The number of rows that a function gets at once
-    #[arg(long, default_value_t = 1024, value_name = "N")]
+    #[arg(long, default_value = "1024", value_name = "N")]
+    #[arg(value_parser = shell::number(1, shell::MOST_BATCH_SIZE))]
     batch_size: usize,
     #[command(flatten)]
     shell: ShellArgs,
 }
+
+/// Each part is a task, which the scheduler keeps in memory.
+const MOST_PARTITIONS: usize = 1 << 14;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -65,17 +73,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(async {
-        match args.command {
-            Command::Scheduler(args) => nodes::scheduler(args, registry).await.map(|()| 0),
-            Command::Executor(args) => nodes::executor(args, registry).await.map(|()| 0),
-            Command::Sql(args) => {
-                settings.threads = args.partitions.max(1);
-                settings.batch_size = args.batch_size.max(1);
-                sql(&args, &settings, registry).await
-            }
+    let ended = match args.command {
+        Command::Scheduler(args) => runtime.block_on(nodes::scheduler(args, registry)).map(|()| 0),
+        Command::Executor(args) => runtime.block_on(nodes::executor(args, registry)).map(|()| 0),
+        Command::Sql(args) => {
+            settings.threads = args.partitions;
+            settings.batch_size = args.batch_size;
+            sql(&args, &settings, registry, &runtime)
         }
-    });
+    };
     runtime.shutdown_background();
     match ended {
         Ok(code) => ExitCode::from(code),
@@ -86,9 +92,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn sql(args: &SqlArgs, settings: &Settings, registry: Registry) -> Result<u8, String> {
-    let context = nodes::client(&args.scheduler, settings, registry.clone()).await?;
+fn sql(args: &SqlArgs, settings: &Settings, registry: Registry, runtime: &Runtime) -> Result<u8, String> {
+    let context = runtime.block_on(nodes::client(&args.scheduler, settings, registry.clone()))?;
     let session = Session::of(context, registry).map_err(|error| error.to_string())?;
     let (mut out, mut err) = (BufWriter::new(io::stdout().lock()), io::stderr());
-    Ok(shell::run("mobilebert-cluster", &session, &args.shell, &mut out, &mut err).await)
+    let cluster = Cluster { scheduler: args.scheduler.clone() };
+    let workers = runtime.handle();
+    Ok(shell::run("mobilebert-cluster", &session, &args.shell, &cluster, workers, &mut out, &mut err))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ballista::prelude::SessionContextExt as _;
+use ballista_core::config::BALLISTA_CLIENT_PULL;
 use ballista_core::extension::SessionConfigExt as _;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
@@ -14,7 +15,9 @@ use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::start_server;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use mobilebert_sql::{CheapFiltersFirst, ModelOptions, Registry, Settings, register};
+use mobilebert_sql::core::OnError;
+use mobilebert_sql::shell;
+use mobilebert_sql::{CheapFiltersFirst, MOST_THREADS, ModelOptions, Registry, Settings, register};
 
 use crate::codec::Codec;
 
@@ -27,11 +30,12 @@ const LOOK: u64 = 5;
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchedulerArgs {
     /// Where clients and executors connect to
-    #[arg(long, default_value = "127.0.0.1:50050", value_name = "ADDR:PORT")]
+    #[arg(long, default_value = "127.0.0.1:50050", value_name = "ADDR:PORT", value_parser = address)]
     listen: SocketAddr,
     /// Seconds without a sign of life after which an executor counts as lost, and its tasks run elsewhere
-    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
-    executor_timeout: u64,
+    #[arg(long, default_value = "15", value_name = "SECONDS")]
+    #[arg(value_parser = shell::number(LEAST_TIMEOUT, DAY))]
+    executor_timeout: usize,
 }
 
 /// `mobilebert-cluster executor`
@@ -42,26 +46,41 @@ pub(crate) struct ExecutorArgs {
     scheduler_host: String,
     /// The scheduler's port
     #[arg(long, default_value_t = 50050, value_name = "PORT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     scheduler_port: u16,
     /// The address to listen on, under which other machines reach this one
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
     listen: String,
     /// The port for data; the next one is for tasks
     #[arg(long, default_value_t = 50051, value_name = "PORT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..65535))]
     port: u16,
     /// The number of tasks at once, each on one core
-    #[arg(long, default_value_t = cores(), value_name = "N")]
+    #[arg(long, default_value = cores(), value_name = "N", value_parser = shell::number(1, MOST_THREADS))]
     pub(crate) vcores: usize,
     /// The folder for the results of tasks; a temporary one unless given
     #[arg(long, value_name = "DIR")]
     work_dir: Option<String>,
     /// The memory for sorts and groups, in MiB; the model and its texts come on top
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
-    memory: u64,
+    #[arg(long, default_value = "1024", value_name = "MIB", value_parser = shell::number(1, MOST_MEMORY))]
+    memory: usize,
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// An executor that is well may be silent for two heartbeats.
+const LEAST_TIMEOUT: usize = 2 * HEARTBEAT as usize;
+/// Seconds.
+const DAY: usize = 24 * 60 * 60;
+/// MiB: 16 TiB.
+const MOST_MEMORY: usize = 16 << 20;
+
+fn cores() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.min(MOST_THREADS).to_string()
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = || "expected an address and a port from 1 to 65535, such as 127.0.0.1:50050".to_owned();
+    text.parse().ok().filter(|address: &SocketAddr| address.port() > 0).ok_or_else(expected)
 }
 
 /// A configuration that knows `mobilebert.…`, so that it can be sent.
@@ -72,6 +91,7 @@ fn config() -> SessionConfig {
 /// Runs until it is stopped.
 pub(crate) async fn scheduler(args: SchedulerArgs, registry: Registry) -> Result<(), String> {
     let functions = registry.clone();
+    let timeout = args.executor_timeout as u64;
     let session = move |config: SessionConfig| -> datafusion::error::Result<SessionState> {
         let state = SessionStateBuilder::new_from_existing(default_session_builder(config)?)
             .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst));
@@ -82,11 +102,11 @@ pub(crate) async fn scheduler(args: SchedulerArgs, registry: Registry) -> Result
     let mut config_ = SchedulerConfig::default()
         .with_hostname(args.listen.ip().to_string())
         .with_port(args.listen.port())
-        .with_no_executors_grace_period_seconds(args.executor_timeout)
+        .with_no_executors_grace_period_seconds(timeout)
         .with_override_config_producer(Arc::new(config))
         .with_override_session_builder(Arc::new(session));
     config_.bind_host = args.listen.ip().to_string();
-    config_.executor_timeout_seconds = args.executor_timeout;
+    config_.executor_timeout_seconds = timeout;
     config_.expire_dead_executor_interval_seconds = LOOK;
     // The scheduler plans with types and hashes. It needs no model.
     config_.override_logical_codec =
@@ -104,7 +124,8 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
     for function in registry.functions() {
         functions.scalar_functions.insert(function.name().to_owned(), Arc::new(function));
     }
-    let grpc_port = args.port.checked_add(1).ok_or("--port is 65535; the port for tasks is the next one")?;
+    // The port has a next one: the flag says so.
+    let grpc_port = args.port.saturating_add(1);
     let config_ = ExecutorProcessConfig {
         bind_host: args.listen.clone(),
         external_host: Some(args.listen),
@@ -113,9 +134,9 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
         scheduler_host: args.scheduler_host,
         scheduler_port: args.scheduler_port,
         scheduler_connect_timeout_seconds: 30,
-        vcores: args.vcores.max(1),
+        vcores: args.vcores,
         work_dir: args.work_dir,
-        memory_pool_size: Some(args.memory.max(1) << 20),
+        memory_pool_size: Some((args.memory as u64) << 20),
         executor_heartbeat_interval_seconds: HEARTBEAT,
         override_function_registry: Some(Arc::new(functions)),
         override_config_producer: Some(Arc::new(config)),
@@ -132,7 +153,8 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
     start_executor_process(Arc::new(config_)).await.map_err(|error| error.to_string())
 }
 
-/// Makes the context of a client.
+/// Makes the context of a client. The number of texts that could not be read stays on the executors, so such
+/// a text is an error, unless the query says that it is to be NULL.
 pub(crate) async fn client(
     scheduler: &str,
     settings: &Settings,
@@ -140,6 +162,12 @@ pub(crate) async fn client(
 ) -> Result<SessionContext, String> {
     let codec = Arc::new(Codec::signatures(BallistaLogicalExtensionCodec::default(), registry));
     let config = settings.config().upgrade_for_ballista().with_ballista_logical_extension_codec(codec);
+    // A client that asks for the state of its query knows the query's number at once, and can cancel it. One
+    // that waits to be told learns the number when the query ends.
+    let mut config = config.set_bool(BALLISTA_CLIENT_PULL, true);
+    if let Some(options) = config.options_mut().extensions.get_mut::<ModelOptions>() {
+        options.on_error = OnError::Fail.to_string();
+    }
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     let url = format!("df://{scheduler}");
     SessionContext::remote_with_state(&url, state).await.map_err(|error| error.to_string())

@@ -21,8 +21,8 @@ pub enum Error {
     },
     /// The model that has this name here is not the one that the query was planned with.
     #[error(
-        "model `{name}` has other content than the query was planned with: expected sha {expected}, found {found}; give \
-         every machine the same files under this name"
+        "model `{name}` has other content than the query was planned with: expected sha {expected}, found \
+         {found}; give every machine the same files under this name"
     )]
     OtherModel {
         /// The name in the query.
@@ -33,8 +33,12 @@ pub enum Error {
         found: String,
     },
     /// The function has no built-in model, and the query names none.
-    #[error("{} needs a model: expected {}(…, 'MODEL'), a folder, a hub id or a name given to --model; none is built in",
-        function.name(), function.name())]
+    #[error(
+        "{} needs a model: expected {}(…, 'MODEL'), a folder, a hub id or a name given to --model; none is \
+         built in",
+        function.name(),
+        function.name()
+    )]
     NoModel {
         /// The function.
         function: Function,
@@ -61,7 +65,8 @@ pub enum Error {
     },
     /// The text of a row cannot be read by the model, and such rows are to fail.
     #[error(
-        "{}, row {row} of a batch: {source}; filter such rows out, or set mobilebert.on_error = 'null'",
+        "{}, row {row} of a batch, {texts}: {source}; filter such rows out, or set \
+         mobilebert.on_error = 'null'",
         function.name()
     )]
     Row {
@@ -69,6 +74,8 @@ pub enum Error {
         function: Function,
         /// The index of the row in its batch.
         row: usize,
+        /// The beginnings of its texts, quoted.
+        texts: String,
         /// The engine's error.
         source: mobilebert::Error,
     },

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ArrayRef;
 use mobilebert::{Embedding, ErrorKind, Job, RunControl};
@@ -19,34 +19,42 @@ use crate::models::{Loaded, Models};
 use crate::texts::{Argument, Texts};
 use crate::value::Value;
 
-/// A flag that stops calls. Clones are the same flag, and any thread may set it.
+/// Stops calls. Clones stop the same calls, and any thread may do it.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Mutex<Flag>>);
+
+/// What the calls of one statement look at. Once it is set, it stays so.
+pub(crate) type Flag = Arc<AtomicBool>;
 
 impl Stop {
-    /// Makes a flag that is not set.
+    /// Lets calls run.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Stops all calls before their next pass through the model.
     pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.flag().store(true, Ordering::Relaxed);
     }
 
-    /// Lets calls run again.
-    pub fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
+    /// Lets the calls run that begin from now on. Those that were stopped before stay stopped, even if they
+    /// have not noticed it yet.
+    pub fn renew(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Flag::default();
     }
 
-    /// True if calls are to stop.
+    /// True if calls that begin now would stop.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.flag().load(Ordering::Relaxed)
+    }
+
+    fn flag(&self) -> Flag {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// A call that runs. It is shared by all threads of a query, and each batch runs on the thread that brings it: the
-/// engine has no threads of its own here.
+/// A call that runs. It is shared by all threads of a query, and each batch runs on the thread that brings
+/// it: the engine has no threads of its own here.
 #[derive(Debug)]
 pub struct Evaluator {
     models: Models,
@@ -58,21 +66,24 @@ pub struct Evaluator {
 
 /// The batches that a memo holds for each thread.
 const BATCHES: usize = 4;
-/// About how much memory a memo's texts take. A filter that keeps one row of a hundred hands a batch of 1,024 rows on
-/// after 102,400, which have to be here still if the model is not to read the kept ones again.
-const BYTES: usize = 64 << 20;
+/// The memory for batches. The last one of each thread is kept even if it is larger, because the SQL engine
+/// has it in memory, too.
+const BATCH_BYTES: usize = 64 << 20;
+/// The memory for texts and their values, about. A filter that keeps one row of a hundred fills its next
+/// batch of 1,024 rows only after it has read 102,400. When that batch is computed, the values of its texts
+/// have to be known still.
+const TEXT_BYTES: usize = 64 << 20;
 /// The texts that are counted before the flag is looked at. Forward passes look at it more often.
 const CHUNK: usize = 256;
 
 impl Evaluator {
     /// Makes an evaluator.
     pub fn new(models: Models, call: Call) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let limits = Limits { batches: BATCHES * threads, bytes: BYTES };
-        Self { models, call, memo: Memo::new(limits), counters: Counters::new(), stop: Stop::new() }
+        let memo = Memo::new(limits(TEXT_BYTES));
+        Self { models, call, memo, counters: Counters::new(), stop: Stop::new() }
     }
 
-    /// Lets this flag stop the call.
+    /// Lets this stop the call.
     #[must_use]
     pub fn with_stop(mut self, stop: Stop) -> Self {
         self.stop = stop;
@@ -86,11 +97,10 @@ impl Evaluator {
         self
     }
 
-    /// Keeps texts and results of about this many bytes.
+    /// Keeps texts and their values of about this many bytes, beside the last batches.
     #[must_use]
     pub fn with_memory(mut self, bytes: usize) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        self.memo = Memo::new(Limits { batches: BATCHES * threads, bytes });
+        self.memo = Memo::new(limits(bytes));
         self
     }
 
@@ -104,14 +114,14 @@ impl Evaluator {
         self.counters.get()
     }
 
-    /// Computes the results for a batch of rows, as an array of the call's [`Call::data_type`]. A row with a NULL
-    /// among its texts is NULL. Each distinct text, or pair of texts, is computed once, and has the bits that a call
-    /// of the engine has for it alone.
+    /// Computes the results for a batch of rows, as an array of the call's [`Call::data_type`]. A row with a
+    /// NULL among its texts is NULL. Each distinct text, or pair of texts, is computed once, and has the bits
+    /// that a call of the engine has for it alone.
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::NotText`] for arguments that do not fit; [`Error::Row`] for a text that the model
-    /// cannot read, with [`OnError::Fail`]; [`Error::Model`] and [`Error::OtherModel`] for the model;
-    /// [`Error::Cancelled`] if the call was stopped.
+    /// [`Error::Shape`] and [`Error::NotText`] for arguments that do not fit; [`Error::Row`] for a text that
+    /// the model cannot read, with [`OnError::Fail`]; [`Error::Model`] and [`Error::OtherModel`] for the
+    /// model; [`Error::Cancelled`] if the call was stopped.
     pub fn evaluate(&self, arguments: &[Argument], rows: usize) -> Result<ArrayRef> {
         let function = self.call.function();
         if arguments.len() != function.texts().len() {
@@ -119,6 +129,7 @@ impl Evaluator {
             return Err(Error::Shape { function, expected, found: format!("{} arguments", arguments.len()) });
         }
         self.counters.called(rows);
+        let flag = self.stop.flag();
         if let Some(result) = self.memo.batch(arguments).filter(|result| result.len() == rows) {
             return Ok(result);
         }
@@ -129,15 +140,15 @@ impl Evaluator {
         }
         let result = match &columns[..] {
             [first, second] if function == Function::Similarity => {
-                self.similarities(texts.all(), first, second)?
+                self.similarities(texts.all(), first, second, &flag)?
             }
             [first, second] => {
                 let pair = |(a, b): (&Option<usize>, &Option<usize>)| Some(((*a)?, Some((*b)?)));
-                self.values(texts.all(), first.iter().zip(second).map(pair).collect())?
+                self.values(texts.all(), first.iter().zip(second).map(pair).collect(), &flag)?
             }
             columns => {
                 let single = |number: &Option<usize>| Some(((*number)?, None));
-                self.values(texts.all(), columns.iter().flatten().map(single).collect())?
+                self.values(texts.all(), columns.iter().flatten().map(single).collect(), &flag)?
             }
         };
         self.memo.keep_batch(arguments, &result);
@@ -145,9 +156,14 @@ impl Evaluator {
     }
 
     /// Makes the array of the rows' values.
-    fn values(&self, texts: &[&str], rows: Vec<Option<(usize, Option<usize>)>>) -> Result<ArrayRef> {
+    fn values(
+        &self,
+        texts: &[&str],
+        rows: Vec<Option<(usize, Option<usize>)>>,
+        flag: &Flag,
+    ) -> Result<ArrayRef> {
         let (keys, numbers) = distinct(texts, &rows);
-        let values = self.known_or_computed(&keys, &numbers)?;
+        let values = self.known_or_computed(&keys, &numbers, flag)?;
         let of_row = |number: &Option<usize>| match number.map(|number| &*values[number]) {
             None | Some(Value::Failed) => None,
             Some(value) => Some(value),
@@ -161,11 +177,12 @@ impl Evaluator {
         texts: &[&str],
         first: &[Option<usize>],
         second: &[Option<usize>],
+        flag: &Flag,
     ) -> Result<ArrayRef> {
         let pairs: Vec<_> = first.iter().zip(second).map(|(a, b)| Some(((*a)?, (*b)?))).collect();
         let both = pairs.iter().flat_map(|pair| [pair.map(|(a, _)| (a, None)), pair.map(|(_, b)| (b, None))]);
         let (keys, numbers) = distinct(texts, &both.collect::<Vec<_>>());
-        let values = self.known_or_computed(&keys, &numbers)?;
+        let values = self.known_or_computed(&keys, &numbers, flag)?;
         let cosine = |pair: &[Option<usize>]| {
             let vector = |number: Option<usize>| match &*values[number?] {
                 Value::Vector(vector) => Some(&vector[..]),
@@ -177,13 +194,18 @@ impl Evaluator {
     }
 
     /// Returns the value of each key. `rows` says which key each row has.
-    fn known_or_computed(&self, keys: &[Key<'_>], rows: &[Option<usize>]) -> Result<Vec<Arc<Value>>> {
+    fn known_or_computed(
+        &self,
+        keys: &[Key<'_>],
+        rows: &[Option<usize>],
+        flag: &Flag,
+    ) -> Result<Vec<Arc<Value>>> {
         let mut values = self.memo.texts(keys);
         let unknown: Vec<usize> = (0..keys.len()).filter(|&key| values[key].is_none()).collect();
         let per_row = if self.call.function() == Function::Similarity { 2 } else { 1 };
         if !unknown.is_empty() {
             let wanted: Vec<Key<'_>> = unknown.iter().map(|&key| keys[key]).collect();
-            self.compute(&wanted, |index, result| {
+            self.compute(&wanted, flag, |index, result| {
                 let key = unknown[index];
                 let failed = matches!(&result, Err(error) if is_of_text(error.kind()));
                 let value = match result {
@@ -191,7 +213,8 @@ impl Evaluator {
                     Err(_) if failed && self.call.options().on_error == OnError::Null => Value::Failed,
                     Err(source) if failed => {
                         let row = rows.iter().position(|row| *row == Some(key)).unwrap_or(0) / per_row;
-                        return Err(Error::Row { function: self.call.function(), row, source });
+                        let texts = quoted(keys[key]);
+                        return Err(Error::Row { function: self.call.function(), row, texts, source });
                     }
                     Err(source) => return Err(self.failed(source)),
                 };
@@ -210,6 +233,7 @@ impl Evaluator {
     fn compute(
         &self,
         keys: &[Key<'_>],
+        flag: &Flag,
         deliver: impl FnMut(usize, mobilebert::Result<Value>) -> Result<()>,
     ) -> Result<()> {
         let loaded = self.models.open(self.call.model())?;
@@ -219,20 +243,20 @@ impl Evaluator {
             Function::Classify => {
                 let task = loaded.classifier().map_err(failed)?;
                 let jobs = keys.iter().map(|key| task.prepare_classify(key.0, task.options()));
-                self.run(&loaded, jobs, Value::Labels, deliver)
+                self.run(&loaded, flag, jobs, Value::Labels, deliver)
             }
             Function::Scores => {
                 let task = loaded.classifier().map_err(failed)?;
                 let mut options = task.options().clone();
                 options.top_k = usize::MAX;
                 let jobs = keys.iter().map(|key| task.prepare_classify(key.0, &options));
-                self.run(&loaded, jobs, Value::Labels, deliver)
+                self.run(&loaded, flag, jobs, Value::Labels, deliver)
             }
             Function::ClassifyPair => {
                 let task = loaded.classifier().map_err(failed)?;
                 let jobs =
                     keys.iter().map(|key| task.prepare_classify_pair(key.0, &second(key), task.options()));
-                self.run(&loaded, jobs, Value::Labels, deliver)
+                self.run(&loaded, flag, jobs, Value::Labels, deliver)
             }
             Function::Answer => {
                 let task = loaded.answerer(self.call.options()).map_err(failed)?;
@@ -250,42 +274,44 @@ impl Evaluator {
                 let best = |found: Vec<mobilebert::Answer>| {
                     Value::Answer(found.into_iter().next().filter(|best| !best.answer.is_empty()))
                 };
-                self.run(&loaded, jobs, best, deliver)
+                self.run(&loaded, flag, jobs, best, deliver)
             }
             Function::Tag => {
                 let task = loaded.tagger().map_err(failed)?;
                 let jobs = keys.iter().map(|key| task.prepare_tag(key.0, task.options()));
-                self.run(&loaded, jobs, Value::Entities, deliver)
+                self.run(&loaded, flag, jobs, Value::Entities, deliver)
             }
             Function::FillMask => {
                 let task = loaded.filler().map_err(failed)?;
                 let jobs = keys.iter().map(|key| task.prepare_fill(key.0, task.options()));
-                self.run(&loaded, jobs, Value::Fills, deliver)
+                self.run(&loaded, flag, jobs, Value::Fills, deliver)
             }
             Function::Embed | Function::Similarity => {
                 let task = loaded.embedder().map_err(failed)?;
                 let jobs = keys.iter().map(|key| task.prepare_embed(key.0, task.options()));
                 let vector = |found: Embedding| Value::Vector(found.embedding);
-                self.run_on(task.model(), jobs, vector, deliver)
+                self.run_on(task.model(), flag, jobs, vector, deliver)
             }
-            Function::Tokens => self.count(&loaded, keys, deliver),
+            Function::Tokens => self.count(&loaded, flag, keys, deliver),
         }
     }
 
     fn run<J: Job>(
         &self,
         loaded: &Loaded,
+        flag: &Flag,
         jobs: impl Iterator<Item = mobilebert::Result<J>>,
         value: impl Fn(J::Output) -> Value,
         deliver: impl FnMut(usize, mobilebert::Result<Value>) -> Result<()>,
     ) -> Result<()> {
-        self.run_on(loaded.model(), jobs, value, deliver)
+        self.run_on(loaded.model(), flag, jobs, value, deliver)
     }
 
     /// Runs jobs until the first error of `deliver`, or until the call is stopped.
     fn run_on<J: Job>(
         &self,
         model: &mobilebert::Model,
+        flag: &Flag,
         jobs: impl Iterator<Item = mobilebert::Result<J>>,
         value: impl Fn(J::Output) -> Value,
         mut deliver: impl FnMut(usize, mobilebert::Result<Value>) -> Result<()>,
@@ -296,7 +322,7 @@ impl Evaluator {
             false => ControlFlow::Continue(()),
         };
         let mut control = RunControl::default();
-        control.cancel = Some(Arc::clone(&self.stop.0));
+        control.cancel = Some(Arc::clone(flag));
         control.on_pass = Some(&mut watch);
         // Once there is a problem, no further text is prepared.
         let jobs = jobs.take_while(|_| !has_problem.get());
@@ -317,12 +343,13 @@ impl Evaluator {
     fn count(
         &self,
         loaded: &Loaded,
+        flag: &Flag,
         keys: &[Key<'_>],
         mut deliver: impl FnMut(usize, mobilebert::Result<Value>) -> Result<()>,
     ) -> Result<()> {
         let tokenizer = loaded.model().tokenizer();
         for (index, key) in keys.iter().enumerate() {
-            if index % CHUNK == 0 && self.stop.is_set() {
+            if index % CHUNK == 0 && flag.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled);
             }
             let tokens =
@@ -340,12 +367,32 @@ impl Evaluator {
     }
 }
 
+/// Returns what a memo holds with this memory for texts.
+fn limits(text_bytes: usize) -> Limits {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Limits { threads, batches: BATCHES * threads, batch_bytes: BATCH_BYTES, text_bytes }
+}
+
+/// Returns the beginning of a text, or of both texts, for a message.
+fn quoted(key: Key<'_>) -> String {
+    const CHARS: usize = 60;
+    let beginning = |text: &str| match text.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    };
+    match key {
+        (first, None) => format!("the text {}", beginning(first)),
+        (first, Some(second)) => format!("the texts {} and {}", beginning(first), beginning(second)),
+    }
+}
+
 /// True if the text of the row is at fault, and not the model or the machine.
 fn is_of_text(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::EmptyText { .. } | ErrorKind::TooLong { .. } | ErrorKind::Input { .. })
 }
 
-/// Returns the distinct keys of rows in the order in which they first appear, and the number of each row's key.
+/// Returns the distinct keys of rows in the order in which they first appear, and the number of each row's
+/// key.
 fn distinct<'a>(
     texts: &[&'a str],
     rows: &[Option<(usize, Option<usize>)>],

@@ -1,10 +1,11 @@
-//! The tasks of the BERT engine as functions over columns: Arrow arrays go in, an Arrow array comes out. Nothing here
-//! knows an SQL engine.
+//! The tasks of the BERT engine as functions over columns: Arrow arrays go in, an Arrow array comes out.
+//! Nothing here knows an SQL engine.
 //!
-//! 1. A [`Function`] and the name of a model become a [`Call`], which holds the content hash of the model and knows
-//!    its [`Call::data_type`]. A call is data: it can be written into a plan and read on another machine.
-//! 2. An [`Evaluator`] runs a call on [`Argument`]s. It computes each distinct text once, remembers what it computed
-//!    last, counts what it did ([`Counts`]) and stops when it is told to.
+//! 1. A [`Function`] and the name of a model become a [`Call`], which holds the content hash of the model and
+//!    knows its [`Call::data_type`]. A call is data: it can be written into a plan and read on another
+//!    machine.
+//! 2. An [`Evaluator`] runs a call on [`Argument`]s. It computes each distinct text once, remembers what it
+//!    computed last, counts what it did ([`Counts`]) and stops when it is told to.
 //! 3. [`Models`] opens models by name and refuses those with another hash than the call's.
 //!
 //! ```

@@ -1,8 +1,8 @@
 //! What was computed last, so that a call that a query mentions twice costs one pass through the model.
 //!
-//! SQL engines evaluate `classify(text)` once for each field that is taken from it, once more for a filter, and
-//! again for the rows that the filter keeps. The first kind has the same buffers, and is answered by the last batches.
-//! The last kind has other buffers with the same texts, and is answered text by text.
+//! SQL engines evaluate `classify(text)` once for each field that is taken from it, once more for a filter,
+//! and again for the rows that the filter keeps. The first kind has the same buffers, and is answered by the
+//! last batches. The last kind has other buffers with the same texts, and is answered text by text.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,30 +19,49 @@ pub(crate) type Key<'a> = (&'a str, Option<&'a str>);
 /// How much a memo holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// The number of batches. An engine works on as many at once as it has threads.
+    /// The number of threads, each of which works on one batch at a time.
+    pub(crate) threads: usize,
+    /// The number of batches.
     pub(crate) batches: usize,
-    /// About how many bytes texts and their results take.
-    pub(crate) bytes: usize,
+    /// The bytes of batches. One for each thread is kept even if they have more.
+    pub(crate) batch_bytes: usize,
+    /// About how many bytes texts and their values take.
+    pub(crate) text_bytes: usize,
 }
 
 /// The last results of one call, for all threads.
 #[derive(Debug)]
 pub(crate) struct Memo {
     limits: Limits,
+    /// The youngest one first.
     batches: Mutex<VecDeque<Batch>>,
     texts: Mutex<Texts>,
     hasher: RandomState,
 }
 
-/// The arguments of a batch and its result. It holds the arguments' buffers, so their addresses are not used again
-/// for other texts.
+/// The arguments of a batch and its result. It holds the arguments' buffers, so their addresses are not used
+/// again for other texts.
 #[derive(Debug)]
 struct Batch {
     arguments: Vec<Argument>,
     result: ArrayRef,
+    bytes: usize,
 }
 
-/// Texts by their hash. When the young ones have half of the memory, they become the old ones, and the old ones go.
+impl Batch {
+    fn new(arguments: &[Argument], result: &ArrayRef) -> Self {
+        let bytes_of = |argument: &Argument| match argument {
+            Argument::Column(array) => array.get_array_memory_size(),
+            Argument::Literal(text) => text.as_ref().map_or(0, String::len),
+        };
+        let bytes =
+            arguments.iter().map(bytes_of).fold(result.get_array_memory_size(), usize::saturating_add);
+        Self { arguments: arguments.to_vec(), result: Arc::clone(result), bytes }
+    }
+}
+
+/// Texts by their hash. When the young ones have half of the memory, they become the old ones, and the old
+/// ones go.
 #[derive(Debug, Default)]
 struct Texts {
     young: HashMap<u64, Entry>,
@@ -81,19 +100,25 @@ impl Memo {
         same.map(|batch| Arc::clone(&batch.result))
     }
 
-    /// Keeps the result of a batch.
+    /// Keeps the result of a batch, and forgets the oldest ones that are beyond the limits.
     pub(crate) fn keep_batch(&self, arguments: &[Argument], result: &ArrayRef) {
-        let batch = Batch { arguments: arguments.to_vec(), result: Arc::clone(result) };
+        let batch = Batch::new(arguments, result);
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         batches.push_front(batch);
-        batches.truncate(self.limits.batches);
+        let mut bytes = 0_usize;
+        let kept = batches.iter().take(self.limits.batches).enumerate().take_while(|(index, batch)| {
+            bytes = bytes.saturating_add(batch.bytes);
+            *index < self.limits.threads || bytes <= self.limits.batch_bytes
+        });
+        let kept = kept.count();
+        batches.truncate(kept);
     }
 
     /// Returns the values of those texts that are known.
     pub(crate) fn texts(&self, keys: &[Key<'_>]) -> Vec<Option<Arc<Value>>> {
         let hashes: Vec<u64> = keys.iter().map(|key| self.hasher.hash_one(key)).collect();
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = self.limits.bytes / 2;
+        let limit = self.limits.text_bytes / 2;
         keys.iter().zip(hashes).map(|(key, hash)| texts.get(*key, hash, limit)).collect()
     }
 
@@ -102,7 +127,7 @@ impl Memo {
         let hash = self.hasher.hash_one(key);
         let entry = Entry { first: key.0.into(), second: key.1.map(Into::into), value: Arc::clone(value) };
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.insert(hash, entry, self.limits.bytes / 2);
+        texts.insert(hash, entry, self.limits.text_bytes / 2);
     }
 }
 

@@ -157,11 +157,27 @@ impl Pinned {
     pub fn call(&self) -> &Call {
         self.evaluator.call()
     }
+
+    /// Returns the call with its texts and its model: two models on one text are two columns.
+    fn with_texts(&self, texts: &str) -> String {
+        format!("{}({texts},{})", self.name(), self.call().model())
+    }
 }
 
 impl ScalarUDFImpl for Pinned {
     fn name(&self) -> &str {
         self.call().function().name()
+    }
+
+    /// DataFusion takes columns of one name for the same column.
+    fn schema_name(&self, texts: &[Expr]) -> Result<String> {
+        let names = texts.iter().map(|text| text.schema_name().to_string()).collect::<Vec<_>>();
+        Ok(self.with_texts(&names.join(",")))
+    }
+
+    /// DataFusion calls this deprecated one still, and names columns of physical plans by it.
+    fn display_name(&self, texts: &[Expr]) -> Result<String> {
+        Ok(self.with_texts(&texts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")))
     }
 
     fn signature(&self) -> &Signature {

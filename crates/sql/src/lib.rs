@@ -30,13 +30,20 @@ pub use order::CheapFiltersFirst;
 pub use registry::{Registry, register};
 pub use session::{Session, Settings};
 
-/// Makes the runtime that queries run on. It has a thread more than queries have partitions: a thread that computes does
-/// not look at Ctrl-C. Deep plans need deep stacks.
+/// The most threads of a program.
+pub const MOST_THREADS: usize = 512;
+
+/// Makes the runtime that queries run on. It has a thread more than queries have partitions, which goes on
+/// with what waits for files and networks while the others compute. Deep plans need deep stacks.
 ///
 /// # Errors
-/// Those of the operating system.
+/// Those of the operating system, and `InvalidInput` for more than [`MOST_THREADS`].
 pub fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
     const STACK: usize = 32 << 20;
+    if threads > MOST_THREADS {
+        let problem = format!("expected at most {MOST_THREADS} threads; found {threads}");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem));
+    }
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.saturating_add(1))
         .thread_stack_size(STACK)

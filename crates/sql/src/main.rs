@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use mobilebert_sql::shell::{self, ShellArgs};
-use mobilebert_sql::{Session, Settings};
+use mobilebert_sql::{MOST_THREADS, Session, Settings};
 
 /// SQL over texts in Parquet, CSV and JSON files, with the tasks of BERT models as functions.
 ///
-/// Without --command, statements are read from standard input, each ended by a semicolon; at a terminal there is a
-/// prompt.
+/// Without --command, statements are read from standard input, each ended by a semicolon; at a terminal there
+/// is a prompt.
 #[derive(Debug, Parser)]
 #[command(name = "mobilebert-sql", version, after_help = EXAMPLES)]
 struct Args {
@@ -20,10 +20,11 @@ struct Args {
     #[arg(long = "model", value_name = "NAME=SOURCE", value_parser = shell::named)]
     models: Vec<(String, String)>,
     /// The number of threads [default: the number of cores]
-    #[arg(long, env = "MOBILEBERT_THREADS", value_name = "N", value_parser = at_least_one)]
+    #[arg(long, env = "MOBILEBERT_THREADS", value_name = "N", value_parser = shell::number(1, MOST_THREADS))]
     threads: Option<usize>,
     /// The number of rows that a function gets at once
-    #[arg(long, default_value = "1024", env = "MOBILEBERT_BATCH_SIZE", value_name = "N", value_parser = at_least_one)]
+    #[arg(long, default_value = "1024", env = "MOBILEBERT_BATCH_SIZE", value_name = "N")]
+    #[arg(value_parser = shell::number(1, shell::MOST_BATCH_SIZE))]
     batch_size: usize,
 }
 
@@ -40,16 +41,12 @@ Functions:
   tokens(text [, 'MODEL'])               integer
 
 Examples:
-  $ mobilebert-sql -c \"select classify(review)['label'] as label, count(*) from 'reviews/*.parquet' group by 1\"
+  $ mobilebert-sql -c \"select classify(review)['label'], count(*) from 'reviews/*.parquet' group by 1\"
   $ mobilebert-sql -c \"copy (select id, embed(text) as v from 'texts.csv') to 'vectors.parquet'\"
   $ mobilebert-sql -c \"explain analyze select classify(review)['label'] from 'reviews.parquet'\"
   $ mobilebert-sql --model mine=./my-model --output json < queries.sql
 
 Exit codes: 0, 1 a statement failed, 2 wrong usage, 130 Ctrl-C.";
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
-}
 
 /// Writes a message, and returns the exit code of a failure. If it cannot be written, nobody has to be told.
 fn complain(message: &str) -> u8 {
@@ -70,13 +67,14 @@ fn main() -> ExitCode {
             return complain(&format!("cannot start threads: {error}")).into();
         }
     };
-    let code = runtime.block_on(async {
-        let (mut out, mut err) = (BufWriter::new(io::stdout().lock()), io::stderr());
-        match Session::new(&settings) {
-            Ok(session) => shell::run("mobilebert-sql", &session, &args.shell, &mut out, &mut err).await,
-            Err(error) => complain(&error.to_string()),
+    let (mut out, mut err) = (BufWriter::new(io::stdout().lock()), io::stderr());
+    let code = match Session::new(&settings) {
+        Ok(session) => {
+            let workers = runtime.handle();
+            shell::run("mobilebert-sql", &session, &args.shell, &shell::Here, workers, &mut out, &mut err)
         }
-    });
+        Err(error) => complain(&error.to_string()),
+    };
     // A call that was stopped ends after its pass; nobody waits for it.
     runtime.shutdown_background();
     ExitCode::from(code)

@@ -12,8 +12,9 @@ use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 
 use crate::function::{Named, Pinned};
 
-/// Splits a filter whose conditions do not all need a model: those that need none run first, and a model sees only the
-/// rows that they keep. DataFusion evaluates conditions of one filter in the order of the query and on whole batches.
+/// Splits a filter whose conditions do not all need a model: those that need none run first, and a model sees
+/// only the rows that they keep. DataFusion evaluates conditions of one filter in the order of the query and
+/// on whole batches.
 #[derive(Debug, Default)]
 pub struct CheapFiltersFirst;
 

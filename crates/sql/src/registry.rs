@@ -40,7 +40,7 @@ impl Registry {
         &self.0.models
     }
 
-    /// Returns the flag that stops all calls.
+    /// Returns what stops all calls.
     pub fn stop(&self) -> &Stop {
         &self.0.stop
     }

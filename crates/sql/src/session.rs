@@ -10,6 +10,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::common::collect;
 use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use mobilebert_sql_core::{Call, Counts, Models};
@@ -22,10 +23,11 @@ use crate::registry::{Registry, register};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The number of partitions, each of which runs on a thread of its own. Default: the number of cores.
+    /// The number of partitions, each of which runs on a thread of its own; 0 counts as 1. Default: the
+    /// number of cores.
     pub threads: usize,
-    /// The number of rows in a batch. Default: 1,024, because a batch of DataFusion's 8,192 keeps a thread busy for
-    /// many seconds.
+    /// The number of rows in a batch. Default: 1,024, because a batch of DataFusion's 8,192 keeps a thread
+    /// busy for many seconds. 0 counts as 1.
     pub batch_size: usize,
     /// Names for models, and what they mean: a folder, a hub id or another name.
     pub models: Vec<(String, String)>,
@@ -48,7 +50,8 @@ impl Settings {
 
     /// Returns DataFusion's configuration.
     pub fn config(&self) -> SessionConfig {
-        /// A file is read by several threads from this size on. Texts of DataFusion's 10 MiB are hours of work.
+        /// A file is read by several threads from this size on. Texts of DataFusion's 10 MiB are hours of
+        /// work.
         const LEAST_SHARED_FILE: usize = 64 << 10;
         let mut config = SessionConfig::new()
             .with_target_partitions(self.threads.max(1))
@@ -57,7 +60,8 @@ impl Settings {
             .with_option_extension(ModelOptions::default());
         let optimizer = &mut config.options_mut().optimizer;
         optimizer.repartition_file_min_size = LEAST_SHARED_FILE;
-        // It would take `classify(text)['label']` for a field of a column, and move it below cheap filters.
+        // This rule moves the reading of a struct's field down to the scan of the file. It would do so with
+        // `classify(text)['label']`, so that the model ran before the filters that drop rows.
         optimizer.enable_leaf_expression_pushdown = false;
         config
     }
@@ -93,7 +97,8 @@ impl Session {
         Self::of(SessionContext::new_with_state(state), settings.registry())
     }
 
-    /// Registers the functions in a context. Its tables may be named by files: `select … from 'reviews/*.parquet'`.
+    /// Registers the functions in a context. Its tables may be named by files: `select … from
+    /// 'reviews/*.parquet'`.
     ///
     /// # Errors
     /// Those of DataFusion.
@@ -121,16 +126,29 @@ impl Session {
         DFParser::parse_sql(sql).map(Into::into)
     }
 
-    /// Plans and starts a statement, whose rows come as they are computed. `EXPLAIN ANALYZE` is run to its end, and
-    /// has a row more for each call of a model.
+    /// Plans and starts a statement, whose rows come as they are computed. `EXPLAIN ANALYZE` is run to its
+    /// end, and has a row more for each call of a model.
     ///
     /// # Errors
     /// Those of planning.
     pub async fn start(&self, statement: Statement) -> Result<SendableRecordBatchStream> {
+        self.start_with(statement, |_| ()).await
+    }
+
+    /// The same. `planned` is given the plan before it runs.
+    pub(crate) async fn start_with(
+        &self,
+        statement: Statement,
+        planned: impl FnOnce(&Arc<dyn ExecutionPlan>),
+    ) -> Result<SendableRecordBatchStream> {
         let plan = self.context.state().statement_to_plan(statement).await?;
         let analyzed = matches!(plan, LogicalPlan::Analyze(_));
         let before = self.counts();
-        let stream = self.context.execute_logical_plan(plan).await?.execute_stream().await?;
+        let rows = self.context.execute_logical_plan(plan).await?;
+        let tasks = Arc::new(rows.task_ctx());
+        let plan = rows.create_physical_plan().await?;
+        planned(&plan);
+        let stream = execute_stream(plan, tasks)?;
         if !analyzed {
             return Ok(stream);
         }

@@ -58,6 +58,39 @@ fn the_same_texts_in_other_buffers_are_computed_once() {
     assert_eq!(again.to_data(), found.slice(100, 100).to_data());
 }
 
+/// Batches are forgotten by their bytes, but for the last one of each thread.
+#[test]
+fn large_batches_are_forgotten() {
+    const BATCH: usize = 4 << 20;
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let evaluator = evaluator(Function::Tokens, "tiny").with_memory(0);
+    let mut batches = Vec::new();
+    for i in 0..threads + 20 {
+        // Few texts that are read, in much memory: the others are NULL.
+        let mut texts = arrow_array::builder::StringBuilder::with_capacity(2, BATCH);
+        texts.append_value(format!("joy {i}"));
+        texts.append_null();
+        let batch: ArrayRef = Arc::new(texts.finish());
+        batches.push(Arc::downgrade(&batch));
+        evaluator.evaluate(&[Argument::Column(batch)], 2).unwrap();
+    }
+    let kept: Vec<bool> = batches.iter().map(|batch| batch.upgrade().is_some()).collect();
+    let bytes = kept.iter().filter(|kept| **kept).count() * BATCH;
+    assert!(bytes <= (64 << 20).max(threads * BATCH), "{bytes} bytes are kept");
+    assert!(kept.ends_with(&vec![true; threads]), "the last ones are kept: {kept:?}");
+    // A batch that is larger than all the memory is known as long as it is the last one.
+    let huge: ArrayRef = {
+        let mut texts = arrow_array::builder::StringBuilder::with_capacity(1, 80 << 20);
+        texts.append_value("huge");
+        Arc::new(texts.finish())
+    };
+    let before = evaluator.counts().computed;
+    for _ in 0..2 {
+        evaluator.evaluate(&[Argument::Column(Arc::clone(&huge))], 1).unwrap();
+    }
+    assert_eq!(evaluator.counts().computed - before, 1);
+}
+
 /// The memory for texts is bounded, and what was forgotten is computed again with the same result.
 #[test]
 fn texts_are_forgotten_when_there_is_no_room() {
@@ -124,9 +157,30 @@ fn a_call_that_is_stopped_ends_between_two_passes() {
     });
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
     assert!(evaluator.counts().computed < 5_000, "{}", evaluator.counts());
-    stop.clear();
+    stop.renew();
     let one: ArrayRef = Arc::new(StringArray::from(vec!["text number 0"]));
     assert!(evaluator.evaluate(&[Argument::Column(one)], 1).is_ok());
+}
+
+/// A statement that follows a stopped one does not set it going again.
+#[test]
+fn a_call_that_was_stopped_stays_stopped() {
+    let models = models();
+    let call = Call::plan(&models, Function::Classify, Some("sentiment"), Options::default()).unwrap();
+    let stop = Stop::new();
+    let evaluator = Evaluator::new(models, call).with_stop(stop.clone());
+    let many: ArrayRef =
+        Arc::new(StringArray::from_iter_values((0..50_000).map(|i| format!("text number {i}"))));
+    let ended = std::thread::scope(|scope| {
+        let running = scope.spawn(|| evaluator.evaluate(&[Argument::Column(many)], 50_000));
+        while evaluator.counts().computed == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.stop();
+        stop.renew();
+        running.join().unwrap()
+    });
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
 }
 
 #[test]

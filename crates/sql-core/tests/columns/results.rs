@@ -267,8 +267,24 @@ fn a_text_that_cannot_be_read_fails_the_query_on_demand() {
     assert!(matches!(error, Error::Row { row: 2, .. }), "{error}");
     let message = error.to_string();
     assert!(message.contains("row 2") && message.contains("mobilebert.on_error"), "{message}");
+    assert!(message.contains(", the text \"  \": "), "{message}");
     // NULL stays NULL.
     assert!(evaluator.evaluate(&[column(&[None])], 1).unwrap().is_null(0));
+}
+
+/// A message holds the beginnings of the texts, on one line.
+#[test]
+fn a_failed_row_names_its_texts() {
+    let models = models();
+    let mut options = Options::default();
+    options.on_error = OnError::Fail;
+    let call = Call::plan(&models, Function::Answer, Some("tiny-qa"), options).unwrap();
+    let question = "who wrote the 'book' é\n".repeat(100);
+    let arguments = [column(&[Some(&question)]), column(&[Some("anna wrote it")])];
+    let message = Evaluator::new(models, call).evaluate(&arguments, 1).unwrap_err().to_string();
+    let line = r"who wrote the 'book' é\n";
+    let expected = format!("row 0 of a batch, the texts \"{line}{line}who wrote the \"… and \"anna");
+    assert!(message.contains(&expected) && message.len() < 400, "{message}");
 }
 
 #[test]

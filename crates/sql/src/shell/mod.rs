@@ -4,12 +4,18 @@ mod output;
 mod progress;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
+use std::sync::Arc;
 
 use clap::ValueEnum;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 use futures::StreamExt as _;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::session::Session;
 pub use output::Format;
@@ -77,6 +83,31 @@ pub fn named(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The most rows of a batch. Buffers for so many are made before there are rows.
+pub const MOST_BATCH_SIZE: usize = 1 << 20;
+
+/// Makes a parser of numbers from `least` to `most`.
+pub fn number(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("expected a number from {least} to {most}"))
+    }
+}
+
+/// Where a statement runs.
+pub trait Place: Sync {
+    /// Stops what a plan does outside of this process. The functions of this process are stopped already.
+    fn stop(&self, plan: &Arc<dyn ExecutionPlan>) -> impl Future<Output = ()> + Send;
+}
+
+/// This process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Here;
+
+impl Place for Here {
+    async fn stop(&self, _: &Arc<dyn ExecutionPlan>) {}
+}
+
 /// Why a statement did not end well.
 enum Problem {
     Statement(DataFusionError),
@@ -96,41 +127,55 @@ impl From<io::Error> for Problem {
     }
 }
 
-/// Runs the shell and returns the exit code: 0, 1 if a statement failed, 130 after Ctrl-C. `name` begins messages.
-pub async fn run(
+/// Runs the shell and returns the exit code: 0, 1 if a statement failed, 130 after Ctrl-C. `name` begins
+/// messages.
+///
+/// Statements run on the threads of `workers`. The calling thread waits for their rows and for Ctrl-C, which
+/// it notices whatever the workers compute.
+pub fn run(
     name: &str,
     session: &Session,
     args: &ShellArgs,
+    place: &impl Place,
+    workers: &Handle,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
-    let mut shell = Shell { name, session, args, out, err };
-    let ended = if !args.commands.is_empty() {
-        shell.script(&args.commands.join(";\n")).await
-    } else if io::stdin().is_terminal() {
-        shell.prompt().await
-    } else {
-        let mut text = String::new();
-        match io::stdin().read_to_string(&mut text) {
-            Ok(_) => shell.script(&text).await,
-            Err(error) => Err(Problem::Output(error)),
-        }
-    };
-    match ended {
-        Ok(()) => 0,
-        Err(problem) => shell.complain(&problem),
+    let mut shell = Shell { name, session, args, place, workers, out, err };
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(waiting) => waiting.block_on(shell.run()),
+        Err(error) => shell.complain(&Problem::Output(error)),
     }
 }
 
-struct Shell<'a> {
+struct Shell<'a, P> {
     name: &'a str,
     session: &'a Session,
     args: &'a ShellArgs,
+    place: &'a P,
+    workers: &'a Handle,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
 }
 
-impl Shell<'_> {
+impl<P: Place> Shell<'_, P> {
+    async fn run(&mut self) -> u8 {
+        let ended = self.read().await;
+        ended.map_or_else(|problem| self.complain(&problem), |()| 0)
+    }
+
+    async fn read(&mut self) -> Result<(), Problem> {
+        if !self.args.commands.is_empty() {
+            return self.script(&self.args.commands.join(";\n")).await;
+        }
+        if io::stdin().is_terminal() {
+            return self.prompt().await;
+        }
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        self.script(&text).await
+    }
+
     /// Runs statements until the first one that fails.
     async fn script(&mut self, text: &str) -> Result<(), Problem> {
         for statement in self.session.statements(text)? {
@@ -182,45 +227,44 @@ impl Shell<'_> {
         }
     }
 
+    /// Runs a statement, and writes its rows as they come.
     async fn statement(&mut self, statement: Statement) -> Result<(), Problem> {
-        let stop = self.session.registry().stop();
-        stop.clear();
+        self.session.registry().stop().renew();
         let mut progress = Progress::new(self.session, self.args.progress);
         let mut output = Output::new(self.args.output, self.args.max_rows);
         let mut ticks = tokio::time::interval(progress::INTERVAL);
-        let start = self.session.start(statement);
-        tokio::pin!(start);
-        let mut stream = loop {
-            tokio::select! {
-                started = &mut start => break started?,
-                _ = ticks.tick() => progress.show(self.err),
-                _ = tokio::signal::ctrl_c() => {
-                    stop.stop();
-                    progress.clear(self.err);
-                    return Err(Problem::Interrupted);
-                }
-            }
-        };
-        let schema = stream.schema();
+        let mut running = Running::start(self.workers, self.session.clone(), statement);
+        let mut schema = None;
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::pin!(interrupted);
         loop {
             tokio::select! {
-                batch = stream.next() => match batch {
-                    Some(batch) => {
+                event = running.events.recv() => match event {
+                    Some(Event::Planned(plan)) => running.plan = Some(plan),
+                    Some(Event::Started(found)) => schema = Some(found),
+                    Some(Event::Batch(batch)) => {
                         progress.clear(self.err);
-                        output.write(&batch?, self.out)?;
+                        output.write(&batch, self.out)?;
                     }
                     None => break,
                 },
                 _ = ticks.tick() => progress.show(self.err),
-                _ = tokio::signal::ctrl_c() => {
-                    stop.stop();
+                _ = &mut interrupted => {
+                    self.session.registry().stop().stop();
                     progress.clear(self.err);
+                    if let Some(plan) = &running.plan {
+                        self.place.stop(plan).await;
+                    }
                     return Err(Problem::Interrupted);
                 }
             }
         }
         progress.clear(self.err);
-        let rows = output.finish(&schema, self.out)?;
+        running.end().await?;
+        let rows = match schema {
+            Some(schema) => output.finish(&schema, self.out)?,
+            None => 0,
+        };
         self.out.flush()?;
         progress.finish(rows, self.name, self.err);
         Ok(())
@@ -238,6 +282,59 @@ impl Shell<'_> {
         // If this cannot be written, nobody has to be told.
         let _ = writeln!(self.err, "{}: {message}", self.name);
         code
+    }
+}
+
+/// What a statement tells the shell.
+enum Event {
+    Planned(Arc<dyn ExecutionPlan>),
+    Started(SchemaRef),
+    Batch(RecordBatch),
+}
+
+/// A statement that runs on the workers. It ends when this is dropped.
+struct Running {
+    task: JoinHandle<Result<(), DataFusionError>>,
+    events: mpsc::Receiver<Event>,
+    plan: Option<Arc<dyn ExecutionPlan>>,
+}
+
+impl Running {
+    fn start(workers: &Handle, session: Session, statement: Statement) -> Self {
+        // A batch that is written and one that waits: more would be memory without use.
+        let (sender, events) = mpsc::channel(1);
+        let task = workers.spawn(async move {
+            let plans = sender.clone();
+            // The channel is empty still, so the plan has room.
+            let planned = |plan: &Arc<dyn ExecutionPlan>| {
+                let _ = plans.try_send(Event::Planned(Arc::clone(plan)));
+            };
+            let mut stream = session.start_with(statement, planned).await?;
+            let mut event = Event::Started(stream.schema());
+            // The shell has gone if nothing is received.
+            while sender.send(event).await.is_ok() {
+                match stream.next().await {
+                    Some(batch) => event = Event::Batch(batch?),
+                    None => break,
+                }
+            }
+            Ok(())
+        });
+        Self { task, events, plan: None }
+    }
+
+    /// Waits for the end, and says whether it was a good one.
+    async fn end(&mut self) -> Result<(), Problem> {
+        match (&mut self.task).await {
+            Ok(ended) => Ok(ended?),
+            Err(error) => Err(Problem::Statement(DataFusionError::ExecutionJoin(Box::new(error)))),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

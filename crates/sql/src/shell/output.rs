@@ -67,7 +67,8 @@ impl Output {
         }
     }
 
-    /// Writes the table, and returns the number of rows. A statement without columns, such as `set`, writes nothing.
+    /// Writes the table, and returns the number of rows. A statement without columns, such as `set`, writes
+    /// nothing.
     pub(super) fn finish(self, schema: &SchemaRef, out: &mut dyn Write) -> io::Result<usize> {
         match self.format {
             Format::Table if !schema.fields().is_empty() => {

@@ -70,8 +70,8 @@ impl<'a> Progress<'a> {
         if failed > 0 {
             let _ = writeln!(
                 err,
-                "{name}: {failed} texts could not be read, and their rows are NULL; `set mobilebert.on_error = 'fail'` \
-                 tells which"
+                "{name}: {failed} texts could not be read, and their rows are NULL; \
+                 `set mobilebert.on_error = 'fail'` tells which"
             );
         }
     }

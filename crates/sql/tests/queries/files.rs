@@ -7,7 +7,8 @@ async fn results_go_into_files_and_come_back() {
     let (session, folder) = (session(2), tempfile::tempdir().unwrap());
     let files = reviews(&session, folder.path()).await;
     let select = format!(
-        "select id, classify(text, 'tiny')['label'] as label, classify(text, 'tiny')['score'] as score from {files}"
+        "select id, classify(text, 'tiny')['label'] as label, classify(text, 'tiny')['score'] as score \
+         from {files}"
     );
     let expected = query(&session, &select).await;
     assert_eq!(expected.len(), 3000);

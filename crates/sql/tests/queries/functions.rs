@@ -12,7 +12,8 @@ async fn scores_have_the_bits_of_direct_calls() {
     let files = reviews(&session, folder.path()).await;
     let direct = TextClassification::open(root("models/sentiment")).unwrap();
     let sql = format!(
-        "select id, text, classify(text)['label'], classify(text)['score'] from {files} where id % 10 = 0 order by id"
+        "select id, text, classify(text)['label'], classify(text)['score'] \
+         from {files} where id % 10 = 0 order by id"
     );
     let (mut ids, mut labels) = (Vec::new(), std::collections::BTreeSet::new());
     for batch in session.collect(&sql).await.unwrap() {
@@ -93,8 +94,8 @@ async fn every_function_works_on_columns() {
     let (a, b) = (embedder.embed("How old are you?").unwrap(), embedder.embed("What is your age?").unwrap());
     let sql = format!(
         "select similarity(a, b) = arrow_cast({}, 'Float32'), array_length(embed(a)), embed(a)[1] = \
-         arrow_cast({}, 'Float32'), classify_pair(a, b, 'tiny')['label'] is not null, arrow_typeof(similarity(a, b)) \
-         from (values ('How old are you?', 'What is your age?')) as v(a, b)",
+         arrow_cast({}, 'Float32'), classify_pair(a, b, 'tiny')['label'] is not null, \
+         arrow_typeof(similarity(a, b)) from (values ('How old are you?', 'What is your age?')) as v(a, b)",
         a.cosine(&b),
         a.embedding[0]
     );
@@ -108,8 +109,8 @@ async fn all_string_types_are_read() {
     let session = session(1);
     for kind in ["Utf8", "LargeUtf8", "Utf8View", "Dictionary(Int32, Utf8)", "Dictionary(UInt8, LargeUtf8)"] {
         let sql = format!(
-            "select tokens(arrow_cast(t, '{kind}')), count(*) from (values ('a joy'), ('two hours of it'), ('a joy')) \
-             as v(t) group by 1"
+            "select tokens(arrow_cast(t, '{kind}')), count(*) \
+             from (values ('a joy'), ('two hours of it'), ('a joy')) as v(t) group by 1"
         );
         assert_eq!(query(&session, &sql).await, [["2", "2"], ["4", "1"]], "{kind}");
     }
@@ -159,7 +160,7 @@ async fn a_query_that_is_stopped_ends() {
     session.registry().stop().stop();
     let found = problem(&session, &format!("select classify(text, 'tiny')['label'] from {files}")).await;
     assert!(found.contains("cancelled"), "{found}");
-    session.registry().stop().clear();
+    session.registry().stop().renew();
     assert_eq!(
         query(&session, &format!("select count(classify(text, 'tiny')) from {files}")).await,
         [["3000"]]

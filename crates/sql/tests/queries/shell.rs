@@ -78,8 +78,19 @@ fn exit_codes_tell_what_happened() {
     assert!(code == 2 && problem.contains("--output"), "{problem}");
     let (_, problem, code) = run(&["--model", "x"]);
     assert!(code == 2 && problem.contains("NAME=SOURCE"), "{problem}");
-    let (_, _, code) = run(&["--threads", "0"]);
-    assert_eq!(code, 2);
+    const HUGE: &str = "18446744073709551615";
+    let (threads, batches) = (["0", HUGE, "513", "x"], ["0", HUGE, "1048577", "-1"]);
+    for (flag, values) in [("--threads", threads), ("--batch-size", batches)] {
+        for value in values {
+            let (_, problem, code) = run(&[&format!("{flag}={value}"), "-c", "select 1"]);
+            assert!(code == 2 && problem.contains(flag), "{flag}={value}: {problem}");
+        }
+    }
+    let (_, problem, code) = run(&["--max-rows", "x"]);
+    assert!(code == 2 && problem.contains("--max-rows"), "{problem}");
+    let most = ["--threads=512", "--batch-size=1048576", "--max-rows", HUGE, "-c", TOKENS];
+    let (rows, problem, code) = run(&most);
+    assert!(code == 0 && rows.contains("| the city | 2 |"), "{rows}{problem}");
     let (help, _, code) = run(&["--help"]);
     assert!(
         code == 0 && help.contains("classify(text [, 'MODEL'])") && help.contains("130 Ctrl-C"),
@@ -111,20 +122,23 @@ fn wait(child: &mut Child) -> i32 {
     }
 }
 
+/// Also in the middle of a batch, and with a thread for all.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_query() {
-    // Hours of work, were it not stopped.
-    let sql = "select count(classify('number ' || value)) from generate_series(1, 10000000)";
-    let mut child = program().args(["-c", sql]).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    assert!(child.try_wait().unwrap().is_none(), "it is still running");
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let start = Instant::now();
-    assert_eq!(wait(&mut child), 130);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    let mut problem = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut problem).unwrap();
-    assert!(problem.contains("mobilebert-sql: cancelled"), "{problem}");
+    // Hours of work, were it not stopped, and minutes for each batch of a million texts.
+    let sql = "select count(classify('number ' || value, 'sentiment')) from generate_series(1, 10000000)";
+    for options in [&["--threads=1", "--batch-size=1000000"][..], &["--threads=2"]] {
+        let mut child = program().args(options).args(["-c", sql]).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(child.try_wait().unwrap().is_none(), "it is still running");
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let start = Instant::now();
+        assert_eq!(wait(&mut child), 130, "{options:?}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{options:?}: {:?}", start.elapsed());
+        let mut problem = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut problem).unwrap();
+        assert!(problem.contains("mobilebert-sql: cancelled"), "{problem}");
+    }
 }

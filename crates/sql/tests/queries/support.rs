@@ -37,7 +37,8 @@ pub(crate) async fn reviews(session: &Session, folder: &Path) -> String {
         let first = file * 750;
         let word = |nth: &str| format!("split_part({WORDS}, ' ', cast(1 + {nth} % 20 as int))");
         let sql = format!(
-            "copy (select value as id, value % 7 as stars, {} || ' ' || {} || ' ' || {} || ' number ' || value as text \
+            "copy (select value as id, value % 7 as stars, \
+             {} || ' ' || {} || ' ' || {} || ' number ' || value as text \
              from generate_series({first}, {})) to '{}' stored as parquet",
             word("value"),
             word("(value * 3)"),
