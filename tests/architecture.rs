@@ -161,7 +161,7 @@ const SQL: Package = Package {
 const CLUSTER: Package = Package {
     sources: "crates/cluster/src",
     packages: &["mobilebert_sql"],
-    rooms: &[("codec", &[]), ("nodes", &["codec"]), ("main", &[])],
+    rooms: &[("cancel", &[]), ("codec", &[]), ("nodes", &["codec"]), ("main", &["cancel"])],
 };
 
 const BINDINGS: Package = Package {
