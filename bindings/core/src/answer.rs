@@ -96,6 +96,11 @@ pub fn answers_from(
     options: &AnswerOptions,
     watch: &mut Watch<'_>,
 ) -> Result<Vec<Vec<Answer>>> {
+    if questions.count() == 0 {
+        // No question reads the context that it shares with none.
+        let none: Vec<String> = Vec::new();
+        return answers(qa, questions, Contexts::Each(&none), is_list, options, watch);
+    }
     let context = watch.step(questions.count(), || Ok(qa.prepare(context)?))?;
     answers(qa, questions, Contexts::One(&context), is_list, options, watch)
 }

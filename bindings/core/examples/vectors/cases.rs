@@ -96,6 +96,7 @@ fn answers() -> File {
             }),
         ),
         case("answers", json!({}), json!({ "questions": [], "contexts": [] })),
+        case("answers", json!({}), json!({ "questions": [], "context": "" })),
     ];
     let about = "Answers, with places in all units.";
     File { name: "answers", about, model: Some("models/qa"), cases }
