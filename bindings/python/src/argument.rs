@@ -32,7 +32,7 @@ arguments! {
     scales: text("`max`, `error` or None") -> Option<String>;
     task: text("the name of a task") -> Option<String>;
     progress: function("a function or None") -> Option<Py<PyAny>>;
-    special_tokens_in_text: flag("True or False") -> bool;
+    special_tokens_in_text: optional_flag("True, False, or None for True") -> Option<bool>;
     verify: flag("True or False") -> bool;
     force: flag("True or False") -> bool;
     on_null: treatment("`error` or `skip`") -> OnNull;
@@ -115,6 +115,10 @@ fn required(_: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Strin
 
 fn flag(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<bool> {
     given.extract().map_err(|cause| instead_of(cause, name, expected, given))
+}
+
+fn optional_flag(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    if given.is_none() { Ok(None) } else { flag(name, expected, given).map(Some) }
 }
 
 fn treatment(name: &str, expected: &str, given: &Bound<'_, PyAny>) -> PyResult<OnNull> {

@@ -26,16 +26,42 @@ pub(crate) fn watched<T: Send>(
     progress: Option<Py<PyAny>>,
     work: impl FnOnce(&mut Watch<'_>) -> Result<T> + Send,
 ) -> PyResult<T> {
+    // The last inputs are done behind the last pass.
+    let all = |last: Progress| Progress { done: last.total, ..last };
+    watched_until(py, timeout, progress, all, work)
+}
+
+/// Runs a search that may end before all is read, as [`watched`] runs others.
+pub(crate) fn watched_search<T: Send>(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    progress: Option<Py<PyAny>>,
+    work: impl FnOnce(&mut Watch<'_>) -> Result<T> + Send,
+) -> PyResult<T> {
+    watched_until(py, timeout, progress, |last| last, work)
+}
+
+/// Runs a call that is watched. `end` makes of its last progress what is true when it has succeeded.
+fn watched_until<T: Send>(
+    py: Python<'_>,
+    timeout: Option<f64>,
+    progress: Option<Py<PyAny>>,
+    end: impl FnOnce(Progress) -> Progress,
+    work: impl FnOnce(&mut Watch<'_>) -> Result<T> + Send,
+) -> PyResult<T> {
     let timeout = timeout.map(|seconds| {
         let expected = "a number of seconds, 0 or more, that a clock can count";
         Duration::try_from_secs_f64(seconds).map_err(|_| Failure::option("timeout", expected, seconds))
     });
     let timeout = timeout.transpose().map_err(|failure| exception(py, &failure))?;
     let mut watcher = Watcher::new(progress);
-    let mut last = None;
+    let (mut last, mut told) = (None, None);
     let mut on_pass = |now: Progress| {
-        last = Some(now.total);
-        watcher.look(now.done == now.total, |py, tell| tell.call1(py, (now.done, now.total)))
+        last = Some(now);
+        watcher.look(now.done == now.total, |py, tell| {
+            told = Some(now);
+            tell.call1(py, (now.done, now.total))
+        })
     };
     let result = {
         let watched = || {
@@ -45,9 +71,9 @@ pub(crate) fn watched<T: Send>(
         py.detach(watched)
     };
     let result = watcher.finish(py, result)?;
-    // The last inputs are done behind the last pass.
-    if let (Some(tell), Some(total)) = (&watcher.progress, last) {
-        tell.call1(py, (total, total))?;
+    let end = last.map(end).filter(|end| told != Some(*end));
+    if let (Some(tell), Some(Progress { done, total })) = (&watcher.progress, end) {
+        tell.call1(py, (done, total))?;
     }
     Ok(result)
 }

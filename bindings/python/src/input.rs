@@ -105,8 +105,8 @@ impl OnNull {
 }
 
 /// Reads texts: a string, a column of a table, or anything that gives strings one after another. `what` is
-/// their role.
-pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> PyResult<Given> {
+/// their role, and `unit` what the list of the call holds, as in "pair"; both are for messages.
+pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, unit: &str, on_null: OnNull) -> PyResult<Given> {
     let py = given.py();
     if let Ok(text) = given.cast::<PyString>() {
         return Ok(Given { texts: Held::strings(vec![string(text, what)?], Vec::new(), 1), is_list: false });
@@ -132,7 +132,7 @@ pub(crate) fn texts(given: &Bound<'_, PyAny>, what: &str, on_null: OnNull) -> Py
     for (row, item) in items.enumerate() {
         let item = item?;
         if let Ok(text) = item.cast::<PyString>() {
-            strings.push(string(text, what).map_err(|error| in_row(py, error, row))?);
+            strings.push(string(text, what).map_err(|error| in_row(py, error, unit, row))?);
             if on_null == OnNull::Skip {
                 rows.push(row);
             }
@@ -161,9 +161,9 @@ pub(crate) fn null(py: Python<'_>, what: &str, row: usize) -> PyErr {
 }
 
 /// Adds the row to the error of a text that is not Unicode.
-fn in_row(py: Python<'_>, error: PyErr, row: usize) -> PyErr {
+fn in_row(py: Python<'_>, error: PyErr, unit: &str, row: usize) -> PyErr {
     // The row is known to the exception's class.
-    let added = error.value(py).call_method1("_in_row", (row,));
+    let added = error.value(py).call_method1("_in_row", (unit, row));
     match added {
         Ok(exception) => PyErr::from_value(exception),
         Err(_) => error,

@@ -23,8 +23,8 @@ use crate::errors::exception;
 /// ('question-answering', 'int8')
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
-///         of file names and bytes, or another `Model`.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, or a dictionary
+///         of file names and bytes.
 ///     task: the task whose head is loaded, by the name of `pipeline`; the model's own by default.
 #[doc = crate::doc::opening!()]
 #[doc = crate::doc::opening_errors!()]
@@ -38,18 +38,18 @@ pub(crate) struct Model {
 #[pymethods]
 impl Model {
     #[new]
-    #[pyo3(signature = (model, *, task=None, threads=None, precision=None, special_tokens_in_text=true))]
+    #[pyo3(signature = (model, *, task=None, threads=None, precision=None, special_tokens_in_text=None))]
     fn new(
         model: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = argument::task)] task: Option<String>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: Option<bool>,
     ) -> PyResult<Self> {
         let py = model.py();
         let opening = opening(threads, precision, special_tokens_in_text);
         let task = task.as_deref().map(Task::named).transpose().map_err(|failure| exception(py, &failure))?;
-        let loaded = from_source("model", model, |source| opening.open(source, task))?;
+        let loaded = from_source("model", SOURCES, model, |source| opening.open(source, task))?;
         Ok(Self { model: loaded, name: label(model) })
     }
 
@@ -129,7 +129,7 @@ impl Origin {
         model: &Bound<'_, PyAny>,
         threads: Option<usize>,
         precision: Option<String>,
-        special_tokens_in_text: bool,
+        special_tokens_in_text: Option<bool>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let is_own = model.cast::<Model>().is_ok() || model.cast::<PyMapping>().is_ok();
@@ -158,8 +158,12 @@ impl Origin {
     }
 }
 
-fn opening(threads: Option<usize>, precision: Option<String>, special_tokens_in_text: bool) -> Opening {
-    Opening { threads, precision, special_tokens_in_text: Some(special_tokens_in_text), ..Opening::default() }
+fn opening(
+    threads: Option<usize>,
+    precision: Option<String>,
+    special_tokens_in_text: Option<bool>,
+) -> Opening {
+    Opening { threads, precision, special_tokens_in_text, ..Opening::default() }
 }
 
 /// The text that stands for a model in messages.
@@ -182,9 +186,15 @@ pub(crate) fn open<T: Send>(
 ) -> PyResult<T> {
     let py = given.py();
     let Ok(loaded) = given.cast::<Model>() else {
-        return from_source("model", given, from_source_with);
+        return from_source("model", "a name, a path, a dict of files, or a Model", given, from_source_with);
     };
-    let set = [("threads", opening.threads.is_some()), ("precision", opening.precision.is_some())];
+    let Opening { threads, precision, special_tokens_in_text, backend } = opening;
+    let set = [
+        ("threads", threads.is_some()),
+        ("precision", precision.is_some()),
+        ("special_tokens_in_text", special_tokens_in_text.is_some()),
+        ("backend", backend.is_some()),
+    ];
     if let Some((option, _)) = set.iter().find(|(_, given)| *given) {
         let expected = "nothing beside a Model, which was loaded with its own";
         return Err(exception(py, &Failure::option(option, expected, "given")));
@@ -193,10 +203,14 @@ pub(crate) fn open<T: Send>(
     detached(py, || from_model(model))
 }
 
-/// Calls `open` with the source that a caller means by the argument `what`. A name that is not found is
+/// What names a model, where one that is loaded cannot take its place.
+const SOURCES: &str = "a name, a path, or a dict of files";
+
+/// Calls `open` with the source that a caller means by the argument `what`, which may be as `expected`. A name that is not found is
 /// looked for in data packages and, if its extra is installed, on the hub.
 pub(crate) fn from_source<T: Send>(
     what: &str,
+    expected: &str,
     given: &Bound<'_, PyAny>,
     open: impl Fn(Source) -> Result<T> + Send + Sync,
 ) -> PyResult<T> {
@@ -213,9 +227,7 @@ pub(crate) fn from_source<T: Send>(
                 return cause;
             }
             let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-            PyTypeError::new_err(format!(
-                "{what} is {kind}; expected a name, a path, a dict of files, or a Model"
-            ))
+            PyTypeError::new_err(format!("{what} is {kind}; expected {expected}"))
         })?;
         return detached(py, || open(Source::Folder(path)));
     };
@@ -260,5 +272,5 @@ pub(crate) fn options_dict<'py, T: serde::Serialize>(
 
 /// Finds the source that a caller of a tool means by the argument `what`.
 pub(crate) fn source(what: &str, given: &Bound<'_, PyAny>) -> PyResult<Source> {
-    from_source(what, given, mobilebert_bindings::tools::locate)
+    from_source(what, "a name or a path", given, mobilebert_bindings::tools::locate)
 }

@@ -77,7 +77,7 @@ TAGS = {
 }
 FILLS = {"top_k": (0, *COUNT), "targets": NAMES}
 VECTORS = {"pooling": NAME, "normalize": [v for v in FLAG if v is not None], "max_seq_len": (0, *COUNT)}
-OPENING = {"threads": (0, *COUNT), "precision": NAME, "special_tokens_in_text": FLAG}
+OPENING = {"threads": (0, *COUNT), "precision": NAME, "special_tokens_in_text": [v for v in FLAG if v is not None]}
 CALL = {"timeout": (-1, -0.5, INFINITY, 1e300, *NUMBER), "progress": FUNCTION, "on_null": (*NAME, None)}
 WATCHED = {"progress": FUNCTION}
 MODEL: tuple[Any, ...] = (5, NAN, [], object(), True)
@@ -315,3 +315,52 @@ def test_names_that_are_no_options() -> None:
     numbers: Any = {5: 1}
     with pytest.raises(TypeError, match="keywords must be strings"):
         labels.classify("a joy", **numbers)
+
+
+def test_a_loaded_model_is_not_opened_a_second_time() -> None:
+    options: dict[str, Any] = {
+        "threads": 1,
+        "precision": "f32",
+        "special_tokens_in_text": False,
+    }
+    classes = {
+        mobilebert.QuestionAnswering: QA,
+        mobilebert.TextClassification: MODELS / "sentiment",
+        mobilebert.TokenClassification: NER,
+        mobilebert.FillMask: FILL,
+        mobilebert.Embedder: NER,
+    }
+    calls: list[tuple[Callable[..., Any], mobilebert.Model]] = [
+        (kind, mobilebert.Model(path)) for kind, path in classes.items()
+    ]
+    calls += [
+        (lambda model, task=task, **k: mobilebert.pipeline(task, model, **k), mobilebert.Model(path))
+        for task, path in PIPELINES.items()
+    ]
+    for call, model in calls:
+        for name, value in options.items():
+            with pytest.raises(mobilebert.MobileBertError, match="nothing beside a Model") as raised:
+                call(model, **{name: value})
+            assert (raised.value.code, raised.value.place) == ("option", name)
+        # True is what the model may have been loaded without.
+        with pytest.raises(mobilebert.MobileBertError):
+            call(model, special_tokens_in_text=True)
+        call(model, **dict.fromkeys(options))
+
+
+def test_what_may_name_a_model_is_said_where_it_may() -> None:
+    given: Any = mobilebert
+    model, qa = mobilebert.Model(QA), " or a Model"
+    with pytest.raises(TypeError, match=qa):
+        given.QuestionAnswering(5)
+    calls: list[Callable[[], object]] = [
+        lambda: given.Model(model),
+        lambda: given.Model(5),
+        lambda: given.convert(model, "folder"),
+        lambda: given.quantize(model, "folder"),
+        lambda: given.evaluate(model, "classify", DATA),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="expected a name") as raised:
+            call()
+        assert qa not in str(raised.value)

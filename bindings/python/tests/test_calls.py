@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ def test_a_search_ends_at_its_time_with_what_it_has_found() -> None:
     seen: list[tuple[int, int]] = []
     qa.answers_within(question, text, most_windows=2, progress=lambda *now: seen.append(now))
     assert seen[-1] == (2, 2)
+    # The progress of a search that ends at its time is what it has read.
+    shares: list[tuple[int, int]] = []
+    found = None
+    while found is None:
+        try:
+            found = qa.answers_within(
+                question, context, timeout=seconds, progress=lambda *now: shares.append(now)
+            )
+        except mobilebert.DeadlineExceeded:
+            seconds *= 2
+            shares.clear()
+    assert 0 < found.windows_read < found.windows
+    assert shares[-1] == (found.windows_read, found.windows)
     for wrong in (0, -1, 1.5, "two", True):
         with pytest.raises(mobilebert.MobileBertError) as raised:
             qa.answers_within(question, text, most_windows=wrong)  # type: ignore[arg-type]
@@ -115,6 +129,11 @@ def test_progress_counts_texts_and_may_stop(sentiment: mobilebert.TextClassifica
     sentiment.classify(TEXTS, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (len(TEXTS), len(TEXTS))
     assert seen == sorted(seen)
+    for texts in ("a joy", ["a joy"], TEXTS[:3]):
+        seen.clear()
+        sentiment.classify(texts, progress=lambda *now: seen.append(now))
+        count = 1 if isinstance(texts, str) else len(texts)
+        assert seen.count((count, count)) == 1, "an end is told once"
 
     def refuse(done: int, total: int) -> None:
         raise KeyError("stop")
@@ -242,6 +261,39 @@ def test_memory_does_not_grow_with_calls(sentiment: mobilebert.TextClassificatio
     for _ in range(10):
         sentiment.classify(TEXTS)
     assert resident() - before < 8_000_000
+
+
+def test_halves_of_pairs_have_the_places_of_other_errors(sentiment: mobilebert.TextClassification) -> None:
+    qa, half, context = mobilebert.QuestionAnswering(QA), "b\ud83d", "It was built by Ada."
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("question", lambda: qa.answers(half, context)),
+        ("context", lambda: qa.answers("Who?", half)),
+        ("question 2: question", lambda: qa.answers(["Who?", half], context)),
+        ("question 2: question", lambda: qa.answers(["Who?", half], qa.prepare(context))),
+        ("pair 2: question", lambda: qa.answers(["Who?", half], [context, context])),
+        ("pair 2: context", lambda: qa.answers(["Who?", "Who?"], (context, half))),
+        ("pair 2: context", lambda: qa.answers("Who?", [context, half])),
+        ("text 2: text", lambda: sentiment.classify(["a", half])),
+        ("second text", lambda: sentiment.classify("a", half)),
+        ("pair 2: text", lambda: sentiment.classify(["a", half], ["a", "a"])),
+        ("pair 2: second text", lambda: sentiment.classify(["a", "a"], iter(["a", half]))),
+    ]
+    for place, call in calls:
+        with pytest.raises(mobilebert.InvalidText) as raised:
+            call()
+        error = raised.value
+        listed = place.rpartition(": ")[0]
+        assert (error.place, error.index) == (place, 1 if listed else None)
+        assert str(error).startswith(f"{listed}: the " if listed else "the "), str(error)
+    # What the engine finds itself has the same places.
+    for place, call in [
+        ("question 2: question", lambda: qa.answers(["Who?", ""], context)),
+        ("pair 2: context", lambda: qa.answers("Who?", [context, ""])),
+        ("pair 2: second text", lambda: sentiment.classify(["a", "a"], ["a", ""])),
+    ]:
+        with pytest.raises(mobilebert.EmptyText) as empty:
+            call()
+        assert (empty.value.place, empty.value.index) == (place, 1)
 
 
 def test_errors_and_results_are_pickled(sentiment: mobilebert.TextClassification) -> None:

@@ -160,6 +160,25 @@ def test_columns_are_lists(sentiment: Any) -> None:
     assert sentiment([]) == []
 
 
+def test_an_error_of_a_single_input_names_no_index() -> None:
+    calls: dict[str, tuple[Any, Any]] = {
+        "feature-extraction": (NER, ""),
+        "token-classification": (NER, ""),
+        "fill-mask": (FILL, ""),
+        "text-classification": (SENTIMENT, ""),
+        "question-answering": (QA, {"question": "", "context": "Ada."}),
+    }
+    for task, (model, given) in calls.items():
+        pipe = pipeline(task, model)
+        with pytest.raises(mobilebert.MobileBertError) as single:
+            pipe(given)
+        assert (single.value.index, ":" in str(single.value.place)) == (None, False), task
+        # A list of one question is what the question is.
+        with pytest.raises(mobilebert.MobileBertError) as listed:
+            pipe([given])
+        assert listed.value.index == 0, task
+
+
 def test_calls_are_watched(sentiment: Any) -> None:
     seen: list[tuple[int, int]] = []
     sentiment(["a joy"] * 3, progress=lambda *now: seen.append(now))

@@ -27,7 +27,7 @@ class MobileBertError(ValueError):
 
     Attributes:
         code: a stable name of the kind of error, one of ``mobilebert.ERROR_CODES``.
-        place: where it happened, such as ``"top_k"``, a file, or ``"text 3: question"``; ``None`` if it has no
+        place: where it happened, such as ``"top_k"``, a file, or ``"pair 3: question"``; ``None`` if it has no
             place.
         index: the index of the input that failed, counted from 0, or ``None`` for a call with a single input.
         position: the code point of the text at fault, for `InvalidText`.
@@ -62,9 +62,9 @@ class MobileBertError(ValueError):
             positions = (self.position, self.byte_position, self.utf16_position)
         return type(self), (str(self), self.code, self.place, self.index, positions)
 
-    def _in_row(self, row: int) -> MobileBertError:
-        """Returns the same error for a text of a list."""
-        place = f"text {row + 1}"
+    def _in_row(self, unit: str, row: int) -> MobileBertError:
+        """Returns the same error for an input of a list, which holds such as ``unit`` says: texts or pairs."""
+        place = f"{unit} {row + 1}"
         positions = None
         if self.position is not None:
             positions = (self.position, self.byte_position or 0, self.utf16_position or 0)

@@ -62,7 +62,7 @@ class Model:
         task: str | None = None,
         threads: int | None = None,
         precision: _Precision | None = None,
-        special_tokens_in_text: bool = True,
+        special_tokens_in_text: bool | None = None,
     ) -> Model: ...
     @property
     def name(self) -> str: ...
@@ -94,7 +94,7 @@ class QuestionAnswering:
         *,
         threads: int | None = None,
         precision: _Precision | None = None,
-        special_tokens_in_text: bool = True,
+        special_tokens_in_text: bool | None = None,
         **options: Any,
     ) -> _Self: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
@@ -166,7 +166,7 @@ class TextClassification:
         *,
         threads: int | None = None,
         precision: _Precision | None = None,
-        special_tokens_in_text: bool = True,
+        special_tokens_in_text: bool | None = None,
         **options: Any,
     ) -> _Self: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
@@ -207,7 +207,7 @@ class TokenClassification:
         *,
         threads: int | None = None,
         precision: _Precision | None = None,
-        special_tokens_in_text: bool = True,
+        special_tokens_in_text: bool | None = None,
         **options: Any,
     ) -> _Self: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
@@ -244,7 +244,7 @@ class FillMask:
         *,
         threads: int | None = None,
         precision: _Precision | None = None,
-        special_tokens_in_text: bool = True,
+        special_tokens_in_text: bool | None = None,
         **options: Any,
     ) -> _Self: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
@@ -283,7 +283,7 @@ class Embedder:
         *,
         threads: int | None = None,
         precision: _Precision | None = None,
-        special_tokens_in_text: bool = True,
+        special_tokens_in_text: bool | None = None,
         **options: Any,
     ) -> _Self: ...
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...

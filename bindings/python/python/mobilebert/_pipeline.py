@@ -325,13 +325,20 @@ class _States(Pipeline):
         return options
 
     def _one(self, item: Any, options: dict[str, Any]) -> Any:
-        return self._many([item], options)[0]
+        arrays, options = self._parted(options)
+        return self._shaped(self.engine.token_states(item, **options), arrays)
 
     def _many(self, items: Any, options: dict[str, Any]) -> list[Any]:
-        options = dict(options)
-        arrays = options.pop("return_tensors", False)
-        found = self.engine.token_states(items, **options)
-        return [states[None] if arrays else [states.tolist()] for states in found]
+        arrays, options = self._parted(options)
+        return [self._shaped(states, arrays) for states in self.engine.token_states(items, **options)]
+
+    def _parted(self, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Takes the option that is not the engine's out of the others."""
+        others = dict(options)
+        return others.pop("return_tensors", False), others
+
+    def _shaped(self, states: Any, arrays: Any) -> Any:
+        return states[None] if arrays else [states.tolist()]
 
 
 def _tokenizer_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -379,7 +386,7 @@ def pipeline(
     batch_size: int | None = None,
     threads: int | None = None,
     precision: Any = None,
-    special_tokens_in_text: bool = True,
+    special_tokens_in_text: bool | None = None,
     **options: Any,
 ) -> Pipeline:
     """Opens a model and returns a function that is called as the pipeline of ``transformers``.
@@ -402,7 +409,8 @@ def pipeline(
             results, and the engine chooses the sizes of its passes itself.
         threads: as in the classes: all cores by default, and 1 for the calling thread.
         precision: ``"int8"``, ``"bf16"`` or ``"f32"``; that of the stored weights by default.
-        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters.
+        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters, as is right for
+            texts of strangers. Beside a `Model`, this and the two above are refused.
         options: the task's options, for all calls that do not bring their own. Unknown ones are errors.
 
     Where a model is made to compare with ``transformers``, the results are the same: the options have its
@@ -413,10 +421,11 @@ def pipeline(
         raise wrong("device", '"cpu", the only one there is', device)
     if tokenizer is not None and tokenizer is not model and not _same(tokenizer, model):
         raise wrong("tokenizer", "the name that `model` has, or None for the model's own", tokenizer)
-    common = {"threads": threads, "precision": precision}
-    flag("special_tokens_in_text", special_tokens_in_text)
-    if not isinstance(model, Model):
-        common["special_tokens_in_text"] = special_tokens_in_text
+    common = {
+        "threads": threads,
+        "precision": precision,
+        "special_tokens_in_text": special_tokens_in_text,
+    }
     if task is None:
         task = _task_of(model, common)
     kind = _TASKS.get(_ALIASES.get(task, task)) if isinstance(task, str) else None

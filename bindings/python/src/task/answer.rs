@@ -8,7 +8,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::argument;
-use crate::call::{detached, watched};
+use crate::call::{detached, watched, watched_search};
 use crate::doc::{calling, opening, opening_errors};
 use crate::errors::exception;
 use crate::input::{Given, Held, OnNull, options, pair, string, texts};
@@ -62,13 +62,13 @@ pub(crate) struct QuestionAnswering {
 #[pymethods]
 impl QuestionAnswering {
     #[new]
-    #[pyo3(signature = (model=None, *, threads=None, precision=None, special_tokens_in_text=true, **options))]
+    #[pyo3(signature = (model=None, *, threads=None, precision=None, special_tokens_in_text=None, **options))]
     fn new(
         py: Python<'_>,
         model: Option<Bound<'_, PyAny>>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: Option<bool>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let model = model.unwrap_or_else(|| PyString::new(py, "qa").into_any());
@@ -251,13 +251,13 @@ impl QuestionAnswering {
         let found = match context.cast::<Context>() {
             Ok(prepared) => {
                 let context = prepared.get();
-                watched(py, timeout, progress, |watch| {
+                watched_search(py, timeout, progress, |watch| {
                     answers_within(qa, &question, &context.prepared, most_windows, &options, watch)
                 })?
             }
             Err(_) => {
                 let context = text("context", context)?;
-                watched(py, timeout, progress, |watch| {
+                watched_search(py, timeout, progress, |watch| {
                     answers_within_from(qa, &question, &context, most_windows, &options, watch)
                 })?
             }
@@ -284,10 +284,13 @@ impl QuestionAnswering {
         changes: &serde_json::Map<String, serde_json::Value>,
     ) -> PyResult<Found> {
         let options = changed(self.pipeline.options(), changes).map_err(|failure| exception(py, &failure))?;
-        let Given { texts: mut questions, is_list } = texts(question, "question", on_null)?;
+        // With a context for each, what fails is a pair.
+        let is_shared = context.cast::<Context>().is_ok() || context.cast::<PyString>().is_ok();
+        let unit = if is_shared { "question" } else { "pair" };
+        let Given { texts: mut questions, is_list } = texts(question, "question", unit, on_null)?;
         let given = match context.cast::<Context>() {
             Ok(prepared) => One(prepared.get().prepared.clone()),
-            Err(_) => match texts(context, "context", on_null)? {
+            Err(_) => match texts(context, "context", unit, on_null)? {
                 Given { texts, is_list: false } if is_list => Text(texts),
                 Given { texts, is_list: true } if !is_list => Repeated(questions.text(0).to_owned(), texts),
                 Given { mut texts, .. } => {

@@ -38,13 +38,13 @@ pub(crate) struct TextClassification {
 #[pymethods]
 impl TextClassification {
     #[new]
-    #[pyo3(signature = (model=None, *, threads=None, precision=None, special_tokens_in_text=true, **options))]
+    #[pyo3(signature = (model=None, *, threads=None, precision=None, special_tokens_in_text=None, **options))]
     fn new(
         py: Python<'_>,
         model: Option<Bound<'_, PyAny>>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: Option<bool>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let model = model.unwrap_or_else(|| PyString::new(py, "sentiment").into_any());
@@ -118,8 +118,9 @@ impl TextClassification {
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
-        let Given { mut texts, is_list } = self::texts(texts, "text", on_null)?;
-        let mut pairs = text_pair.map(|pair| self::texts(pair, "second text", on_null)).transpose()?;
+        let unit = if text_pair.is_some() { "pair" } else { "text" };
+        let Given { mut texts, is_list } = self::texts(texts, "text", unit, on_null)?;
+        let mut pairs = text_pair.map(|pair| self::texts(pair, "second text", unit, on_null)).transpose()?;
         if pairs.as_ref().is_some_and(|pairs| pairs.is_list != is_list) {
             let problem = "expected one for each text: a str for a str, a list for a list";
             return Err(exception(py, &Failure::input("text_pair", problem)));

@@ -31,12 +31,12 @@ pub(crate) struct FillMask {
 #[pymethods]
 impl FillMask {
     #[new]
-    #[pyo3(signature = (model, *, threads=None, precision=None, special_tokens_in_text=true, **options))]
+    #[pyo3(signature = (model, *, threads=None, precision=None, special_tokens_in_text=None, **options))]
     fn new(
         model: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = argument::threads)] threads: Option<usize>,
         #[pyo3(from_py_with = argument::precision)] precision: Option<String>,
-        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: bool,
+        #[pyo3(from_py_with = argument::special_tokens_in_text)] special_tokens_in_text: Option<bool>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let origin = Origin::new(model, threads, precision, special_tokens_in_text, options)?;
@@ -105,7 +105,7 @@ impl FillMask {
         let changes = crate::input::options(options)?;
         let options =
             changed(self.pipeline.options(), &changes).map_err(|failure| exception(py, &failure))?;
-        let Given { texts, is_list } = self::texts(texts, "text", on_null)?;
+        let Given { texts, is_list } = self::texts(texts, "text", "text", on_null)?;
         let found =
             watched(py, timeout, progress, |watch| fills(&self.pipeline, &texts, is_list, &options, watch))?;
         results::list_or_one(py, is_list, found, results::masks)
