@@ -3,8 +3,8 @@
 
 PACKAGE is one of the workspace, such as `mobilebert-python` or `mobilebert-cli`. The options are those of
 `cargo tree`, such as `--features parquet` or `--target aarch64-unknown-linux-gnu`, and have to be those of the
-build. OUT is one text with a licence of each crate, from the files in its package, and that of the standard
-library. Crates that run only while it is built (build scripts, procedural macros) are left out, and so is what the
+build. OUT is one text with the licence of the engine itself, that of each crate, from the files in its package, and
+that of the standard library. Crates that run only while it is built (build scripts, procedural macros) are left out, and so is what the
 standard library itself links.
 
 A crate whose package has no text of its licence gets the general one, with its authors where the licence is MIT, and
@@ -200,6 +200,11 @@ def main() -> None:
     standard = f"Copyright (c) The Rust Project Contributors\n\n{permission()}"
     groups.setdefault(standard, []).append("the standard library of Rust (MIT)")
     parts = [f"{package} holds the programs below, under these licences.\n"]
+    engine = next(crate for (name, _), crate in crates.items() if name == "mobilebert")
+    names = chosen(engine["license"])
+    for text in texts(ROOT, names):
+        title = f"{engine['name']} {engine['version']}, with all its parts ({' AND '.join(names)})"
+        parts.append("\n".join(["=" * 80, title, "-" * 80, text, ""]))
     for text, titles in sorted(groups.items(), key=lambda group: group[1]):
         parts.append("\n".join(["=" * 80, *titles, "-" * 80, text, ""]))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -138,6 +138,7 @@ check_c() {
     is_ada "$(env -u PKG_CONFIG_PATH -u LD_LIBRARY_PATH sh -e "$work/readme.sh")"
 
     if command -v python3 > /dev/null; then
+        grep -q '^mobilebert ' "$work/prefix/share/doc/mobilebert/THIRD-PARTY-NOTICES.txt"
         grep -q '^serde_json ' "$work/prefix/share/doc/mobilebert/THIRD-PARTY-NOTICES.txt"
         passed=$((passed + 1))
     else

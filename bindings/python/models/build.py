@@ -12,6 +12,7 @@ import hashlib
 import re
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,6 +24,20 @@ MODELS = {
     "qa": "MobileBERT for question answering in int8",
     "sentiment": "MobileBERT for the sentiment of English sentences in int8",
     "embed": "MiniLM for vectors of English sentences in int8",
+}
+#: The licences in the cards: their names by SPDX, and what is passed on as their text. One that the index knows no name
+#: of is explained in the card.
+LICENCES = {
+    "apache-2.0": ("Apache-2.0", (ROOT / "LICENSE-APACHE").read_text(encoding="utf-8")),
+    "cc-by-sa-4.0": (
+        "CC-BY-SA-4.0",
+        "The model is under the licence Creative Commons Attribution-ShareAlike 4.0 International, whose text is at\n"
+        "https://creativecommons.org/licenses/by-sa/4.0/legalcode. CARD.md beside this file says what it was made of.\n",
+    ),
+    "other": (
+        "LicenseRef-see-the-model-card",
+        "CARD.md beside this file says what the model was made of, and under which terms that was.\n",
+    ),
 }
 MODULE = '''"""{summary}. `mobilebert` finds it by its name, `{name}`."""
 
@@ -43,23 +58,29 @@ def version() -> str:
     return found[1]
 
 
-def metadata(name: str, card: str) -> str:
-    """Writes the package's metadata. The licence is the one in the model's card."""
+def licence(name: str, card: str) -> tuple[str, dict[str, str]]:
+    """Returns the name of the licence in a model's card, and the files that say all about it."""
     found = re.search(r"^license: (.+)$", card, re.MULTILINE)
     if found is None:
         raise SystemExit(f"the card of {name} names no licence")
-    # The index knows names of licences by SPDX; any other is explained in the card.
-    spdx = {
-        "apache-2.0": "Apache-2.0",
-        "cc-by-sa-4.0": "CC-BY-SA-4.0",
-        "other": "LicenseRef-see-the-model-card",
-    }[found[1]]
+    spdx, text = LICENCES[found[1]]
+    return spdx, {"LICENSE-APACHE" if spdx == "Apache-2.0" else "LICENSE": text, "CARD.md": card}
+
+
+def without_links(card: str) -> str:
+    """Leaves nothing but their words of the links to files that the package does not hold."""
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", card)
+
+
+def metadata(name: str, card: str, spdx: str, files: Iterable[str]) -> str:
+    """Writes the package's metadata."""
     head = [
         "Metadata-Version: 2.4",
         f"Name: mobilebert-{name}",
         f"Version: {version()}",
         f"Summary: {MODELS[name]}",
         f"License-Expression: {spdx}",
+        *(f"License-File: {file}" for file in files),
         "Requires-Python: >=3.10",
         "Description-Content-Type: text/markdown",
     ]
@@ -70,13 +91,16 @@ def metadata(name: str, card: str) -> str:
 def build(name: str, out: Path) -> Path:
     """Writes the wheel of a model."""
     folder = ROOT / "models" / name
-    package, card = f"mobilebert_{name}", (folder / "README.md").read_text(encoding="utf-8")
+    package, card = f"mobilebert_{name}", without_links((folder / "README.md").read_text(encoding="utf-8"))
+    spdx, licences = licence(name, card)
     info = f"{package}-{version()}.dist-info"
     module = MODULE.format(name=name, summary=MODELS[name])
     members: dict[str, bytes] = {f"{package}/__init__.py": module.encode()}
     files = (*FILES, *(file for file in VECTOR_FILES if (folder / file).exists()))
     members |= {f"{package}/model/{file}": (folder / file).read_bytes() for file in files}
-    members[f"{info}/METADATA"] = metadata(name, card).encode()
+    members[f"{package}/model/README.md"] = card.encode()
+    members |= {f"{info}/licenses/{file}": text.encode() for file, text in licences.items()}
+    members[f"{info}/METADATA"] = metadata(name, card, spdx, licences).encode()
     members[f"{info}/WHEEL"] = WHEEL.encode()
     record = [f"{path},{digest(content)},{len(content)}\n" for path, content in members.items()]
     members[f"{info}/RECORD"] = ("".join(record) + f"{info}/RECORD,,\n").encode()

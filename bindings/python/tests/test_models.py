@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import sys
@@ -186,9 +187,29 @@ def test_packages_of_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         content = (site / path).read_bytes()
         found = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         assert (digest, int(size)) == (f"sha256={found}", len(content))
-    assert "License-Expression: CC-BY-SA-4.0" in (info / "METADATA").read_text()
+    described = (info / "METADATA").read_text()
+    assert "License-Expression: CC-BY-SA-4.0" in described
+    named = re.findall(r"^License-File: (.+)$", described, re.MULTILINE)
+    assert sorted(named) == sorted(file.name for file in (info / "licenses").iterdir()) == ["CARD.md", "LICENSE"]
 
     monkeypatch.syspath_prepend(str(site))
     assert _models.resolve("qa") == str(site / "mobilebert_qa" / "model")
     assert mobilebert.QuestionAnswering().model.name == "qa"
     assert mobilebert.QuestionAnswering("built-in:qa").model.hidden_size == mobilebert.Model(TINY).hidden_size
+
+
+@pytest.mark.parametrize("name", ["qa", "sentiment", "embed"])
+def test_a_package_of_a_model_has_its_licence(name: str, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("build_model_licences", BUILD)
+    assert spec is not None and spec.loader is not None
+    build: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    card = build.without_links((ROOT / "models" / name / "README.md").read_text(encoding="utf-8"))
+    spdx, files = build.licence(name, card)
+    described = build.metadata(name, card, spdx, files)
+    # Links to files of the checkout lead nowhere from an index or an installed package.
+    assert re.findall(r"\]\((?!https?:|#)", described) == []
+    assert all(f"\nLicense-File: {file}\n" in described for file in files)
+    if spdx == "Apache-2.0":
+        assert files["LICENSE-APACHE"] == (ROOT / "LICENSE-APACHE").read_text(encoding="utf-8")
+        assert "the text is in LICENSE-APACHE" in described

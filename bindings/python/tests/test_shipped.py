@@ -119,7 +119,7 @@ def test_the_package_holds_licences_and_a_description() -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("SKIPPED: the package is not installed, but on PYTHONPATH")
     licences = package.read_text("licenses/THIRD-PARTY-NOTICES.txt") or ""
-    for crate in ("tokenizers 0.", "rayon 1.", "pyo3 0.", "the standard library of Rust"):
+    for crate in ("mobilebert 0.", "tokenizers 0.", "rayon 1.", "pyo3 0.", "the standard library of Rust"):
         assert f"\n{crate}" in licences
     assert package.read_text("licenses/LICENSE-MIT") and package.read_text("licenses/LICENSE-APACHE")
     description = package.read_text("METADATA") or ""
