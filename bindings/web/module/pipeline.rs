@@ -1,6 +1,6 @@
 //! A loaded model with its task.
 
-use mobilebert_bindings::answer::{Contexts, answers, answers_within_from};
+use mobilebert_bindings::answer::{Contexts, answers, answers_from, answers_within_from};
 use mobilebert_bindings::classify::labels;
 use mobilebert_bindings::embed::{self, Matrix};
 use mobilebert_bindings::fill::fills;
@@ -60,7 +60,7 @@ pub fn open(
 
 #[wasm_bindgen]
 impl Pipeline {
-    /// Describes the model: `{task, precision, kernel, max_length, dimensions?, options}`.
+    /// Describes the model: `{task, precision, kernel, max_length, labels, dimensions?, options}`.
     pub fn about(&self) -> String {
         let (model, task, options) = match &self.task {
             Ready::Answers(task) => (task.model(), Task::QuestionAnswering, map(task.options())),
@@ -101,18 +101,11 @@ impl Pipeline {
                 Ready::Answers(task) => {
                     let options = changed(task.options(), &options)?;
                     let second = second.unwrap_or_default();
-                    let prepared = match texts.count() {
-                        0 => None,
-                        _ => shared.then(|| task.prepare(second.text(0))).transpose()?,
+                    let found = if shared {
+                        answers_from(task, &texts, second.text(0), is_list, &options, watch)?
+                    } else {
+                        answers(task, &texts, Contexts::Each(&second), is_list, &options, watch)?
                     };
-                    let nothing: Vec<String> = Vec::new();
-                    let contexts = match &prepared {
-                        Some(prepared) => Contexts::One(prepared),
-                        // No question reads the context that it shares with none.
-                        None if shared => Contexts::Each(&nothing),
-                        None => Contexts::Each(&second),
-                    };
-                    let found = answers(task, &texts, contexts, is_list, &options, watch)?;
                     results::list(&found, |answers| results::list(answers, results::answer))
                 }
                 Ready::Labels(task) => {
@@ -274,6 +267,7 @@ fn described(model: &Model, task: Task, options: &Map<String, Value>) -> Value {
         "precision": model.engine().backend().precision().to_string(),
         "kernel": model.engine().backend().kernel(),
         "max_length": model.max_len(),
+        "labels": model.config().labels,
         "options": options,
     })
 }

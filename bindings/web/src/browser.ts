@@ -8,7 +8,8 @@ export * from './common.js';
 
 const host: Host = {
   options: ['create_worker'],
-  resolve: (given) => new URL(given, document.baseURI),
+  // Workers have no document, and count from the address of their script.
+  resolve: (given) => new URL(given, globalThis.document?.baseURI ?? location.href),
   runner: (opening, { create_worker }) =>
     new Remote((onMessage, onFailure): Port => {
       // Bundlers look for this expression as it stands.

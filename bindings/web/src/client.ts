@@ -1,4 +1,4 @@
-import { kindOf, optionsOf, wrongInput, wrongOption } from './errors.js';
+import { kindOf, optionsOf, wrongInput, wrongOption, wrongTask } from './errors.js';
 import { limitsOf, within } from './limits.js';
 import {
   moment,
@@ -26,6 +26,7 @@ import type {
   Place,
   States,
   TagOptions,
+  TaskName,
   WithinOptions,
 } from './types.js';
 
@@ -40,7 +41,8 @@ type Unset<R extends CallRequest> = Omit<R, 'options'>;
 /**
  * The engine's own interface, with all that it knows about a result, and with its own defaults.
  *
- * A string gives a result, a list of strings a list of results. A model answers to the methods of its task.
+ * A string gives a result, a list of strings a list of results. A pipeline has the methods of its task, and the
+ * others fail with `wrong_task`.
  */
 export class Engine {
   #runners: readonly Runner[];
@@ -61,6 +63,7 @@ export class Engine {
     context: C,
     options: AnswerOptions = {},
   ): Promise<Many<Q | C, AnswerDetails[]>> {
+    this.#needs('answers', 'question-answering');
     const questions = texts('question', question);
     const contexts = texts('context', context);
     const isList = Array.isArray(question) || Array.isArray(context);
@@ -86,6 +89,7 @@ export class Engine {
     context: string,
     options: WithinOptions = {},
   ): Promise<AnswersWithin> {
+    this.#needs('answersWithin', 'question-answering');
     const { most_windows: most, ...others } = optionsOf(options) as WithinOptions;
     if (most !== undefined && most !== null && !(Number.isInteger(most) && most >= 1))
       throw wrongOption('most_windows', 'a whole number, 1 or more, or null for all', most);
@@ -114,7 +118,8 @@ export class Engine {
     textPair?: TextOrTexts | null,
     options: ClassifyOptions = {},
   ): Promise<Many<T, Classification>> {
-    const second = textPair === undefined || textPair === null ? undefined : texts('text_pair', textPair);
+    this.#needs('classify', 'text-classification');
+    const second = textPair === undefined || textPair === null ? undefined : texts('second text', textPair);
     const isList = Array.isArray(text);
     const unit = second === undefined ? 'text' : 'pair';
     const found = await this.#run(
@@ -126,6 +131,7 @@ export class Engine {
 
   /** Finds labelled pieces of texts. */
   async tag<T extends TextOrTexts>(text: T, options: TagOptions = {}): Promise<Many<T, EntityDetails[]>> {
+    this.#needs('tag', 'token-classification');
     const found = (await this.#plain(text, options)) as Omit<EntityDetails, 'start' | 'end'>[][];
     return one(
       Array.isArray(text),
@@ -135,11 +141,13 @@ export class Engine {
 
   /** Finds words for masks: a list for each mask of a text. */
   async fill<T extends TextOrTexts>(text: T, options: FillOptions = {}): Promise<Many<T, Fill[][]>> {
+    this.#needs('fill', 'fill-mask');
     return one(Array.isArray(text), await this.#plain(text, options)) as Many<T, Fill[][]>;
   }
 
   /** Computes the vectors of texts. */
   async vectors<T extends TextOrTexts>(text: T, options: EmbedOptions = {}): Promise<Many<T, Embedding>> {
+    this.#needs('vectors', 'feature-extraction');
     const parts = await this.#vectors(text, false, options);
     const found = parts.flatMap(({ values, columns, truncated }) =>
       truncated.map((cut, i) => ({
@@ -152,6 +160,7 @@ export class Engine {
 
   /** Computes the hidden states of the tokens of texts. */
   async states<T extends TextOrTexts>(text: T, options: EmbedOptions = {}): Promise<Many<T, States>> {
+    this.#needs('states', 'feature-extraction');
     const parts = await this.#vectors(text, true, options);
     const found = parts.flatMap(({ values, columns, rows, truncated }) => {
       let at = 0;
@@ -162,6 +171,11 @@ export class Engine {
       });
     });
     return one(Array.isArray(text), found) as Many<T, States>;
+  }
+
+  /** Refuses a method of another task, whatever its arguments are. */
+  #needs(method: string, task: TaskName): void {
+    if (this.model.task !== task) throw wrongTask(method, task, this.model.task);
   }
 
   #plain(text: TextOrTexts, options: object): Promise<unknown[]> {

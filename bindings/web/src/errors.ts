@@ -51,6 +51,14 @@ export function wrongOption(option: string, expected: string, found: unknown): M
   return new MobileBertError({ code: 'option', message, place: option });
 }
 
+/** Makes the error of a method that a pipeline of this task does not have. */
+export function wrongTask(method: string, needed: string, found: string): MobileBertError {
+  const message =
+    `\`${method}\` is a method of ${needed}, and the pipeline was opened for ${found}; ` +
+    `open one for ${needed}`;
+  return new MobileBertError({ code: 'wrong_task', message, place: method });
+}
+
 /** Makes the error of an option that does not exist. */
 export function unknownOption(option: string, known: readonly string[]): MobileBertError {
   const message = `there is no option \`${option}\`; expected some of ${known.join(', ')}`;

@@ -93,7 +93,7 @@ export class Loader {
       if (!found) throw this.#io(name, `it is listed in ${MANIFEST} and is not there`);
     }
     // The list is kept once its files are there, so that a visit without a network finds both.
-    await this.#cache?.keepText(new URL(MANIFEST, folder).href, list.text);
+    await this.#cache?.keepText(fileIn(folder, MANIFEST).href, list.text);
     await this.#cache?.forgetUnlisted(list.replaced);
   }
 
@@ -125,7 +125,7 @@ export class Loader {
   async #manifest(
     folder: URL,
   ): Promise<{ files: Record<string, Listed>; text: string; replaced: string[] } | undefined> {
-    const url = new URL(MANIFEST, folder);
+    const url = fileIn(folder, MANIFEST);
     const old = await this.#cache?.text(url.href);
     const asked = await this.#ask(url, old !== undefined);
     if (asked === 'absent') return undefined;
@@ -165,7 +165,7 @@ export class Loader {
   }
 
   async #local(folder: URL, name: string): Promise<boolean> {
-    const url = new URL(name, folder);
+    const url = fileIn(folder, name);
     let found: Awaited<ReturnType<Platform['readLocal']>>;
     try {
       found = await this.#platform.readLocal(url);
@@ -182,7 +182,7 @@ export class Loader {
    * that is kept needs no network. `mayBeMissing` says that nobody knows whether the file exists.
    */
   async #remote(folder: URL, name: string, listed: Listed, mayBeMissing = false): Promise<boolean> {
-    const url = new URL(name, folder).href;
+    const url = fileIn(folder, name).href;
     const key = this.#cache?.key(url, listed.sha256);
     this.#tell({ status: 'initiate', name: this.#request.name, file: name });
     if (key !== undefined && listed.sha256 !== undefined && (await this.#kept(key, name, listed)))
@@ -290,6 +290,13 @@ export class Loader {
   #io(name: string, problem: string, cause?: unknown): MobileBertError {
     return new MobileBertError({ code: 'io', message: `${name}: ${problem}`, place: name }, { cause });
   }
+}
+
+/** Returns the address of a file in a folder. It has the folder's query, such as a version or a signature. */
+function fileIn(folder: URL, name: string): URL {
+  const url = new URL(name, folder);
+  url.search = folder.search;
+  return url;
 }
 
 /** Reads the text of a manifest. Names that leave the folder are refused. */

@@ -153,10 +153,13 @@ function resolved(host: Host, given: string | URL, failed: (problem: string) => 
 
 function sentSource(host: Host, source: Source): SentSource {
   if (typeof source === 'string' || source instanceof URL) {
-    const { href } = resolved(host, source, (problem) =>
+    const folder = resolved(host, source, (problem) =>
       wrongInput('source', `${JSON.stringify(String(source))} cannot be read as a URL: ${problem}`),
     );
-    return { url: href.endsWith('/') ? href : `${href}/` };
+    // A query, such as that of a signed address, belongs to the files too; see `fileIn`.
+    if (!folder.pathname.endsWith('/')) folder.pathname += '/';
+    folder.hash = '';
+    return { url: folder.href };
   }
   const isFiles = typeof source === 'object' && source !== null && !Array.isArray(source);
   if (!isFiles)

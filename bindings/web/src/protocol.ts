@@ -1,7 +1,7 @@
 import type { FailureRecord } from './errors.js';
 import type { FileContent, ModelInfo, ProgressEvent, TaskName } from './types.js';
 
-/** A source that can be sent to a worker: the URL of a folder with a `/` at its end, or files. */
+/** A source that can be sent to a worker: the URL of a folder with a `/` at the end of its path, or files. */
 export type SentSource = { url: string } | { files: Readonly<Record<string, FileContent>> };
 
 /** What opens a model. */

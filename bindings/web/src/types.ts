@@ -92,6 +92,8 @@ export interface ModelInfo {
   kernel: string;
   /** The tokens that the model reads at once. */
   max_length: number;
+  /** The labels that the model knows, in its order; empty for models without any. */
+  labels: string[];
   /** The numbers in a vector; for feature extraction. */
   dimensions?: number;
   /** The bytes of all files. */

@@ -100,6 +100,14 @@ for (const [flags, tier] of [
   });
 }
 
+test('a pipeline opens in a worker, by an absolute URL, and by one that counts from the script', async (t) => {
+  const page = await open(t);
+  for (const source of [`http://localhost:${server.port}/models/qa`, '/models/qa', '../models/qa']) {
+    const { answer, error } = await page.evaluate((source) => window.askInWorker(source), source);
+    assert.deepEqual([error, answer && short(answer)], [undefined, ANSWER], source);
+  }
+});
+
 test('the first visit loads, the second needs no network for the model', async (t) => {
   const first = await open(t);
   await first.evaluate(() => window.clear_cache());

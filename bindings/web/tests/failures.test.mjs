@@ -68,6 +68,23 @@ test('a connection that is cut within a file is an error that names the address'
   await refused(run(server.url), { code: 'io', message: /list of files http:\S+\/mobilebert\.json cannot/ });
 });
 
+test('a query of a folder is that of its files', async (t) => {
+  const folder = await copy(t);
+  const server = await served(t, join(folder, '..'));
+  const expected = await run(ner);
+  for (const listed of [false, true]) {
+    if (listed) execFileSync('node', [manifest, folder]);
+    for (const end of ['model', 'model/', 'model?v=3', 'model/?v=3&sig=a%2Fb', 'model#part', 'model?v=3#part']) {
+      server.requests.length = server.queries.length = 0;
+      assert.deepEqual(await run(server.url + end), expected, end);
+      assert.ok(server.requests.length > 3, end);
+      for (const path of server.requests) assert.ok(path.startsWith('/model/'), `${end} asks for ${path}`);
+      const query = new URL(server.url + end).search;
+      assert.deepEqual([...new Set(server.queries)], [query], end);
+    }
+  }
+});
+
 test('a folder has no list of files only if the server says so', async (t) => {
   const folder = await copy(t);
   execFileSync('node', [manifest, folder]);

@@ -67,6 +67,7 @@ test('answers have the shapes of transformers.js, and places', async () => {
   );
   assert.deepEqual(await qa('Who built it?', [context, context, context]), [best, best, best]);
   assert.deepEqual(await qa([], context), []);
+  assert.deepEqual(await qa([], ''), []);
   await qa.dispose();
 });
 
@@ -299,10 +300,69 @@ test('a search ends at its time with what it has found', async () => {
     await assert.rejects(qa.engine.answersWithin('\ud83d', context), lone);
     await qa.dispose();
   }
-  const tag = await pipeline('ner', path('bindings/vectors/models/ner'));
-  await assert.rejects(tag.engine.answersWithin('Who?', 'Ada.'), { code: 'input', place: 'task' });
-  await tag.dispose();
 });
+
+test('a method of another task is refused, whatever it is given', async () => {
+  const models = {
+    'question-answering': 'models/qa',
+    'text-classification': 'models/sentiment',
+    'token-classification': 'bindings/vectors/models/ner',
+    'fill-mask': 'bindings/vectors/models/mlm',
+    'feature-extraction': 'bindings/vectors/models/ner',
+  };
+  const methods = {
+    answers: 'question-answering',
+    answersWithin: 'question-answering',
+    classify: 'text-classification',
+    tag: 'token-classification',
+    fill: 'fill-mask',
+    vectors: 'feature-extraction',
+    states: 'feature-extraction',
+  };
+  for (const [task, model] of Object.entries(models)) {
+    const { engine, dispose } = await pipeline(task, path(model));
+    const all = Object.getOwnPropertyNames(Object.getPrototypeOf(engine));
+    assert.deepEqual(all.filter((name) => name !== 'constructor').sort(), Object.keys(methods).sort());
+    for (const [method, needed] of Object.entries(methods)) {
+      if (needed === task) {
+        const second = ['answers', 'answersWithin', 'classify'].includes(method) ? 'Ada.' : {};
+        await assert.doesNotReject(engine[method]('the [MASK]', second), method);
+        continue;
+      }
+      const expected = { name: 'MobileBertError', code: 'wrong_task', place: method };
+      const given = [['a [MASK]'], ['Who?', 'Ada.'], [['Who?', 'b'], 'Ada.'], [[]], [[], []], [5], []];
+      for (const args of given) await assert.rejects(engine[method](...args), expected, `${task} ${method}`);
+      const { message } = await engine[method]('a').catch((error) => error);
+      assert.ok(message.includes(needed) && message.includes(task), message);
+    }
+    await dispose();
+  }
+});
+
+test('a second text has one name in all errors', async () => {
+  const classify = await pipeline('text-classification', path('models/sentiment'));
+  const { engine } = classify;
+  for (const [code, second] of [
+    ['empty_text', ''],
+    ['invalid_text', '\ud83d'],
+  ]) {
+    await assert.rejects(engine.classify('a', second), { code, place: 'second text' });
+    await assert.rejects(engine.classify(['a', 'a'], ['a', second]), {
+      code,
+      index: 1,
+      place: 'pair 2: second text',
+    });
+  }
+  await assert.rejects(engine.classify('a', 5), { code: 'input', place: 'second text' });
+  await classify.dispose();
+});
+
+test('a model tells its labels', async () => {
+  const classify = await pipeline('text-classification', path('models/sentiment'));
+  assert.deepEqual(classify.engine.model.labels, ['negative', 'positive']);
+  await classify.dispose();
+});
+
 
 test('a call ends by its signal or after its time', async () => {
   const tag = await pipeline('ner', path('bindings/vectors/models/ner'));
@@ -341,7 +401,7 @@ test('the package has the version of the engine', () => {
 test('the package holds the licences of what is linked into it, and no folder of the builder', async () => {
   const installed = fileURLToPath(new URL('.', import.meta.resolve('mobilebert/package.json')));
   const notices = await readFile(join(installed, 'THIRD-PARTY-NOTICES.txt'), 'utf8');
-  for (const crate of ['tokenizers 0.', 'wasm-bindgen 0.', 'serde_json 1.', 'the standard library of Rust'])
+  for (const crate of ['mobilebert 0.', 'tokenizers 0.', 'wasm-bindgen 0.', 'serde_json 1.', 'the standard library of Rust'])
     assert.ok(notices.includes(`\n${crate}`), crate);
   for (const name of MODULES) {
     const module = readFileSync(wasm(name));

@@ -40,6 +40,17 @@ async function ask(source, options = {}) {
 /** A worker in which the cache cannot keep anything. */
 const refusing = () => new Worker(new URL('refusing-worker.mjs', import.meta.url), { type: 'module' });
 
+/** Asks the same question in a worker of the page's own. */
+async function askInWorker(source) {
+  const worker = new Worker(new URL('in-worker.mjs', import.meta.url), { type: 'module' });
+  const next = () => new Promise((resolve) => (worker.onmessage = ({ data }) => resolve(data)));
+  await next();
+  worker.postMessage(source);
+  const found = await next();
+  worker.terminate();
+  return found;
+}
+
 /** Lets the worker fail in the middle of a call, and calls again. */
 async function fail() {
   const workers = [];
@@ -103,5 +114,5 @@ async function kept() {
   return (await cache.keys()).map(({ url }) => new URL(url).pathname);
 }
 
-Object.assign(window, { ask, careless, clear_cache, fail, kept, pipeline, refusing, turns, vectors });
+Object.assign(window, { ask, askInWorker, careless, clear_cache, fail, kept, pipeline, refusing, turns, vectors });
 document.documentElement.dataset.ready = 'true';

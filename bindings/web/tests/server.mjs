@@ -24,15 +24,18 @@ export const POLICY =
   "img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'none'";
 
 /**
- * Serves folders, `{'/prefix/': folder}`. `requests` lists the paths that were asked for. `change` may answer
+ * Serves folders, `{'/prefix/': folder}`. `requests` lists the paths that were asked for, and `queries` what
+ * followed them. `change` may answer
  * itself: given a path and the file's bytes, it returns other bytes, a status, `'gzip'`, `'cut'`, `'half'` of
  * the file, or a `'page'` that is not the file.
  */
 export async function serve(folders, port = 0, policy = POLICY) {
-  const state = { requests: [], change: () => undefined };
+  const state = { requests: [], queries: [], change: () => undefined };
   const server = createServer(async (request, response) => {
-    const path = decodeURIComponent(new URL(request.url, 'http://x').pathname);
+    const { pathname, search } = new URL(request.url, 'http://x');
+    const path = decodeURIComponent(pathname);
     state.requests.push(path);
+    state.queries.push(search);
     const prefix = Object.keys(folders)
       .sort((a, b) => b.length - a.length)
       .find((prefix) => path.startsWith(prefix));
