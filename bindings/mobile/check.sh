@@ -105,6 +105,7 @@ check_jvm() {
     run cargo build --locked --profile "$profile" -p mobilebert-example-product
     folder=${CARGO_TARGET_DIR:-$here/target}/$(printf %s "$profile" | sed 's/^dev$/debug/')
     product=$(ls "$folder"/libexample_product.so "$folder"/libexample_product.dylib 2> /dev/null | head -n 1)
+    case $product in *.so) run sh "$sources/pages.sh" "$product" ;; esac
     step_took "Java, Android's part and tests"
 
     # A heap of one size keeps its growth out of the measured memory. The tests find out the numbers of open files.
