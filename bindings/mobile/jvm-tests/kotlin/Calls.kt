@@ -32,8 +32,8 @@ import java.util.concurrent.TimeUnit
 private const val CONTEXT = "😀 Café «Zoë»\r\n東京で。 The lamp\u0000 was built by Zoë Müller in 1880, 𠮷."
 private const val QUESTION = "Who built the lamp?"
 
-/** A context of so many windows that a call takes seconds. */
-private val long = "The harbour was quiet that year, and nothing was written down. ".repeat(1500) + CONTEXT
+/** A context of so many windows that no machine reads it within the times of these tests. */
+private val long = "The harbour was quiet that year, and nothing was written down. ".repeat(8000) + CONTEXT
 
 fun calls(suite: Suite) {
     val qa = BertQuestionAnswerer.createFromFile(qaFolder)
@@ -163,6 +163,20 @@ fun calls(suite: Suite) {
         }
         same("context", fails { qa.answersWithin("\uD83D", QUESTION) }.place)
         same("question", fails { qa.answersWithin(CONTEXT, "\uD83D") }.place)
+    }
+    suite.test("texts that do not fit into a call are refused") {
+        val million = "a".repeat(1 shl 20)
+        val many = Collections.nCopies(684, million)
+        fun refused(place: String, call: () -> Any?) {
+            val failure = fails { call() }
+            same("input" to place, failure.code to failure.place)
+            holds("pass less at a time" in failure.message) { failure.message }
+        }
+        refused("context") { qa.answerPairs(many, Collections.nCopies(684, "Who?")) }
+        refused("question") { qa.answerAll(CONTEXT, many) }
+        val huge = CallOptions.builder().setOption("labels", many).build()
+        refused("options") { qa.answer(CONTEXT, QUESTION, huge) }
+        NerTagger.createFromFile(nerFolder).use { refused("text") { it.tagAll(many) } }
     }
     suite.test("times are rounded to whole milliseconds, away from zero") {
         fun millis(time: Long, unit: TimeUnit) =

@@ -100,6 +100,14 @@ fn returnable(rows: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
         let row = numbers.saturating_mul(size_of::<f32>()).saturating_add(BESIDE_ROW);
         sum.saturating_add(row.saturating_mul(times))
     });
+    fits(bytes)
+}
+
+/// Checks that the results of a call, which have some `bytes`, can be returned.
+///
+/// # Errors
+/// `input`, which asks for a smaller list.
+pub(super) fn fits(bytes: usize) -> Result<()> {
     if bytes <= MOST_BYTES {
         return Ok(());
     }
@@ -111,7 +119,7 @@ fn returnable(rows: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
 }
 
 /// The most bytes that the results of a call are made of. A few more are needed for lengths.
-const MOST_BYTES: usize = i32::MAX as usize - 64;
+pub(super) const MOST_BYTES: usize = i32::MAX as usize - 64;
 /// More bytes than a row needs beside its numbers.
 const BESIDE_ROW: usize = 16;
 

@@ -8,6 +8,7 @@ use mobilebert_bindings::options::changed;
 use crate::call::{Cancellation, watched};
 use crate::failure::Result;
 use crate::options::{self, NamedOption};
+use crate::task::embed::fits;
 use crate::task::opening;
 
 /// A pipeline that finds words for masks.
@@ -46,6 +47,7 @@ impl FillMask {
         let found = watched(timeout_millis, &cancellations, |watch| {
             fills(&self.pipeline, &texts, is_list, &options, watch)
         })?;
+        returnable(found.iter().flatten().flatten().map(|fill| (fill.sequence.len(), fill.token_str.len())))?;
         let words = |mask: Vec<mobilebert_bindings::fill::Fill>| mask.into_iter().map(Fill::from).collect();
         Ok(found.into_iter().map(|masks| masks.into_iter().map(words).collect()).collect())
     }
@@ -58,6 +60,17 @@ impl FillMask {
     }
 }
 
+/// Checks that a call can return words, each given as the bytes of its sequence and its own. With all words of a
+/// vocabulary, each repeats the text.
+fn returnable(words: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
+    fits(words.into_iter().fold(0, |sum: usize, (sequence, word)| {
+        sum.saturating_add(sequence).saturating_add(word).saturating_add(BESIDE_WORD)
+    }))
+}
+
+/// More bytes than a word needs beside its texts.
+const BESIDE_WORD: usize = 32;
+
 impl From<mobilebert_bindings::fill::Fill> for Fill {
     fn from(found: mobilebert_bindings::fill::Fill) -> Self {
         Self {
@@ -65,6 +78,22 @@ impl From<mobilebert_bindings::fill::Fill> for Fill {
             score: found.score,
             token: found.token.into(),
             word: found.token_str,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::task::embed::MOST_BYTES;
+
+    #[test]
+    fn results_that_no_call_can_return_are_refused() {
+        returnable([(2000, 8); 30_522]).unwrap();
+        for words in [vec![(80_000, 8); 30_522], vec![(0, MOST_BYTES)], vec![(usize::MAX, usize::MAX); 2]] {
+            let Failure::Failed { code, place, .. } = returnable(words).unwrap_err();
+            assert_eq!((code.as_str(), place.as_deref()), ("input", Some("texts")));
         }
     }
 }

@@ -53,10 +53,29 @@ internal fun loneSurrogate(text: String): Int {
 }
 
 /**
+ * The most bytes that texts may take on their way into the library. They cross the border in one piece, whose size is
+ * a whole number of 32 bits.
+ */
+private const val MOST_BYTES = Int.MAX_VALUE - 64L
+
+/**
+ * Throws `input` if texts together may not fit into one call. Room is taken for three bytes for each unit of UTF-16,
+ * and for the length of each text. [what] is their role.
+ */
+internal fun checkSize(what: String, texts: List<String>) {
+    val bytes = texts.sumOf { 4 + 3L * it.length }
+    if (bytes > MOST_BYTES) {
+        val problem = "the texts may need $bytes bytes, at 3 for each UTF-16 unit, and a call takes $MOST_BYTES"
+        throw MobileBertException("input", "$what: $problem; pass less at a time", what)
+    }
+}
+
+/**
  * Returns a text if it is Unicode, and throws `invalid_text` otherwise. [what] is its role. In a list of
  * inputs it is number [index] of them, and [unit] is what the list holds.
  */
 internal fun checked(what: String, text: String, unit: String? = null, index: Int = 0): String {
+    checkSize(what, listOf(text))
     val lone = loneSurrogate(text)
     if (lone >= 0) {
         native { refuseSurrogate(what, text[lone].code.toUInt(), text.substring(0, lone), unit, index) }
@@ -64,15 +83,27 @@ internal fun checked(what: String, text: String, unit: String? = null, index: In
     return text
 }
 
-/** Returns the texts of a list of inputs if all of them are Unicode. */
+/** Returns the texts of a list of inputs if all of them are Unicode, and together fit into a call. */
 internal fun checkedAll(what: String, texts: List<String>, unit: String): List<String> {
+    checkSize(what, texts)
     texts.forEachIndexed { index, text -> checked(what, text, unit, index) }
     return texts
 }
 
 /** Turns options by name into the form that crosses the border. */
-internal fun namedOptions(options: Map<String, Any?>): List<NamedOption> =
-    options.map { (name, value) -> NamedOption(checked("option", name), optionValue(name, value)) }
+internal fun namedOptions(options: Map<String, Any?>): List<NamedOption> {
+    val named = options.map { (name, value) -> NamedOption(checked("option", name), optionValue(name, value)) }
+    checkSize("options", named.flatMap { listOf(it.name) + textsOf(it.value) })
+    return named
+}
+
+private fun textsOf(value: OptionValue): List<String> =
+    when (value) {
+        is OptionValue.Text -> listOf(value.value)
+        is OptionValue.Texts -> value.value
+        // A number has less bytes than a name may.
+        else -> listOf()
+    }
 
 private fun optionValue(name: String, value: Any?): OptionValue =
     when (value) {
