@@ -3,9 +3,9 @@
 
 PACKAGE is one of the workspace, such as `mobilebert-python` or `mobilebert-cli`. The options are those of
 `cargo tree`, such as `--features parquet` or `--target aarch64-unknown-linux-gnu`, and have to be those of the
-build. OUT is one text with the licence of the engine itself, that of each crate, from the files in its package, and
-that of the standard library. Crates that run only while it is built (build scripts, procedural macros) are left out, and so is what the
-standard library itself links.
+build. OUT is one text with the licence of the engine itself, that of each crate, from the files in its package,
+and that of the standard library. Crates that run only while it is built (build scripts, procedural macros) are left
+out, and so is what the standard library itself links.
 
 A crate whose package has no text of its licence gets the general one, with its authors where the licence is MIT, and
 OUT says so. It fails if a crate has none of the licences that may be passed on with a program as it is.

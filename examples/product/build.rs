@@ -1,5 +1,5 @@
-//! Gives the library the name of the C library, so that programs load it in the place of that one, and asks the linker
-//! for segments that devices with pages of 16 KB can load, as the library for Android does.
+//! Gives the library the name of the C library, so that programs load it in the place of that one, and asks the
+//! linker for segments that devices with pages of 16 KB can load, as the library for Android does.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

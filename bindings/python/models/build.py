@@ -25,14 +25,15 @@ MODELS = {
     "sentiment": "MobileBERT for the sentiment of English sentences in int8",
     "embed": "MiniLM for vectors of English sentences in int8",
 }
-#: The licences in the cards: their names by SPDX, and what is passed on as their text. One that the index knows no name
-#: of is explained in the card.
+#: The licences in the cards: their names by SPDX, and what is passed on as their text. One that the index knows no
+#: name of is explained in the card.
 LICENCES = {
     "apache-2.0": ("Apache-2.0", (ROOT / "LICENSE-APACHE").read_text(encoding="utf-8")),
     "cc-by-sa-4.0": (
         "CC-BY-SA-4.0",
-        "The model is under the licence Creative Commons Attribution-ShareAlike 4.0 International, whose text is at\n"
-        "https://creativecommons.org/licenses/by-sa/4.0/legalcode. CARD.md beside this file says what it was made of.\n",
+        "The model is under Creative Commons Attribution-ShareAlike 4.0 International, whose text is at\n"
+        "https://creativecommons.org/licenses/by-sa/4.0/legalcode. CARD.md beside this file says what it was\n"
+        "made of.\n",
     ),
     "other": (
         "LicenseRef-see-the-model-card",

@@ -23,8 +23,8 @@ use crate::errors::exception;
 /// ('question-answering', 'int8')
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, or a dictionary
-///         of file names and bytes.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, or a
+///         dictionary of file names and bytes.
 ///     task: the task whose head is loaded, by the name of `pipeline`; the model's own by default.
 #[doc = crate::doc::opening!()]
 #[doc = crate::doc::opening_errors!()]
@@ -206,8 +206,8 @@ pub(crate) fn open<T: Send>(
 /// What names a model, where one that is loaded cannot take its place.
 const SOURCES: &str = "a name, a path, or a dict of files";
 
-/// Calls `open` with the source that a caller means by the argument `what`, which may be as `expected`. A name that is not found is
-/// looked for in data packages and, if its extra is installed, on the hub.
+/// Calls `open` with the source that a caller means by the argument `what`, which may be as `expected`. A name
+/// that is not found is looked for in data packages and, if its extra is installed, on the hub.
 pub(crate) fn from_source<T: Send>(
     what: &str,
     expected: &str,

@@ -77,7 +77,11 @@ TAGS = {
 }
 FILLS = {"top_k": (0, *COUNT), "targets": NAMES}
 VECTORS = {"pooling": NAME, "normalize": [v for v in FLAG if v is not None], "max_seq_len": (0, *COUNT)}
-OPENING = {"threads": (0, *COUNT), "precision": NAME, "special_tokens_in_text": [v for v in FLAG if v is not None]}
+OPENING = {
+    "threads": (0, *COUNT),
+    "precision": NAME,
+    "special_tokens_in_text": [v for v in FLAG if v is not None],
+}
 CALL = {"timeout": (-1, -0.5, INFINITY, 1e300, *NUMBER), "progress": FUNCTION, "on_null": (*NAME, None)}
 WATCHED = {"progress": FUNCTION}
 MODEL: tuple[Any, ...] = (5, NAN, [], object(), True)

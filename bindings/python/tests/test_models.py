@@ -190,7 +190,8 @@ def test_packages_of_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     described = (info / "METADATA").read_text()
     assert "License-Expression: CC-BY-SA-4.0" in described
     named = re.findall(r"^License-File: (.+)$", described, re.MULTILINE)
-    assert sorted(named) == sorted(file.name for file in (info / "licenses").iterdir()) == ["CARD.md", "LICENSE"]
+    held = sorted(file.name for file in (info / "licenses").iterdir())
+    assert sorted(named) == held == ["CARD.md", "LICENSE"]
 
     monkeypatch.syspath_prepend(str(site))
     assert _models.resolve("qa") == str(site / "mobilebert_qa" / "model")

@@ -41,8 +41,8 @@ type Unset<R extends CallRequest> = Omit<R, 'options'>;
 /**
  * The engine's own interface, with all that it knows about a result, and with its own defaults.
  *
- * A string gives a result, a list of strings a list of results. A pipeline has the methods of its task, and the
- * others fail with `wrong_task`.
+ * A string gives a result, a list of strings a list of results. A pipeline has the methods of its task, and
+ * the others fail with `wrong_task`.
  */
 export class Engine {
   #runners: readonly Runner[];

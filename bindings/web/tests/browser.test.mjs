@@ -100,7 +100,7 @@ for (const [flags, tier] of [
   });
 }
 
-test('a pipeline opens in a worker, by an absolute URL, and by one that counts from the script', async (t) => {
+test('a pipeline opens in a worker, by absolute and by relative URLs', async (t) => {
   const page = await open(t);
   for (const source of [`http://localhost:${server.port}/models/qa`, '/models/qa', '../models/qa']) {
     const { answer, error } = await page.evaluate((source) => window.askInWorker(source), source);

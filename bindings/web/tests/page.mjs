@@ -114,5 +114,6 @@ async function kept() {
   return (await cache.keys()).map(({ url }) => new URL(url).pathname);
 }
 
-Object.assign(window, { ask, askInWorker, careless, clear_cache, fail, kept, pipeline, refusing, turns, vectors });
+Object.assign(window, { ask, askInWorker, careless, clear_cache, fail, kept });
+Object.assign(window, { pipeline, refusing, turns, vectors });
 document.documentElement.dataset.ready = 'true';

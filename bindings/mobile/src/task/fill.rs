@@ -60,8 +60,8 @@ impl FillMask {
     }
 }
 
-/// Checks that a call can return words, each given as the bytes of its sequence and its own. With all words of a
-/// vocabulary, each repeats the text.
+/// Checks that a call can return words, each given as the bytes of its sequence and its own. With all words
+/// of a vocabulary, each repeats the text.
 fn returnable(words: impl IntoIterator<Item = (usize, usize)>) -> Result<()> {
     fits(words.into_iter().fold(0, |sum: usize, (sequence, word)| {
         sum.saturating_add(sequence).saturating_add(word).saturating_add(BESIDE_WORD)

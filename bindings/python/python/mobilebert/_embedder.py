@@ -30,8 +30,8 @@ class Embedder(_mobilebert.Embedder):
         threads: the number of threads of each call; all cores that the process may use by default. With 1, a
             call runs on the thread that makes it. Results do not depend on it.
         precision: ``"int8"``, ``"bf16"`` or ``"f32"``; that of the stored weights by default.
-        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters, as is right for
-            texts of strangers. Beside a `Model`, this and the two above are refused.
+        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters, as is right
+            for texts of strangers. Beside a `Model`, this and the two above are refused.
         options: options of all calls that bring none: ``pooling`` (``"mean"``, ``"cls"``, ``"max"``,
             ``"mean_sqrt_len"``, ``"weighted_mean"``, ``"last_token"``), ``normalize`` and ``max_seq_len``. A
             folder of sentence-transformers brings its own.

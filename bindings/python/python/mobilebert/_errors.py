@@ -63,7 +63,7 @@ class MobileBertError(ValueError):
         return type(self), (str(self), self.code, self.place, self.index, positions)
 
     def _in_row(self, unit: str, row: int) -> MobileBertError:
-        """Returns the same error for an input of a list, which holds such as ``unit`` says: texts or pairs."""
+        """Returns the same error for an input of a list of such a ``unit``, as in "pair"."""
         place = f"{unit} {row + 1}"
         positions = None
         if self.position is not None:

@@ -409,8 +409,8 @@ def pipeline(
             results, and the engine chooses the sizes of its passes itself.
         threads: as in the classes: all cores by default, and 1 for the calling thread.
         precision: ``"int8"``, ``"bf16"`` or ``"f32"``; that of the stored weights by default.
-        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters, as is right for
-            texts of strangers. Beside a `Model`, this and the two above are refused.
+        special_tokens_in_text: false if ``[SEP]`` and the like in a text are plain characters, as is right
+            for texts of strangers. Beside a `Model`, this and the two above are refused.
         options: the task's options, for all calls that do not bring their own. Unknown ones are errors.
 
     Where a model is made to compare with ``transformers``, the results are the same: the options have its

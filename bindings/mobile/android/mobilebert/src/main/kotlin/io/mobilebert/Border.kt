@@ -53,20 +53,22 @@ internal fun loneSurrogate(text: String): Int {
 }
 
 /**
- * The most bytes that texts may take on their way into the library. They cross the border in one piece, whose size is
- * a whole number of 32 bits.
+ * The most bytes that texts may take on their way into the library. They cross the border in one piece, whose
+ * size is a whole number of 32 bits.
  */
 private const val MOST_BYTES = Int.MAX_VALUE - 64L
 
 /**
- * Throws `input` if texts together may not fit into one call. Room is taken for three bytes for each unit of UTF-16,
- * and for the length of each text. [what] is their role.
+ * Throws `input` if texts together may not fit into one call. Room is taken for three bytes for each unit of
+ * UTF-16, and for the length of each text. [what] is their role.
  */
 internal fun checkSize(what: String, texts: List<String>) {
     val bytes = texts.sumOf { 4 + 3L * it.length }
     if (bytes > MOST_BYTES) {
-        val problem = "the texts may need $bytes bytes, at 3 for each UTF-16 unit, and a call takes $MOST_BYTES"
-        throw MobileBertException("input", "$what: $problem; pass less at a time", what)
+        val problem =
+            "$what: the texts may need $bytes bytes, 3 for each UTF-16 unit, and a call takes $MOST_BYTES; " +
+                "pass less at a time"
+        throw MobileBertException("input", problem, what)
     }
 }
 
@@ -92,7 +94,9 @@ internal fun checkedAll(what: String, texts: List<String>, unit: String): List<S
 
 /** Turns options by name into the form that crosses the border. */
 internal fun namedOptions(options: Map<String, Any?>): List<NamedOption> {
-    val named = options.map { (name, value) -> NamedOption(checked("option", name), optionValue(name, value)) }
+    val named = options.map { (name, value) ->
+        NamedOption(checked("option", name), optionValue(name, value))
+    }
     checkSize("options", named.flatMap { listOf(it.name) + textsOf(it.value) })
     return named
 }
@@ -101,7 +105,7 @@ private fun textsOf(value: OptionValue): List<String> =
     when (value) {
         is OptionValue.Text -> listOf(value.value)
         is OptionValue.Texts -> value.value
-        // A number has less bytes than a name may.
+        // The others hold no text, and a few bytes.
         else -> listOf()
     }
 
