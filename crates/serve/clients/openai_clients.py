@@ -1,8 +1,9 @@
-"""OpenAI's client."""
+"""OpenAI's client, and LangChain over it."""
 
 import struct
 
 import openai
+from langchain_openai import OpenAIEmbeddings
 
 import serving
 
@@ -39,6 +40,15 @@ def check_errors_have_their_classes(address):
             assert error.code and error.body["message"], error
         else:
             raise AssertionError(arguments)
+
+
+def check_langchain_sends_long_lists(address):
+    embeddings = OpenAIEmbeddings(
+        base_url=f"http://{address}/v1", api_key="none", model="embed", check_embedding_ctx_length=False
+    )
+    vectors = embeddings.embed_documents([f"text {i % 50}" for i in range(1000)])
+    assert len(vectors) == 1000 and vectors[0] == vectors[50] != vectors[1]
+    assert embeddings.embed_query("text 1") == vectors[1]
 
 
 if __name__ == "__main__":

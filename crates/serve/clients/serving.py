@@ -44,9 +44,9 @@ def server(*flags):
     assert process.returncode == 0, process.returncode
 
 
-def post(address, path, body):
+def post(address, path, body, headers=None):
     """Asks without any client, for comparison."""
-    data, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+    data, headers = json.dumps(body).encode(), {"content-type": "application/json", **(headers or {})}
     request = urllib.request.Request(f"http://{address}{path}", data=data, headers=headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
