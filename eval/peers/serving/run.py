@@ -1,13 +1,14 @@
 """Servers side by side, by turns, on one machine, with the same weights, texts and times of arrival.
 
     run.py WORK --data dev.tsv --ours mobilebert-serve --eval mobilebert-eval [--infinity PROGRAM]
+    run.py WORK --task answers --data dev-v1.1.json --ours mobilebert-serve --eval mobilebert-eval
 
 WORK is the folder of texts.py: a text classifier in the forms `labels-int8`, `labels-f32` and
-`labels-onnx-int8`. `dev.tsv` has the columns `sentence` and `label`. For each server the program finds the
-highest rate of single sentences at which 99 % are answered within --p99-ms, counted from when they were
-due, and measures at half, 80 % and twice that rate. The figures of a server are those of the round with the
-highest rate, because other work on the machine only ever takes away; time to ready and peak memory are the
-least and the most of all rounds.
+`labels-onnx-int8`; or, for answers, of answers.py: `answers-int8` and `answers-onnx-int8`. The data are SST-2's
+or SQuAD's. For each server the program finds the highest rate of single requests at which 99 % are answered
+within --p99-ms, counted from when they were due, and measures at half, 80 % and twice that rate. The figures of
+a server are those of the round with the highest rate, because other work on the machine only ever takes away;
+time to ready and peak memory are the least and the most of all rounds.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import datetime
 import json
 import os
 import platform
+import re
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -23,48 +26,61 @@ from typing import Any
 
 from servers import Kind, Server, kinds
 
-#: Texts whose labels are compared with the data before a server is measured.
+#: Requests whose results are compared with the data before a server is measured.
 CHECKED = 200
-#: Points by which a server's share of right labels may be below the best one's.
+#: Points by which a server's share of right results may be below the best one's.
 APART = 3.0
+#: The data's name for mobilebert-eval, and the time within which 99 % are to be answered.
+TASKS = {"labels": ("sst2", 50.0), "answers": ("squad", 250.0)}
+
+#: The texts of a request, and the results that are right.
+Example = tuple[dict[str, str], list[str]]
 
 
-def measure(kind: Kind, args: argparse.Namespace, texts: list[str], gold: list[str]) -> dict[str, Any]:
+def read(task: str, data: Path) -> list[Example]:
+    """Returns the first examples of the data."""
+    if task == "labels":
+        with data.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[:CHECKED]
+        names = {"0": ["negative", "label_0", "0", "neg"], "1": ["positive", "label_1", "1", "pos"]}
+        return [({"text": row["sentence"]}, names[row["label"]]) for row in rows]
+    articles = json.loads(data.read_text(encoding="utf-8"))["data"]
+    return [
+        (
+            {"question": question["question"], "context": paragraph["context"]},
+            [plain(answer["text"]) for answer in question["answers"]],
+        )
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ][:CHECKED]
+
+
+def plain(text: str) -> str:
+    """Leaves away what SQuAD's exact match does not look at."""
+    text = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def is_right(task: str, found: str, right: list[str]) -> bool:
+    return (found.lower() if task == "labels" else plain(found)) in right
+
+
+def measure(kind: Kind, args: argparse.Namespace, examples: list[Example]) -> dict[str, Any]:
     with Server(kind, args.threads) as server:
-        labels = [server.label(text) for text in texts]
-        right = sum(is_positive(label) == (number == "1") for label, number in zip(labels, gold, strict=True))
+        right = sum(is_right(args.task, server.ask(texts), gold) for texts, gold in examples)
         command = [
-            *(
-                args.eval,
-                "latency",
-                "--url",
-                server.url,
-                "--task",
-                "sst2",
-                "--data",
-                args.data,
-                "--body",
-                kind.body,
-            ),
-            *(
-                "--p99-ms",
-                str(args.p99_ms),
-                "--duration",
-                str(args.duration),
-                "--connections",
-                str(args.connections),
-            ),
+            *(args.eval, "latency", "--url", server.url),
+            *("--task", TASKS[args.task][0], "--data", args.data, "--body", kind.body),
+            *("--p99-ms", str(args.p99_ms), "--duration", str(args.duration)),
+            *("--connections", str(args.connections)),
             *("--server-pid", str(server.process.pid), "--json"),
         ]
         run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
         if run.returncode != 0:
             sys.exit(f"{kind.name}: {run.stderr[-2000:]}")
         found = json.loads(run.stdout)
-        return {"name": kind.name, "ready_s": server.ready_s, "right": 100 * right / len(texts), **found}
-
-
-def is_positive(label: str) -> bool:
-    return label in ("positive", "label_1", "1", "pos")
+        return {"name": kind.name, "ready_s": server.ready_s, "right": 100 * right / len(examples), **found}
 
 
 def cell(found: dict[str, Any], run: str, key: str, form: str = ".1f") -> str:
@@ -75,7 +91,7 @@ def cell(found: dict[str, Any], run: str, key: str, form: str = ".1f") -> str:
 def table(rounds: dict[str, list[dict[str, Any]]], p99_ms: float) -> str:
     lines = [
         f"| server | highest rate, p99 <= {p99_ms:g} ms | p50 / p99 at half, ms | p99 at 80 %, ms | "
-        "at twice: answered/s, refused | alone, p50 ms | peak MB | ready, s | right labels |",
+        "at twice: answered/s, refused | alone, p50 ms | peak MB | ready, s | right |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, all_rounds in rounds.items():
@@ -99,11 +115,12 @@ def table(rounds: dict[str, list[dict[str, Any]]], p99_ms: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
+    parser.add_argument("--task", choices=TASKS, default="labels")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ours", type=Path, required=True, help="the program mobilebert-serve")
     parser.add_argument("--eval", type=Path, required=True, help="the program mobilebert-eval")
     parser.add_argument("--infinity", help="the program infinity_emb")
-    parser.add_argument("--p99-ms", type=float, default=50.0)
+    parser.add_argument("--p99-ms", type=float, help="50 for labels, 250 for answers")
     parser.add_argument("--duration", type=float, default=10.0, help="seconds of each run, at least")
     parser.add_argument("--connections", type=int, default=128)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -111,18 +128,17 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only servers with this in their name")
     parser.add_argument("--out", type=Path, help="a name without its ending, for OUT.md and OUT.json")
     args = parser.parse_args()
-    with args.data.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[:CHECKED]
-    texts, gold = [row["sentence"] for row in rows], [row["label"] for row in rows]
+    args.p99_ms = args.p99_ms or TASKS[args.task][1]
+    examples = read(args.task, args.data)
     servers = [
         kind
-        for kind in kinds(args.ours, args.work, sys.executable, args.infinity, args.threads)
+        for kind in kinds(args.task, args.ours, args.work, sys.executable, args.infinity, args.threads)
         if args.only in kind.name
     ]
     rounds: dict[str, list[dict[str, Any]]] = {kind.name: [] for kind in servers}
     for number in range(args.rounds):
         for kind in servers if number % 2 == 0 else reversed(servers):
-            found = measure(kind, args, texts, gold)
+            found = measure(kind, args, examples)
             rounds[kind.name].append(found)
             print(
                 f"round {number + 1}, {kind.name}: {found['headline'] or found['refused']}", file=sys.stderr
@@ -130,7 +146,7 @@ def main() -> None:
     best = max(found["right"] for all_rounds in rounds.values() for found in all_rounds)
     for name, all_rounds in rounds.items():
         if all_rounds[0]["right"] < best - APART:
-            sys.exit(f"{name} has {all_rounds[0]['right']:.1f} % right labels, the best server {best:.1f} %")
+            sys.exit(f"{name} has {all_rounds[0]['right']:.1f} % right results, the best server {best:.1f} %")
     text = table(rounds, args.p99_ms)
     print(text)
     if args.out:

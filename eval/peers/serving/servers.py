@@ -1,8 +1,9 @@
-"""The servers that run.py measures: how each is started, and how it is asked for the label of a text."""
+"""The servers that run.py measures: how each is started, and how it is asked for a label or an answer."""
 
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,48 +16,62 @@ from typing import Any
 HERE = Path(__file__).parent
 #: How long a server may take until it answers.
 START_S = 300.0
+#: The texts of a first request, by task.
+FIRST = {
+    "labels": {"text": "a joy to watch"},
+    "answers": {"question": "Who built it?", "context": "It was built by Ada."},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A server. `{port}` in the command and `{text}` in the body are replaced."""
+    """A server. `{port}` in the command and names of texts in the body, such as `{text}`, are replaced."""
 
     name: str
     command: list[str]
     path: str
     body: str
-    #: The keys that lead to the label in an answer.
-    label: tuple[str | int, ...]
+    #: The keys that lead to the label or the answer in what comes back.
+    found: tuple[str | int, ...]
+    task: str
 
 
-def kinds(ours: Path, work: Path, python: str, infinity: str | None, threads: int) -> list[Kind]:
+#: The path, the body, and where the result is.
+Route = tuple[str, str, tuple[str | int, ...]]
+TEXT = '{"inputs":{text}}'
+QUESTION = '{"question":{question},"context":{context}}'
+OURS: dict[str, Route] = {
+    "labels": ("/api/v1/m/classify", TEXT, ("results", 0, "label")),
+    "answers": ("/api/v1/m/answer", QUESTION, ("answers", 0, 0, "answer")),
+}
+ONNX: dict[str, Route] = {
+    "labels": ("/classify", TEXT, ("label",)),
+    "answers": ("/answer", QUESTION, ("answer",)),
+}
+
+
+def kinds(task: str, ours: Path, work: Path, python: str, infinity: str | None, threads: int) -> list[Kind]:
     found = [
         Kind(
             "mobilebert int8",
             [
                 str(ours),
-                *(
-                    "--model",
-                    f"m={work / 'labels-int8'}",
-                    "--listen",
-                    "127.0.0.1:{port}",
-                    "--threads",
-                    str(threads),
-                ),
+                *("--model", f"m={work / f'{task}-int8'}"),
+                *("--listen", "127.0.0.1:{port}", "--threads", str(threads)),
             ],
-            "/api/v1/m/classify",
-            '{"inputs":{text}}',
-            ("results", 0, "label"),
+            *OURS[task],
+            task,
         )
     ]
     for name, batch in (
         ("FastAPI + ONNX Runtime int8, batch 1", 1),
         ("FastAPI + ONNX Runtime int8, dynamic", 16),
     ):
-        server = [python, str(HERE / "onnxruntime_server.py"), str(work / "labels-onnx-int8")]
+        server = [python, str(HERE / "onnxruntime_server.py"), str(work / f"{task}-onnx-int8")]
         flags = ["--port", "{port}", "--batch", str(batch), "--threads", str(threads)]
-        found.append(Kind(name, server + flags, "/classify", '{"inputs":{text}}', ("label",)))
-    if infinity:
+        found.append(Kind(name, server + flags, *ONNX[task], task))
+    # It has no route for answers.
+    if infinity and task == "labels":
         server = [infinity, "v2", "--model-id", str(work / "labels-f32"), "--served-model-name", "m"]
         flags = [
             "--engine",
@@ -71,7 +86,7 @@ def kinds(ours: Path, work: Path, python: str, infinity: str | None, threads: in
         ]
         body = '{"model":"m","input":[{text}]}'
         found.append(
-            Kind("infinity-emb f32 (torch)", server + flags, "/classify", body, ("data", 0, 0, "label"))
+            Kind("infinity-emb f32 (torch)", server + flags, "/classify", body, ("data", 0, 0, "label"), task)
         )
     return found
 
@@ -117,18 +132,20 @@ class Server:
 
     def answers(self) -> bool:
         try:
-            return bool(self.label("a joy to watch"))
+            return bool(self.ask(FIRST[self.kind.task]))
         except OSError:
             return False
 
-    def label(self, text: str) -> str:
-        body = self.kind.body.replace("{text}", json.dumps(text)).encode()
+    def ask(self, texts: dict[str, str]) -> str:
+        """Returns the label or the answer."""
+        places = "|".join(texts)
+        body = re.sub(f"{{({places})}}", lambda place: json.dumps(texts[place[1]]), self.kind.body).encode()
         request = urllib.request.Request(self.url, body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as response:
             found: Any = json.load(response)
-        for key in self.kind.label:
+        for key in self.kind.found:
             found = found[key]
-        return str(found).lower()
+        return str(found)
 
     def stop(self) -> None:
         if self.process.poll() is None:
