@@ -289,7 +289,8 @@ fn the_promises_of_the_server_under_load() {
         (found, watch.join().unwrap())
     });
     eprintln!("{}", serde_json::to_string_pretty(&found).unwrap());
-    let rate = found["highest_qps"].as_f64().expect("a rate");
+    let rate = found["highest_qps"].as_f64();
+    let rate = rate.unwrap_or_else(|| panic!("no rate: {}", found["refused"].as_str().unwrap_or_default()));
     let number = |run: &str, name: &str| of(&found, run)[name].as_f64().unwrap_or(0.0);
     let (alone, busy) = (number("alone", "p50_ms"), number("80 %", "p99_ms"));
     let (answered, refused) = (number("twice", "answered_per_second"), number("twice", "refused_p99_ms"));

@@ -127,6 +127,7 @@ fn models_are_loaded_again_under_load() {
     let metrics = server.get("/metrics").text().to_owned();
     let failures = format!("mb_reloads_total{{result=\"failure\"}} {}\n", rounds / 3);
     assert!(metrics.contains(&failures), "{metrics}");
+    eprintln!("{rounds} reloads, answers of the two models: {answers:?}");
 }
 
 /// Every request that was accepted is answered, once, and the server ends soon.

@@ -142,6 +142,7 @@ fn calls_that_are_given_up_leave_nothing_behind() {
         }
     });
     drop(runtime);
+    eprintln!("{given_up} calls of gRPC given up");
     wait_until("nothing waits", || {
         let metrics = server.get("/metrics").text().to_owned();
         ["mb_queue_requests 0", "mb_queue_tokens 0", "mb_body_bytes 0", "mb_connections 1"]

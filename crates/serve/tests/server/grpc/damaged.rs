@@ -21,7 +21,8 @@ fn damaged_messages_are_refused_and_nothing_breaks() {
     runtime().block_on(async {
         let mut client = tonic::client::Grpc::new(channel(&server).await);
         let mut statuses: HashMap<Code, usize> = HashMap::new();
-        for case in 0..count("MALFORMED", 2000) {
+        let cases = count("MALFORMED", 2000);
+        for case in 0..cases {
             let mut bytes = bases[random.below(bases.len())].clone();
             for _ in 0..random.below(4) + 1 {
                 let at = random.below(bytes.len());
@@ -45,7 +46,7 @@ fn damaged_messages_are_refused_and_nothing_breaks() {
                 [Code::Ok, Code::InvalidArgument, Code::NotFound, Code::Internal, Code::DeadlineExceeded];
             assert!(known.contains(&code), "case {case}: {code}");
         }
-        eprintln!("{statuses:?}");
+        eprintln!("{cases} malformed messages of gRPC, {statuses:?}");
     });
     let metrics = server.get("/metrics").text().to_owned();
     assert!(metrics.contains("\nmb_panics_total 0\n") && !metrics.contains("why=\"panic\""), "{metrics}");

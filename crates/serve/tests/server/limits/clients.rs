@@ -208,6 +208,7 @@ fn clients_that_vanish_leave_nothing_behind() {
     assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
     assert_eq!(connections(&server), 1);
     assert_eq!((metric("mb_queue_tokens "), metric("mb_queue_requests ")), (0, 0));
+    eprintln!("{sent} disconnects, {} of them in the queue", metric("mb_dropped_total{why=\"gone\"}"));
 }
 
 /// Ten times too much is refused at once with a time to wait, health is answered meanwhile, and afterwards

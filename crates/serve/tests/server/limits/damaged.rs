@@ -1,5 +1,6 @@
 //! Bytes that are no good request.
 
+use std::collections::BTreeMap;
 use std::net::Shutdown;
 
 use super::GOOD;
@@ -29,7 +30,8 @@ fn damaged_requests_are_refused_and_nothing_breaks() {
     // The program takes what each kind of request needs once.
     seeds.into_iter().for_each(|seed| drop(good(seed)));
     let memory = server.resident();
-    for case in 0..count("MALFORMED", 400) {
+    let (cases, mut statuses) = (count("MALFORMED", 400), BTreeMap::<u16, usize>::new());
+    for case in 0..cases {
         let (path, body) = seeds[random.below(seeds.len())];
         let mut bytes = format!(
             "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -46,6 +48,7 @@ fn damaged_requests_are_refused_and_nothing_breaks() {
             let fine = [200, 400, 404, 405, 408, 411, 413, 414, 415, 417, 421, 431, 501, 505]
                 .contains(&answer.status);
             assert!(fine, "case {case}: {} to {}", answer.status, String::from_utf8_lossy(&bytes));
+            *statuses.entry(answer.status).or_default() += 1;
         }
         if case % 50 == 0 {
             assert_eq!(good(GOOD), expected);
@@ -56,6 +59,7 @@ fn damaged_requests_are_refused_and_nothing_breaks() {
     let metrics = (0..20).find_map(ask).unwrap().text().to_owned();
     assert!(metrics.contains("mb_panics_total 0\n") && !metrics.contains("why=\"panic\""), "{metrics}");
     if let (Some(before), Some(after)) = (memory, server.resident()) {
+        eprintln!("{cases} malformed requests, {statuses:?}, {before} bytes before and {after} after");
         assert!(after < before + (64 << 20), "{before} bytes became {after}");
     }
 }
