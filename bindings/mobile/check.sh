@@ -82,6 +82,7 @@ check_jvm() {
         printf 'these files use classes of Android; only those in io/mobilebert/android may\n' >&2
         exit 1
     fi
+    run "${PYTHON:-python3}" "$sources/gradle.py"
     rm -rf "$work/built" "$work/classes"
     run env JNA_JAR="$jna" KOTLIN_COMPILER="$kotlin" "$sources/build" test "$work/built"
     step_took "library, generator and Kotlin interface"
@@ -127,8 +128,8 @@ check_jvm() {
     cat "$work/tests.log"
     step_took "tests"
     [ "$status" = 0 ] || exit 1
-    # Lines such as "6 passed, 0 failed", and the library's pages above.
-    printf '\njvm: %s passed\n' "$(awk '/^[0-9]+ passed, 0 failed$/ { sum += $1 } END { print sum + 1 }' "$work/tests.log")"
+    # Lines such as "6 passed, 0 failed", and above the library's pages and the files of Gradle.
+    printf '\njvm: %s passed\n' "$(awk '/^[0-9]+ passed, 0 failed$/ { sum += $1 } END { print sum + 2 }' "$work/tests.log")"
 }
 
 # Checks on demand what Android asks of the Kotlin classes, after `./check-bindings jvm`: that all of them compile with
