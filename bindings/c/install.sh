@@ -7,9 +7,10 @@
 #   PREFIX/lib/pkgconfig/mobilebert.pc
 #   PREFIX/share/doc/mobilebert/THIRD-PARTY-NOTICES.txt
 #
-# The profile is `dist`, which optimises over all parts and takes several minutes; its files name no path of this
-# machine. `--profile release` is faster to build. The target is this machine, or the one that cargo is configured
-# for. The licences, and leaving out paths, need python3.
+# The profile is `dist`, which optimises over all parts and takes several minutes. `--profile mobile` is the same with a
+# smaller library, for apps, and `--profile release` is faster to build. The files of the first two name no path of this
+# machine. The target is this machine, or the one that cargo is configured for. The licences, and leaving out paths, need
+# python3.
 set -eu
 profile=dist
 triple=
@@ -41,9 +42,13 @@ if command -v python3 > /dev/null; then
     python=python3
 fi
 host=$(rustc -vV | sed -n 's/^host: //p')
+case $profile in
+    dist | mobile) shipped=yes ;;
+    *) shipped= ;;
+esac
 
 # What is shipped names no path of this machine. A flag of the caller stays.
-if [ "$profile" = dist ] && [ -n "$python" ]; then
+if [ -n "$shipped" ] && [ -n "$python" ]; then
     flags=$("$python" bindings/shipped.py --flags)
     if [ -n "${CARGO_ENCODED_RUSTFLAGS:-}" ]; then
         flags=$(printf '%s\037%s' "$CARGO_ENCODED_RUSTFLAGS" "$flags")
@@ -120,7 +125,7 @@ if [ -z "$python" ]; then
 else
     rustc --print cfg --target "$folder" > "$work/mobilebert-c.cfg" 2>&1 || folder=$host
     "$python" bindings/notices.py mobilebert-c "$notices" --target "$folder"
-    if [ "$profile" = dist ]; then
+    if [ -n "$shipped" ]; then
         "$python" bindings/shipped.py "$shared" "$static" "$notices"
     fi
 fi

@@ -143,10 +143,13 @@ impl Weights {
 
     fn int8(&self, name: &str) -> Result<&[i8]> {
         let values = self.checkpoint.i8(name)?;
-        match first(values, |v| v == i8::MIN) {
-            Some(index) => self.invalid(name, TensorProblem::Asymmetric { index }),
-            None => Ok(values),
+        // `contains` is fast for bytes, also where the crate is compiled to be small and no loop is
+        // vectorised.
+        if values.contains(&i8::MIN) {
+            let index = values.iter().take_while(|&&v| v != i8::MIN).count();
+            return self.invalid(name, TensorProblem::Asymmetric { index });
         }
+        Ok(values)
     }
 
     /// Expands a tensor of 4 bits to int8, which is the form that it is computed in.

@@ -156,7 +156,7 @@ impl<'g, 'a, S: Simd> Finish<'g, 'a, S> {
     #[inline(always)]
     pub(super) fn has_panel(&self, place: Place) -> bool {
         let whole = place.strips == PANEL_STRIPS && self.columns >= (place.strip + place.strips) * LANES;
-        whole && self.path != Path::Any
+        S::PANELS && whole && self.path != Path::Any
     }
 
     /// Computes and stores the results of one tile, and prefetches lines, some with each row.

@@ -98,6 +98,8 @@ impl PackedI8 {
     ///
     /// # Panics
     /// If the lengths do not agree, or if there are more inputs than [`MOST_INPUTS`](super::MOST_INPUTS).
+    // Inside of a caller that is compiled to be small, no loop of it would be vectorised.
+    #[inline(never)]
     pub fn pack(
         inputs: usize,
         weights: &[i8],
@@ -314,6 +316,7 @@ impl<T: Weight> PackedFloat<T> {
     ///
     /// # Panics
     /// If the lengths do not agree.
+    #[inline(never)]
     pub fn pack(
         inputs: usize,
         weights: &[f32],

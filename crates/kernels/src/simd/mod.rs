@@ -39,6 +39,10 @@ pub(super) trait Simd: Copy {
     /// Sixteen i32.
     type I: Copy;
 
+    /// Whether the epilogues of BERT's linears have code of their own on whole panels. Without it, they are
+    /// computed by the code for all epilogues and any columns, which gives the same bits.
+    const PANELS: bool = true;
+
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn store(self, x: Self::F, to: &mut [f32; LANES]);

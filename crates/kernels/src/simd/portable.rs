@@ -29,8 +29,13 @@ fn fma(a: &[f32; LANES], b: &[f32; LANES], c: &mut [f32; LANES]) {
     }
 }
 
-/// The same as a call. Without an instruction for it there are some twenty for each lane, and a copy of them
-/// in every kernel took most of the time of compiling them.
+/// Whether there is no instruction for [`fma`]. On x86-64 it came with AVX2.
+const FMA_IS_LONG: bool =
+    cfg!(any(target_family = "wasm", all(target_arch = "x86_64", not(target_feature = "fma"))));
+
+/// The same as a call. Without an instruction for it there are some twenty for each lane, or a call of the
+/// system's library. Copies of them in every kernel were a tenth of the kernels' size on x86-64, and took most
+/// of the time of compiling them for WebAssembly.
 #[inline(never)]
 fn fma_called(a: &[f32; LANES], b: &[f32; LANES], c: &mut [f32; LANES]) {
     fma(a, b, c);
@@ -39,6 +44,10 @@ fn fma_called(a: &[f32; LANES], b: &[f32; LANES], c: &mut [f32; LANES]) {
 impl Simd for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
+
+    // Nearly all processors of these architectures have better tiers, and the code for every path made the
+    // largest function of the library.
+    const PANELS: bool = !cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
     #[inline(always)]
     fn prefetch(self, _line: &Line<[u8; 64]>) {}
@@ -91,7 +100,7 @@ impl Simd for Scalar {
     #[inline(always)]
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
         let mut out = c;
-        if cfg!(target_family = "wasm") {
+        if FMA_IS_LONG {
             fma_called(&a, &b, &mut out);
         } else {
             fma(&a, &b, &mut out);
