@@ -1,6 +1,6 @@
 # Installs the C library into the target folder and tests it as a C programmer gets it.
 #
-# `./check-bindings c` reads this file and calls `check_c`.
+# `./check-bindings c` and `c-races` read this file and call its functions.
 
 # Finds a tool, or installs its Debian package where that is possible without asking anybody.
 have_tool() {
@@ -152,4 +152,50 @@ check_c() {
         skip "c (its leaks)" "valgrind was not found; install it"
     fi
     printf '\nc: %s passed\n' "$passed"
+}
+
+# Checks on demand, with ThreadSanitizer, that threads which share objects of the library do not race. The tool sees only
+# what it has compiled, so nightly Rust compiles the library and its own standard library anew.
+check_c_races() {
+    work=$here/target/bindings/c/races
+    tests=bindings/c/tests
+    mkdir -p "$work"
+    cc=${CC:-cc}
+    if ! command -v "$cc" > /dev/null; then
+        skip c-races "no C compiler was found; install one, or name it in CC"
+        return
+    fi
+    if ! sysroot=$(rustc +nightly --print sysroot 2> /dev/null); then
+        skip c-races "there is no nightly Rust; run: rustup toolchain install nightly"
+        return
+    fi
+    host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+    runtime=$sysroot/lib/rustlib/$host/lib/librustc-nightly_rt.tsan.a
+    if [ ! -f "$runtime" ]; then
+        skip c-races "nightly Rust has no ThreadSanitizer for $host"
+        return
+    fi
+    if [ ! -f "$sysroot/lib/rustlib/src/rust/library/Cargo.lock" ]; then
+        skip c-races "the source of Rust's library is missing; run: rustup component add rust-src --toolchain nightly"
+        return
+    fi
+    run env RUSTFLAGS=-Zsanitizer=thread cargo +nightly rustc --locked -Zbuild-std=std,panic_unwind --target "$host" \
+        --target-dir "$work" -p mobilebert-c --lib --crate-type staticlib
+    flags="-std=c11 -Wall -Wextra -Werror -pedantic -O1 -g -pthread -fsanitize=thread"
+    # Words of $flags are arguments. The tool's runtime is that of Rust, which compiled most of the program.
+    run "$cc" $flags -I$tests -Ibindings/c/include -c -o "$work/races.o" "$tests/races.c"
+    run "$cc" -pthread -o "$work/races" "$work/races.o" "$work/$host/debug/libmobilebert_c.a" "$runtime" -ldl -lm
+    export TSAN_OPTIONS="halt_on_error=1 exitcode=66"
+    passed=0
+    count_tests "$work/races" "$here"
+    # A program that breaks a promise of the header, which the tool has to see.
+    status=0
+    "$work/races" "$here" broken > "$work/broken.log" 2>&1 || status=$?
+    if [ "$status" -ne 66 ] || ! grep -q 'data race' "$work/broken.log"; then
+        cat "$work/broken.log" >&2
+        printf 'a model was freed under a thread, and ThreadSanitizer did not report it\n' >&2
+        exit 1
+    fi
+    passed=$((passed + 1))
+    printf '\nc-races: %s passed\n' "$passed"
 }
