@@ -1,10 +1,11 @@
 //! Spans -> JSON -> a collector.
 
+use std::cell::RefCell;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use super::{Attribute, Span, Trace, Traced};
 /// Spans are sent when so many requests wait, or after this time.
 const BATCH: (u64, Duration) = (256, Duration::from_secs(1));
 
-/// How long the collector may take to be reached, to take what is sent, and to answer.
+/// How long it may take to find and to reach the collector, until it has taken what is sent and has answered.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most bytes of its answer that are read.
@@ -67,11 +68,13 @@ impl Endpoint {
 pub(super) struct Exporter {
     endpoint: Endpoint,
     lost: Arc<AtomicU64>,
+    /// What becomes of looking the host up, if that takes longer than a sending may.
+    looking: RefCell<Option<Receiver<io::Result<Vec<SocketAddr>>>>>,
 }
 
 impl Exporter {
     pub(super) fn new(endpoint: Endpoint, lost: Arc<AtomicU64>) -> Self {
-        Self { endpoint, lost }
+        Self { endpoint, lost, looking: RefCell::default() }
     }
 
     /// Runs until nobody can give orders any more.
@@ -122,10 +125,8 @@ impl Exporter {
             "scopeSpans": [{"scope": {"name": "mobilebert-serve", "version": version}, "spans": spans}],
         }]})
         .to_string();
-        let address = authority.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let until = Instant::now() + PATIENCE;
+        let mut stream = Timed { stream: connect(&self.addresses(until)?, until)?, until };
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
@@ -139,6 +140,80 @@ impl Exporter {
             true => Ok(()),
             false => Err(io::ErrorKind::InvalidData.into()),
         }
+    }
+
+    /// Looks the host up. The system takes any time for that, so it does it on a thread of its own, of which
+    /// there is one at most.
+    fn addresses(&self, until: Instant) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = self.endpoint.authority.parse() {
+            return Ok(vec![address]);
+        }
+        let mut looking = self.looking.borrow_mut();
+        let found = match looking.take() {
+            Some(found) => found,
+            None => {
+                let (sender, found) = mpsc::sync_channel(1);
+                let authority = self.endpoint.authority.clone();
+                let look = move || {
+                    // Nobody waits for it if the server has stopped.
+                    let _ = sender.send(authority.to_socket_addrs().map(Iterator::collect));
+                };
+                std::thread::Builder::new().name("resolve".to_owned()).spawn(look)?;
+                found
+            }
+        };
+        match found.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(addresses) => addresses,
+            Err(RecvTimeoutError::Timeout) => {
+                *looking = Some(found);
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// Connects to the first address that answers. A name may have some of which nobody listens on.
+fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
+    let mut problem = io::ErrorKind::NotFound.into();
+    for (i, address) in addresses.iter().enumerate() {
+        // One that does not answer leaves time for the others.
+        let share = left(until)? / u32::try_from(addresses.len() - i).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
+}
+
+/// Returns the time that is left.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A stream on which all that is read and written has to be done at a time.
+struct Timed {
+    stream: TcpStream,
+    until: Instant,
+}
+
+impl io::Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(left(self.until)?))?;
+        self.stream.read(bytes)
+    }
+}
+
+impl io::Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(left(self.until)?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 
@@ -212,5 +287,36 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn all_addresses_of_a_host_are_tried() {
+        let [free, taken] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let nobody = free.local_addr().unwrap();
+        drop(free);
+        let until = Instant::now() + PATIENCE;
+        let addresses = [nobody, taken.local_addr().unwrap()];
+        assert!(connect(&addresses[..1], until).is_err());
+        let stream = connect(&addresses, until).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+        assert!(connect(&addresses, Instant::now()).is_err());
+    }
+
+    #[test]
+    fn a_sending_has_one_end() {
+        let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let until = Instant::now() + Duration::from_millis(300);
+        let stream = connect(&[collector.local_addr().unwrap()], until).unwrap();
+        // It gives a byte now and then, which is no answer.
+        std::thread::spawn(move || {
+            let mut other = collector.accept().unwrap().0;
+            while other.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let start = Instant::now();
+        let mut line = String::new();
+        assert!(BufReader::new(Timed { stream, until }).read_line(&mut line).is_err());
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 }

@@ -89,7 +89,7 @@ impl Traces {
             Some((_, _, false)) => None,
             Some((id, parent, true)) => Some(Trace { id, span: self.number(), parent: Some(parent) }),
             None => {
-                // Half of the bits are as random as all of them.
+                // The number becomes one of 53 bits, which are as random as all 64.
                 let share = self.number() as f64 / u64::MAX as f64;
                 let id = u128::from(self.number()) << 64 | u128::from(self.number());
                 (share < self.ratio).then(|| Trace { id, span: self.number(), parent: None })
@@ -117,11 +117,19 @@ impl Traces {
 
     /// Sends what waits, for no longer than `time`.
     pub(crate) fn finish(&self, time: Duration) {
+        let until = Instant::now() + time;
         let (sender, done) = mpsc::sync_channel(1);
-        if self.orders.try_send(Order::Tell(sender)).is_ok() {
-            // If it takes longer, the spans are lost.
-            let _ = done.recv_timeout(time);
+        let mut order = Order::Tell(sender);
+        // The thread may have more than enough to send right after a burst.
+        while let Err(TrySendError::Full(refused)) = self.orders.try_send(order) {
+            if Instant::now() >= until {
+                return;
+            }
+            order = refused;
+            std::thread::sleep(Duration::from_millis(1));
         }
+        // If it takes longer, the spans are lost.
+        let _ = done.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 
     /// Returns a number that no other span has, nor one of another process. It is never 0.
@@ -183,5 +191,54 @@ mod tests {
         ] {
             assert_eq!(parent(&text), None, "{text}");
         }
+    }
+
+    /// What waits is sent also if the queue is full at that moment.
+    #[test]
+    fn the_spans_of_a_burst_are_sent_at_the_end() {
+        use std::io::{Read as _, Write as _};
+        let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let traces = Traces::start(&format!("http://{}", collector.local_addr().unwrap()), 1.0).unwrap();
+        let trace = Trace { id: 1, span: 2, parent: None };
+        let now = Instant::now();
+        let mut sent = 0;
+        while traces.lost() == 0 {
+            let traced = Traced {
+                trace,
+                name: String::new(),
+                began: now,
+                took: Duration::ZERO,
+                steps: Vec::new(),
+                attributes: Vec::new(),
+                failed: false,
+            };
+            traces.end(traced);
+            sent += 1;
+        }
+        // It begins to answer only now, and the queue is full.
+        let received = std::thread::spawn(move || {
+            let mut received = 0;
+            while received < sent - 1 {
+                let mut stream = collector.accept().unwrap().0;
+                let mut text = String::new();
+                let mut piece = [0; 65536];
+                while !text.ends_with("]}]}]}") {
+                    let count = stream.read(&mut piece).unwrap();
+                    text.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+                }
+                received += text.matches("traceId").count();
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            }
+            received
+        });
+        traces.finish(Duration::from_secs(60));
+        assert_eq!(traces.lost(), 1);
+        assert!(
+            received.is_finished() || {
+                std::thread::sleep(Duration::from_secs(1));
+                received.is_finished()
+            }
+        );
+        assert_eq!(received.join().unwrap(), sent - 1);
     }
 }
