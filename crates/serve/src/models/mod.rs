@@ -199,11 +199,12 @@ impl Models {
         Self { all }
     }
 
-    /// Returns what is wrong if a model has the weights that another one of its name had, and computes other
-    /// numbers.
+    /// Returns what is wrong if a model has the weights and the configuration that another one of its name
+    /// had, and computes other numbers.
     pub(crate) fn contradiction(&self, before: &Self) -> Option<String> {
         let differs = |model: &&Arc<Served>| {
-            let same = before.get(&model.name).filter(|old| old.sha == model.sha);
+            let is_same = |old: &&Arc<Served>| old.sha == model.sha && old.config() == model.config();
+            let same = before.get(&model.name).filter(is_same);
             same.is_some_and(|old| old.self_check != model.self_check)
         };
         let model = self.all.iter().find(differs)?;
