@@ -40,13 +40,21 @@ impl Part {
     /// Takes more bytes.
     ///
     /// # Errors
-    /// [`Kind::Overloaded`] if so many are not left.
+    /// [`Kind::Overloaded`] if so many are not left, and [`Kind::TooLarge`] if there never are.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<()> {
         let take = |left: usize| left.checked_sub(bytes);
         match self.budget.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
             Ok(_) => {
                 self.bytes += bytes;
                 Ok(())
+            }
+            Err(_) if self.bytes.saturating_add(bytes) > self.budget.all => {
+                let all = self.budget.all;
+                let message = format!(
+                    "the request or its answer has more than the {all} bytes that all together may have \
+                     (--body-memory-bytes)"
+                );
+                Err(Refusal::too_large(message).closing())
             }
             Err(_) => {
                 let message = "the bodies and answers of all requests take more memory than they may (--body-memory-bytes)";
@@ -86,6 +94,8 @@ mod tests {
         one.grow(30).unwrap();
         drop(one);
         assert_eq!(budget.taken(), 10);
+        // What never fits is no matter of time.
+        assert_eq!(two.grow(91).unwrap_err().kind, Kind::TooLarge);
         // It never has less than it was told to keep.
         two.shrink_to(50);
         assert_eq!(budget.taken(), 10);

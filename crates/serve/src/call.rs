@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
-use crate::error::{Kind, Refusal, Result};
+use crate::error::{Kind, Refusal, Result, short};
 use crate::models::{Models, Served, Task};
 use crate::schedule::Lane;
 use crate::work::{AnyJob, Found};
@@ -26,6 +26,9 @@ const MOST_ANSWER_TOKENS: usize = 384;
 
 /// The most bytes that the texts of all results of a request may have.
 const MOST_RESULT_BYTES: usize = 16 << 20;
+
+/// The most numbers of an answer: 64 MiB of them.
+const MOST_NUMBERS: usize = 16 << 20;
 
 /// A request whose body has been read.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl Call {
     pub(crate) fn model_of(&self, name: &str) -> Result<&Arc<Served>> {
         self.models.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.models.all().iter().map(|model| model.name.as_str()).collect();
-            let name: String = name.chars().take(64).collect();
+            let name = short(name);
             let message = format!("there is no model {name:?}; expected one of {}", known.join(", "));
             Refusal::new(Kind::NoModel, "unknown_model", message).of("model")
         })
@@ -134,6 +137,23 @@ fn at_most(param: &'static str, found: usize, most: usize) -> Result<()> {
     match found <= most {
         true => Ok(()),
         false => Err(Refusal::invalid(param, format!("`{param}` is {found}; expected at most {most}"))),
+    }
+}
+
+/// Checks the size of an answer that consists of rows of numbers, before any of them is computed.
+///
+/// # Errors
+/// [`Kind::TooLarge`].
+pub(crate) fn check_numbers(what: &str, rows: usize, width: usize) -> Result<()> {
+    match rows.checked_mul(width).filter(|&all| all <= MOST_NUMBERS) {
+        Some(_) => Ok(()),
+        None => {
+            let message = format!(
+                "{what} would be {rows} rows of {width} numbers; expected at most {MOST_NUMBERS} numbers, so send \
+                 less in one request"
+            );
+            Err(Refusal::too_large(message))
+        }
     }
 }
 

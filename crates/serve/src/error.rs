@@ -8,6 +8,17 @@ use mobilebert::{Error, ErrorKind};
 /// The result of everything that answers requests.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
+/// The most characters of a client's text that a message repeats.
+const MOST_QUOTED: usize = 64;
+
+/// The most bytes of a message.
+const MOST_MESSAGE: usize = 2048;
+
+/// Returns as much of a client's text as a message may repeat.
+pub(crate) fn short(text: &str) -> &str {
+    text.char_indices().nth(MOST_QUOTED).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// The kind of a refusal, which decides the status of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -118,6 +129,15 @@ impl Refusal {
         self
     }
 
+    /// Cuts a long message: it may repeat what the client sent, and is not counted with the answers.
+    pub(crate) fn shortened(mut self) -> Self {
+        if self.message.len() > MOST_MESSAGE {
+            let end = self.message.floor_char_boundary(MOST_MESSAGE);
+            self.message = format!("{} ...", &self.message[..end]).into();
+        }
+        self
+    }
+
     /// Says that the connection has to be closed.
     pub(crate) fn closing(mut self) -> Self {
         self.close = true;
@@ -142,5 +162,19 @@ impl From<Error> for Refusal {
             Some(param) => refusal.of(param),
             None => refusal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_repeat_little() {
+        assert_eq!(short("é"), "é");
+        assert_eq!(short(&"é".repeat(65)), "é".repeat(64));
+        let long = Refusal::malformed("é".repeat(5000)).shortened();
+        assert!(long.message.len() < 2100 && long.message.ends_with("é ..."));
+        assert_eq!(Refusal::malformed("short").shortened().message, "short");
     }
 }

@@ -14,7 +14,7 @@ use super::native::{OneOrAll, place};
 use super::shape::{self, Item, Items, Texts, count_truncated};
 use super::tei::similarities;
 use crate::call::{Call, Render, Reply, Run, Step, check_answers};
-use crate::error::{Kind, Refusal, Result};
+use crate::error::{Kind, Refusal, Result, short};
 use crate::models::{Served, Task};
 use crate::work::{AnyJob, Found, work};
 
@@ -275,6 +275,7 @@ fn embed(call: &Call, model: &Arc<Served>, body: &Body) -> Result<Step> {
     let texts: Texts = body.inputs()?;
     let parameters: EmbedParameters = body.parameters()?;
     if let Some(name) = &body.prompt_name {
+        let name = short(name);
         let message =
             format!("`prompt_name` is {name:?}, and the model has no prompts by name; leave it out");
         return Err(Refusal::invalid("prompt_name", message));

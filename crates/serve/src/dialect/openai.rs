@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::shape::{self, Texts, base64, count_truncated};
 use crate::call::{Call, Reply, Step};
-use crate::error::{Kind, Refusal, Result};
+use crate::error::{Kind, Refusal, Result, short};
 use crate::models::Served;
 
 /// Writes a refusal.
@@ -66,6 +66,7 @@ pub(crate) fn embeddings(call: &Call) -> Result<Step> {
         None | Some("float") => false,
         Some("base64") => true,
         Some(other) => {
+            let other = short(other);
             let message = format!("`encoding_format` is {other:?}; expected float or base64");
             return Err(Refusal::invalid("encoding_format", message));
         }

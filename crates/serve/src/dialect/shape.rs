@@ -10,7 +10,7 @@ use mobilebert::{
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 use crate::call::{Call, ResultBytes, Run, at, check_top_k};
-use crate::error::{Refusal, Result};
+use crate::error::{Refusal, Result, short};
 use crate::models::Served;
 use crate::work::{AnyJob, Found, work};
 
@@ -138,9 +138,9 @@ pub(crate) struct Unit(pub(crate) OffsetUnit);
 impl<'de> Deserialize<'de> for Unit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        name.parse()
-            .map(Unit)
-            .map_err(|_| D::Error::custom(format!("offsets are {name:?}; expected bytes, chars or utf16")))
+        name.parse().map(Unit).map_err(|_| {
+            D::Error::custom(format!("offsets are {:?}; expected bytes, chars or utf16", short(&name)))
+        })
     }
 }
 

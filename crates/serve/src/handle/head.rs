@@ -10,7 +10,7 @@ use hyper::http::request::Parts;
 use crate::access::Keys;
 use crate::config::Listen;
 use crate::connect::Purpose;
-use crate::error::{Kind, Refusal, Result};
+use crate::error::{Kind, Refusal, Result, short};
 use crate::schedule::Client;
 use crate::state::Server;
 
@@ -47,7 +47,7 @@ pub(super) fn check_host(server: &Server, purpose: Purpose, head: &Parts) -> Res
     if allowed.contains(&name) || is_address(&name) || on_loopback && is_this_machine(&name) {
         return Ok(());
     }
-    let shown: String = name.chars().take(64).collect();
+    let shown = short(&name);
     let message =
         format!("the request is for the host {shown:?}, which is no name of this server (--allowed-hosts)");
     Err(Refusal::new(Kind::WrongHost, "wrong_host", message).closing())

@@ -198,3 +198,38 @@ fn each_output_is_asked_for_once() {
         found["outputs"].as_array().unwrap().iter().map(|output| output["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["scores", "label"]);
 }
+
+/// Tensors that nothing reads, or that are there twice, are refused.
+#[test]
+fn each_input_is_one_that_is_read_and_is_there_once() {
+    let server = server();
+    let texts =
+        |name: &str| json!({"name": name, "shape": [1], "datatype": "BYTES", "data": ["a good film"]});
+    let ids = |name: &str| json!({"name": name, "shape": [1, 2], "datatype": "INT64", "data": [2, 3]});
+    for (model, inputs, message) in [
+        ("tiny-classify", json!([texts("text"), texts("text")]), "\"text\" is there twice"),
+        (
+            "tiny-classify",
+            json!([texts("text"), texts("texts")]),
+            "\"texts\" is not read here; expected some of text",
+        ),
+        ("tiny-ner", json!([texts("text"), texts("question")]), "\"question\" is not read here"),
+        (
+            "tiny-qa",
+            json!([texts("question"), texts("context"), texts("context")]),
+            "\"context\" is there twice",
+        ),
+        (
+            "tiny-qa",
+            json!([texts("question"), texts("context"), texts("text")]),
+            "expected some of question, context",
+        ),
+        ("tiny-qa", json!([ids("input_ids"), ids("input_ids")]), "\"input_ids\" is there twice"),
+        ("tiny-qa", json!([ids("input_ids"), texts("question")]), "\"question\" is not read here"),
+    ] {
+        let answer = infer(&server, model, &json!({ "inputs": inputs }));
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        let found = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(found.contains(message), "{found}");
+    }
+}

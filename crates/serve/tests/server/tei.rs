@@ -207,3 +207,17 @@ fn a_flat_list_of_one_text_is_that_text() {
     let post = |inputs: Value| server.post("/predict", &json!({"inputs": inputs}).to_string()).ok();
     assert_eq!(post(json!(["a good film"])), post(json!("a good film")));
 }
+
+/// The vectors of all tokens are bounded before any of them is computed.
+#[test]
+fn vectors_of_too_many_tokens_are_refused_at_once() {
+    let server = server(&["--max-input-bytes", "2000"]);
+    let long = "a ".repeat(300);
+    let texts = |count: usize| json!({ "inputs": vec![long.as_str(); count] }).to_string();
+    let refused = server.post("/embed_all", &texts(200));
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert!(refused.text().contains("16777216 numbers"), "{}", refused.text());
+    assert!(server.get("/metrics").text().contains("\nmb_tokens_total 0\n"));
+    let found = server.post("/embed_all", &texts(2)).ok();
+    assert_eq!(found[0].as_array().unwrap().len(), found[1].as_array().unwrap().len());
+}

@@ -8,7 +8,7 @@ use super::ids::token_ids;
 use super::tensor::{Elements, Output, Tensor, Values};
 use crate::call::{Call, Render, Run, at, check_answers};
 use crate::dialect::shape::{self, Item, Texts};
-use crate::error::{Refusal, Result};
+use crate::error::{Refusal, Result, short};
 use crate::models::{Served, Task};
 use crate::work::{AnyJob, Found, work};
 
@@ -61,7 +61,7 @@ fn check_outputs(wanted: &[&str], token_ids: bool, task: Task) -> Result<()> {
     };
     for (i, name) in wanted.iter().enumerate() {
         if !known.contains(name) {
-            let name: String = name.chars().take(64).collect();
+            let name = short(name);
             let message = format!("there is no output {name:?}; expected some of {}", known.join(", "));
             return Err(Refusal::invalid("outputs", message));
         }
@@ -79,13 +79,30 @@ pub(super) fn run(model: &Arc<Served>, jobs: Vec<AnyJob>, render: Render<Made>) 
     Run { model: Arc::clone(model), lane, inputs: jobs.len(), jobs, deadline: None, render }
 }
 
+/// Checks that each tensor is one that is read, and is there once.
+pub(super) fn check_names(tensors: &[Tensor], known: &[&str]) -> Result<()> {
+    for (i, Tensor { name, .. }) in tensors.iter().enumerate() {
+        let name = name.as_str();
+        let problem = match known.contains(&name) {
+            false => format!("is not read here; expected some of {}", known.join(", ")),
+            // There are few known names, so this ends soon.
+            true if tensors[..i].iter().any(|other| other.name == name) => {
+                "is there twice; expected each once".to_owned()
+            }
+            true => continue,
+        };
+        return Err(Refusal::invalid("inputs", format!("tensor {:?} {problem}", short(name))));
+    }
+    Ok(())
+}
+
 /// Takes the texts of a tensor by its name.
 fn named<'t>(tensors: &'t [Tensor], name: &'static str) -> Result<&'t [String]> {
-    let found: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     match tensors.iter().find(|tensor| tensor.name == name).map(|tensor| &tensor.elements) {
         Some(Elements::Texts(texts)) => Ok(texts),
         Some(_) => Err(Refusal::invalid("inputs", format!("tensor {name:?} holds numbers; expected BYTES"))),
         None => {
+            let found: Vec<&str> = tensors.iter().take(8).map(|tensor| short(&tensor.name)).collect();
             let message =
                 format!("there is no tensor {name:?} among {found:?}; GET /v2/models/... lists the inputs");
             Err(Refusal::invalid("inputs", message))
@@ -95,6 +112,7 @@ fn named<'t>(tensors: &'t [Tensor], name: &'static str) -> Result<&'t [String]> 
 
 fn answer(call: &Call, model: &Arc<Served>, tensors: &[Tensor]) -> Result<Run<Made>> {
     let (questions, contexts) = (named(tensors, "question")?, named(tensors, "context")?);
+    check_names(tensors, &["question", "context"])?;
     call.check_texts(
         "inputs",
         questions.iter().chain(contexts).map(String::as_str).collect::<Vec<_>>().into_iter(),
@@ -137,6 +155,7 @@ fn answer(call: &Call, model: &Arc<Served>, tensors: &[Tensor]) -> Result<Run<Ma
 
 fn texts(call: &Call, model: &Arc<Served>, tensors: &[Tensor]) -> Result<Run<Made>> {
     let texts = Texts { all: named(tensors, "text")?.to_vec(), is_list: true };
+    check_names(tensors, &["text"])?;
     call.check_texts("inputs", texts.iter())?;
     let strict = call.config.strict;
     match model.task {

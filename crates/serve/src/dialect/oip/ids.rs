@@ -5,16 +5,13 @@ use std::sync::Arc;
 use mobilebert::Batch;
 use mobilebert::backend::Request as EngineRequest;
 
-use super::compute::{Made, run};
+use super::compute::{Made, check_names, run};
 use super::tensor::{Elements, Output, Tensor, Values};
-use crate::call::Run;
+use crate::call::{Run, check_numbers};
 use crate::dialect::shape;
 use crate::error::{Refusal, Result};
 use crate::models::{Served, Task};
 use crate::work::{AnyJob, Found, RawJob, Unit};
-
-/// The most numbers of an answer in tensor mode: 64 MiB of them.
-const MOST_NUMBERS: usize = 16 << 20;
 
 /// Takes the numbers of a tensor that has a row for each sequence.
 fn matrix<'t>(tensors: &'t [Tensor], name: &'static str, shape: &[usize]) -> Result<Option<&'t [i64]>> {
@@ -47,14 +44,7 @@ fn unsigned(name: &'static str, numbers: &[i64]) -> Result<Vec<u32>> {
 /// Makes a job for each row of token ids, and the tensor of their logits.
 pub(super) fn token_ids(model: &Arc<Served>, tensors: &[Tensor]) -> Result<Run<Made>> {
     const NAMES: [&str; 3] = ["input_ids", "attention_mask", "token_type_ids"];
-    if let Some(other) = tensors.iter().find(|tensor| !NAMES.contains(&tensor.name.as_str())) {
-        let message = format!(
-            "tensor {:?} does not go with input_ids; expected some of {}",
-            other.name,
-            NAMES.join(", ")
-        );
-        return Err(Refusal::invalid("inputs", message));
-    }
+    check_names(tensors, &NAMES)?;
     let shape = tensors.iter().find(|tensor| tensor.name == NAMES[0]).map(|tensor| tensor.shape.clone());
     let shape = shape.unwrap_or_default();
     let [ids, mask, types] = NAMES.map(|name| matrix(tensors, name, &shape).map(|numbers| (name, numbers)));
@@ -67,10 +57,7 @@ pub(super) fn token_ids(model: &Arc<Served>, tensors: &[Tensor]) -> Result<Run<M
     let (rows, width) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
     let numbers = model.row_width();
     let per_row = if model.is_one_row() { numbers } else { width.saturating_mul(numbers) };
-    if rows.checked_mul(per_row).is_none_or(|all| all > MOST_NUMBERS) {
-        let message = format!("the logits would have more than {MOST_NUMBERS} numbers; send fewer rows");
-        return Err(Refusal::too_large(message));
-    }
+    check_numbers("the logits", rows, per_row)?;
     if rows == 0 {
         return Err(Refusal::invalid("inputs", "tensor \"input_ids\" has no rows"));
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::call::{Reply, json};
-use crate::error::{Kind, Refusal, Result};
+use crate::error::{Kind, Refusal, Result, short};
 
 /// What an index is asked for.
 #[derive(Deserialize, Default)]
@@ -78,7 +78,7 @@ pub(crate) fn changed() -> Reply {
 /// There is no such model in the settings.
 pub(crate) fn unknown(name: &str, known: &[(String, Option<String>)]) -> Refusal {
     let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-    let name: String = name.chars().take(64).collect();
+    let name = short(name);
     let message =
         format!("there is no model {name:?} among the settings; expected one of {}", known.join(", "));
     Refusal::new(Kind::NoModel, "unknown_model", message).of("model")

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::error::{Refusal, Result};
+use crate::error::{Refusal, Result, short};
 
 /// The most dimensions of a tensor, and the deepest nesting of its data.
 const MOST_DIMENSIONS: usize = 8;
@@ -71,7 +71,8 @@ impl Tensor {
         sizes: &[u64],
         read: impl FnOnce(usize) -> Result<Elements, String>,
     ) -> Result<Self> {
-        let wrong = |problem: String| Refusal::invalid("inputs", format!("tensor {name:?} {problem}"));
+        let wrong =
+            |problem: String| Refusal::invalid("inputs", format!("tensor {:?} {problem}", short(&name)));
         let shape = sizes.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
         let shape = shape.ok().filter(|shape| (1..=MOST_DIMENSIONS).contains(&shape.len()));
         let count = shape
@@ -79,7 +80,8 @@ impl Tensor {
             .and_then(|shape| shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)));
         let (Some(shape), Some(count)) = (shape, count) else {
             return Err(wrong(format!(
-                "has shape {sizes:?}; expected 1 to {MOST_DIMENSIONS} sizes whose product is a number of elements"
+                "has shape {}; expected 1 to {MOST_DIMENSIONS} sizes whose product is a number of elements",
+                shown(sizes)
             )));
         };
         let elements = read(count).map_err(wrong)?;
@@ -94,7 +96,18 @@ impl Tensor {
     }
 }
 
+/// Writes the sizes of a shape, but no more than are needed to see what is wrong.
+pub(super) fn shown<T: fmt::Debug>(sizes: &[T]) -> String {
+    match sizes.get(..=MOST_DIMENSIONS) {
+        Some(first) if first.len() < sizes.len() => {
+            format!("{first:?} and {} more", sizes.len() - first.len())
+        }
+        _ => format!("{sizes:?}"),
+    }
+}
+
 pub(super) fn unknown(datatype: &str) -> String {
+    let datatype = short(datatype);
     format!("has datatype {datatype:?}; expected BYTES for texts, INT64 or INT32 for token ids")
 }
 

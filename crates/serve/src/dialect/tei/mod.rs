@@ -10,8 +10,8 @@ use mobilebert::EmbedOptions;
 use serde::{Deserialize, Serialize};
 
 use super::shape::{self, Texts, count_truncated};
-use crate::call::{Call, Reply, Run, Step};
-use crate::error::{Kind, Refusal, Result};
+use crate::call::{Call, Reply, Run, Step, check_numbers};
+use crate::error::{Kind, Refusal, Result, short};
 use crate::models::{Served, Task};
 use crate::work::{AnyJob, Found, RawJob};
 pub(crate) use classify::{predict, rerank};
@@ -68,12 +68,14 @@ fn is_strict(call: &Call, truncate: Option<bool>) -> bool {
 fn check_common(direction: Option<&str>, prompt: Option<&str>) -> Result<()> {
     if let Some(other) = direction.filter(|direction| !direction.eq_ignore_ascii_case("right")) {
         let message = format!(
-            "`truncation_direction` is {other:?}; only the end of a text is cut here, expected \"Right\""
+            "`truncation_direction` is {:?}; only the end of a text is cut here, expected \"Right\"",
+            short(other)
         );
         return Err(Refusal::invalid("truncation_direction", message));
     }
     match prompt {
         Some(name) => {
+            let name = short(name);
             let message =
                 format!("`prompt_name` is {name:?}, and the model has no prompts by name; leave it out");
             Err(Refusal::invalid("prompt_name", message))
@@ -124,12 +126,15 @@ pub(crate) fn embed_all(call: &Call) -> Result<Step> {
     let (embeds, cut) =
         shape::embed_jobs(model, "inputs", &request.inputs, (&EmbedOptions::default(), strict))?;
     // The sequences are those of `/embed`, with the folder's prompt and lower case; only the rows differ.
-    let raw = |job: AnyJob| -> AnyJob {
+    let mut tokens = 0;
+    let raw = |job: AnyJob| -> Result<AnyJob> {
         let unit = job.unit(0).unwrap_or_default();
         let rows = unit.ids.len();
-        Box::new(RawJob::new(unit, width).of_rows(rows))
+        tokens += rows;
+        check_numbers("the vectors of all tokens", tokens, width)?;
+        Ok(Box::new(RawJob::new(unit, width).of_rows(rows)))
     };
-    let jobs: Vec<AnyJob> = embeds.into_iter().map(raw).collect();
+    let jobs = embeds.into_iter().map(raw).collect::<Result<Vec<AnyJob>>>()?;
     Ok(Step::Run(Run {
         model: Arc::clone(model),
         lane: Arc::clone(&model.encoder),
@@ -137,13 +142,13 @@ pub(crate) fn embed_all(call: &Call) -> Result<Step> {
         jobs,
         deadline: None,
         render: Box::new(move |found| {
-            let rows = |found| match found {
-                Found::Rows(rows, width) => {
-                    Ok(rows.chunks(width.max(1)).map(<[f32]>::to_vec).collect::<Vec<_>>())
+            fn rows(found: &Found) -> Result<Vec<&[f32]>> {
+                match found {
+                    Found::Rows(rows, width) => Ok(rows.chunks((*width).max(1)).collect()),
+                    _ => Err(shape::mixed_up()),
                 }
-                _ => Err(shape::mixed_up()),
-            };
-            let all = found.into_iter().map(rows).collect::<Result<Vec<_>>>()?;
+            }
+            let all = found.iter().map(rows).collect::<Result<Vec<_>>>()?;
             Ok(Reply::json(&all)?.truncated(cut))
         }),
     }))
