@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
-use crate::connect::{self, HEALTH_CONNECTIONS, Listener, Purpose};
+use crate::connect::{self, HEALTH_CONNECTIONS, Listener, Places, Purpose};
 use crate::log::{Log, Sink};
 use crate::schedule::{Limits, Scheduler};
 use crate::state::{Phase, Server};
@@ -22,7 +21,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 pub struct Running {
     runtime: Runtime,
     server: Arc<Server>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     address: String,
     health_address: Option<String>,
     grpc_address: Option<String>,
@@ -65,7 +64,7 @@ impl Running {
         let health = config.health_listen.as_ref().map(bind).transpose()?;
         let grpc = config.grpc_listen.as_ref().map(bind).transpose()?;
         let server = Arc::new(Server::new(Arc::clone(&config), scheduler, log)?);
-        let places = Arc::new(Semaphore::new(config.max_connections));
+        let places = Places::new(config.max_connections);
         let (address, health_address) = (listener.place(), health.as_ref().map(Listener::place));
         runtime.spawn(connect::accept(
             listener,
@@ -74,7 +73,7 @@ impl Running {
             Purpose::Everything,
         ));
         if let Some(health) = health {
-            let places = Arc::new(Semaphore::new(HEALTH_CONNECTIONS));
+            let places = Places::new(HEALTH_CONNECTIONS);
             runtime.spawn(connect::accept(health, Arc::clone(&server), places, Purpose::Health));
         }
         server.log.event(&format!("listening on {address}"));
@@ -131,15 +130,14 @@ impl Running {
         runtime.block_on(async {
             tokio::time::sleep(config.drain_delay).await;
             server.set_phase(Phase::Draining);
-            let all = u32::try_from(config.max_connections).unwrap_or(u32::MAX);
-            let closed = || async { drop(places.acquire_many(all).await) };
-            if tokio::time::timeout(config.drain, closed()).await.is_ok() {
+            if tokio::time::timeout(config.drain, places.all_free()).await.is_ok() {
                 return;
             }
             // What waits is told so, and what runs goes on to the end of its pass.
             let scheduler = Arc::clone(&server);
             let close = tokio::task::spawn_blocking(move || scheduler.scheduler.close());
-            let _ = tokio::time::timeout(LAST_ANSWERS, async { tokio::join!(close, closed()) }).await;
+            let _ =
+                tokio::time::timeout(LAST_ANSWERS, async { tokio::join!(close, places.all_free()) }).await;
         });
         let answered = server.open_requests() == 0 && !server.left_unanswered.load(Ordering::Acquire);
         server.log.event(if answered { "stopped" } else { "stopped before all was answered" });

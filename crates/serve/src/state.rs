@@ -18,6 +18,10 @@ use crate::schedule::{Scheduler, lock};
 use crate::tls::Tls;
 use crate::trace::Traces;
 
+/// The most who watch the health at the same time.
+#[cfg(feature = "grpc")]
+const WATCHERS: usize = 128;
+
 /// How far the server has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -54,6 +58,9 @@ pub(crate) struct Server {
     pub(crate) open: AtomicUsize,
     /// True if a request that was accepted got no result because the server stopped.
     pub(crate) left_unanswered: AtomicBool,
+    /// Places for those who watch the health over gRPC, for which nobody needs a key.
+    #[cfg(feature = "grpc")]
+    pub(crate) watchers: Arc<Semaphore>,
     reloading: Mutex<()>,
     /// One administrator at a time loads or unloads a model.
     pub(crate) changes: Arc<Semaphore>,
@@ -84,6 +91,8 @@ impl Server {
             bodies: Budget::new(config.body_memory),
             open: AtomicUsize::new(0),
             left_unanswered: AtomicBool::new(false),
+            #[cfg(feature = "grpc")]
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
             reloading: Mutex::default(),
             changes: Arc::new(Semaphore::new(1)),
             config,

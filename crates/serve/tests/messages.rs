@@ -10,6 +10,7 @@ fn generated() -> String {
     let folder = tempfile::tempdir().unwrap();
     tonic_prost_build::configure()
         .build_transport(false)
+        .build_server(false)
         .out_dir(folder.path())
         .emit_rerun_if_changed(false)
         .disable_comments(["."])

@@ -2,6 +2,8 @@
 //! HTTP/1.1 on each, or HTTP/2 for gRPC.
 
 mod body;
+#[cfg(feature = "grpc")]
+mod frames;
 mod pulse;
 #[cfg(feature = "grpc")]
 mod streams;
@@ -24,9 +26,9 @@ use crate::handle;
 use crate::schedule::Client;
 use crate::state::{Phase, Server};
 pub(crate) use body::{Answer, read};
-use pulse::{Pulse, Watched};
 #[cfg(feature = "grpc")]
-pub(crate) use streams::Kept;
+pub(crate) use frames::Content;
+use pulse::{Pulse, Watched};
 
 /// How long a connection without a request stays open once the server drains. A request that was on its way
 /// gets an answer then, and not a closed connection.
@@ -106,27 +108,55 @@ fn is_left_over(path: &std::path::Path) -> bool {
         && std::os::unix::net::UnixStream::connect(path).is_err()
 }
 
-/// Accepts connections until the server drains. A connection is accepted only when there is room for it, and
-/// all places are free again once the last connection is closed.
-pub(crate) async fn accept(
-    listener: Listener,
-    server: Arc<Server>,
-    places: Arc<Semaphore>,
-    purpose: Purpose,
-) {
+/// The places of connections, which several addresses may share.
+#[derive(Debug)]
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    all: usize,
+    /// The number of connections that were accepted and wait for a place.
+    waiting: watch::Sender<usize>,
+}
+
+impl Places {
+    pub(crate) fn new(all: usize) -> Arc<Self> {
+        Arc::new(Self { free: Arc::new(Semaphore::new(all)), all, waiting: watch::Sender::new(0) })
+    }
+
+    /// Takes a place, and lets those that rest know that one is wanted while there is none.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        struct Waits<'a>(&'a watch::Sender<usize>);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.send_modify(|waiting| *waiting -= 1);
+            }
+        }
+        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(place);
+        }
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        let _waits = Waits(&self.waiting);
+        // The semaphore is never closed.
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn all_free(&self) {
+        let all = u32::try_from(self.all).unwrap_or(u32::MAX);
+        drop(self.free.acquire_many(all).await);
+    }
+}
+
+/// Accepts connections until the server drains. One that was accepted waits for a place, and those behind it
+/// wait to be accepted. All places are free again once the last connection is closed.
+pub(crate) async fn accept(listener: Listener, server: Arc<Server>, places: Arc<Places>, purpose: Purpose) {
     let mut phases = server.phases();
-    let full = watch::Sender::new(false);
     loop {
         let accepted = async {
-            full.send_replace(places.available_permits() == 0);
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
-            full.send_replace(false);
             let stream: io::Result<(Box<dyn Stream>, Client)> = match &listener {
                 Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                     // Answers are written whole, so waiting for more to send only costs time.
                     let _ = stream.set_nodelay(true);
-                    (Box::new(stream) as Box<dyn Stream>, Client::Address(peer.ip()))
+                    (Box::new(stream) as Box<dyn Stream>, Client::of(peer.ip()))
                 }),
                 #[cfg(unix)]
                 Listener::Unix(listener, _) => listener
@@ -134,7 +164,14 @@ pub(crate) async fn accept(
                     .await
                     .map(|(stream, _)| (Box::new(stream) as Box<dyn Stream>, Client::Local)),
             };
-            Some((place, stream))
+            match stream {
+                Ok((stream, client)) => places.take().await.map(|place| Some((place, stream, client))),
+                // A client has gone, or no descriptor is left: the loop must not spin.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    Some(None)
+                }
+            }
         };
         // Only health goes on to be answered to the end.
         let until = async {
@@ -149,20 +186,19 @@ pub(crate) async fn accept(
             () = until => return,
         };
         match accepted {
-            Some((place, Ok((stream, client)))) => {
-                let (server, full) = (Arc::clone(&server), full.subscribe());
+            Some(Some((place, stream, client))) => {
+                let (server, waiting) = (Arc::clone(&server), places.waiting.subscribe());
                 tokio::spawn(async move {
                     let _counted = Counted::new(&server, place);
                     let Some(stream) = secured(stream, &server, purpose).await else { return };
                     match purpose {
                         #[cfg(feature = "grpc")]
-                        Purpose::Grpc => streams::connection(stream, client, &server, full).await,
-                        _ => connection(stream, client, &server, purpose, full).await,
+                        Purpose::Grpc => streams::connection(stream, client, &server, waiting).await,
+                        _ => connection(stream, client, &server, purpose, waiting).await,
                     }
                 });
             }
-            // A client has gone, or no descriptor is left: the loop must not spin.
-            Some((_, Err(_))) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Some(None) => {}
             None => return,
         }
     }
@@ -223,7 +259,7 @@ async fn connection(
     client: Client,
     server: &Arc<Server>,
     purpose: Purpose,
-    mut full: watch::Receiver<bool>,
+    mut waiting: watch::Receiver<usize>,
 ) {
     let pulse = Arc::new(Pulse::new(Instant::now()));
     let service = {
@@ -249,7 +285,7 @@ async fn connection(
         let config = &server.config;
         let rest = match drains {
             true => DRAIN_REST,
-            false if *full.borrow_and_update() => config.idle_timeout.min(FULL_REST),
+            false if *waiting.borrow_and_update() > 0 => config.idle_timeout.min(FULL_REST),
             false => config.idle_timeout,
         };
         let end = pulse.end(rest, config.header_timeout, config.body_timeout);
@@ -270,8 +306,8 @@ async fn connection(
                 }
             }
             () = pulse.changed() => {}
-            // The other end is dropped once nothing is accepted any more.
-            changed = full.changed(), if accepts => accepts = changed.is_ok(),
+            // The other end is dropped once the server has stopped.
+            changed = waiting.changed(), if accepts => accepts = changed.is_ok(),
             _ = phases.wait_for(|phase| *phase == Phase::Draining), if may_drain && !drains => {
                 drains = true;
                 pulse.restart_rest();

@@ -67,6 +67,13 @@ impl Pulse {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
+    /// Makes the record of a connection of which only this is asked: whether its client takes what is written.
+    #[cfg(feature = "grpc")]
+    pub(super) fn of_streams() -> Self {
+        let state = State { doing: Doing::Busy, slow: None, held: Vec::new() };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
     /// Marks the connection as busy until the result is dropped, and as writing from then on.
     pub(super) fn begin(pulse: &Arc<Self>) -> Busy {
         lock(&pulse.state).doing = Doing::Busy;

@@ -1,5 +1,6 @@
 //! The answer to a request: its headers, its line of the log, and its place in the metrics.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{
@@ -7,9 +8,11 @@ use hyper::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     VARY,
 };
+use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
 use super::Seen;
+use super::head::request_id;
 use crate::call::Reply;
 use crate::config::Dialect;
 use crate::connect::Answer;
@@ -98,89 +101,125 @@ impl Place {
     }
 }
 
-/// Counts a request to a route of text-embeddings-inference under its own names too.
-pub(super) fn report_tei(server: &Server, seen: &Seen, status: u16) {
-    let Took { total, queued, computed, .. } = seen.took;
-    let (inputs, tokens, prepared) = (seen.inputs, seen.tokens, seen.prepared);
-    server.metrics.tei(Asked { status, inputs, tokens, total, prepared, queued, computed });
-}
+/// The status of a request whose client did not wait for the answer, in the log and in the metrics.
+const GONE: u16 = 499;
 
-/// Counts the request and writes its line.
-pub(super) fn report(
-    server: &Server,
+/// A request that is counted, gets its line of the log and is traced, in any case: when it has its answer, or
+/// when this is dropped because nobody waits for one any more.
+pub(super) struct Record {
+    server: Arc<Server>,
+    pub(super) id: String,
+    method: String,
+    pub(super) client: Client,
     place: Place,
-    seen: &Seen,
-    status: u16,
-    code: &'static str,
-    (id, client, method): (&str, Client, &str),
-) {
-    let Place { route, task, dialect } = place;
-    let model = seen.model.as_ref().map_or("", |model| &model.name);
-    server.metrics.answered(Labels { model: model.to_owned(), task, dialect }, status, seen.took);
-    if !code.is_empty() {
-        server.metrics.refused(code);
-    }
-    let method = known_method(method);
-    server.log.request(&Entry {
-        id,
-        client: &match client {
-            Client::Key(number) => format!("key-{number}"),
-            Client::Address(address) => address.to_string(),
-            Client::Local => "local".to_owned(),
-        },
-        method,
-        route,
-        dialect,
-        model,
-        status,
-        code,
-        inputs: seen.inputs,
-        sequences: seen.sequences,
-        tokens: seen.tokens,
-        bytes: seen.bytes,
-        queue_ms: millis(seen.took.queued),
-        compute_ms: millis(seen.took.computed),
-        total_ms: millis(seen.took.total),
-    });
-}
-
-/// Sends the spans of a request that is traced. Texts are never in them.
-pub(super) fn trace_end(
-    server: &Server,
+    /// True if the metrics of text-embeddings-inference count it too.
+    pub(super) is_tei: bool,
     trace: Option<Trace>,
-    began: Instant,
-    place: Place,
-    seen: &mut Seen,
-    status: u16,
-    (id, method): (&str, &str),
-) {
-    let (Some(traces), Some(trace)) = (&server.traces, trace) else { return };
-    let method = known_method(method);
-    let text = |text: &str| Attribute::Text(text.to_owned());
-    let number = |number: usize| Attribute::Number(number as u64);
-    let mut attributes = vec![
-        ("http.request.method", text(method)),
-        ("http.route", text(place.route)),
-        ("http.response.status_code", number(usize::from(status))),
-        ("mobilebert.dialect", text(place.dialect)),
-        ("mobilebert.request_id", text(id)),
-    ];
-    if let Some(model) = &seen.model {
-        attributes.push(("mobilebert.model", text(&model.name)));
-        attributes.push(("mobilebert.model_sha", text(&model.sha)));
-        attributes.push(("mobilebert.inputs", number(seen.inputs)));
-        attributes.push(("mobilebert.sequences", number(seen.sequences)));
-        attributes.push(("mobilebert.tokens", number(seen.tokens)));
+    pub(super) start: Instant,
+    pub(super) seen: Seen,
+    is_ended: bool,
+}
+
+impl Record {
+    /// Begins with the head.
+    pub(super) fn new(server: &Arc<Server>, head: &Parts, client: Client, place: Place) -> Self {
+        Self {
+            server: Arc::clone(server),
+            id: request_id(&head.headers),
+            method: known_method(head.method.as_str()).to_owned(),
+            client,
+            place,
+            is_tei: false,
+            trace: server.traces.as_ref().and_then(|traces| traces.begin(&head.headers)),
+            start: Instant::now(),
+            seen: Seen::default(),
+            is_ended: false,
+        }
     }
-    traces.end(Traced {
-        trace,
-        name: format!("{method} {}", place.route),
-        began,
-        took: began.elapsed(),
-        steps: std::mem::take(&mut seen.steps),
-        attributes,
-        failed: status >= 500,
-    });
+
+    /// Counts the request, writes its line and sends its spans.
+    pub(super) fn end(&mut self, status: u16, code: &'static str) {
+        self.is_ended = true;
+        self.seen.took.total = self.start.elapsed();
+        self.report(status, code);
+        if self.is_tei {
+            let Took { total, queued, computed, .. } = self.seen.took;
+            let (inputs, tokens, prepared) = (self.seen.inputs, self.seen.tokens, self.seen.prepared);
+            self.server.metrics.tei(Asked { status, inputs, tokens, total, prepared, queued, computed });
+        }
+        self.trace_end(status);
+    }
+
+    fn report(&self, status: u16, code: &'static str) {
+        let Place { route, task, dialect } = self.place;
+        let (server, seen) = (&self.server, &self.seen);
+        let model = seen.model.as_ref().map_or("", |model| &model.name);
+        server.metrics.answered(Labels { model: model.to_owned(), task, dialect }, status, seen.took);
+        // Nobody refused a request whose client has gone.
+        if !code.is_empty() && status != GONE {
+            server.metrics.refused(code);
+        }
+        server.log.request(&Entry {
+            id: &self.id,
+            client: &match self.client {
+                Client::Key(number) => format!("key-{number}"),
+                Client::Address(address) => address.to_string(),
+                Client::Local => "local".to_owned(),
+            },
+            method: &self.method,
+            route,
+            dialect,
+            model,
+            status,
+            code,
+            inputs: seen.inputs,
+            sequences: seen.sequences,
+            tokens: seen.tokens,
+            bytes: seen.bytes,
+            queue_ms: millis(seen.took.queued),
+            compute_ms: millis(seen.took.computed),
+            total_ms: millis(seen.took.total),
+        });
+    }
+
+    /// Sends the spans of a request that is traced. Texts are never in them.
+    fn trace_end(&mut self, status: u16) {
+        let (Some(traces), Some(trace)) = (&self.server.traces, self.trace.take()) else { return };
+        let text = |text: &str| Attribute::Text(text.to_owned());
+        let number = |number: usize| Attribute::Number(number as u64);
+        let mut attributes = vec![
+            ("http.request.method", text(&self.method)),
+            ("http.route", text(self.place.route)),
+            ("http.response.status_code", number(usize::from(status))),
+            ("mobilebert.dialect", text(self.place.dialect)),
+            ("mobilebert.request_id", text(&self.id)),
+        ];
+        let seen = &mut self.seen;
+        if let Some(model) = &seen.model {
+            attributes.push(("mobilebert.model", text(&model.name)));
+            attributes.push(("mobilebert.model_sha", text(&model.sha)));
+            attributes.push(("mobilebert.inputs", number(seen.inputs)));
+            attributes.push(("mobilebert.sequences", number(seen.sequences)));
+            attributes.push(("mobilebert.tokens", number(seen.tokens)));
+        }
+        traces.end(Traced {
+            trace,
+            name: format!("{} {}", self.method, self.place.route),
+            began: self.start,
+            took: self.start.elapsed(),
+            steps: std::mem::take(&mut seen.steps),
+            attributes,
+            failed: status >= 500,
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.end(GONE, "gone");
+        }
+    }
 }
 
 /// A method may be any word that a client chooses; logs and traces have only names that are known.

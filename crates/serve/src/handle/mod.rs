@@ -30,8 +30,8 @@ use crate::route::{self, Handler, Lookup, Route};
 use crate::schedule::Client;
 use crate::state::{Phase, Server};
 use crate::trace::Span;
-use answer::{Place, report, report_tei, respond, share, trace_end};
-use head::{allowed_origin, authorized, check_host, deadline, request_id};
+use answer::{Place, Record, respond, share};
+use head::{allowed_origin, authorized, check_host, deadline};
 use run::{Asked, SHORT_BODY, off_thread, run};
 
 /// Answers up to this length do not count in the memory for bodies. A connection's buffers take more.
@@ -82,12 +82,9 @@ pub(crate) async fn handle(
     purpose: Purpose,
     request: Request<Incoming>,
 ) -> Response<Answer> {
-    let start = Instant::now();
     // The exit code is about requests, not about those who ask whether the server lives.
     let open = (purpose == Purpose::Everything).then(|| Open::new(server));
     let (head, body) = request.into_parts();
-    let id = request_id(&head.headers);
-    let trace = server.traces.as_ref().and_then(|traces| traces.begin(&head.headers));
     let (method, path) = (head.method.as_str().to_owned(), head.uri.path().to_owned());
     let lookup = route::find(&method, &path, &server.config.dialects);
     let (found, lookup) = match lookup {
@@ -108,14 +105,14 @@ pub(crate) async fn handle(
         && found.is_some()
         && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let dialect = found.map_or_else(|| route::dialect_of(&path), |route| route.dialect);
-    let mut seen = Seen::default();
-    let mut client = client;
+    let mut record = Record::new(server, &head, client, Place::of(found));
+    record.is_tei = found.is_some_and(|route| route.dialect == Dialect::Tei && route.is_about_texts());
     let replied = match (check_host(server, purpose, &head), found, lookup) {
         (Err(refusal), ..) => Err(refusal),
         _ if is_preflight => Ok(Reply::new(204, JSON, "")),
         (_, Some(route), Ok(params)) => {
             let call = Incomplete { route, params, headers: head.headers, body };
-            answer(server, &mut client, purpose, call, &mut seen).await
+            answer(server, &mut record.client, purpose, call, &mut record.seen).await
         }
         (_, _, Err(refusal)) => Err(refusal),
         (_, None, Ok(_)) => {
@@ -128,20 +125,18 @@ pub(crate) async fn handle(
         length if length > SHORT_ANSWER => kept.grow(length).map(|()| reply),
         _ => Ok(reply),
     });
-    seen.took.total = start.elapsed();
     let code = replied.as_ref().err().map_or("", |refusal| refusal.code);
     let draining = server.phase() == Phase::Draining;
     let (reply, retry_after, close) = match replied {
         Ok(reply) => (reply, None, draining),
-        Err(refusal) => (dialect::refuse(dialect, &refusal), refusal.retry_after, refusal.close || draining),
+        Err(refusal) => {
+            let refusal = refusal.shortened();
+            (dialect::refuse(dialect, &refusal), refusal.retry_after, refusal.close || draining)
+        }
     };
     let status = reply.status;
-    report(server, Place::of(found), &seen, status, code, (&id, client, &method));
-    if found.is_some_and(|route| route.dialect == Dialect::Tei && route.is_about_texts()) {
-        report_tei(server, &seen, status);
-    }
-    let mut response = respond(reply, dialect, &seen, &id);
-    trace_end(server, trace, start, Place::of(found), &mut seen, status, (&id, &method));
+    record.end(status, code);
+    let mut response = respond(reply, dialect, &record.seen, &record.id);
     let headers = response.headers_mut();
     if let Some(wait) = retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil().clamp(1.0, 3600.0) as u64));

@@ -315,3 +315,38 @@ fn a_log_that_nobody_reads_hinders_nobody() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// Weights that compute other numbers than before are refused, unless their configuration is another one.
+#[test]
+fn another_configuration_of_the_same_weights_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    copy("tests/golden/checkpoints/bert-f32", &model);
+    let server = Server::start(&[format!("m={}", model.display())], &[]);
+    let check = || server.get("/api/v1/models").ok()["models"][0]["self_check"].clone();
+    let (before, path) = (check(), model.join("config.json"));
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": 0.01")).unwrap();
+    assert!(server.running.reload(), "{}", server.log.text());
+    assert_ne!(check(), before);
+}
+
+/// Requests are counted and have their line also if nobody waits for the answer.
+#[test]
+fn a_request_whose_client_goes_has_a_line() {
+    let models = [format!("embed={}", root("models/embed"))];
+    let server = Server::start(&models, &["--threads", "1"]);
+    let all: Vec<String> = (0..500).map(|i| format!("word {i} ").repeat(40)).collect();
+    let body = serde_json::json!({ "inputs": all }).to_string();
+    let head = format!(
+        "POST /api/v1/embed/embed HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut client = server.client();
+    client.raw(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
+    wait_until("it is queued", || server.get("/metrics").text().contains("\nmb_queue_requests 1\n"));
+    drop(client);
+    let line = "task=\"embed\",dialect=\"native\",code=\"499\"} 1";
+    wait_until("it is counted", || server.get("/metrics").text().contains(line));
+    wait_until("it has a line", || server.log.text().contains("embed 499 gone"));
+}

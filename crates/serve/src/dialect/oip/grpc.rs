@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::compute::{Made, compute};
-use super::tensor::{Elements, Output, Tensor, Values, from_binary, unknown};
+use super::tensor::{Elements, Output, Tensor, Values, from_binary, shown, unknown};
 use super::{Described, PLATFORM, SERVER, VERSION, extensions, tensors_of, versioned};
-use crate::call::{Call, Step};
+use crate::call::{Call, Run};
 use crate::config::Config;
-use crate::error::{Refusal, Result};
+use crate::error::{Refusal, Result, short};
 use crate::messages::infer_parameter::ParameterChoice;
 use crate::messages::model_infer_request::InferInputTensor;
 use crate::messages::model_infer_response::InferOutputTensor;
@@ -20,21 +20,56 @@ use crate::messages::{
     RepositoryIndexResponse, ServerMetadataResponse,
 };
 
-/// The number of the field in [`ModelInferRequest`] that holds tensors, and of that with the outputs asked
-/// for.
-const TENSOR_FIELDS: [u64; 2] = [5, 6];
-
-/// The most tensors, and the most outputs, of a request. The protocol's models have three at most, and a
-/// tensor takes a hundred times as much memory as the two bytes that an empty one has on the wire.
+/// The most tensors, the most outputs and the most raw contents of a request. The protocol's models have three
+/// at most, and a tensor takes a hundred times as much memory as the two bytes that an empty one has on the wire.
 const MOST_TENSORS: usize = 64;
 
-/// Checks the bytes of a [`ModelInferRequest`] before memory is taken for its tensors.
+/// The most parameters of a request and its tensors together.
+const MOST_PARAMETERS: usize = 256;
+
+/// The fields of a message that become more in memory than they are on the wire, and what to count them as.
+const REQUEST: &[Field] = &[
+    Field { number: 4, counts: Some(Counted::Parameters), within: &[] },
+    Field { number: 5, counts: Some(Counted::Tensors), within: TENSOR },
+    Field { number: 6, counts: Some(Counted::Outputs), within: OUTPUT },
+    Field { number: 7, counts: Some(Counted::Raw), within: &[] },
+];
+const TENSOR: &[Field] = &[
+    Field { number: 4, counts: Some(Counted::Parameters), within: &[] },
+    Field { number: 5, counts: None, within: CONTENTS },
+];
+const OUTPUT: &[Field] = &[Field { number: 2, counts: Some(Counted::Parameters), within: &[] }];
+const CONTENTS: &[Field] = &[Field { number: 8, counts: Some(Counted::Texts), within: &[] }];
+
+/// A field of a message.
+struct Field {
+    number: u64,
+    counts: Option<Counted>,
+    /// Those of the message in it that count.
+    within: &'static [Field],
+}
+
+/// What there may be so many of.
+#[derive(Clone, Copy)]
+enum Counted {
+    Tensors,
+    Outputs,
+    Raw,
+    Parameters,
+    Texts,
+}
+
+/// Checks the bytes of a [`ModelInferRequest`] before memory is taken for what it holds.
 ///
 /// # Errors
-/// [`Kind::Malformed`](crate::error::Kind::Malformed) for bytes that are no message and for too many tensors.
-pub(crate) fn check_size(message: &[u8]) -> Result<()> {
+/// [`Kind::Malformed`](crate::error::Kind::Malformed) for bytes that are no message and for too many tensors,
+/// and [`Kind::TooLarge`](crate::error::Kind::TooLarge) for more texts than `inputs` questions and contexts.
+pub(crate) fn check_size(message: &[u8], inputs: usize) -> Result<()> {
+    count_in(message, REQUEST, &mut [0; 5], inputs)
+}
+
+fn count_in(mut rest: &[u8], fields: &[Field], counts: &mut [usize; 5], inputs: usize) -> Result<()> {
     let broken = || Refusal::malformed("the message ends within a field, or has one of an unknown kind");
-    let (mut rest, mut counts) = (message, [0; 2]);
     while !rest.is_empty() {
         let key = varint(&mut rest).ok_or_else(broken)?;
         let skipped = match key & 7 {
@@ -45,16 +80,44 @@ pub(crate) fn check_size(message: &[u8]) -> Result<()> {
             _ => None,
         };
         let skipped = skipped.and_then(|length| usize::try_from(length).ok()).ok_or_else(broken)?;
-        rest = rest.get(skipped..).ok_or_else(broken)?;
-        for (count, field) in counts.iter_mut().zip(TENSOR_FIELDS) {
-            *count += usize::from(key >> 3 == field);
-            if *count > MOST_TENSORS {
-                let message = format!("there are more than {MOST_TENSORS} tensors; send rows of one tensor");
-                return Err(Refusal::malformed(message));
-            }
+        let (value, after) = rest.split_at_checked(skipped).ok_or_else(broken)?;
+        rest = after;
+        // A field of another type is none of these, which reading the message finds out.
+        let Some(field) = fields.iter().find(|field| field.number == key >> 3).filter(|_| key & 7 == 2)
+        else {
+            continue;
+        };
+        if let Some(what) = field.counts {
+            let count = &mut counts[what as usize];
+            *count += 1;
+            check_count(what, *count, inputs)?;
+        }
+        if !field.within.is_empty() {
+            count_in(value, field.within, counts, inputs)?;
         }
     }
     Ok(())
+}
+
+fn check_count(what: Counted, count: usize, inputs: usize) -> Result<()> {
+    let (names, most) = match what {
+        Counted::Tensors => ("tensors", MOST_TENSORS),
+        Counted::Outputs => ("outputs", MOST_TENSORS),
+        Counted::Raw => ("entries of `raw_input_contents`", MOST_TENSORS),
+        Counted::Parameters => ("parameters", MOST_PARAMETERS),
+        Counted::Texts => ("texts", inputs.saturating_mul(2)),
+    };
+    match (count <= most, what) {
+        (true, _) => Ok(()),
+        (false, Counted::Texts) => {
+            let message = format!("the tensors have more texts than {inputs} rows can have (--max-inputs)");
+            Err(Refusal::too_large(message).of("inputs"))
+        }
+        (false, _) => {
+            let message = format!("there are more than {most} {names}; send rows of one tensor");
+            Err(Refusal::malformed(message))
+        }
+    }
 }
 
 /// Takes a number of seven bits a byte from the front.
@@ -72,7 +135,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// `ModelInfer`. The reply comes with the number of texts whose end was not read.
-pub(crate) fn infer(call: &Call, request: ModelInferRequest) -> Result<Step<(ModelInferResponse, usize)>> {
+pub(crate) fn infer(call: &Call, request: ModelInferRequest) -> Result<Run<(ModelInferResponse, usize)>> {
     let model = versioned(call)?;
     let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents: raw, .. } = request;
     let is_raw = !raw.is_empty();
@@ -90,7 +153,7 @@ pub(crate) fn infer(call: &Call, request: ModelInferRequest) -> Result<Step<(Mod
     let name = model.name.clone();
     let mut run = run.map(move |made| Ok((respond(&made, (name, id), &wanted, is_raw)?, made.truncated)));
     run.deadline = timeout(&parameters)?;
-    Ok(Step::Run(run))
+    Ok(run)
 }
 
 fn tensor(input: InferInputTensor, raw: Option<Vec<u8>>) -> Result<Tensor> {
@@ -99,7 +162,7 @@ fn tensor(input: InferInputTensor, raw: Option<Vec<u8>>) -> Result<Tensor> {
     let sizes = sizes.map_err(|_| {
         Refusal::invalid(
             "inputs",
-            format!("tensor {name:?} has shape {shape:?}; expected sizes of 0 or more"),
+            format!("tensor {:?} has shape {}; expected sizes of 0 or more", short(&name), shown(&shape)),
         )
     })?;
     let contents = contents.filter(|contents| *contents != InferTensorContents::default());
@@ -253,16 +316,35 @@ mod tests {
             raw_input_contents: vec![vec![1, 2, 3]],
             ..ModelInferRequest::default()
         };
-        assert!(check_size(&of(64, 64).encode_to_vec()).is_ok());
-        assert!(check_size(&of(65, 0).encode_to_vec()).unwrap_err().message.contains("64 tensors"));
-        assert!(check_size(&of(0, 65).encode_to_vec()).is_err());
+        let check = |request: &ModelInferRequest| check_size(&request.encode_to_vec(), 3);
+        assert!(check(&of(64, 64)).is_ok());
+        assert!(check(&of(65, 0)).unwrap_err().message.contains("64 tensors"));
+        assert!(check(&of(0, 65)).unwrap_err().message.contains("64 outputs"));
+        let raw = |count| ModelInferRequest { raw_input_contents: vec![vec![]; count], ..of(1, 0) };
+        assert!(check(&raw(64)).is_ok());
+        assert!(check(&raw(65)).unwrap_err().message.contains("64 entries"));
+        let parameters = |count: i32| -> HashMap<_, _> {
+            (0..count).map(|i| (i.to_string(), InferParameter::default())).collect()
+        };
+        let texts = |count| InferTensorContents { bytes_contents: vec![vec![]; count], ..Default::default() };
+        let tensor = |count, texts| InferInputTensor {
+            parameters: parameters(count),
+            contents: Some(texts),
+            ..InferInputTensor::default()
+        };
+        let with = |own, inputs| ModelInferRequest { parameters: parameters(own), inputs, ..of(0, 0) };
+        assert!(check(&with(6, vec![tensor(200, texts(3)), tensor(50, texts(3))])).is_ok());
+        let problem = check(&with(7, vec![tensor(200, texts(3)), tensor(50, texts(3))])).unwrap_err();
+        assert!(problem.message.contains("256 parameters"), "{problem:?}");
+        let problem = check(&with(0, vec![tensor(0, texts(3)), tensor(0, texts(4))])).unwrap_err();
+        assert!(problem.message.contains("--max-inputs"), "{problem:?}");
         // Cut anywhere, a message is one that ends within a field, or a shorter one.
-        let whole = of(1, 1).encode_to_vec();
+        let whole = with(1, vec![tensor(2, texts(3))]).encode_to_vec();
         for end in 0..whole.len() {
-            let _ = check_size(&whole[..end]);
+            let _ = check_size(&whole[..end], 3);
         }
         for broken in [&[0x80][..], &[0x0a], &[0x0a, 5, 1], &[0x0b], &[0x0d, 1], &[0xff; 11]] {
-            assert!(check_size(broken).is_err(), "{broken:?}");
+            assert!(check_size(broken, 3).is_err(), "{broken:?}");
         }
     }
 

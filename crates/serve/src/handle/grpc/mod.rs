@@ -4,35 +4,41 @@ mod health;
 mod service;
 mod status;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
-use tonic::codegen::Service as _;
-use tonic::server::NamedService as _;
-use tonic_health::pb::health_server::HealthServer;
+use prost::Message;
 
-use super::answer::{Place, describe, report, trace_end};
-use super::head::{authorized, check_host, deadline, request_id};
+use super::answer::{Place, Record, describe};
+use super::head::{authorized, check_host, deadline};
 use super::run::{Asked, SHORT_BODY, off_thread};
 use super::{Open, SHORT_ANSWER, Seen, repository};
-use crate::budget::Part;
-use crate::connect::{Kept, Purpose, read};
-use crate::dialect::oip;
+use crate::budget::{Budget, Part};
+use crate::config::Config;
+use crate::connect::{Content, Purpose, read};
 use crate::error::{Kind, Refusal, Result};
-use crate::messages::grpc_inference_service_server::GrpcInferenceServiceServer;
-use crate::schedule::{Client, lock};
+use crate::schedule::Client;
 use crate::state::{Phase, Server};
-use health::Health;
-use service::Inference;
-use status::status;
 
 /// The name of gRPC in the metrics and in the log.
 const DIALECT: &str = "grpc";
+
+/// The name of the service.
+const SERVICE: &str = "inference.GRPCInferenceService";
+
+/// The most bytes of a message with nothing but names.
+const NAMES_BYTES: usize = 64 << 10;
+
+/// The most bytes of a message that needs no key. It is not counted with those of others, so that nobody
+/// without a key takes their memory, and health is told when it is taken.
+const OPEN_BYTES: usize = 1024;
+
+/// The bytes in front of a message: whether it is packed, and its length.
+const FRAME_BYTES: usize = 5;
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,22 @@ enum Access {
     Admin,
 }
 
+/// What a method does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Live,
+    Ready,
+    ModelReady,
+    Metadata,
+    ModelMetadata,
+    Infer,
+    Index,
+    Load,
+    Unload,
+    Check,
+    Watch,
+}
+
 /// A method.
 #[derive(Debug, Clone, Copy)]
 struct Method {
@@ -49,159 +71,100 @@ struct Method {
     /// The task in the metrics.
     task: &'static str,
     access: Access,
+    does: Does,
 }
 
-const fn method(path: &'static str, task: &'static str, access: Access) -> Method {
-    Method { path, task, access }
+impl Method {
+    /// Returns the most bytes that its message may have, and those that it may be unpacked to.
+    fn most_bytes(&self, config: &Config) -> usize {
+        let most = match (self.access, self.does) {
+            (_, Does::Infer) => config.max_body_bytes,
+            (Access::Everyone, _) => OPEN_BYTES,
+            _ => NAMES_BYTES,
+        };
+        most.min(config.max_body_bytes)
+    }
+}
+
+const fn method(path: &'static str, task: &'static str, access: Access, does: Does) -> Method {
+    Method { path, task, access, does }
 }
 
 /// All methods.
 const METHODS: &[Method] = &[
-    method("/inference.GRPCInferenceService/ServerLive", "health", Access::Everyone),
-    method("/inference.GRPCInferenceService/ServerReady", "health", Access::Everyone),
-    method("/inference.GRPCInferenceService/ModelReady", "health", Access::Key),
-    method("/inference.GRPCInferenceService/ServerMetadata", "about", Access::Key),
-    method("/inference.GRPCInferenceService/ModelMetadata", "about", Access::Key),
-    method(INFER, "infer", Access::Key),
-    method("/inference.GRPCInferenceService/RepositoryIndex", "repository", Access::Admin),
-    method("/inference.GRPCInferenceService/RepositoryModelLoad", "repository", Access::Admin),
-    method("/inference.GRPCInferenceService/RepositoryModelUnload", "repository", Access::Admin),
-    method("/grpc.health.v1.Health/Check", "health", Access::Everyone),
-    method(WATCH, "health", Access::Everyone),
+    method("/inference.GRPCInferenceService/ServerLive", "health", Access::Everyone, Does::Live),
+    method("/inference.GRPCInferenceService/ServerReady", "health", Access::Everyone, Does::Ready),
+    method("/inference.GRPCInferenceService/ModelReady", "health", Access::Key, Does::ModelReady),
+    method("/inference.GRPCInferenceService/ServerMetadata", "about", Access::Key, Does::Metadata),
+    method("/inference.GRPCInferenceService/ModelMetadata", "about", Access::Key, Does::ModelMetadata),
+    method("/inference.GRPCInferenceService/ModelInfer", "infer", Access::Key, Does::Infer),
+    method("/inference.GRPCInferenceService/RepositoryIndex", "repository", Access::Admin, Does::Index),
+    method("/inference.GRPCInferenceService/RepositoryModelLoad", "repository", Access::Admin, Does::Load),
+    method(
+        "/inference.GRPCInferenceService/RepositoryModelUnload",
+        "repository",
+        Access::Admin,
+        Does::Unload,
+    ),
+    method("/grpc.health.v1.Health/Check", "health", Access::Everyone, Does::Check),
+    method("/grpc.health.v1.Health/Watch", "health", Access::Everyone, Does::Watch),
 ];
-
-const WATCH: &str = "/grpc.health.v1.Health/Watch";
-const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
-
-/// The services of a connection.
-#[derive(Clone)]
-pub(crate) struct Services {
-    inference: GrpcInferenceServiceServer<Inference>,
-    health: HealthServer<Health>,
-}
-
-impl Services {
-    pub(crate) fn new(server: &Arc<Server>) -> Self {
-        let most = server.config.max_body_bytes;
-        let inference = GrpcInferenceServiceServer::new(Inference(Arc::clone(server)));
-        Self {
-            inference: inference.max_decoding_message_size(most),
-            health: HealthServer::new(Health(Arc::clone(server))),
-        }
-    }
-}
-
-/// What the services get to know of a request, and what they tell about its answer.
-#[derive(Debug)]
-struct Context {
-    asked: Asked,
-    counted: Arc<Part>,
-    told: Mutex<Told>,
-}
-
-/// What is known of an answer.
-#[derive(Debug)]
-struct Told {
-    seen: Seen,
-    /// The code of the refusal, and the status that HTTP has for it.
-    refused: Option<(&'static str, u16)>,
-    /// The bytes of the answer, and the memory that they take of what all answers may.
-    bytes: usize,
-    kept: Part,
-}
-
-impl Context {
-    /// Notes what a request came to, and makes the answer of it.
-    fn answer<M: prost::Message>(
-        &self,
-        seen: Seen,
-        result: Result<M>,
-    ) -> Result<tonic::Response<M>, tonic::Status> {
-        let mut told = lock(&self.told);
-        told.seen = seen;
-        let result = result.and_then(|message| {
-            told.bytes = message.encoded_len();
-            if told.bytes > SHORT_ANSWER {
-                let bytes = told.bytes;
-                told.kept.grow(bytes)?;
-            }
-            Ok(message)
-        });
-        result.map(tonic::Response::new).map_err(|refusal| {
-            told.refused = Some((refusal.code, refusal.kind.status()));
-            status(&refusal)
-        })
-    }
-}
 
 /// Answers a request.
 pub(crate) async fn handle(
     server: &Arc<Server>,
     client: Client,
-    services: Services,
     request: Request<Incoming>,
-) -> Response<Kept> {
-    let start = Instant::now();
+) -> Response<Content> {
     let open = Open::new(server);
     let (head, body) = request.into_parts();
-    let id = request_id(&head.headers);
-    let trace = server.traces.as_ref().and_then(|traces| traces.begin(&head.headers));
     let method = METHODS.iter().find(|method| method.path == head.uri.path());
-    let mut client = client;
-    let answered = match check(server, &mut client, &head, method) {
-        Ok((method, time)) => {
-            let request = Incomplete { head, body, method, client, start, time };
-            answer(server, services, request).await
-        }
-        Err(refusal) => Err(refusal),
-    };
-    let (mut response, context) = match answered {
-        Ok((response, context)) => (response, Some(context)),
-        Err(refusal) => (refuse(&refusal), None),
-    };
-    let mut seen = Seen::default();
-    let (mut refused, mut bytes) = (response.extensions_mut().remove::<Refused>(), 0);
-    if let Some(context) = &context {
-        let mut told = lock(&context.told);
-        seen = std::mem::take(&mut told.seen);
-        refused = told.refused.map(|(code, status)| Refused(code, status));
-        bytes = told.bytes;
-    }
-    let is_refused = |value: &HeaderValue| value != "0";
-    if refused.is_none() && response.headers().get("grpc-status").is_some_and(is_refused) {
-        // The message is none, or the service has no such method.
-        refused = Some(Refused("malformed", 400));
-    }
-    seen.took.total = start.elapsed();
-    let Refused(code, status) = refused.unwrap_or(Refused("", 200));
     let place = Place {
         route: method.map_or("none", |method| method.path),
         task: method.map_or("none", |method| method.task),
         dialect: DIALECT,
     };
-    report(server, place, &seen, status, code, (&id, client, "POST"));
-    describe(response.headers_mut(), &seen, &id);
-    trace_end(server, trace, start, place, &mut seen, status, (&id, "POST"));
-    let is_endless = method.is_some_and(|method| method.path == WATCH);
-    response.map(|body| Kept::new(body, Some(bytes).filter(|_| !is_endless), (open, context)))
+    let mut record = Record::new(server, &head, client, place);
+    let answered = match check(server, &mut record.client, &head, method) {
+        Ok((method, time)) => {
+            let (client, start) = (record.client, record.start);
+            let request = Incomplete { headers: head.headers, body, method, client, start, time };
+            answer(server, request, &mut record.seen).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    // A client that takes its time keeps the answer in memory, so it counts until the last byte is written.
+    let mut kept = Part::of(&server.bodies);
+    let answered = answered.and_then(|content| match content.len() {
+        length if length > SHORT_ANSWER => kept.grow(length).map(|()| content),
+        _ => Ok(content),
+    });
+    let (code, status) =
+        answered.as_ref().err().map_or(("", 200), |refusal| (refusal.code, refusal.kind.status()));
+    record.end(status, code);
+    let mut response = answered.map_or_else(|refusal| refuse(&refusal), respond);
+    describe(response.headers_mut(), &record.seen, &record.id);
+    // Nobody waits for the end of an answer that has none.
+    response.map(|content| match content.is_endless() {
+        true => content,
+        false => content.keeping((open, kept)),
+    })
 }
 
-/// The code of a refusal, and the status that HTTP has for it.
-#[derive(Debug, Clone, Copy)]
-struct Refused(&'static str, u16);
+fn respond(content: Content) -> Response<Content> {
+    let mut response = Response::new(content);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
 
-fn refuse(refusal: &Refusal) -> Response<tonic::body::Body> {
-    let mut response = match refusal.code {
+fn refuse(refusal: &Refusal) -> Response<Content> {
+    let mut response = Response::new(Content::head());
+    match refusal.code {
         // Whoever sends another type speaks no gRPC.
-        "unsupported_media_type" => {
-            let mut response = Response::new(tonic::body::Body::empty());
-            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            response
-        }
-        _ => status(refusal).into_http(),
-    };
+        "unsupported_media_type" => *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => response = status::status(refusal).into_http::<()>().map(|()| Content::head()),
+    }
     response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,deflate"));
-    response.extensions_mut().insert(Refused(refusal.code, refusal.kind.status()));
     response
 }
 
@@ -264,7 +227,7 @@ fn grpc_timeout(value: &HeaderValue) -> Result<Duration> {
 
 /// A request whose body has not been read.
 struct Incomplete<'m> {
-    head: hyper::http::request::Parts,
+    headers: HeaderMap,
     body: Incoming,
     method: &'m Method,
     client: Client,
@@ -272,45 +235,59 @@ struct Incomplete<'m> {
     time: Duration,
 }
 
-/// Reads the body within the limits and hands it to its service.
-async fn answer(
-    server: &Arc<Server>,
-    mut services: Services,
-    request: Incomplete<'_>,
-) -> Result<(Response<tonic::body::Body>, Arc<Context>)> {
-    let Incomplete { mut head, body, method, client, start, time } = request;
-    let config = &server.config;
-    let limits = (config.max_body_bytes, Part::of(&server.bodies));
-    let packed = read(&head.headers, body, limits, config.body_timeout).await?.message(&head.headers)?;
-    let (is_packed, most) = (!packed.is_plain(), config.max_body_bytes);
-    let (message, part) = off_thread(server, is_packed, start + time, move || packed.unpack(most)).await?;
-    if method.path == INFER {
-        oip::grpc::check_size(&message)?;
-    }
-    let asked = Asked { client, began: start, deadline: time, long: message.len() > SHORT_BODY };
-    let seen = Seen { bytes: message.len(), ..Seen::default() };
-    let told = Told { seen, refused: None, bytes: 0, kept: Part::of(&server.bodies) };
-    let context = Arc::new(Context { asked, counted: Arc::new(part), told: Mutex::new(told) });
-    head.headers.remove("grpc-encoding");
-    head.extensions.insert(Arc::clone(&context));
-    let request = Request::from_parts(head, Full::new(framed(&message)?));
-    let is_health = method.path.trim_start_matches('/').starts_with(HealthServer::<Health>::NAME);
-    let response = match is_health {
-        true => services.health.call(request).await,
-        false => services.inference.call(request).await,
+/// Reads the message within the limits and lets its method answer it.
+async fn answer(server: &Arc<Server>, request: Incomplete<'_>, seen: &mut Seen) -> Result<Content> {
+    let Incomplete { headers, body, method, client, start, time } = request;
+    let most = method.most_bytes(&server.config);
+    let part = match method.access {
+        // As it came and unpacked, it has no more than this.
+        Access::Everyone => Part::of(&Budget::new(4 * OPEN_BYTES)),
+        Access::Key | Access::Admin => Part::of(&server.bodies),
     };
-    // There are no errors of this type.
-    let response = response.unwrap_or_else(|never| match never {});
-    Ok((response, context))
+    let too_large = |refusal: Refusal| match refusal.kind {
+        Kind::TooLarge if method.does != Does::Infer => {
+            let message = format!("the message has more than {most} bytes, the most for this method");
+            Refusal { message: message.into(), ..refusal }
+        }
+        _ => refusal,
+    };
+    let longest = if method.does == Does::Infer { most } else { most + FRAME_BYTES };
+    let packed =
+        read(&headers, body, (longest, part), server.config.body_timeout).await.map_err(too_large)?;
+    let packed = packed.message(&headers)?;
+    let long = !packed.is_plain() && most > SHORT_BODY;
+    let (message, part) =
+        off_thread(server, long, start + time, move || packed.unpack(most)).await.map_err(too_large)?;
+    seen.bytes = message.len();
+    let counted = Arc::new(part);
+    let asked = Asked { client, began: start, deadline: time, long: message.len() > SHORT_BODY };
+    let message = match method.does {
+        Does::Live => service::server_live(message),
+        Does::Ready => service::server_ready(server, message),
+        Does::ModelReady => service::model_ready(server, message, seen),
+        Does::Metadata => service::server_metadata(server, message),
+        Does::ModelMetadata => service::model_metadata(server, message, seen),
+        Does::Infer => service::model_infer(server, message, asked, &counted, seen).await,
+        Does::Index => service::repository_index(server, message),
+        Does::Load => service::repository_model_load(server, message, asked).await,
+        Does::Unload => service::repository_model_unload(server, message, asked).await,
+        Does::Check => health::check(server, message),
+        Does::Watch => return health::watch(server, message),
+    };
+    message.map(Content::message)
 }
 
 /// Puts a message that is not packed into a frame.
-fn framed(message: &[u8]) -> Result<Bytes> {
-    let length = u32::try_from(message.len()).map_err(|_| Refusal::too_large("the message is too long"))?;
-    let mut frame = BytesMut::with_capacity(message.len() + 5);
+///
+/// # Errors
+/// [`Kind::TooLarge`] for one whose length is none of a frame.
+fn framed<M: Message>(message: &M) -> Result<Bytes> {
+    let bytes = message.encoded_len();
+    let length = u32::try_from(bytes).map_err(|_| Refusal::too_large("the answer is too long for gRPC"))?;
+    let mut frame = BytesMut::with_capacity(bytes + FRAME_BYTES);
     frame.put_u8(0);
     frame.put_u32(length);
-    frame.put_slice(message);
+    message.encode_raw(&mut frame);
     Ok(frame.freeze())
 }
 

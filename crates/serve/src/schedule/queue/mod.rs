@@ -20,10 +20,24 @@ use crate::work::{AnyJob, Key};
 pub(crate) enum Client {
     /// The API key of that number.
     Key(usize),
-    /// An address, where there are no keys.
+    /// An address, where there are no keys, or the network of one.
     Address(IpAddr),
     /// Anyone on this machine's socket file.
     Local,
+}
+
+impl Client {
+    /// Returns whom an address belongs to. Whoever has one of IPv6 usually has all of the 2^64 that begin with
+    /// the same 64 bits.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self::Address(match address {
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(address) => IpAddr::V4(address),
+                None => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+            },
+            address => address,
+        })
+    }
 }
 
 /// Three panics within this time make the server not ready.

@@ -84,3 +84,12 @@ fn who_has_much_in_the_queue_keeps_nobody_out() {
     }
     assert_eq!(queue.snapshot(now).tokens, 10_000);
 }
+
+#[test]
+fn the_addresses_of_one_network_are_one_client() {
+    let of = |text: &str| Client::of(text.parse().unwrap());
+    assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+    assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+    assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+}

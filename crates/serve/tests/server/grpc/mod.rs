@@ -3,7 +3,10 @@
 mod answers;
 mod connections;
 mod damaged;
+mod open;
+mod raw;
 mod refusals;
+mod slow;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

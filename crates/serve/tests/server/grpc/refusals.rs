@@ -190,16 +190,18 @@ fn keys_are_asked_for_as_over_http() {
 
 #[test]
 fn overload_is_refused_with_the_time_to_wait() {
-    let server = start(&["--queue-tokens", "6"]);
+    // One thread, which each of these occupies for longer than the next one takes to arrive.
+    let server = start(&["--queue-tokens", "600", "--threads", "1"]);
+    let text = |i: usize| format!("{i} {}", "word ".repeat(240));
     runtime().block_on(async {
         let mut client = client(&server).await;
-        let long = request("tiny-classify", vec![texts("text", &["a b c", "d e f"])]);
+        let long = request("embed", vec![texts("text", &[&text(0), &text(1), &text(2)])]);
         assert_eq!(refused(client.model_infer(long).await), (Code::InvalidArgument, "too_large".to_owned()));
         // One of many at the same time finds no room.
-        let many: Vec<_> = (0..200)
+        let many: Vec<_> = (0..60)
             .map(|i| {
                 let mut client = client.clone();
-                let request = request("tiny-classify", vec![texts("text", &[&format!("a {i}")])]);
+                let request = request("embed", vec![texts("text", &[&text(i)])]);
                 tokio::spawn(async move { client.model_infer(request).await })
             })
             .collect();

@@ -200,3 +200,28 @@ fn a_deadline_counts_while_a_long_body_becomes_tokens() {
         asked(&server, "GET", "/metrics", "").text().contains("\nmb_body_bytes 0\n")
     });
 }
+
+/// What a client sent is not repeated at any length.
+#[test]
+fn refusals_are_short() {
+    let server = Server::start(&tiny(), &[]);
+    // Each of these characters would be six where it is quoted.
+    let long = "\u{7f}".repeat(300_000);
+    let tensor = |name: &str, datatype: &str, shape: serde_json::Value| json!({"inputs": [{"name": name, "shape": shape, "datatype": datatype, "data": ["a"]}]});
+    for (path, body) in [
+        ("/v2/models/tiny-classify/infer", tensor(&long, "BYTES", json!([1]))),
+        ("/v2/models/tiny-classify/infer", tensor("text", &long, json!([1]))),
+        ("/v2/models/tiny-classify/infer", tensor("text", "BYTES", json!(vec![1; 300_000]))),
+        ("/v1/embeddings", json!({"model": "tiny-qa", "input": "a", "encoding_format": long})),
+        ("/v1/embeddings", json!({"model": long, "input": "a"})),
+        ("/embed", json!({"inputs": "a", "truncation_direction": long})),
+        ("/embed", json!({"inputs": "a", "prompt_name": long})),
+        ("/models/tiny-qa/pipeline/feature-extraction", json!({"inputs": "a", "prompt_name": long})),
+        ("/api/v1/tiny-qa/tokenize", json!({"inputs": "a", "offsets": long})),
+        ("/api/v1/tiny-qa/tokenize", json!({"inputs": "a", long.as_str(): 1})),
+    ] {
+        let answer = server.post(path, &body.to_string());
+        assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
+        assert!(answer.body.len() < 16 << 10, "{path}: {} bytes", answer.body.len());
+    }
+}
