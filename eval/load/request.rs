@@ -1,7 +1,8 @@
 //! REQUESTS AS BYTES: the URL, the body with the texts of a dataset in it, and the head, made before the
 //! clock runs.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
 
 use mobilebert_tools::task::Dataset;
 
@@ -9,6 +10,9 @@ use crate::failure::Failure;
 
 /// How many different requests are made, in rotation.
 const REQUESTS: usize = 1024;
+
+/// The longest wait for one of several addresses of a host.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The body of a question, a text, or a pair of texts in the native routes of the server.
 const QUESTION: &str = r#"{"question":{question},"context":{context}}"#;
@@ -24,7 +28,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads a URL and finds the address of its host.
+    /// Reads a URL and finds the address of its host. Of several, such as `::1` and `127.0.0.1` for
+    /// `localhost`, it is the first that accepts a connection.
     pub(super) fn find(url: &str) -> Result<Self, Failure> {
         let (host, path) = split(url)?;
         let with_port = if host.rsplit(']').next().is_some_and(|end| end.contains(':')) {
@@ -32,10 +37,13 @@ impl Target {
         } else {
             format!("{host}:80")
         };
-        let mut found = with_port
+        let found: Vec<SocketAddr> = with_port
             .to_socket_addrs()
-            .map_err(|error| Failure::Input(format!("--url: the host `{host}` has no address: {error}")))?;
-        match found.next() {
+            .map_err(|error| Failure::Input(format!("--url: the host `{host}` has no address: {error}")))?
+            .collect();
+        let accepts = |address: &&SocketAddr| TcpStream::connect_timeout(address, PATIENCE).is_ok();
+        let first = found.iter().find(|address| found.len() > 1 && accepts(address)).or(found.first());
+        match first.copied() {
             Some(address) => Ok(Self { address, host: host.to_owned(), path: path.to_owned() }),
             None => Err(Failure::Input(format!("--url: the host `{host}` has no address"))),
         }
@@ -175,6 +183,14 @@ fn fill(body: &str, texts: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_addresses_one_that_accepts_is_taken() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let found = Target::find(&format!("http://localhost:{}/x", address.port())).unwrap();
+        assert_eq!(found.address, address);
+    }
 
     #[test]
     fn urls_are_split_and_wrong_ones_are_named() {

@@ -220,7 +220,8 @@ impl ResultBytes {
     }
 }
 
-/// Reads JSON. Bytes that are not UTF-8 are named by their place.
+/// Reads the fields of a JSON object. Bytes that are not UTF-8 are named by their place. A list is refused,
+/// because its elements would be taken for the fields in the order in which they happen to be declared.
 ///
 /// # Errors
 /// [`Kind::Malformed`].
@@ -232,6 +233,10 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })?;
     if text.trim().is_empty() {
         return Err(Refusal::malformed("the body is empty; expected JSON"));
+    }
+    if !text.trim_start().starts_with('{') {
+        let begin: String = text.trim_start().chars().take(20).collect();
+        return Err(Refusal::malformed(format!("the body begins with {begin:?}; expected a JSON object")));
     }
     serde_json::from_str(text)
         .map_err(|error| Refusal::malformed(format!("the body cannot be read: {error}")))

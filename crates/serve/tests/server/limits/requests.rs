@@ -26,6 +26,12 @@ fn bodies_have_a_size_a_type_and_a_coding() {
         let answer = server.client().send("POST", path, &[("content-type", kind)], body.as_bytes()).unwrap();
         assert_eq!(answer.status, status, "{kind}: {}", answer.text());
     }
+    // A list could be read as the fields in their order.
+    for list in [r#"["a joy to watch"]"#, r#"[{"inputs":"a joy to watch"}]"#, "\"a joy to watch\"", "7"] {
+        let refused = server.post(path, list);
+        assert_eq!(refused.code().0, 400, "{}", refused.text());
+        assert!(refused.text().contains("expected a JSON object"), "{}", refused.text());
+    }
     let packed = |text: &str, zlib: bool| {
         let mut bytes = Vec::new();
         let level = flate2::Compression::fast();
