@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use mobilebert_bindings::answer::{Answer, AnswersWithin, Contexts, answers, answers_within_from};
+use mobilebert_bindings::answer::{
+    Answer, AnswersWithin, Contexts, answers, answers_from, answers_within_from,
+};
 use mobilebert_bindings::classify::{Classification, labels};
 use mobilebert_bindings::embed::{States, Vectors, states, vectors};
 use mobilebert_bindings::fill::{Fill, fills};
@@ -68,8 +70,7 @@ fn run(model: Option<&str>, case: &Case) -> Result<Value> {
             let (questions, is_list) = texts(input, "question", "questions");
             let (contexts, each) = texts(input, "context", "contexts");
             let found = if is_list && !each {
-                let context = qa.prepare(contexts.text(0))?;
-                answers(&qa, &questions, Contexts::One(&context), is_list, &options, watch)?
+                answers_from(&qa, &questions, contexts.text(0), is_list, &options, watch)?
             } else {
                 answers(&qa, &questions, Contexts::Each(&contexts), is_list, &options, watch)?
             };
