@@ -197,6 +197,38 @@ test('a disposed pipeline ends its calls', async () => {
   await assert.rejects(call, { code: 'cancelled', message: /disposed of/ });
 });
 
+test('a search ends at its time with what it has found', async () => {
+  for (const worker of [true, false]) {
+    const qa = await pipeline('question-answering', path('models/qa'), { worker });
+    const question = 'Who built the bridge?';
+    const context = 'Trees grow slowly in the north – 🌲. '.repeat(800) + 'The bridge was built by Ada.';
+    // The shortest time in which a busy machine finishes the first pass is far too short for all of them.
+    let found;
+    for (let timeout = 20; found === undefined; timeout *= 2) {
+      try {
+        found = await qa.engine.answersWithin(question, context, { timeout });
+      } catch (error) {
+        assert.equal(error.code, 'deadline_exceeded');
+      }
+    }
+    assert.ok(found.windows_read > 0 && found.windows_read < found.windows, JSON.stringify(found));
+    assert.equal(found.answers[0].answer, 'Ada');
+    for (const { start, end } of found.unread) assert.ok(context.slice(start, end).includes('Trees grow'));
+    const most_windows = found.windows_read;
+    assert.deepEqual(await qa.engine.answersWithin(question, context, { most_windows }), found);
+    const wrong = { code: 'option', place: 'most_windows' };
+    for (const most_windows of [0, -1, 1.5, '1'])
+      await assert.rejects(qa.engine.answersWithin(question, context, { most_windows }), wrong);
+    const input = { code: 'input', place: 'context' };
+    await assert.rejects(qa.engine.answersWithin(question, [context]), input);
+    const signal = AbortSignal.abort();
+    await assert.rejects(qa.engine.answersWithin(question, context, { signal }), { code: 'cancelled' });
+    const lone = { code: 'invalid_text', place: 'question' };
+    await assert.rejects(qa.engine.answersWithin('\ud83d', context), lone);
+    await qa.dispose();
+  }
+});
+
 test('an engine that has trapped says so and is left', async () => {
   const installed = join(fileURLToPath(import.meta.resolve('mobilebert/package.json')), '../dist');
   const { Engine } = await import(join(installed, 'engine.js'));
@@ -268,38 +300,6 @@ test('folders on a server, with and without a list of files', async () => {
   server.close();
   await assert.rejects(open(), { code: 'io' });
   await rm(folder, { recursive: true });
-});
-
-test('a search ends at its time with what it has found', async () => {
-  for (const worker of [true, false]) {
-    const qa = await pipeline('question-answering', path('models/qa'), { worker });
-    const question = 'Who built the bridge?';
-    const context = 'Trees grow slowly in the north – 🌲. '.repeat(800) + 'The bridge was built by Ada.';
-    // The shortest time in which a busy machine finishes the first pass is far too short for all of them.
-    let found;
-    for (let timeout = 20; found === undefined; timeout *= 2) {
-      try {
-        found = await qa.engine.answersWithin(question, context, { timeout });
-      } catch (error) {
-        assert.equal(error.code, 'deadline_exceeded');
-      }
-    }
-    assert.ok(found.windows_read > 0 && found.windows_read < found.windows, JSON.stringify(found));
-    assert.equal(found.answers[0].answer, 'Ada');
-    for (const { start, end } of found.unread) assert.ok(context.slice(start, end).includes('Trees grow'));
-    const most_windows = found.windows_read;
-    assert.deepEqual(await qa.engine.answersWithin(question, context, { most_windows }), found);
-    const wrong = { code: 'option', place: 'most_windows' };
-    for (const most_windows of [0, -1, 1.5, '1'])
-      await assert.rejects(qa.engine.answersWithin(question, context, { most_windows }), wrong);
-    const input = { code: 'input', place: 'context' };
-    await assert.rejects(qa.engine.answersWithin(question, [context]), input);
-    const signal = AbortSignal.abort();
-    await assert.rejects(qa.engine.answersWithin(question, context, { signal }), { code: 'cancelled' });
-    const lone = { code: 'invalid_text', place: 'question' };
-    await assert.rejects(qa.engine.answersWithin('\ud83d', context), lone);
-    await qa.dispose();
-  }
 });
 
 test('a method of another task is refused, whatever it is given', async () => {
