@@ -56,6 +56,22 @@ fn a_search_without_limits_has_the_result_of_an_exact_one() {
     assert!(found.windows > 100 && found.windows_read == found.windows, "{found:?}");
     assert!(found.unread.is_empty());
 
+    // What schedules its own passes gives the rows in any order.
+    use mobilebert::Job as _;
+    let part = within(&qa, &qa.prepare(&*text).unwrap(), Some(4), &mut RunControl::default()).unwrap();
+    let prepared = qa.prepare(&*text).unwrap();
+    let mut job = qa.prepare_answers_within(QUESTION, &prepared, qa.options(), Some(4)).unwrap();
+    assert_eq!(job.count(), 4);
+    for index in [2, 0, 3, 1] {
+        assert!(matches!(job.finish().unwrap_err().kind(), ErrorKind::Rows { .. }));
+        let mut pass = mobilebert::Pass::new();
+        pass.push(&job.sequence(index).unwrap()).unwrap();
+        job.accept(index, pass.run(qa.engine()).unwrap().rows(0)).unwrap();
+    }
+    assert!(job.sequence(4).is_none());
+    assert_eq!(job.finish().unwrap(), part);
+    assert!(matches!(job.finish().unwrap_err().kind(), ErrorKind::Rows { .. }));
+
     let short = within(&qa, &qa.prepare("anna works").unwrap(), Some(1), &mut RunControl::default()).unwrap();
     assert_eq!((short.windows, short.windows_read, short.unread), (1, 1, vec![]));
     assert_eq!(short.answers, qa.answers(QUESTION, "anna works").unwrap());

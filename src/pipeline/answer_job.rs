@@ -1,6 +1,7 @@
 //! The search for the answers to one question, window by window.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::exp::exp;
 use super::job::{Arrivals, Job};
@@ -82,6 +83,20 @@ impl AnswerJob {
         self.finish()
     }
 
+    /// Makes the same search in these windows only, which are in ascending order. It no longer holds the tokens
+    /// of the context.
+    pub(super) fn of_windows(self, indices: &[usize]) -> Result<WindowsJob> {
+        let windows = self.windows()?;
+        let windows: Vec<Window> = indices.iter().filter_map(|&index| windows.get(index)).collect();
+        Ok(WindowsJob {
+            text: Arc::clone(&self.context.text),
+            arrivals: Arrivals::new(windows.len()),
+            windows,
+            null: self.null,
+            search: self.search,
+        })
+    }
+
     /// Makes the same search without merging equal texts.
     pub(super) fn by_place(mut self) -> Self {
         self.search.merged = false;
@@ -124,6 +139,44 @@ impl Job for AnswerJob {
         self.arrivals.finish()?;
         let context = &*self.context.text;
         Ok(self.search.finish(context, self.null).iter().map(|places| answer(context, places)).collect())
+    }
+}
+
+/// The search for the answers to one question in some windows of a context.
+#[derive(Debug)]
+pub(super) struct WindowsJob {
+    text: Arc<str>,
+    windows: Vec<Window>,
+    null: Null,
+    search: Search,
+    arrivals: Arrivals,
+}
+
+impl Job for WindowsJob {
+    type Output = Vec<Answer>;
+
+    fn count(&self) -> usize {
+        self.windows.len()
+    }
+
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        self.windows.get(index).map(|window| Sequence::new(window.encoding().clone()))
+    }
+
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        let Self { text, windows, search, arrivals, .. } = self;
+        let len = windows.get(index).map_or(0, |window| window.encoding().len());
+        arrivals.accept(index, rows, (len, 2), |index, rows| search.add(text, &windows[index], rows))
+    }
+
+    fn finish(&mut self) -> Result<Vec<Answer>> {
+        self.arrivals.finish()?;
+        Ok(self
+            .search
+            .finish(&self.text, self.null)
+            .iter()
+            .map(|places| answer(&self.text, places))
+            .collect())
     }
 }
 
@@ -172,10 +225,24 @@ fn answer(context: &str, places: &[(f64, Candidate)]) -> Answer {
     }
 }
 
-/// Returns the form in which texts are compared. White space and case do not count.
-fn key(context: &str, span: Span) -> String {
-    let words: Vec<String> = context[span.range()].split_whitespace().map(str::to_lowercase).collect();
-    words.join(" ")
+/// Writes the form in which texts are compared. White space and case do not count. Thousands of places of each
+/// window are compared, so nothing is allocated for words in ASCII.
+fn write_key(key: &mut String, text: &str) {
+    key.clear();
+    for word in text.split_whitespace() {
+        if !key.is_empty() {
+            key.push(' ');
+        }
+        match word.is_ascii() {
+            true => {
+                let start = key.len();
+                key.push_str(word);
+                key[start..].make_ascii_lowercase();
+            }
+            // The lower case of a letter may depend on its place in the word.
+            false => key.push_str(&word.to_lowercase()),
+        }
+    }
 }
 
 /// Collects the best places and the normalisers over all windows of one context.
@@ -274,7 +341,8 @@ impl Search {
         self.candidates.sort_by(best_first(Candidate::logit, |_, _| std::cmp::Ordering::Equal));
         let most = self.kept();
         let mut groups: Vec<Vec<Candidate>> = Vec::new();
-        let (mut places, mut texts) = (HashSet::new(), HashMap::new());
+        let mut places = HashSet::with_capacity(self.candidates.len());
+        let (mut texts, mut key) = (HashMap::new(), String::new());
         for candidate in &self.candidates {
             if !self.merged && groups.len() == most {
                 break;
@@ -282,18 +350,24 @@ impl Search {
             if !places.insert(candidate.span) {
                 continue;
             }
-            let index = match self.merged {
-                true => *texts.entry(key(context, candidate.span)).or_insert(groups.len()),
-                false => groups.len(),
-            };
-            match groups.get_mut(index) {
-                Some(group) if group.len() < MAX_PLACES => group.push(*candidate),
-                Some(_) => {}
-                None if index < most => groups.push(vec![*candidate]),
-                // This text is beyond the best ones. Its entry must not stand for the next new text.
-                None => {
-                    texts.remove(&key(context, candidate.span));
+            // A search that does not merge knows no text.
+            let known: Option<usize> = match self.merged {
+                true => {
+                    write_key(&mut key, &context[candidate.span.range()]);
+                    texts.get(&key).copied()
                 }
+                false => None,
+            };
+            if let Some(group) = known.and_then(|index| groups.get_mut(index)) {
+                if group.len() < MAX_PLACES {
+                    group.push(*candidate);
+                }
+            } else if groups.len() < most {
+                // Texts beyond the best ones are not kept.
+                if self.merged {
+                    texts.insert(key.clone(), groups.len());
+                }
+                groups.push(vec![*candidate]);
             }
         }
         groups
@@ -361,6 +435,28 @@ impl ExpSum {
             self.max = x;
         } else {
             self.sum += exp(x - self.max);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_compared_by_their_words_in_lower_case() {
+        let mut key = String::new();
+        for text in [
+            "",
+            "Ada",
+            " The  City\tof\nNew York ",
+            "ΟΔΟΣ ΣΑΣ, naïve İstanbul\u{a0}CAFÉ",
+            "\u{b}\u{c}A\u{1c}B\u{85}C",
+            "Straße ẞ ΟΔΟΣ. Σ",
+        ] {
+            write_key(&mut key, text);
+            let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+            assert_eq!(key, words.join(" "), "{text:?}");
         }
     }
 }

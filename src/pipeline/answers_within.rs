@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::answer_job::AnswerJob;
+use super::answer_job::{AnswerJob, WindowsJob};
 use super::control::RunControl;
 use super::exp::ln;
 use super::job::Job;
@@ -68,13 +68,10 @@ impl QuestionAnswering {
         most_windows: Option<usize>,
         control: &mut RunControl<'_>,
     ) -> Result<AnswersWithin> {
-        if most_windows == Some(0) {
-            return Err(Error::option("most_windows", "at least 1", 0));
-        }
+        check_most_windows(most_windows)?;
         let mut job = self.prepare_answer(question, context, options)?;
         control.check(0)?;
-        let mut order = by_overlap(&job)?;
-        order.truncate(most_windows.unwrap_or(usize::MAX));
+        let order = first_by_overlap(&job, most_windows)?;
         match self.model().run_one(Reordered { job: &mut job, order }, control) {
             Err(error) if matches!(error.kind(), ErrorKind::DeadlineExceeded { done: 1.. }) => {}
             other => other?,
@@ -83,6 +80,72 @@ impl QuestionAnswering {
         let (read, unread) = read_and_unread(&windows, |index| job.has_accepted(index), context.text().len());
         let count = windows.len();
         Ok(AnswersWithin { answers: job.finish_early()?, windows: count, windows_read: read, unread })
+    }
+
+    /// Makes a job that searches as [`QuestionAnswering::answers_within`] does: it has `most_windows` sequences
+    /// at most, those first that have most words in common with the question. Its result is the same on every
+    /// machine.
+    ///
+    /// # Errors
+    /// The errors of [`QuestionAnswering::prepare_answer`]; [`ErrorKind::Option`] if `most_windows` is 0.
+    pub fn prepare_answers_within(
+        &self,
+        question: &str,
+        context: &PreparedContext,
+        options: &AnswerOptions,
+        most_windows: Option<usize>,
+    ) -> Result<AnswersWithinJob> {
+        check_most_windows(most_windows)?;
+        let job = self.prepare_answer(question, context, options)?;
+        let order = first_by_overlap(&job, most_windows)?;
+        let mut places = order.clone();
+        places.sort_unstable();
+        let windows = job.windows()?;
+        let is_read = |index: usize| places.binary_search(&index).is_ok();
+        let (read, unread) = read_and_unread(&windows, is_read, context.text().len());
+        let found = AnswersWithin { answers: Vec::new(), windows: windows.len(), windows_read: read, unread };
+        let order = order.iter().map(|window| places.partition_point(|place| place < window)).collect();
+        Ok(AnswersWithinJob { order, found, job: job.of_windows(&places)? })
+    }
+}
+
+fn check_most_windows(most_windows: Option<usize>) -> Result<()> {
+    match most_windows {
+        Some(0) => Err(Error::option("most_windows", "at least 1", 0)),
+        _ => Ok(()),
+    }
+}
+
+/// A search that reads a part of a context; see [`QuestionAnswering::prepare_answers_within`]. It holds the
+/// windows that it reads and the text, and not the tokens of the rest.
+#[derive(Debug)]
+pub struct AnswersWithinJob {
+    job: WindowsJob,
+    /// The place of each sequence among the windows that are read, which are in the order of the text.
+    order: Vec<usize>,
+    /// The result but for the answers.
+    found: AnswersWithin,
+}
+
+impl Job for AnswersWithinJob {
+    type Output = AnswersWithin;
+
+    fn count(&self) -> usize {
+        self.order.len()
+    }
+
+    fn sequence(&self, index: usize) -> Option<Sequence> {
+        self.job.sequence(*self.order.get(index)?)
+    }
+
+    fn accept(&mut self, index: usize, rows: &[f32]) -> Result<()> {
+        // An index behind the last one is an error of the search.
+        self.job.accept(self.order.get(index).copied().unwrap_or(usize::MAX), rows)
+    }
+
+    fn finish(&mut self) -> Result<AnswersWithin> {
+        let answers = self.job.finish()?;
+        Ok(AnswersWithin { answers, ..self.found.clone() })
     }
 }
 
@@ -112,6 +175,13 @@ impl Job for Reordered<'_> {
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Returns the indices of the windows that are read, those first that have most in common with the question.
+fn first_by_overlap(job: &AnswerJob, most_windows: Option<usize>) -> Result<Vec<usize>> {
+    let mut order = by_overlap(job)?;
+    order.truncate(most_windows.unwrap_or(usize::MAX));
+    Ok(order)
 }
 
 /// The number of occurrences of a word at which its weight is half of what it can become (Robertson and

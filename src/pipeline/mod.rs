@@ -25,7 +25,7 @@ mod text_classification;
 mod token_classification;
 
 pub use answer_job::{AnswerJob, RankJob};
-pub use answers_within::AnswersWithin;
+pub use answers_within::{AnswersWithin, AnswersWithinJob};
 pub use control::{OnPass, PassProgress, RunControl};
 pub use embedder::{EmbedJob, EmbedOptions, Embedder, Embedding, Pooling};
 pub use fill_mask::{Fill, FillJob, FillMask, FillOptions};
