@@ -16,7 +16,7 @@ pub(super) fn run(shared: &Shared) {
     loop {
         let (lane, picked) = {
             let mut queue = shared.queue();
-            queue.set_idle(true);
+            queue.begin_idle();
             let picked = loop {
                 if queue.is_closed() {
                     return;
@@ -26,7 +26,9 @@ pub(super) fn run(shared: &Shared) {
                 }
                 queue = shared.wake.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
             };
-            queue.set_idle(false);
+            let (lane, members) = &picked;
+            let work: f64 = members.iter().map(|picked| cost(picked.tokens)).sum();
+            queue.end_idle(Instant::now(), work * lane.pace());
             picked
         };
         // The guard ends what waits for the pass, and the worker goes on to the next one.

@@ -47,6 +47,11 @@ const PANIC_TIME: Duration = Duration::from_secs(60);
 /// ninths of it, and there is always room for one who comes.
 const MOST_OF_REST: usize = 8;
 
+/// Returns a time that was computed.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
 /// The jobs of a request. The workers share them, each job behind its own lock.
 pub(super) type Jobs = Arc<Vec<Mutex<AnyJob>>>;
 
@@ -139,6 +144,8 @@ pub(super) struct Queue {
     tokens: usize,
     seconds: f64,
     idle: usize,
+    /// When the passes that run are expected to end.
+    ends: Vec<Instant>,
     closed: bool,
     panics: VecDeque<Instant>,
     pub(super) counters: Counters,
@@ -168,6 +175,7 @@ impl Queue {
             tokens: 0,
             seconds: 0.0,
             idle: 0,
+            ends: Vec::new(),
             closed: false,
             panics: VecDeque::new(),
             counters: Counters::default(),
@@ -176,12 +184,29 @@ impl Queue {
 
     /// Returns how long a new request of a client would wait until its first sequence begins, which costs
     /// `first` seconds of a worker. What the client has in the queue comes before, and each other client gets
-    /// its share meanwhile, but not all that it has in the queue.
-    fn expected_wait(&self, client: Client, first: f64) -> Duration {
+    /// its share meanwhile, but not all that it has in the queue. If no worker is idle, the passes that run
+    /// have to end.
+    fn expected_wait(&self, client: Client, first: f64, now: Instant) -> Duration {
         let own = self.clients.get(&client).map_or(0.0, |share| share.seconds);
         let others = self.clients.iter().filter(|(other, _)| **other != client);
         let others: f64 = others.map(|(_, share)| share.seconds.min(own + first)).sum();
-        Duration::try_from_secs_f64((own + others) / self.limits.workers.max(1) as f64).unwrap_or_default()
+        let rest = |end: &Instant| end.saturating_duration_since(now).as_secs_f64();
+        let running = if self.idle > 0 { 0.0 } else { self.ends.iter().map(rest).sum() };
+        seconds((own + others + running) / self.workers())
+    }
+
+    /// Returns how long the last pass of a new request takes, which is full if enough waits, and how long all
+    /// of its passes would take if nothing else were there. It costs so many seconds of a worker.
+    fn expected_passes(&self, plan: &Plan, cost: f64) -> (Duration, Duration) {
+        let (all, tokens) = (self.seconds + cost, self.tokens + plan.tokens);
+        let full = all * (self.limits.budget as f64 / tokens.max(1) as f64).min(1.0);
+        let longest = plan.units.iter().map(|(_, _, planned)| planned.tokens).max().unwrap_or(0);
+        let alone = (cost / self.workers()).max(super::cost(longest) * plan.lane.pace());
+        (seconds(alone.max(full)), seconds(alone))
+    }
+
+    fn workers(&self) -> f64 {
+        self.limits.workers.max(1) as f64
     }
 
     /// Returns true if there is room for more tokens of a client. The more of the queue a client has, the
@@ -213,8 +238,12 @@ impl Queue {
         }
         let pace = plan.lane.pace();
         let first = plan.units.first().map_or(0.0, |(_, _, planned)| cost(planned.tokens) * pace);
-        let wait = self.expected_wait(client, first);
-        let in_time = now.checked_add(wait).is_some_and(|begin| begin <= deadline);
+        let wait = self.expected_wait(client, first, now);
+        let (last, alone) = self.expected_passes(&plan, plan.cost * pace);
+        // A result that would come too late is work for nobody, and makes the next one late too. One that
+        // would be late even alone is tried, because nothing else stands in its way.
+        let left = deadline.saturating_duration_since(now);
+        let in_time = wait <= left && (wait.saturating_add(last) <= left || alone > left);
         if !self.has_room(client, plan.tokens) || !in_time {
             return Err(Rejected::Busy(wait));
         }
@@ -265,11 +294,20 @@ impl Queue {
         }
     }
 
-    pub(super) fn set_idle(&mut self, idle: bool) {
-        match idle {
-            true => self.idle += 1,
-            false => self.idle = self.idle.saturating_sub(1),
+    /// Counts a worker as one that has nothing to do. If it ran a pass, that has ended, most likely the one
+    /// that was expected to end first.
+    pub(super) fn begin_idle(&mut self) {
+        self.idle += 1;
+        let first = self.ends.iter().enumerate().min_by_key(|(_, end)| **end);
+        if let Some((first, _)) = first {
+            self.ends.swap_remove(first);
         }
+    }
+
+    /// Counts a worker as one that runs a pass, which is expected to take so many seconds.
+    pub(super) fn end_idle(&mut self, now: Instant, pass: f64) {
+        self.idle = self.idle.saturating_sub(1);
+        self.ends.push(now.checked_add(seconds(pass)).unwrap_or(now));
     }
 
     pub(super) fn is_closed(&self) -> bool {

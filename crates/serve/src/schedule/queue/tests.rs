@@ -42,7 +42,7 @@ fn the_expected_wait_forgets_what_it_counted() {
     let slow = cost(100) * lane.pace();
     queue.cancel(first, false);
     queue.take(second, now).unwrap();
-    let left = queue.expected_wait(Client::Local, 0.0).as_secs_f64();
+    let left = queue.expected_wait(Client::Local, 0.0, now).as_secs_f64();
     assert!((left - slow).abs() < 1e-6 * slow, "{left} {slow}");
 }
 
@@ -83,6 +83,39 @@ fn who_has_much_in_the_queue_keeps_nobody_out() {
         last += 1;
     }
     assert_eq!(queue.snapshot(now).tokens, 10_000);
+}
+
+/// Whoever waits has to get the result in time, and not only its turn.
+#[test]
+fn a_result_that_would_come_too_late_is_refused_at_once() {
+    let lane = Lane::new(Arc::new(Nothing), 1e-3);
+    let mut queue = Queue::new(Limits { workers: 2, budget: 300, queue: 10_000 });
+    let now = Instant::now();
+    let mut number = 0;
+    let mut admit = |queue: &mut Queue, millis| {
+        number += 1;
+        let deadline = now + Duration::from_millis(millis);
+        queue.admit(plan(&lane, number), Client::Local, now, deadline, oneshot::channel().0)
+    };
+    // Each costs 110 ms of one of the two workers. They are idle, so one that is late even alone is tried.
+    [(); 2].map(|()| queue.begin_idle());
+    assert!(admit(&mut queue, 50).is_ok());
+    for _ in 0..2 {
+        let (_, members) = queue.pick(now).unwrap_or_else(|| {
+            admit(&mut queue, 1000).unwrap();
+            queue.pick(now).unwrap()
+        });
+        queue.end_idle(now, 0.11 * members.len() as f64);
+    }
+    // Both run passes of 110 ms now. The next one begins when they end, and takes as long.
+    assert!(matches!(admit(&mut queue, 200), Err(Rejected::Busy(wait)) if wait.as_millis() == 110));
+    assert!(admit(&mut queue, 230).is_ok());
+    // Behind it, with half of the work of one worker in front: the pass is shared with the other one.
+    assert!(matches!(admit(&mut queue, 300), Err(Rejected::Busy(wait)) if wait.as_millis() == 165));
+    assert!(admit(&mut queue, 400).is_ok());
+    // A pass has ended, so a worker is there at once.
+    queue.begin_idle();
+    assert!(matches!(admit(&mut queue, 300), Err(Rejected::Busy(wait)) if wait.as_millis() == 110));
 }
 
 #[test]
