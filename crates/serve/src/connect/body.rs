@@ -197,6 +197,8 @@ pub(crate) struct Answer {
     data: Option<Bytes>,
     held: Vec<Box<dyn Held>>,
     busy: Option<Busy>,
+    /// True if the client may still be sending what nobody reads.
+    leaves_unread: bool,
 }
 
 /// Something that is dropped once the answer has been written.
@@ -206,7 +208,8 @@ impl<T: std::fmt::Debug + Send> Held for T {}
 
 impl Answer {
     pub(crate) fn new(data: Bytes) -> Self {
-        Self { data: Some(data).filter(|data| !data.is_empty()), held: Vec::new(), busy: None }
+        let data = Some(data).filter(|data| !data.is_empty());
+        Self { data, held: Vec::new(), busy: None, leaves_unread: false }
     }
 
     /// Keeps a value until the answer has been written.
@@ -215,7 +218,16 @@ impl Answer {
         self
     }
 
+    /// Says that the body of the request was not read to its end.
+    pub(crate) fn leaving_unread(mut self) -> Self {
+        self.leaves_unread = true;
+        self
+    }
+
     pub(super) fn holding(mut self, busy: Busy) -> Self {
+        if self.leaves_unread {
+            busy.leaves_unread();
+        }
         self.busy = Some(busy);
         self
     }

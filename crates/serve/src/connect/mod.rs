@@ -4,6 +4,7 @@
 mod body;
 #[cfg(feature = "grpc")]
 mod frames;
+mod linger;
 mod pulse;
 #[cfg(feature = "grpc")]
 mod streams;
@@ -28,6 +29,7 @@ use crate::state::{Phase, Server};
 pub(crate) use body::{Answer, read};
 #[cfg(feature = "grpc")]
 pub(crate) use frames::Content;
+use linger::{Lent, SHORT_SILENCE, linger};
 use pulse::{Pulse, Watched};
 
 /// How long a connection without a request stays open once the server drains. A request that was on its way
@@ -259,8 +261,23 @@ async fn connection(
     client: Client,
     server: &Arc<Server>,
     purpose: Purpose,
-    mut waiting: watch::Receiver<usize>,
+    waiting: watch::Receiver<usize>,
 ) {
+    let (stream, returned) = Lent::new(stream);
+    if speak(stream, client, server, purpose, waiting.clone()).await {
+        linger(returned, server, waiting, (SHORT_SILENCE, server.config.body_timeout)).await;
+    }
+}
+
+/// Answers the requests of one connection. Returns true if it ended by itself while its client may still be
+/// sending a body that nobody reads.
+async fn speak(
+    stream: Lent,
+    client: Client,
+    server: &Arc<Server>,
+    purpose: Purpose,
+    mut waiting: watch::Receiver<usize>,
+) -> bool {
     let pulse = Arc::new(Pulse::new(Instant::now()));
     let service = {
         let (server, pulse) = (Arc::clone(server), Arc::clone(&pulse));
@@ -297,12 +314,12 @@ async fn connection(
         };
         tokio::select! {
             biased;
-            _ = &mut connection => return,
+            _ = &mut connection => return pulse.has_unread(),
             () = sleep => {
                 // It may have moved on since the time was read.
                 let end = pulse.end(rest, config.header_timeout, config.body_timeout);
                 if end.is_some_and(|end| end <= Instant::now()) {
-                    return;
+                    return false;
                 }
             }
             () = pulse.changed() => {}

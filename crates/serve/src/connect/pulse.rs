@@ -35,6 +35,8 @@ struct State {
     slow: Option<Slow>,
     /// What is kept until the last byte of the answer has been written.
     held: Vec<Box<dyn Held>>,
+    /// True if the client may still be sending what nobody reads.
+    unread: bool,
 }
 
 /// A client that takes an answer piece by piece.
@@ -63,14 +65,14 @@ pub(super) struct Pulse {
 impl Pulse {
     /// Makes the record of a connection that was accepted now, whose first head has to come soon.
     pub(super) fn new(now: Instant) -> Self {
-        let state = State { doing: Doing::Head(now), slow: None, held: Vec::new() };
+        let state = State { doing: Doing::Head(now), slow: None, held: Vec::new(), unread: false };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Makes the record of a connection of which only this is asked: whether its client takes what is written.
     #[cfg(feature = "grpc")]
     pub(super) fn of_streams() -> Self {
-        let state = State { doing: Doing::Busy, slow: None, held: Vec::new() };
+        let state = State { doing: Doing::Busy, slow: None, held: Vec::new(), unread: false };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -104,6 +106,11 @@ impl Pulse {
         }
     }
 
+    /// Returns true if the last answer was given before the request was read to its end.
+    pub(super) fn has_unread(&self) -> bool {
+        lock(&self.state).unread
+    }
+
     /// Waits until the connection does something else.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
@@ -121,6 +128,10 @@ impl Pulse {
 pub(crate) struct Busy(Arc<Pulse>);
 
 impl Busy {
+    pub(super) fn leaves_unread(&self) {
+        lock(&self.0.state).unread = true;
+    }
+
     /// Keeps values until the answer, which the connection has now, has been written.
     pub(super) fn handed_over(self, mut held: Vec<Box<dyn Held>>) {
         lock(&self.0.state).held.append(&mut held);

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::body::Held;
 use super::frames::{Frames, PIECE_BYTES};
+use super::linger::{LONGEST, Lent, linger};
 use super::pulse::{LEAST_RATE, Pulse, Watched};
 use super::{DRAIN_REST, FULL_REST, Stream};
 use crate::handle::grpc::handle;
@@ -237,8 +238,23 @@ pub(super) async fn connection(
     stream: Box<dyn Stream>,
     client: Client,
     server: &Arc<Server>,
-    mut waiting: watch::Receiver<usize>,
+    waiting: watch::Receiver<usize>,
 ) {
+    let (stream, returned) = Lent::new(stream);
+    if speak(stream, client, server, waiting.clone()).await {
+        // The client makes room while it reads, so it is not silent until it has read all.
+        linger(returned, server, waiting, (server.config.body_timeout, LONGEST)).await;
+    }
+}
+
+/// Answers the requests of one connection. Returns true if it ended in peace, and false if it was given up
+/// because its client does not take what is written.
+async fn speak(
+    stream: Lent,
+    client: Client,
+    server: &Arc<Server>,
+    mut waiting: watch::Receiver<usize>,
+) -> bool {
     let config = &server.config;
     let streams = Arc::new(Streams::new(Instant::now()));
     let service = {
@@ -294,14 +310,14 @@ pub(super) async fn connection(
         };
         tokio::select! {
             biased;
-            _ = &mut connection => return,
+            _ = &mut connection => return true,
             () = sleep => match end(told).filter(|(end, _)| *end <= Instant::now()) {
-                Some((_, Due::Close)) => return,
-                Some((_, Due::Rest)) if told.is_some() => return,
+                Some((_, Due::Close)) => return false,
+                Some((_, Due::Rest)) if told.is_some() => return true,
                 // Its other requests are answered, and new ones go elsewhere.
                 Some((_, due)) => {
                     if due == Due::Answer && streams.give_up(grace) >= MOST_GIVEN_UP {
-                        return;
+                        return false;
                     }
                     if told.is_none() {
                         connection.as_mut().graceful_shutdown();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HeaderMap, HeaderValue,
     RETRY_AFTER, WWW_AUTHENTICATE,
@@ -85,6 +85,7 @@ pub(crate) async fn handle(
     // The exit code is about requests, not about those who ask whether the server lives.
     let open = (purpose == Purpose::Everything).then(|| Open::new(server));
     let (head, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
     let (method, path) = (head.method.as_str().to_owned(), head.uri.path().to_owned());
     let lookup = route::find(&method, &path, &server.config.dialects);
     let (found, lookup) = match lookup {
@@ -127,6 +128,7 @@ pub(crate) async fn handle(
     });
     let code = replied.as_ref().err().map_or("", |refusal| refusal.code);
     let draining = server.phase() == Phase::Draining;
+    let leaves_unread = has_body && replied.as_ref().is_err_and(|refusal| refusal.close);
     let (reply, retry_after, close) = match replied {
         Ok(reply) => (reply, None, draining),
         Err(refusal) => {
@@ -154,7 +156,10 @@ pub(crate) async fn handle(
     if let Some(route) = found.filter(|_| status == 405) {
         headers.insert(hyper::header::ALLOW, HeaderValue::from_static(route.method.name()));
     }
-    response.map(|body| body.keeping((open, kept)))
+    response.map(|body| {
+        let body = body.keeping((open, kept));
+        if leaves_unread { body.leaving_unread() } else { body }
+    })
 }
 
 /// A request whose body has not been read.

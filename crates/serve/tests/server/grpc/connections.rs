@@ -1,13 +1,16 @@
 //! Health, connections that do nothing, and calls that nobody waits for.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
+use prost::Message as _;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::inference::ServerReadyRequest;
+use super::raw::{self, DATA, END_HEADERS, END_STREAM, HEADERS, INFER, frame};
 use super::{Client, channel, client, good, refused, request, runtime, start, texts};
 use crate::support::{Random, Server, count, tiny, wait_until};
 
@@ -56,14 +59,9 @@ fn health_is_told_while_models_load_and_while_the_server_stops() {
 /// Connections that say nothing are closed, and so are those whose client does not take its answers.
 #[test]
 fn connections_that_do_nothing_are_closed() {
-    use std::io::{Read as _, Write as _};
     let server =
         start(&["--header-timeout-ms", "300", "--body-timeout-ms", "500", "--idle-timeout-ms", "400"]);
-    let open = || {
-        let stream = std::net::TcpStream::connect(server.running.grpc_address().unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
-    };
+    let open = || raw::open(&server);
     let closes = |mut stream: std::net::TcpStream| {
         let mut rest = Vec::new();
         assert!(
@@ -73,7 +71,7 @@ fn connections_that_do_nothing_are_closed() {
     closes(open());
     // The beginning of HTTP/2, and then nothing.
     let mut begun = open();
-    begun.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    begun.write_all(&raw::hello(&[])).unwrap();
     closes(begun);
     // HTTP/1.1 is another protocol.
     let mut other = open();
@@ -81,41 +79,17 @@ fn connections_that_do_nothing_are_closed() {
     closes(other);
     // A request whose body does not come.
     let mut slow = open();
-    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        let length = (payload.len() as u32).to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    };
-    let literal = |name: &str, value: &str| {
-        [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
-    };
-    let head = [
-        literal(":method", "POST"),
-        literal(":scheme", "http"),
-        literal(":path", "/inference.GRPCInferenceService/ModelInfer"),
-        literal(":authority", "localhost"),
-        literal("content-type", "application/grpc"),
-    ]
-    .concat();
-    let begin =
-        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[]), frame(1, 4, 1, &head)].concat();
-    slow.write_all(&begin).unwrap();
+    let head = frame(HEADERS, END_HEADERS, 1, &raw::call(INFER));
+    slow.write_all(&[raw::hello(&[]), head.clone()].concat()).unwrap();
     closes(slow);
     let metrics = server.get("/metrics").text().to_owned();
     let line = "task=\"infer\",dialect=\"grpc\",code=\"408\"} 1";
     assert!(metrics.contains(line), "{metrics}");
     // One that lets no byte of its answer come: its window has no room, as its first settings say.
     let mut deaf = open();
-    use prost::Message as _;
     let message = good().encode_to_vec();
     let body = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
-    let no_window = [&[0, 4][..], &0u32.to_be_bytes()].concat();
-    let begin = [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(4, 0, 0, &no_window),
-        frame(1, 4, 1, &head),
-        frame(0, 1, 1, &body),
-    ]
-    .concat();
+    let begin = [raw::hello(&[raw::window(0)]), head, frame(DATA, END_STREAM, 1, &body)].concat();
     deaf.write_all(&begin).unwrap();
     closes(deaf);
     wait_until("all connections are closed", || {

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod damaged;
+mod heads;
 mod open;
 mod raw;
 mod refusals;

@@ -8,7 +8,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::raw;
+use super::raw::{self, DATA, END_HEADERS, END_STREAM, HEADERS, frame};
 use super::{channel, refused, runtime, start};
 use crate::support::{Client, Server, wait_until};
 
@@ -133,29 +133,11 @@ fn connections_of_all_addresses_share_the_places() {
 #[test]
 fn a_watcher_that_takes_nothing_delays_no_stop() {
     let server: Server = start(&["--drain-ms", "20000"]);
-    let mut stream = std::net::TcpStream::connect(server.running.grpc_address().unwrap()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        let length = (payload.len() as u32).to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    };
-    let literal = |name: &str, value: &str| {
-        [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
-    };
-    let head = [
-        literal(":method", "POST"),
-        literal(":scheme", "http"),
-        literal(":path", WATCH),
-        literal(":authority", "localhost"),
-        literal("content-type", "application/grpc"),
-    ]
-    .concat();
-    let no_window = [&[0, 4][..], &0u32.to_be_bytes()].concat();
+    let mut stream = raw::open(&server);
     let begin = [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(4, 0, 0, &no_window),
-        frame(1, 4, 1, &head),
-        frame(0, 1, 1, &[0; 5]),
+        raw::hello(&[raw::window(0)]),
+        frame(HEADERS, END_HEADERS, 1, &raw::call(WATCH)),
+        frame(DATA, END_STREAM, 1, &[0; 5]),
     ]
     .concat();
     stream.write_all(&begin).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use prost::Message as _;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -12,29 +13,16 @@ use super::inference::{
     self, InferParameter, ModelInferRequest, ModelReadyRequest, RepositoryIndexRequest,
     RepositoryModelLoadRequest, RepositoryModelUnloadRequest, ServerLiveRequest,
 };
-use super::{Client, channel, client, good, in_json, longs, refused, request, runtime, start, texts};
+use super::{Client, channel, client, good, in_json, longs, raw, refused, request, runtime, start, texts};
 use crate::support::{Server, wait_until};
 
 /// Returns the status of a request with too short a time. tonic's client would give it up by itself, so this is
 /// one of HTTP/2.
 async fn late(server: &Server) -> String {
-    use prost::Message as _;
-    let address = server.running.grpc_address().unwrap();
-    let stream = hyper_util::rt::TokioIo::new(tokio::net::TcpStream::connect(address).await.unwrap());
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
-    tokio::spawn(connection);
-    let message = good().encode_to_vec();
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    let body = http_body_util::Full::new(bytes::Bytes::from([&[0], &length[..], &message].concat()));
-    let request = hyper::Request::post(format!("http://{address}/inference.GRPCInferenceService/ModelInfer"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("grpc-timeout", "1n")
-        .body(body)
-        .unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    response.headers()["grpc-status"].to_str().unwrap().to_owned()
+    let mut request = raw::post(raw::INFER, &good().encode_to_vec());
+    request.headers_mut().insert("grpc-timeout", "1n".parse().unwrap());
+    let response = raw::connect(server, 65_535, 65_535).await.send_request(request).await.unwrap();
+    raw::head(&response).0
 }
 
 #[test]
@@ -110,16 +98,16 @@ fn what_cannot_be_answered_has_a_status() {
         odd.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
         assert_eq!(client.model_infer(odd).await.unwrap_err().code(), Code::InvalidArgument);
         // A method that there is not, and one that there is.
-        let mut raw = tonic::client::Grpc::new(channel(&server).await);
+        let mut grpc = tonic::client::Grpc::new(channel(&server).await);
         for (path, code) in [
             ("/inference.GRPCInferenceService/Nothing", Code::Unimplemented),
             ("/nobody.Nobody/ServerLive", Code::Unimplemented),
             ("/inference.GRPCInferenceService/ServerLive", Code::Ok),
         ] {
-            raw.ready().await.unwrap();
+            grpc.ready().await.unwrap();
             let codec =
                 tonic_prost::ProstCodec::<ServerLiveRequest, inference::ServerLiveResponse>::default();
-            let answer = raw.unary(Request::new(ServerLiveRequest {}), path.parse().unwrap(), codec).await;
+            let answer = grpc.unary(Request::new(ServerLiveRequest {}), path.parse().unwrap(), codec).await;
             assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), code, "{path}");
         }
         assert!(client.model_infer(good()).await.is_ok());

@@ -51,6 +51,43 @@ fn a_big_answer_is_sent_to_the_end() {
     }
 }
 
+/// What the server has written is the system's, and its client may still be reading when the connection has
+/// rested long enough. The frames by which the client makes room meanwhile must not cost it the rest.
+#[test]
+fn a_client_that_reads_slowly_gets_the_last_bytes_after_the_close() {
+    use std::io::{Read as _, Write as _};
+    let server = start(&["--idle-timeout-ms", "300"]);
+    let mut stream = raw::open(&server);
+    let message = big();
+    let body = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+    // All windows are so large that only the system's buffers hold the answer back.
+    let room = (i32::MAX as u32 - 65_535).to_be_bytes();
+    stream.write_all(&raw::hello(&[raw::window(i32::MAX as u32)])).unwrap();
+    stream.write_all(&raw::frame(raw::WINDOW_UPDATE, 0, 0, &room)).unwrap();
+    stream.write_all(&raw::frame(raw::HEADERS, raw::END_HEADERS, 1, &raw::call(INFER))).unwrap();
+    let pieces = body.chunks(16 << 10);
+    let last = pieces.len() - 1;
+    for (i, piece) in pieces.enumerate() {
+        let flags = if i == last { raw::END_STREAM } else { 0 };
+        stream.write_all(&raw::frame(raw::DATA, flags, 1, piece)).unwrap();
+    }
+    // The server has written all that it can, and goes on while the client reads.
+    let (mut taken, mut piece) = (0, vec![0; 128 << 10]);
+    let ended = loop {
+        std::thread::sleep(Duration::from_millis(if taken > BIG / 2 { 60 } else { 2 }));
+        match stream.read(&mut piece) {
+            Ok(0) => break Ok(()),
+            Ok(read) => taken += read,
+            Err(error) => break Err(error),
+        }
+        // Once the other side is closed, this is an answer to nobody.
+        let _ = stream.write_all(&raw::frame(raw::PING, 0, 0, &[7; 8]));
+    };
+    // With the heads of the frames, and the trailers.
+    assert!(taken > BIG && ended.is_ok(), "{taken} of {BIG}: {ended:?}");
+    wait_until("the connection is closed", || server.get("/metrics").text().contains("\nmb_connections 1\n"));
+}
+
 /// A client that stops to read loses that answer, whose memory is free again, and no other one.
 #[test]
 fn an_answer_that_is_not_taken_is_given_up_and_no_other() {

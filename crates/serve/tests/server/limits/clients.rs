@@ -109,7 +109,13 @@ fn slow_clients_are_closed_and_hinder_nobody() {
         assert_eq!(good.post(GOOD.0, GOOD.1).status, 200);
         began.elapsed()
     };
-    let alone: Vec<Duration> = (0..200).map(|_| time()).collect();
+    // In the same rhythm with and without slow clients: a request after a rest takes longer than those behind it.
+    let mut batch = |times: &mut Vec<Duration>| {
+        times.extend((0..50).map(|_| time()));
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    (0..20).for_each(|_| batch(&mut alone));
     let start = Instant::now();
     // A third says nothing, a third begins a head, a third a body.
     let slow = |i: usize| {
@@ -125,23 +131,43 @@ fn slow_clients_are_closed_and_hinder_nobody() {
         (asked, stream)
     };
     let mut slow: Vec<(Instant, TcpStream)> = (0..clients).map(slow).collect();
-    let mut beside = Vec::new();
-    while start.elapsed() < LIMIT / 2 {
-        beside.extend((0..50).map(|_| time()));
-        let began = Instant::now();
-        assert_eq!(asked(&server, "POST", GOOD.0, GOOD.1).status, 200);
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
-        // A byte now and then changes nothing: the whole counts. Some bodies stay as they are.
-        for (_, (_, stream)) in slow.iter_mut().enumerate().filter(|(i, _)| [1, 2, 4].contains(&(i % 6))) {
-            let _ = stream.write_all(b"a");
+    let done = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let _done = crate::support::SetOnDrop(&done);
+        // A byte now and then, while the others are answered, changes nothing: the whole counts. Some bodies stay
+        // as they are.
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            while !done.load(Ordering::Acquire) {
+                for (_, (_, stream)) in
+                    slow.iter_mut().enumerate().filter(|(i, _)| [1, 2, 4].contains(&(i % 6)))
+                {
+                    let _ = stream.write_all(b"a");
+                    written += 1;
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            }
+            written
+        });
+        loop {
+            batch(&mut beside);
+            let began = Instant::now();
+            assert_eq!(asked(&server, "POST", GOOD.0, GOOD.1).status, 200);
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+            if start.elapsed() >= LIMIT / 2 {
+                break;
+            }
         }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        done.store(true, Ordering::Release);
+        writer.join().unwrap()
+    });
     let [alone, beside] = [alone, beside].map(|mut times| {
         times.sort_unstable();
         times.get(times.len() * 99 / 100).copied().unwrap_or_default()
     });
-    eprintln!("{clients} slow clients: a good one has 99 % within {beside:?}, alone {alone:?}");
+    eprintln!(
+        "{clients} slow clients, {written} single bytes: a good one has 99 % within {beside:?}, alone {alone:?}"
+    );
     if std::env::var_os("SLOW_CLIENTS").is_some() {
         // Tiny models answer within a fraction of a millisecond, which a machine may take for anything.
         assert!(
@@ -280,4 +306,31 @@ fn overload_is_refused_and_leaves_nothing_behind() {
         })
         .expect("one of a hundred requests is late in the queue");
     assert!(metrics.contains("mb_rejected_total{why=\"overloaded\"}"), "{metrics}");
+}
+
+/// A client that sends a large body learns why it is refused, although nobody reads the body.
+#[test]
+fn a_refusal_reaches_a_client_that_still_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "first-key-of-some-length\n").unwrap();
+    let server = Server::start(&tiny(), &["--api-key-file", file.to_str().unwrap()]);
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.running.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let bytes = 30_000_000;
+        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\n\r\n", GOOD.0);
+        stream.write_all(head.as_bytes()).unwrap();
+        let piece = [b' '; 100_000];
+        for _ in 0..bytes / piece.len() {
+            stream.write_all(&piece).expect("the server reads on");
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("invalid_api_key"), "{answer}");
+    }
+    // Places are free again.
+    let with = [("authorization", "Bearer first-key-of-some-length"), ("content-type", "application/json")];
+    let answer = server.client().send("POST", GOOD.0, &with, GOOD.1.as_bytes()).unwrap();
+    assert_eq!(answer.status, 200);
 }
