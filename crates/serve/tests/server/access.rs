@@ -50,6 +50,30 @@ fn on_loopback_only_names_of_this_machine_are_answered() {
     assert_eq!(ask_as(&server, Some("rebound.example")), 200);
 }
 
+/// A head that a proxy may read in another way is refused, and what follows it is no request.
+#[test]
+fn a_head_has_one_reading() {
+    let server = Server::start(&tiny(), &[]);
+    let hidden = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for (headers, message) in [
+        ("host: localhost\r\nhost: rebound.example\r\n", "more than one host"),
+        ("host: localhost\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n", "transfer-encoding"),
+        ("host: localhost\r\ncontent-length: 4\r\ncontent-length: 5\r\n", ""),
+        ("host: localhost\r\ntransfer-encoding: chunked, gzip\r\n", ""),
+        ("host: localhost\r\ncontent-length: +4\r\n", ""),
+        ("host: localhost\r\ncontent-length : 4\r\n", ""),
+        (" host: localhost\r\n", ""),
+    ] {
+        let mut client = server.client();
+        let head = format!("POST {} HTTP/1.1\r\n{headers}\r\n0\r\n\r\n{hidden}", GOOD.0);
+        client.raw(head.as_bytes()).unwrap();
+        let refused = client.read().unwrap();
+        assert_eq!(refused.status, 400, "{headers:?}");
+        assert!(refused.text().contains(message), "{headers:?}: {}", refused.text());
+        assert!(client.read().is_err(), "{headers:?}: something was answered after it");
+    }
+}
+
 /// The second address is one of this machine too.
 #[test]
 fn the_address_for_health_has_the_same_names_and_says_not_ready_at_first() {
