@@ -140,6 +140,11 @@ fn at_most(param: &'static str, found: usize, most: usize) -> Result<()> {
     }
 }
 
+/// The refusal of a request that becomes more sequences than one may have.
+pub(crate) fn too_many_sequences(most: usize) -> Refusal {
+    Refusal::too_large(format!("the texts become more than {most} sequences (--max-windows); send less text"))
+}
+
 /// Checks the size of an answer that consists of rows of numbers, before any of them is computed.
 ///
 /// # Errors

@@ -2,13 +2,16 @@
 //! that these jobs consist of.
 
 use mobilebert::pipeline::Sequence;
-use mobilebert::{Answer, Batch, Classification, Embedding, Engine, Entity, Fill, Job, Result, RowUnit};
+use mobilebert::{
+    Answer, AnswersWithin, Batch, Classification, Embedding, Engine, Entity, Fill, Job, Result, RowUnit,
+};
 use sha2::{Digest as _, Sha256};
 
 /// The result of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Found {
     Answers(Vec<Answer>),
+    AnswersWithin(AnswersWithin),
     Labels(Classification),
     Entities(Vec<Entity>),
     Fills(Vec<Vec<Fill>>),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::native::{OneOrAll, place};
-use super::shape::{self, Item, Items, Texts, count_truncated};
+use super::shape::{self, Item, Items, Object, Texts, count_truncated};
 use super::tei::similarities;
 use crate::call::{Call, Render, Reply, Run, Step, check_answers};
 use crate::error::{Kind, Refusal, Result, short};
@@ -45,7 +45,9 @@ impl Body {
     /// Reads the parameters. Those that are `null` are not there.
     fn parameters<T: for<'de> Deserialize<'de> + Default>(&self) -> Result<T> {
         match &self.parameters {
-            Some(parameters) if parameters.get() != "null" => field("parameters", parameters.get()),
+            Some(parameters) if parameters.get() != "null" => {
+                field::<Object<T>>("parameters", parameters.get()).map(|Object(parameters)| parameters)
+            }
             _ => Ok(T::default()),
         }
     }
@@ -74,7 +76,7 @@ pub(crate) fn task(call: &Call) -> Result<Step> {
         "token-classification" | "ner" => tag(call, model, &body),
         "fill-mask" => fill_mask(call, model, &body),
         "feature-extraction" => embed(call, model, &body),
-        "sentence-similarity" => similarities(call, model, body.inputs()?, call.config.strict),
+        "sentence-similarity" => similarities(call, model, body.inputs::<Object<_>>()?.0, call.config.strict),
         _ => {
             let expected = "question-answering, text-classification, token-classification, fill-mask, \
                             feature-extraction or sentence-similarity";
@@ -115,7 +117,7 @@ struct AnswerParameters {
 }
 
 fn answer(call: &Call, model: &Arc<Served>, body: &Body) -> Result<Step> {
-    let AnswerInputs { question, context } = body.inputs()?;
+    let Object(AnswerInputs { question, context }) = body.inputs()?;
     let parameters: AnswerParameters = body.parameters()?;
     call.check_texts("inputs", [question.as_str(), &context].into_iter())?;
     let pipeline = model.answerer()?;
@@ -173,7 +175,7 @@ struct ClassifyParameters {
 
 /// A text, a pair as an object, or a list of texts.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a text, a list of texts, or an object of text and text_pair")]
+#[serde(untagged, expecting = "expected a text, a list of texts, or an object with text and text_pair")]
 enum ClassifyInputs {
     Pair { text: String, text_pair: Option<String> },
     Texts(Texts),

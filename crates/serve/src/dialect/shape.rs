@@ -1,18 +1,43 @@
 //! Shapes that several dialects have: one text or a list of them, pairs, vectors as numbers or in base64.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use mobilebert::{
     Classification, ClassifyOptions, EmbedOptions, Embedding, FillMask, FillOptions, OffsetUnit,
     TextClassification, TokenClassification,
 };
-use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::call::{Call, ResultBytes, Run, at, check_top_k};
 use crate::error::{Refusal, Result, short};
 use crate::models::Served;
 use crate::work::{AnyJob, Found, work};
+
+/// A value whose fields stand in a JSON object. Without this a list would do too: its elements would be taken
+/// for the fields in the order in which they happen to be declared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
 
 /// One text, or a list of texts.
 #[derive(Debug, Clone, PartialEq, Eq)]

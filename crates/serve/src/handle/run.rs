@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Seen;
 use crate::budget::Part;
-use crate::call::{Render, Run, Step};
+use crate::call::{Render, Run, Step, too_many_sequences};
 use crate::error::{Kind, Refusal, Result};
 use crate::models::Served;
 use crate::schedule::{Client, Outcome, Plan, Rejected};
@@ -83,9 +83,7 @@ fn prepared<R>(step: Step<R>, most: usize) -> Result<Prepared<R>> {
         Step::Reply(reply) => Ok(Prepared::Reply(reply)),
         Step::Run(Run { model, lane, jobs, inputs, deadline, render }) => {
             let Some(plan) = Plan::new(lane, jobs, most) else {
-                let message =
-                    format!("the texts become more than {most} sequences (--max-windows); send less text");
-                return Err(Refusal::too_large(message));
+                return Err(too_many_sequences(most));
             };
             if plan.sequences() == 0 {
                 return Err(Refusal::malformed("there is nothing to compute; send at least one text"));

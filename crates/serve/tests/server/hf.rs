@@ -39,6 +39,8 @@ fn every_task_has_the_shape_of_its_client() {
     assert_eq!(best, json!([[labels[0][0]]]));
     let pair = post("tiny-classify", json!({"inputs": {"text": "a good film", "text_pair": "the city"}}));
     assert_ne!(pair, labels);
+    let two = post("tiny-classify", json!({"inputs": ["a good film", "the city"]}));
+    assert!(two.as_array().unwrap().len() == 2 && two[0] == labels[0], "{two}");
 
     let parameters = json!({"aggregation_strategy": "none", "ignore_labels": []});
     let entities = post("tiny-ner", json!({"inputs": "é anna works in paris", "parameters": parameters}));
@@ -70,16 +72,29 @@ fn every_task_has_the_shape_of_its_client() {
 #[test]
 fn errors_are_texts() {
     let server = server();
-    for (path, body, status) in [
-        ("qa", r#"{"inputs":"a"}"#, 400),
-        ("qa", r#"{"inputs":{"question":"a"}}"#, 400),
-        ("qa", r#"{"inputs":{"question":"a","context":"b"},"parameters":{"top_k":"x"}}"#, 400),
-        ("qa/pipeline/fill-mask", r#"{"inputs":"a"}"#, 404),
-        ("qa/pipeline/poetry", r#"{"inputs":"a"}"#, 404),
-        ("nobody", r#"{"inputs":"a"}"#, 404),
+    // The message says what would have been right.
+    for (path, body, status, expected) in [
+        ("qa", r#"{"inputs":"a"}"#, 400, "expected an object"),
+        // A list has no names.
+        ("qa", r#"{"inputs":["a","b"]}"#, 400, "expected an object"),
+        ("qa", r#"{"inputs":{"question":"a","context":"b"},"parameters":[3]}"#, 400, "expected an object"),
+        ("qa", r#"{"inputs":{"question":"a"}}"#, 400, "missing field `context`"),
+        (
+            "qa",
+            r#"{"inputs":{"question":"a","context":"b"},"parameters":{"top_k":"x"}}"#,
+            400,
+            "expected usize",
+        ),
+        ("qa", r#"{"inputs":{"question":"a","context":"b"},"parameters":3}"#, 400, "expected an object"),
+        ("tiny-classify", r#"{"inputs":3}"#, 400, "expected a text, a list of texts, or an object with text"),
+        ("tiny-ner", r#"{"inputs":{}}"#, 400, "expected a text or a list of texts"),
+        ("qa/pipeline/fill-mask", r#"{"inputs":"a"}"#, 404, "needs a"),
+        ("qa/pipeline/poetry", r#"{"inputs":"a"}"#, 404, "expected question-answering"),
+        ("nobody", r#"{"inputs":"a"}"#, 404, "expected one of"),
     ] {
         let answer = server.post(&format!("/models/{path}"), body);
         assert_eq!(answer.status, status, "{path}: {}", answer.text());
-        assert!(!answer.json()["error"].as_str().unwrap().is_empty());
+        let message = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(message.contains(expected), "{path} {body}: {message}");
     }
 }

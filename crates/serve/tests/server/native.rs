@@ -71,6 +71,46 @@ fn results_are_the_objects_of_the_command() {
     assert_eq!(answer["results"][0]["offsets"], json!([[0, 0], [0, 6], [7, 12], [0, 0]]));
 }
 
+/// A part of a long context is what the library reads of it, bit for bit, and the rest is named.
+#[test]
+fn a_part_of_a_long_context_is_read() {
+    let qa = mobilebert::QuestionAnswering::open(root("models/qa")).unwrap();
+    // Its windows are more than the server takes of a request that asks for all.
+    let server = Server::start(&[format!("qa={}", root("models/qa"))], &["--max-windows", "4"]);
+    let (question, padding) = ("Who built the bridge?", "Trées grow slowly in the north. ".repeat(300));
+    let context = format!("{padding} The bridge was built by Ada. {padding}");
+    let post = |more: serde_json::Value| {
+        let mut body = json!({"question": [question], "context": context});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/api/v1/qa/answer", &body.to_string())
+    };
+    assert_eq!(post(json!({})).code(), (413, "too_large".to_owned()));
+    let prepared = qa.prepare(&*context).unwrap();
+    let expected = qa
+        .answers_within(question, &prepared, qa.options(), Some(2), &mut mobilebert::RunControl::default())
+        .unwrap();
+    let found = post(json!({"max_windows": 2})).ok();
+    assert_eq!(found["answers"][0], serde_json::to_value(&expected.answers).unwrap());
+    assert_eq!(found["answers"][0][0]["answer"], "Ada");
+    let part = &found["parts"][0];
+    assert_eq!((&part["windows"], &part["windows_read"]), (&found["windows"], &json!(2)));
+    assert!(found["windows"].as_u64() > Some(4) && found["windows"] == json!(expected.windows));
+    let unread: Vec<[usize; 2]> = expected.unread.iter().map(|part| [part.start, part.end]).collect();
+    assert!(!unread.is_empty() && part["unread"] == json!(unread));
+    let chars = post(json!({"max_windows": 2, "offsets": "chars"})).ok();
+    let count = |end: &usize| context[..*end].chars().count();
+    let unread: Vec<Vec<usize>> = unread.iter().map(|part| part.iter().map(count).collect()).collect();
+    assert_eq!(chars["parts"][0]["unread"], json!(unread));
+    // Neither more than the server runs for a request, nor any number to choose from.
+    assert_eq!(post(json!({"max_windows": 5})).code(), (413, "too_large".to_owned()));
+    let many = post(json!({"max_windows": 2, "max_seq_len": 40, "doc_stride": 20}));
+    assert_eq!(many.code(), (413, "too_large".to_owned()));
+    assert!(many.text().contains("more than 64 windows"), "{}", many.text());
+    let none = post(json!({"max_windows": 0}));
+    assert_eq!(none.code(), (400, "invalid".to_owned()));
+    assert_eq!(none.json()["error"]["param"], "max_windows");
+}
+
 #[test]
 fn offsets_are_in_the_unit_that_was_asked_for() {
     let server = Server::start(&[format!("qa={}", root("models/qa"))], &[]);

@@ -226,6 +226,8 @@ fn each_input_is_one_that_is_read_and_is_there_once() {
         ),
         ("tiny-qa", json!([ids("input_ids"), ids("input_ids")]), "\"input_ids\" is there twice"),
         ("tiny-qa", json!([ids("input_ids"), texts("question")]), "\"question\" is not read here"),
+        // A list has no names.
+        ("tiny-classify", json!([["text", [1], "BYTES", null, ["a good film"]]]), "expected an object"),
     ] {
         let answer = infer(&server, model, &json!({ "inputs": inputs }));
         assert_eq!(answer.status, 400, "{}", answer.text());

@@ -208,6 +208,20 @@ fn a_flat_list_of_one_text_is_that_text() {
     assert_eq!(post(json!(["a good film"])), post(json!("a good film")));
 }
 
+/// The elements of a list are not taken for the fields of an object.
+#[test]
+fn a_list_is_no_object() {
+    let server = server(&[]);
+    for body in [
+        r#"{"inputs":["How old are you?",["What is your age?"]]}"#,
+        r#"{"inputs":{"source_sentence":"a","sentences":["b"]},"parameters":[true]}"#,
+    ] {
+        let refused = server.post("/similarity", body);
+        assert!(refused.text().contains("expected an object"), "{}", refused.text());
+        assert_eq!(refused.status, 422, "{}", refused.text());
+    }
+}
+
 /// The vectors of all tokens are bounded before any of them is computed.
 #[test]
 fn vectors_of_too_many_tokens_are_refused_at_once() {

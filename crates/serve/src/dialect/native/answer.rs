@@ -6,7 +6,7 @@ use mobilebert::{Answer, AnswerOptions, OffsetUnit};
 use serde::{Deserialize, Serialize};
 
 use super::step;
-use crate::call::{Call, Reply, Step, at, check_answers};
+use crate::call::{Call, Reply, Step, at, check_answers, too_many_sequences};
 use crate::dialect::shape::{self, Texts, Unit};
 use crate::error::{Refusal, Result};
 use crate::work::{Found, work};
@@ -23,10 +23,23 @@ struct AnswerRequest {
     max_seq_len: Option<usize>,
     max_question_len: Option<usize>,
     max_answer_len: Option<usize>,
+    max_windows: Option<usize>,
     handle_impossible_answer: Option<bool>,
     null_threshold: Option<f32>,
     merge_equal_texts: Option<bool>,
     null_competes: Option<bool>,
+}
+
+/// With `max_windows` a request may have so many times as many windows as it may run: to count the words of one
+/// takes a small part of the time of its pass.
+const LOOKED_AT: usize = 16;
+
+/// What was read of a context for one question.
+#[derive(Serialize)]
+struct Part {
+    windows: usize,
+    windows_read: usize,
+    unread: Vec<[usize; 2]>,
 }
 
 /// `POST /api/v1/{model}/answer`
@@ -54,6 +67,9 @@ pub(crate) fn answer(call: &Call) -> Result<Step> {
         o.merge_equal_texts = request.merge_equal_texts.unwrap_or(o.merge_equal_texts);
         o.null_competes = request.null_competes.unwrap_or(o.null_competes);
     });
+    if request.max_windows == Some(0) {
+        return Err(Refusal::invalid("max_windows", "`max_windows` is 0; expected at least 1"));
+    }
     let questions_of_each = if shared { questions.all.len() } else { 1 };
     check_answers(model, &options, contexts.iter().map(|context| (context, questions_of_each)))?;
     let is_list = questions.is_list;
@@ -62,13 +78,31 @@ pub(crate) fn answer(call: &Call) -> Result<Step> {
     let prepared =
         prepared.map(|(i, text)| pipeline.prepare(text).map_err(at("context", contexts.is_list, i)));
     let prepared = prepared.collect::<Result<Vec<_>>>()?;
-    let mut windows = 0;
-    let mut jobs = Vec::new();
+    let (mut windows, mut looked_at, mut kept, mut jobs) = (0, 0, 0, Vec::new());
     for (i, question) in questions.iter().enumerate() {
         let context = &prepared[if shared { 0 } else { i }];
-        let job = pipeline.prepare_answer(question, context, &options).map_err(at("question", is_list, i))?;
-        windows += mobilebert::Job::count(&job);
-        jobs.push(work(job, Found::Answers));
+        let at = at("question", is_list, i);
+        jobs.push(match request.max_windows {
+            None => {
+                let job = pipeline.prepare_answer(question, context, &options).map_err(at)?;
+                windows += mobilebert::Job::count(&job);
+                work(job, Found::Answers)
+            }
+            Some(most) => {
+                // All windows are looked at before some are chosen, and those that are chosen are kept.
+                let all = pipeline.prepare_answer(question, context, &options).map_err(at)?;
+                looked_at += mobilebert::Job::count(&all);
+                check_looked_at(looked_at, call.config.max_windows)?;
+                let left = call.config.max_windows.saturating_sub(kept);
+                let most = Some(most.min(left.saturating_add(1)));
+                let job = pipeline.prepare_answers_within(question, context, &options, most)?;
+                kept += mobilebert::Job::count(&job);
+                if kept > call.config.max_windows {
+                    return Err(too_many_sequences(call.config.max_windows));
+                }
+                work(job, Found::AnswersWithin)
+            }
+        });
     }
     let render = {
         let model = Arc::clone(model);
@@ -77,18 +111,51 @@ pub(crate) fn answer(call: &Call) -> Result<Step> {
             struct Body<'a> {
                 answers: Vec<Vec<Answer>>,
                 windows: usize,
+                #[serde(skip_serializing_if = "Vec::is_empty")]
+                parts: Vec<Part>,
                 model_sha: &'a str,
             }
-            let mut answers = Vec::new();
+            let mut body = Body { answers: Vec::new(), windows, parts: Vec::new(), model_sha: &model.sha };
             for (i, found) in found.into_iter().enumerate() {
-                let Found::Answers(mut found) = found else { return Err(shape::mixed_up()) };
-                place(unit, &contexts.all[if shared { 0 } else { i }], &mut found)?;
-                answers.push(found);
+                let context = &contexts.all[if shared { 0 } else { i }];
+                let mut answers = match found {
+                    Found::Answers(answers) => answers,
+                    Found::AnswersWithin(found) => {
+                        body.windows += found.windows;
+                        let mut unread: Vec<[usize; 2]> =
+                            found.unread.iter().map(|part| [part.start, part.end]).collect();
+                        unit.convert(context, unread.as_flattened_mut())?;
+                        body.parts.push(Part {
+                            windows: found.windows,
+                            windows_read: found.windows_read,
+                            unread,
+                        });
+                        found.answers
+                    }
+                    _ => return Err(shape::mixed_up()),
+                };
+                place(unit, context, &mut answers)?;
+                body.answers.push(answers);
             }
-            Reply::json(&Body { answers, windows, model_sha: &model.sha })
+            Reply::json(&body)
         }
     };
     Ok(step(model, jobs, render))
+}
+
+/// Checks how many windows a request with `max_windows` chooses from.
+///
+/// # Errors
+/// [`Kind::TooLarge`](crate::error::Kind::TooLarge).
+fn check_looked_at(windows: usize, most_sequences: usize) -> Result<()> {
+    let most = most_sequences.saturating_mul(LOOKED_AT);
+    if windows <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "the contexts have more than {most} windows to choose from ({LOOKED_AT} times --max-windows); send less text"
+    );
+    Err(Refusal::too_large(message).of("context"))
 }
 
 /// Counts the places of answers in another unit.

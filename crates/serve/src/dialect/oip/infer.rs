@@ -10,6 +10,7 @@ use super::compute::{Made, compute};
 use super::tensor::{Given, Written};
 use super::{VERSION, versioned};
 use crate::call::{Call, JSON, Reply, Step, json};
+use crate::dialect::shape::Object;
 use crate::error::{Refusal, Result};
 
 /// How long the JSON part of a body or of an answer is.
@@ -19,8 +20,8 @@ const HEADER: &str = "inference-header-content-length";
 struct InferRequest {
     id: Option<String>,
     parameters: Option<Map<String, Value>>,
-    inputs: Vec<Given>,
-    outputs: Option<Vec<Wanted>>,
+    inputs: Vec<Object<Given>>,
+    outputs: Option<Vec<Object<Wanted>>>,
 }
 
 /// An output that the client asks for.
@@ -48,8 +49,8 @@ pub(crate) fn infer(call: &Call) -> Result<Step> {
     let (head, mut binary) = split(call)?;
     let request: InferRequest = json(&head)?;
     let model = versioned(call)?;
-    let tensors =
-        request.inputs.into_iter().map(|given| given.read(&mut binary)).collect::<Result<Vec<_>>>()?;
+    let tensors = request.inputs.into_iter().map(|Object(given)| given.read(&mut binary));
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
     if !binary.is_empty() {
         return Err(Refusal::malformed(format!(
             "{} bytes behind the last tensor belong to none",
@@ -57,7 +58,7 @@ pub(crate) fn infer(call: &Call) -> Result<Step> {
         )));
     }
     let all_binary = is_true(request.parameters.as_ref(), "binary_data_output").unwrap_or(false);
-    let wanted = request.outputs.unwrap_or_default().into_iter().map(|wanted| {
+    let wanted = request.outputs.unwrap_or_default().into_iter().map(|Object(wanted)| {
         let binary = is_true(wanted.parameters.as_ref(), "binary_data").unwrap_or(all_binary);
         (wanted.name, binary)
     });

@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::dialect::shape::Object;
 use crate::error::{Refusal, Result, short};
 
 /// The most dimensions of a tensor, and the deepest nesting of its data.
@@ -20,11 +21,11 @@ pub(super) struct Given {
     shape: Vec<u64>,
     datatype: String,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
     data: Option<Box<RawValue>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 struct Parameters {
     binary_data_size: Option<u64>,
 }
@@ -48,7 +49,7 @@ impl Given {
     /// Reads the elements: from the JSON, or from the front of what is left of the binary part.
     pub(super) fn read(self, binary: &mut Bytes) -> Result<Tensor> {
         let Self { name, shape, datatype, parameters, data } = self;
-        let size = parameters.unwrap_or_default().binary_data_size;
+        let size = parameters.and_then(|Object(parameters)| parameters.binary_data_size);
         Tensor::new(name, &shape, |count| match (size, data) {
             (Some(_), Some(_)) => Err("has both `data` and `binary_data_size`".to_owned()),
             (None, None) => Err("has neither `data` nor `binary_data_size`".to_owned()),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mobilebert::EmbedOptions;
 use serde::{Deserialize, Serialize};
 
-use super::shape::{self, Texts, count_truncated};
+use super::shape::{self, Object, Texts, count_truncated};
 use crate::call::{Call, Reply, Run, Step, check_numbers};
 use crate::error::{Kind, Refusal, Result, short};
 use crate::models::{Served, Task};
@@ -156,6 +156,8 @@ pub(crate) fn embed_all(call: &Call) -> Result<Step> {
 
 /// `POST /embed_sparse`
 pub(crate) fn embed_sparse(call: &Call) -> Result<Step> {
+    // What would be wrong everywhere is named first.
+    let EmbedRequest { .. } = call.json()?;
     let model = call.model_for(Task::Embed)?;
     let message = format!(
         "`{}` was not trained for sparse vectors, which need a masked-LM head of that kind",
@@ -166,9 +168,9 @@ pub(crate) fn embed_sparse(call: &Call) -> Result<Step> {
 
 #[derive(Deserialize)]
 struct SimilarityRequest {
-    inputs: SimilarityInputs,
+    inputs: Object<SimilarityInputs>,
     #[serde(default)]
-    parameters: SimilarityParameters,
+    parameters: Object<SimilarityParameters>,
 }
 
 /// A sentence and those to compare it with.
@@ -187,7 +189,7 @@ struct SimilarityParameters {
 
 /// `POST /similarity`
 pub(crate) fn similarity(call: &Call) -> Result<Step> {
-    let SimilarityRequest { inputs, parameters } = call.json()?;
+    let SimilarityRequest { inputs: Object(inputs), parameters: Object(parameters) } = call.json()?;
     check_common(parameters.truncation_direction.as_deref(), parameters.prompt_name.as_deref())?;
     let model = embedding_model(call)?;
     similarities(call, model, inputs, is_strict(call, parameters.truncate))

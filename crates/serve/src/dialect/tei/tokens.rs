@@ -71,7 +71,7 @@ struct DecodeRequest {
 
 /// One list of ids, or a list of them.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a list of token ids, or a list of such lists")]
+#[serde(untagged, expecting = "expected a list of token ids, or a list of such lists")]
 enum Ids {
     One(Vec<u32>),
     All(Vec<Vec<u32>>),
