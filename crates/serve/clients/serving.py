@@ -19,10 +19,11 @@ MODELS = {
 
 
 @contextlib.contextmanager
-def server(*flags):
+def server(*flags, models=MODELS, grpc=True):
     """Starts the program and gives its address, and that of gRPC."""
-    command = [PROGRAM, "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", *flags]
-    for name, folder in MODELS.items():
+    command = [PROGRAM, "--listen", "127.0.0.1:0", *flags]
+    command += ["--grpc-listen", "127.0.0.1:0"] if grpc else []
+    for name, folder in models.items():
         command += ["--model", f"{name}={ROOT / folder}"]
     # Nobody else's settings.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOBILEBERT_")}
@@ -37,7 +38,7 @@ def server(*flags):
                     break
             else:
                 raise RuntimeError("the server ended before it was ready")
-            yield addresses["listening"], addresses["listening for gRPC"], process
+            yield addresses["listening"], addresses.get("listening for gRPC"), process
         finally:
             process.terminate()
             process.communicate(timeout=60)
