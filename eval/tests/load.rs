@@ -23,8 +23,23 @@ fn run(arguments: &[&str]) -> Output {
     command.current_dir(root()).arg("latency").args(arguments).output().unwrap()
 }
 
+/// Does the same ahead of all other programs, where the system allows it. A generator beside the server would
+/// send late while all processors run passes, as one on a machine of its own does not.
+fn run_ahead(arguments: &[&str]) -> Output {
+    let ahead = ["-f", "1"];
+    if !Command::new("chrt").args(ahead).arg("true").output().is_ok_and(|output| output.status.success()) {
+        return run(arguments);
+    }
+    let mut command = Command::new("chrt");
+    command.args(ahead).arg(env!("CARGO_BIN_EXE_mobilebert-eval")).arg("latency").args(arguments);
+    command.current_dir(root()).output().unwrap()
+}
+
 fn json(arguments: &[&str]) -> Value {
-    let output = run(arguments);
+    read(arguments, run(arguments))
+}
+
+fn read(arguments: &[&str], output: Output) -> Value {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     // A number to quote, or the reason why there is none.
@@ -242,8 +257,9 @@ fn flags_that_do_not_go_together_are_refused() {
 }
 
 /// Under a load of four fifths of the highest rate, 99 % take at most three times as long as alone. At twice
-/// the rate as much is answered as before, and the rest is refused at once. It takes a quiet machine some
-/// minutes: `cargo test -p mobilebert-eval --test load promises -- --ignored --nocapture`
+/// the rate as much is answered in time as before, and the rest is refused at once: each request says that it
+/// is of no use after the bound. It takes a quiet machine some minutes:
+/// `cargo test -p mobilebert-eval --test load promises -- --ignored --nocapture`
 #[test]
 #[ignore = "asks for a quiet machine, and takes minutes"]
 fn the_promises_of_the_server_under_load() {
@@ -268,6 +284,8 @@ fn the_promises_of_the_server_under_load() {
     // The server is in this process, so what others take of the machine is known.
     let pid = std::process::id().to_string();
     let flags = ["--url", &url, "--p99-ms", "50", "--duration", &seconds, "--server-pid", &pid, "--json"];
+    let deadline = ["--header", "x-deadline-ms: 50", "--task", "sst2", "--data", data.to_str().unwrap()];
+    let arguments = [&flags[..], &deadline].concat();
     let done = std::sync::atomic::AtomicBool::new(false);
     let (found, live) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
@@ -286,22 +304,35 @@ fn the_promises_of_the_server_under_load() {
             }
             longest
         });
-        let found = json(&[&flags[..], &["--task", "sst2", "--data", data.to_str().unwrap()]].concat());
+        let found = read(&arguments, run_ahead(&arguments));
         done.store(true, Ordering::Release);
         (found, watch.join().unwrap())
     });
     eprintln!("{}", serde_json::to_string_pretty(&found).unwrap());
-    // Where other programs disturbed a run, its times say nothing about the promises.
-    let refused = found["refused"].as_str();
-    assert!(refused.is_none(), "nothing was measured: {}", refused.unwrap_or_default());
-    let rate = found["highest_qps"].as_f64().expect("a number to quote has a rate");
+    let rate = found["highest_qps"].as_f64().expect("some rate holds");
     let number = |run: &str, name: &str| of(&found, run)[name].as_f64().unwrap_or(0.0);
     let (alone, busy) = (number("alone", "p50_ms"), number("80 %", "p99_ms"));
     let (answered, refused) = (number("twice", "answered_per_second"), number("twice", "refused_p99_ms"));
-    eprintln!("highest {rate:.0}/s; 99 % at 80 %: {busy:.1} ms, alone {alone:.1} ms");
-    eprintln!("at twice: {answered:.0}/s answered, refused within {refused:.1} ms, live within {live:?}");
-    assert!(busy <= 3.0 * alone, "{busy} ms are more than three times {alone} ms");
-    assert!(answered >= 0.95 * rate, "{answered} of {rate}");
-    assert!(refused <= 20.0, "{refused} ms to a refusal");
-    assert!(live <= Duration::from_millis(100), "{live:?} to live");
+    eprintln!(
+        "highest {rate:.0}/s; 99 % at 80 %: {busy:.1} ms, alone {alone:.1} ms ({:.1} times)",
+        busy / alone
+    );
+    eprintln!(
+        "at twice: {answered:.0}/s answered in time, {} refused within {refused:.1} ms, {} late, live within {live:?}",
+        number("twice", "refused"),
+        number("twice", "failed")
+    );
+    // Where other programs disturbed a run, its times say nothing about the promises.
+    let disturbed = found["refused"].as_str();
+    assert!(disturbed.is_none(), "nothing was measured: {}", disturbed.unwrap_or_default());
+    let broken = [
+        (busy > 3.0 * alone).then(|| format!("{busy} ms are more than three times {alone} ms")),
+        (answered < 0.95 * rate).then(|| format!("{answered} of {rate} are answered at twice the rate")),
+        // Without any the bound on them says nothing.
+        (number("twice", "refused") < 1.0).then(|| "nothing is refused at twice the rate".to_owned()),
+        (refused > 20.0).then(|| format!("{refused} ms to a refusal")),
+        (live > Duration::from_millis(100)).then(|| format!("{live:?} to live")),
+    ];
+    let broken: Vec<String> = broken.into_iter().flatten().collect();
+    assert!(broken.is_empty(), "{}", broken.join("; "));
 }
