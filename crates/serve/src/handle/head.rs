@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 
 use crate::access::Keys;
@@ -18,15 +18,11 @@ use crate::state::Server;
 /// machine, and a browser takes what answers there for a part of the page; the name gives it away.
 ///
 /// # Errors
-/// [`Kind::WrongHost`], and [`Kind::Malformed`] for a head that may be read in two ways: whoever stands in front
-/// of the server may have looked at the other name, or at the other length of the body.
+/// [`Kind::WrongHost`], and [`Kind::Malformed`] for more than one name: whoever stands in front of the server may
+/// have looked at another one.
 pub(super) fn check_host(server: &Server, purpose: Purpose, head: &Parts) -> Result<()> {
     if head.headers.get_all(HOST).iter().count() > 1 {
         return Err(Refusal::malformed("there is more than one host header; expected one").closing());
-    }
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        let message = "there are both content-length and transfer-encoding; expected one of them";
-        return Err(Refusal::malformed(message).closing());
     }
     let config = &server.config;
     let listen = match purpose {

@@ -57,7 +57,8 @@ fn a_head_has_one_reading() {
     let hidden = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for (headers, message) in [
         ("host: localhost\r\nhost: rebound.example\r\n", "more than one host"),
-        ("host: localhost\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n", "transfer-encoding"),
+        // The chunks count, as they must, and the connection ends with the answer.
+        ("host: localhost\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n", "the body is empty"),
         ("host: localhost\r\ncontent-length: 4\r\ncontent-length: 5\r\n", ""),
         ("host: localhost\r\ntransfer-encoding: chunked, gzip\r\n", ""),
         ("host: localhost\r\ncontent-length: +4\r\n", ""),
