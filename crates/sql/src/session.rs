@@ -15,6 +15,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
 use mobilebert_sql_core::{Call, Counts, Models};
 
+use crate::files::{Stores, environment, name_tables_by_files};
 use crate::options::ModelOptions;
 use crate::order::CheapFiltersFirst;
 use crate::registry::{Registry, register};
@@ -91,6 +92,7 @@ impl Session {
     pub fn new(settings: &Settings) -> Result<Self> {
         let state = SessionStateBuilder::new()
             .with_config(settings.config())
+            .with_runtime_env(environment(&Arc::new(Stores::default()), None)?)
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst))
             .build();
@@ -103,7 +105,7 @@ impl Session {
     /// # Errors
     /// Those of DataFusion.
     pub fn of(context: SessionContext, registry: Registry) -> Result<Self> {
-        let mut context = context.enable_url_table();
+        let mut context = name_tables_by_files(context);
         register(&mut context, &registry)?;
         Ok(Self { context, registry })
     }
