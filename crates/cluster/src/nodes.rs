@@ -1,6 +1,7 @@
 //! The three parts of a cluster, each with the functions and with a pulse that notices a loss in seconds.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ballista::prelude::SessionContextExt as _;
@@ -17,7 +18,9 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use mobilebert_sql::core::OnError;
 use mobilebert_sql::shell;
-use mobilebert_sql::{CheapFiltersFirst, MOST_THREADS, ModelOptions, Registry, Settings, register};
+use mobilebert_sql::{
+    CheapFiltersFirst, MOST_THREADS, ModelOptions, Registry, Settings, Stores, environment, register,
+};
 
 use crate::codec::Codec;
 
@@ -92,8 +95,10 @@ fn config() -> SessionConfig {
 pub(crate) async fn scheduler(args: SchedulerArgs, registry: Registry) -> Result<(), String> {
     let functions = registry.clone();
     let timeout = args.executor_timeout as u64;
+    let stores = environment(&Arc::new(Stores::default()), None).map_err(|error| error.to_string())?;
     let session = move |config: SessionConfig| -> datafusion::error::Result<SessionState> {
         let state = SessionStateBuilder::new_from_existing(default_session_builder(config)?)
+            .with_runtime_env(Arc::clone(&stores))
             .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst));
         let mut state = state.build();
         register(&mut state, &functions)?;
@@ -124,6 +129,7 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
     for function in registry.functions() {
         functions.scalar_functions.insert(function.name().to_owned(), Arc::new(function));
     }
+    let (stores, folder) = (Arc::new(Stores::default()), args.work_dir.clone().map(PathBuf::from));
     // The port has a next one: the flag says so.
     let grpc_port = args.port.saturating_add(1);
     let config_ = ExecutorProcessConfig {
@@ -140,6 +146,9 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
         executor_heartbeat_interval_seconds: HEARTBEAT,
         override_function_registry: Some(Arc::new(functions)),
         override_config_producer: Some(Arc::new(config)),
+        override_runtime_producer: Some(Arc::new(move |_: &SessionConfig| {
+            environment(&stores, folder.as_deref())
+        })),
         override_logical_codec: Some(Arc::new(Codec::checked(
             BallistaLogicalExtensionCodec::default(),
             registry.clone(),
@@ -168,7 +177,12 @@ pub(crate) async fn client(
     if let Some(options) = config.options_mut().extensions.get_mut::<ModelOptions>() {
         options.on_error = OnError::Fail.to_string();
     }
-    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let stores = environment(&Arc::new(Stores::default()), None).map_err(|error| error.to_string())?;
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(stores)
+        .with_default_features()
+        .build();
     let url = format!("df://{scheduler}");
     SessionContext::remote_with_state(&url, state).await.map_err(|error| error.to_string())
 }

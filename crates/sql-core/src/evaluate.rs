@@ -144,26 +144,23 @@ impl Evaluator {
             }
             [first, second] => {
                 let pair = |(a, b): (&Option<usize>, &Option<usize>)| Some(((*a)?, Some((*b)?)));
-                self.values(texts.all(), first.iter().zip(second).map(pair).collect(), &flag)?
+                let pairs: Vec<_> = first.iter().zip(second).map(pair).collect();
+                let (keys, numbers) = distinct(texts.all(), &pairs);
+                self.values(&keys, &numbers, &flag)?
             }
             columns => {
-                let single = |number: &Option<usize>| Some(((*number)?, None));
-                self.values(texts.all(), columns.iter().flatten().map(single).collect(), &flag)?
+                // The texts of one column are distinct already.
+                let keys: Vec<Key<'_>> = texts.all().iter().map(|text| (*text, None)).collect();
+                self.values(&keys, columns.first().map_or(&[], Vec::as_slice), &flag)?
             }
         };
         self.memo.keep_batch(arguments, &result);
         Ok(result)
     }
 
-    /// Makes the array of the rows' values.
-    fn values(
-        &self,
-        texts: &[&str],
-        rows: Vec<Option<(usize, Option<usize>)>>,
-        flag: &Flag,
-    ) -> Result<ArrayRef> {
-        let (keys, numbers) = distinct(texts, &rows);
-        let values = self.known_or_computed(&keys, &numbers, flag)?;
+    /// Makes the array of the rows' values. `numbers` says which key each row has.
+    fn values(&self, keys: &[Key<'_>], numbers: &[Option<usize>], flag: &Flag) -> Result<ArrayRef> {
+        let values = self.known_or_computed(keys, numbers, flag)?;
         let of_row = |number: &Option<usize>| match number.map(|number| &*values[number]) {
             None | Some(Value::Failed) => None,
             Some(value) => Some(value),

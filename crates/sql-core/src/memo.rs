@@ -124,10 +124,15 @@ impl Memo {
 
     /// Keeps the value of a text. It takes the place of another text with the same hash.
     pub(crate) fn keep_text(&self, key: Key<'_>, value: &Arc<Value>) {
+        let limit = self.limits.text_bytes / 2;
+        // A text that has no room is not copied.
+        if key.0.len().saturating_add(key.1.map_or(0, str::len)) > limit {
+            return;
+        }
         let hash = self.hasher.hash_one(key);
         let entry = Entry { first: key.0.into(), second: key.1.map(Into::into), value: Arc::clone(value) };
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.insert(hash, entry, self.limits.text_bytes / 2);
+        texts.insert(hash, entry, limit);
     }
 }
 

@@ -8,6 +8,9 @@
 //! written. Both sides take turns; the medians of their times are compared, and so are their numbers of each
 //! label.
 
+#[path = "../tests/common/texts.rs"]
+mod texts;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -83,17 +86,10 @@ fn main() -> Result<()> {
 
 /// Writes different short texts into eight files, and returns them.
 async fn write(session: &Session, folder: &Path, rows: usize) -> Result<Vec<String>> {
-    const WORDS: &str =
-        "'the a who what where is was in of and to it paris france city king wrote book anna works'";
-    let word = |nth: &str| format!("split_part({WORDS}, ' ', cast(1 + {nth} % 20 as int))");
-    let (first, second, third) = (word("value"), word("(value * 3)"), word("(value / 20)"));
     let mut texts = Vec::with_capacity(rows);
     for file in 0..8 {
-        let (from, to) = (file * rows / 8, (file + 1) * rows / 8);
         let path = folder.join(format!("part-{file}.parquet"));
-        let text = format!("{first} || ' ' || {second} || ' ' || {third} || ' number ' || value");
-        let all = format!("select {text} as text from range({from}, {to})");
-        session.collect(&format!("copy ({all}) to '{}' stored as parquet", path.display())).await?;
+        texts::write(session, &path, file * rows / 8..(file + 1) * rows / 8).await?;
         let read = format!("select arrow_cast(text, 'Utf8') from '{}'", path.display());
         for batch in session.collect(&read).await? {
             texts.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -13,8 +14,12 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use mobilebert_sql_core::{Call, Counts, Models};
 
+use crate::files::{Stores, environment, name_tables_by_files};
 use crate::options::ModelOptions;
 use crate::order::CheapFiltersFirst;
 use crate::registry::{Registry, register};
@@ -91,6 +96,7 @@ impl Session {
     pub fn new(settings: &Settings) -> Result<Self> {
         let state = SessionStateBuilder::new()
             .with_config(settings.config())
+            .with_runtime_env(environment(&Arc::new(Stores::default()), None)?)
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst))
             .build();
@@ -103,7 +109,7 @@ impl Session {
     /// # Errors
     /// Those of DataFusion.
     pub fn of(context: SessionContext, registry: Registry) -> Result<Self> {
-        let mut context = context.enable_url_table();
+        let mut context = name_tables_by_files(context);
         register(&mut context, &registry)?;
         Ok(Self { context, registry })
     }
@@ -121,8 +127,9 @@ impl Session {
     /// Reads the statements of a text.
     ///
     /// # Errors
-    /// Those of the parser.
+    /// Those of the parser, and that a statement has more operators in a row than plans may be deep.
     pub fn statements(&self, sql: &str) -> Result<Vec<Statement>> {
+        check_depth(sql)?;
         DFParser::parse_sql(sql).map(Into::into)
     }
 
@@ -190,5 +197,71 @@ impl Session {
             (counts.calls > 0).then_some((call, counts))
         };
         self.registry.counts().into_iter().filter_map(since).collect()
+    }
+}
+
+/// Refuses a statement that would make a plan deeper than the stack. The parser sees to parentheses, but not to
+/// `1 + 1 + 1 + …`, `a or b or c or …` and `select … union select … union …`, each of which is as deep as it is long.
+fn check_depth(sql: &str) -> Result<()> {
+    const MOST: usize = 2000;
+    // What is no token is told by the parser.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
+    let mut operators = 0;
+    let mut is_operand = false;
+    for token in tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))) {
+        let joins = match token {
+            Token::SemiColon => {
+                operators = 0;
+                false
+            }
+            Token::Word(word) => matches!(
+                word.keyword,
+                Keyword::AND
+                    | Keyword::OR
+                    | Keyword::UNION
+                    | Keyword::EXCEPT
+                    | Keyword::INTERSECT
+                    | Keyword::JOIN
+            ),
+            // A sign before a number is no operator, and a list is no element of another.
+            Token::Plus | Token::Minus | Token::LBracket => is_operand,
+            Token::Mul | Token::Div | Token::Mod | Token::StringConcat | Token::DoubleColon => true,
+            Token::Ampersand | Token::Pipe | Token::Caret | Token::ShiftLeft | Token::ShiftRight => true,
+            Token::Arrow | Token::LongArrow => true,
+            _ => false,
+        };
+        is_operand = !joins && !matches!(token, Token::Comma | Token::LParen | Token::LBracket);
+        operators += usize::from(joins);
+        if operators > MOST {
+            return plan_err!(
+                "a statement has more than {MOST} operators; write `in (…)` instead of many `or`, or several statements"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_depth;
+
+    #[test]
+    fn long_lists_are_read_and_deep_statements_are_refused() {
+        let list = |item: &str, between: &str, count| vec![item; count].join(between);
+        for (text, is_read) in [
+            (format!("select * from t where x in ({})", list("'it''s'", ", ", 50_000)), true),
+            (format!("insert into t values {}", list("(-1, 'a', [-2.5])", ", ", 50_000)), true),
+            (format!("select {}", list("x = 1", " or ", 1000)), true),
+            (list("select 1 + 1", "; ", 50_000), true),
+            (format!("select {}", list("1", " + ", 1000)), true),
+            (format!("select {}", list("1", " + ", 50_000)), false),
+            (format!("select {}", list("x = 1", " or ", 50_000)), false),
+            (format!("select 1{}", list("", "::int", 50_000)), false),
+            (format!("select a{}", list("", "[1]", 50_000)), false),
+            (list("select 1", " union all ", 50_000), false),
+            (list("\'", " ", 3), true),
+        ] {
+            assert_eq!(check_depth(&text).is_ok(), is_read, "{:.60}", text);
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, StringArray};
-use mobilebert_sql_core::{Argument, Call, Counters, Error, Evaluator, Function, Options, Stop};
+use mobilebert_sql_core::{Argument, Counters, Error, Evaluator, Function, Stop};
 
-use crate::support::{evaluator, models};
+use crate::support::evaluator;
 
 fn texts(range: std::ops::Range<usize>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(range.map(|i| format!("a joy number {i}"))))
@@ -136,60 +136,52 @@ fn threads_share_an_evaluator() {
     assert_eq!(fresh.counts().computed, 64);
 }
 
-#[test]
-fn a_call_that_is_stopped_ends_between_two_passes() {
-    let models = models();
-    let call = Call::plan(&models, Function::Classify, Some("sentiment"), Options::default()).unwrap();
-    let stop = Stop::new();
-    let evaluator = Evaluator::new(models, call).with_stop(stop.clone());
-    // Minutes of work, were it not stopped.
-    let many: ArrayRef =
-        Arc::new(StringArray::from_iter_values((0..50_000).map(|i| format!("text number {i}"))));
+/// Minutes of work, unless it is stopped.
+const MANY: usize = 50_000;
+
+/// Runs a call on many texts, calls `then` once the first of them are computed, and returns how the call ended.
+fn interrupted(evaluator: &Evaluator, then: impl FnOnce()) -> Result<ArrayRef, Error> {
+    let many = texts(0..MANY);
     let begin = Instant::now();
-    let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| evaluator.evaluate(&[Argument::Column(many)], 50_000));
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| evaluator.evaluate(&[Argument::Column(many)], MANY));
         while evaluator.counts().computed == 0 {
             assert!(begin.elapsed() < Duration::from_secs(300), "the first pass takes forever");
             std::thread::sleep(Duration::from_millis(1));
         }
-        stop.stop();
+        then();
         running.join().unwrap()
-    });
+    })
+}
+
+#[test]
+fn a_call_that_is_stopped_ends_between_two_passes() {
+    let stop = Stop::new();
+    let evaluator = evaluator(Function::Classify, "sentiment").with_stop(stop.clone());
+    let ended = interrupted(&evaluator, || stop.stop());
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
     assert!(evaluator.counts().computed < 5_000, "{}", evaluator.counts());
     stop.renew();
-    let one: ArrayRef = Arc::new(StringArray::from(vec!["text number 0"]));
-    assert!(evaluator.evaluate(&[Argument::Column(one)], 1).is_ok());
+    assert!(evaluator.evaluate(&[Argument::Column(texts(0..1))], 1).is_ok());
 }
 
 /// A statement that follows a stopped one does not set it going again.
 #[test]
 fn a_call_that_was_stopped_stays_stopped() {
-    let models = models();
-    let call = Call::plan(&models, Function::Classify, Some("sentiment"), Options::default()).unwrap();
     let stop = Stop::new();
-    let evaluator = Evaluator::new(models, call).with_stop(stop.clone());
-    let many: ArrayRef =
-        Arc::new(StringArray::from_iter_values((0..50_000).map(|i| format!("text number {i}"))));
-    let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| evaluator.evaluate(&[Argument::Column(many)], 50_000));
-        while evaluator.counts().computed == 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    let evaluator = evaluator(Function::Classify, "sentiment").with_stop(stop.clone());
+    let ended = interrupted(&evaluator, || {
         stop.stop();
         stop.renew();
-        running.join().unwrap()
     });
     assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
 }
 
 #[test]
 fn counting_tokens_stops_too() {
-    let models = models();
-    let call = Call::plan(&models, Function::Tokens, Some("tiny"), Options::default()).unwrap();
     let stop = Stop::new();
     stop.stop();
-    let evaluator = Evaluator::new(models, call).with_stop(stop);
+    let evaluator = evaluator(Function::Tokens, "tiny").with_stop(stop);
     let stopped = evaluator.evaluate(&[Argument::Column(texts(0..10))], 10);
     assert!(matches!(stopped, Err(Error::Cancelled)));
     // What needs no model is not stopped.

@@ -1,9 +1,10 @@
 //! The shell: statements from the command line, a file or a prompt; rows as a table, CSV or JSON.
 
+mod input;
 mod output;
 mod progress;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -22,6 +23,8 @@ pub use output::Format;
 use output::Output;
 use progress::Progress;
 
+/// The lines of a terminal that wait while a statement runs.
+const LINES: usize = 1024;
 /// Exit code: a statement failed.
 const FAILED: u8 = 1;
 /// Exit code: the user pressed Ctrl-C.
@@ -171,8 +174,7 @@ impl<P: Place> Shell<'_, P> {
         if io::stdin().is_terminal() {
             return self.prompt().await;
         }
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text)?;
+        let text = input::read(io::stdin().lock())?;
         self.script(&text).await
     }
 
@@ -186,11 +188,11 @@ impl<P: Place> Shell<'_, P> {
 
     /// Reads statements from a terminal. One that fails does not end the shell.
     async fn prompt(&mut self) -> Result<(), Problem> {
-        let (sender, mut lines) = mpsc::unbounded_channel();
+        let (sender, mut lines) = mpsc::channel(LINES);
         // A thread that waits for a line cannot be stopped, and need not be: it ends with the process.
         std::thread::spawn(move || {
             for line in io::stdin().lock().lines() {
-                if sender.send(line).is_err() {
+                if sender.blocking_send(line).is_err() {
                     break;
                 }
             }
@@ -206,6 +208,7 @@ impl<P: Place> Shell<'_, P> {
             let Some(line) = line else { return Ok(()) };
             text += &line?;
             text.push('\n');
+            input::check(text.len())?;
             if text.trim().is_empty() {
                 text.clear();
                 continue;
@@ -213,7 +216,7 @@ impl<P: Place> Shell<'_, P> {
             if matches!(text.trim().trim_end_matches(';'), "quit" | "exit" | "\\q") {
                 return Ok(());
             }
-            if !text.trim_end().ends_with(';') {
+            if !input::is_complete(&text) {
                 continue;
             }
             let statements = std::mem::take(&mut text);

@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::support::root;
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mobilebert-sql"));
     command.arg("--model").arg(format!("tiny={}", root("tests/golden/checkpoints/bert-f32").display()));
     command.stdin(Stdio::null());
     command
 }
 
-fn run(arguments: &[&str]) -> (String, String, i32) {
+pub(crate) fn run(arguments: &[&str]) -> (String, String, i32) {
     texts(program().args(arguments).output().unwrap())
 }
 
-fn texts(output: Output) -> (String, String, i32) {
+pub(crate) fn texts(output: Output) -> (String, String, i32) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(output.stdout), text(output.stderr), output.status.code().unwrap())
 }

@@ -6,6 +6,8 @@ use datafusion::arrow::array::{Array as _, RecordBatch};
 use datafusion::arrow::util::display::array_value_to_string;
 use mobilebert_sql::{Session, Settings};
 
+use crate::texts;
+
 /// Returns a folder of the checkout.
 pub(crate) fn root(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
@@ -30,23 +32,9 @@ pub(crate) fn session(threads: usize) -> Session {
 
 /// Writes 3,000 different texts into four files, and returns a pattern that names them.
 pub(crate) async fn reviews(session: &Session, folder: &Path) -> String {
-    const WORDS: &str =
-        "'the a who what where is was in of and to it paris france city king wrote book anna works'";
     for file in 0..4 {
         let path = folder.join(format!("part-{file}.parquet"));
-        let first = file * 750;
-        let word = |nth: &str| format!("split_part({WORDS}, ' ', cast(1 + {nth} % 20 as int))");
-        let sql = format!(
-            "copy (select value as id, value % 7 as stars, \
-             {} || ' ' || {} || ' ' || {} || ' number ' || value as text \
-             from generate_series({first}, {})) to '{}' stored as parquet",
-            word("value"),
-            word("(value * 3)"),
-            word("(value / 20)"),
-            first + 749,
-            path.display()
-        );
-        session.collect(&sql).await.unwrap();
+        texts::write(session, &path, file * 750..(file + 1) * 750).await.unwrap();
     }
     format!("'{}/*.parquet'", folder.display())
 }
