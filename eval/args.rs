@@ -71,8 +71,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// SQuAD v1.1 or v2.0, as the file says: exact and f1
-    #[command(visible_alias = "squad2")]
     Squad(Squad),
+    /// The same; in a folder, the file of v2.0 is looked for first
+    Squad2(Squad),
     /// GLUE SST-2: accuracy
     Sst2(Common),
     /// GLUE MRPC: f1 and accuracy
@@ -112,7 +113,7 @@ impl Command {
     /// The task and the common flags of the commands that score a dataset.
     pub(crate) fn task(&self) -> Option<(Task, &Common)> {
         Some(match self {
-            Command::Squad(args) => (Task::Squad, &args.common),
+            Command::Squad(args) | Command::Squad2(args) => (Task::Squad, &args.common),
             Command::Sst2(args) => (Task::Glue(GlueTask::Sst2), args),
             Command::Mrpc(args) => (Task::Glue(GlueTask::Mrpc), args),
             Command::Qqp(args) => (Task::Glue(GlueTask::Qqp), args),

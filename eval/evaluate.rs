@@ -10,6 +10,7 @@ use mobilebert::profile::machine;
 use mobilebert::{Error, ErrorKind};
 use mobilebert_tools::dataset::TableOptions;
 use mobilebert_tools::metrics::squad::Version;
+use mobilebert_tools::outputs;
 use mobilebert_tools::task::{Dataset, Evaluator, Prediction, Scores, Task, TaskOptions};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,7 @@ use crate::failure::{Failure, print, write};
 use crate::interrupt::Interrupt;
 use crate::log::Log;
 use crate::report::{self, Run, breakdown, confusion, examples};
-use crate::{date, latency, outputs, predictions, tasks};
+use crate::{date, latency, predictions, tasks};
 
 /// The seed of all intervals.
 pub(crate) const SEED: u64 = 20_261_122;
@@ -51,7 +52,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     let mut options = TaskOptions::new(task);
     let mut null_threshold = 0.0;
     let mut more: Vec<&Path> = Vec::new();
-    if let Command::Squad(args) = command {
+    if let Command::Squad(args) | Command::Squad2(args) = command {
         options = squad_options(args, options);
         null_threshold = threshold(args, &data)?;
         more.extend(args.n_best.iter().chain(&args.null_odds).map(PathBuf::as_path));
@@ -59,7 +60,8 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     check_outputs(common, &more, &[Path::new(data.file())])?;
     let mut evaluation = evaluate(task, common, options, data, null_threshold)?;
     write_outputs(&mut evaluation, common, null_threshold)?;
-    if let (Command::Squad(args), Dataset::Squad(data)) = (command, &evaluation.data) {
+    if let (Command::Squad(args) | Command::Squad2(args), Dataset::Squad(data)) = (command, &evaluation.data)
+    {
         if let Some(path) = &args.n_best {
             write(path, &predictions::n_best(data, &evaluation.predictions))?;
         }
@@ -78,7 +80,7 @@ pub(crate) fn check_outputs(common: &Common, more: &[&Path], inputs: &[&Path]) -
     report::check(&common.report)?;
     let paths = common.predictions.iter().chain(&common.report).chain(&common.log).map(PathBuf::as_path);
     let paths: Vec<&Path> = paths.chain(more.iter().copied()).collect();
-    outputs::check(&paths, inputs, Some(&common.model.model))
+    Ok(outputs::check(&paths, inputs, Some(&common.model.model))?)
 }
 
 /// Writes the files of `--predictions` and `--report`.
@@ -105,7 +107,8 @@ pub(crate) fn write_outputs(
 }
 
 fn read(command: &Command, task: Task, common: &Common) -> Result<Dataset, Failure> {
-    let path = tasks::find(task.name(), &common.data)?;
+    let name = if let Command::Squad2(_) = command { "squad-v2" } else { task.name() };
+    let path = tasks::find(name, &common.data)?;
     let mut data = match command {
         Command::Classify(args) => {
             let mut options = TableOptions::new().text(&args.text_column).label(&args.label_column);

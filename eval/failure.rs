@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mobilebert::{Error, ErrorKind};
+use mobilebert_tools::outputs::OutputProblem;
 
 /// Exit code for inputs, models and targets that fail.
 pub(crate) const FAILED: u8 = 1;
@@ -27,6 +28,17 @@ pub(crate) enum Failure {
     Interrupted(String),
     /// Standard output or an output file could not be written.
     Output { place: String, source: io::Error },
+}
+
+impl From<OutputProblem> for Failure {
+    fn from(problem: OutputProblem) -> Self {
+        match problem {
+            OutputProblem::Refused(message) => Failure::Usage(message),
+            OutputProblem::Io { path, source } => {
+                Failure::Output { place: path.display().to_string(), source }
+            }
+        }
+    }
 }
 
 impl From<Error> for Failure {

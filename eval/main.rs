@@ -13,7 +13,6 @@ mod latency;
 mod layers;
 mod load;
 mod log;
-mod outputs;
 mod predictions;
 mod report;
 mod tasks;

@@ -58,10 +58,11 @@ fn by_id(data: &Squad, predictions: &[Prediction], value: impl Fn(&Prediction) -
     format!("{:#}\n", Value::Object(entries))
 }
 
-/// GLUE's submission: `index` and `prediction`.
+/// GLUE's submission: `index` and `prediction`. The index is the file's own; where it has none, the number of the
+/// row, from 0.
 fn labels(task: Task, data: &Labelled, predictions: &[Prediction]) -> String {
     let mut text = "index\tprediction\n".to_owned();
-    for (index, prediction) in predictions.iter().enumerate() {
+    for (number, (example, prediction)) in data.examples.iter().zip(predictions).enumerate() {
         let cell = match prediction {
             Prediction::Class { class, .. } => {
                 data.classes.get(*class).map_or_else(String::new, |names| names[0].clone())
@@ -72,7 +73,8 @@ fn labels(task: Task, data: &Labelled, predictions: &[Prediction]) -> String {
             Prediction::Value { value } => value.to_string(),
             _ => String::new(),
         };
-        text += &format!("{index}\t{cell}\n");
+        let index = example.index.clone().unwrap_or_else(|| number.to_string());
+        text += &format!("{index}\t{}\n", cell.replace(['\t', '\r', '\n'], " "));
     }
     text
 }

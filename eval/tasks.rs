@@ -31,9 +31,13 @@ fn all() -> Result<Vec<Entry>, Failure> {
     tasks.map(|tasks| tasks.task).map_err(|e| Failure::Input(format!("tasks.toml: {e}")))
 }
 
-/// The entries of a task. SQuAD has two.
+/// The entries of a task. SQuAD has two, of which the one that is named comes first.
 fn of(task: &str) -> Result<Vec<Entry>, Failure> {
-    Ok(all()?.into_iter().filter(|entry| entry.name.trim_end_matches("-v2") == task).collect())
+    let family = |name: &str| name.trim_end_matches("-v2").to_owned();
+    let is_meant = |entry: &Entry| family(&entry.name) == family(task);
+    let mut entries: Vec<Entry> = all()?.into_iter().filter(is_meant).collect();
+    entries.sort_by_key(|entry| entry.name != task);
+    Ok(entries)
 }
 
 /// The file that `--data` stands for.

@@ -104,7 +104,7 @@ pub enum ErrorKind {
         total: usize,
     },
     /// A checkpoint file violates its own format.
-    #[error("{file}, byte {offset}: {expected}; found {found}")]
+    #[error("{file}, byte {offset}: expected {expected}; found {found}")]
     Format {
         /// The file.
         file: String,

@@ -106,7 +106,7 @@ fn offsets() {
         (
             r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#,
             8,
-            "tensor `a`, 16 bytes; found the end of the file, 8 bytes on",
+            "tensor `a`, 16 bytes; found only 8 bytes before the file ends",
         ),
         (
             r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#,
@@ -121,7 +121,7 @@ fn offsets() {
         (
             r#"{"a":{"dtype":"I8","shape":[1000000000000],"data_offsets":[0,1000000000000]}}"#,
             8,
-            "the end of the file, 8 bytes on",
+            "only 8 bytes before the file ends",
         ),
         (
             r#"{"a":{"dtype":"I8","shape":[0],"data_offsets":[18446744073709551615,18446744073709551615]}}"#,

@@ -103,3 +103,17 @@ fn no_answer_competes_for_the_score_if_asked_to() {
     let most = 1.0 / (1.0 + (odds / 2.0).exp()).powi(2);
     assert!(f64::from(competing.score) <= most + 1e-6, "{} and {most}", competing.score);
 }
+
+/// Where nearly all probability is on one text, the rounded shares may sum to more than 1.
+#[test]
+fn scores_are_probabilities() {
+    let qa = QuestionAnswering::open("qa").unwrap();
+    for context in ["Bob", "Ada", "Paris", "a", "42", "x y", "Bob. Bob. Bob."] {
+        for question in ["What?", "Who?", "x", "How many?", "Where is it"] {
+            for answer in qa.answers(question, context).unwrap() {
+                let scores = answer.others.iter().map(|place| place.score).chain([answer.score]);
+                assert!(scores.into_iter().all(|score| (0.0..=1.0).contains(&score)), "{question} {context}");
+            }
+        }
+    }
+}

@@ -25,6 +25,10 @@ class Batch:
     types: Tensor
     mask: Tensor
 
+    def where(self, rows: Tensor) -> "Batch":
+        """The sequences for which `rows` is true."""
+        return Batch(self.ids[rows], self.types[rows], self.mask[rows])
+
 
 class Text:
     """Uint16 token streams cut into blocks of one length: no padding anywhere."""

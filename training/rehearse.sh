@@ -21,10 +21,10 @@ cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 python=${PYTHON:-python3}
 rm -rf "$out"/{prepared,run,whole,killed,teacher,teacher-qa,further,further-qa,student-qa,inherited}
-rm -rf "$out"/{teacher,student,further}-ner
+rm -rf "$out"/{teacher,student,further}-ner "$out"/{rated,prepared-rated}
 
 echo "== arithmetic"
-$python -m unittest test_arithmetic test_recombine test_inherit test_names
+$python -m unittest test_arithmetic test_recombine test_inherit test_names test_ratings
 
 echo "== prepare"
 $python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 300 --recombined 100 \
@@ -79,6 +79,14 @@ $python teacher.py --task ner --preset tiny --prepared "$prepared" --base "$base
 $python inherit.py --task ner --prepared "$prepared" --teacher "$out/teacher-ner/model" --out "$out/student-ner" $INHERIT
 $python finetune.py --task ner --preset tiny --prepared "$prepared" --bf16 --steps 5 --rate 1e-6 \
     --teacher "$out/teacher-ner/model" --student "$out/student-ner" --run "$out/further-ner"
+
+echo "== sentences with people's ratings"
+for number in $(seq 40); do
+    printf '%s\t2.9\ta kettle that boils in a minute\n%s\t-2.2\tit leaks\n%s\t0.1\tit has a lid\n' $number $number $number
+done >"$out/rated.txt"
+$python ratings.py --data "$data" --tokenizer "$base" --out "$out/prepared-rated" --ratings "$out/rated.txt" --examples 100
+$python finetune.py --task sst2 --preset tiny --prepared "$out/prepared-rated" --steps 10 \
+    --teacher "$out/run/sst2/model" --student "$out/run/sst2/model" --run "$out/rated"
 
 echo "== check"
 $python check_rehearsal.py --run "$out/run"

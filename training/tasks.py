@@ -96,7 +96,8 @@ def qa_logits(reader: Reader, trace: Trace, batch: Batch) -> Tensor:
 class Sentiment:
     """Positive or negative; every batch has each sentence and one variant of it, which only the teacher labels.
 
-    Sentences may be without a label themselves (`NO_LABEL`).
+    Sentences may be without a label themselves (`NO_LABEL`). Those with a `percent`, the probability of `positive` that people's
+    ratings say (`ratings.py`), have neither variant nor teacher.
     """
 
     def __init__(self, examples: Examples, teachers: list[Reader], transfer: Transfer) -> None:
@@ -105,6 +106,24 @@ class Sentiment:
         self.near = neighbours(words, examples.continues, examples.ids.unique())
 
     def losses(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+        if "percent" not in self.examples.labels:
+            return self.taught(student, picked, batch, noise)
+        percent = self.examples.label("percent", picked)
+        rated = percent != NO_LABEL
+        share = rated.float().mean()
+        # Each part counts by its sentences. The names are always the same, because the log averages by name.
+        losses = dict.fromkeys(("labels", "teacher", "features", "ratings"), share.new_zeros(()))
+        if not rated.all():
+            taught = self.taught(student, picked[~rated.cpu()], batch.where(~rated), noise)
+            losses |= {name: (1 - share) * loss for name, loss in taught.items()}
+        if rated.any():
+            positive = percent[rated] / 100
+            logits = sst2_logits(student, student.trace(batch.where(rated)))
+            losses["ratings"] = share * F.cross_entropy(logits, torch.stack([1 - positive, positive], 1))
+        return losses
+
+    def taught(self, student: Reader, picked: Tensor, batch: Batch, noise: torch.Generator) -> dict[str, Tensor]:
+        """The losses of sentences that the teacher and perhaps people have labelled."""
         variant = augmented(batch, self.examples.continues, self.near, noise)
         both = Batch(*(torch.cat(pair) for pair in zip(vars(batch).values(), vars(variant).values(), strict=True)))
         with torch.no_grad():

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use mobilebert::profile::machine;
 use mobilebert::{Engine, Result};
+use mobilebert_tools::outputs;
 use mobilebert_tools::task::TaskOptions;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ use crate::evaluate::Evaluation;
 use crate::failure::{Failure, print};
 use crate::inputs::{self, Input};
 use crate::report::{self, Run};
-use crate::{date, load, outputs, tasks};
+use crate::{date, load, tasks};
 
 /// How many real inputs are used, in rotation.
 const INPUTS: usize = 512;

@@ -11,6 +11,7 @@ mod svg;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mobilebert_tools::outputs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,7 +22,6 @@ use crate::args;
 use crate::failure::{Failure, write};
 use crate::latency::Latency;
 use crate::layers::LayerError;
-use crate::outputs;
 
 /// The result of one model at one precision on one data set. `--json` prints it, and a report has further
 /// fields.
@@ -182,21 +182,25 @@ pub(crate) fn run(args: &args::Report) -> Result<(), Failure> {
     check(&args.out)?;
     let inputs: Vec<&Path> = args.results.iter().chain(&args.peers).map(PathBuf::as_path).collect();
     outputs::check(&args.out.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &inputs, None)?;
-    let mut runs: Vec<Run> = Vec::new();
     let mut peers = Vec::new();
+    let mut all = Vec::new();
     for path in &args.results {
         let document: Document = read(path, "a .json of --report")?;
         peers.extend(document.peers);
-        for run in document.runs {
-            // A result of `latency` belongs to the accuracy of the same weights at the same precision.
-            let same = |known: &&mut Run| {
-                known.model_sha256.is_some()
-                    && (&known.model_sha256, &known.precision) == (&run.model_sha256, &run.precision)
-            };
-            match runs.iter_mut().find(same) {
-                Some(known) if run.task.is_empty() => known.latency = run.latency,
-                _ => runs.push(run),
-            }
+        all.extend(document.runs);
+    }
+    // A result of `latency` belongs to the accuracy of the same weights at the same precision, in whatever order
+    // the files are named.
+    all.sort_by_key(|run: &Run| run.task.is_empty());
+    let mut runs: Vec<Run> = Vec::new();
+    for run in all {
+        let same = |known: &&mut Run| {
+            known.model_sha256.is_some()
+                && (&known.model_sha256, &known.precision) == (&run.model_sha256, &run.precision)
+        };
+        match runs.iter_mut().find(same) {
+            Some(known) if run.task.is_empty() => known.latency = run.latency,
+            _ => runs.push(run),
         }
     }
     if let Some(path) = &args.peers {

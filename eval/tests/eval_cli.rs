@@ -105,6 +105,13 @@ fn glue_tables_and_entities() {
     let text = fs::read_to_string(&predictions).unwrap();
     assert_eq!(text, "index\tprediction\n0\t1\n1\t0\n2\t1\n3\t0\n4\t1\n5\t0\n");
 
+    // A part of a file keeps the numbers of its rows.
+    let part = path(&folder, "part.tsv");
+    fs::write(&part, "index\tsentence\n17\ta joy\n5\tdull\n").unwrap();
+    let sst2 = ["sst2", "--model", "models/sentiment", "--data", &part, "--predictions", &predictions];
+    assert!(run(&sst2).status.success());
+    assert_eq!(fs::read_to_string(&predictions).unwrap(), "index\tprediction\n17\t1\n5\t0\n");
+
     for data in ["eval/samples/classify.csv", "eval/samples/classify.jsonl"] {
         let result = json(&["classify", "--model", "models/sentiment", "--data", data, "--json"]);
         assert!(result["accuracy"].as_f64().unwrap() >= 75.0 && result["macro_f1"].is_number(), "{result}");
@@ -397,5 +404,20 @@ fn tasks_are_listed_with_their_sources() {
     for line in text.lines().filter(|line| line.contains(" sample ")) {
         let sample = line.rsplit(' ').next().unwrap();
         assert!(root().join(sample).is_file(), "no {sample}");
+    }
+}
+
+/// A folder of data may have both versions of SQuAD.
+#[test]
+fn squad_and_squad2_find_their_own_file_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for (sample, name) in [("squad.json", "dev-v1.1.json"), ("squad2.json", "dev-v2.0.json")] {
+        fs::copy(root().join("eval/samples").join(sample), folder.path().join(name)).unwrap();
+    }
+    let data = folder.path().to_str().unwrap();
+    for (command, sample) in [("squad", "eval/samples/squad.json"), ("squad2", "eval/samples/squad2.json")] {
+        let result = |data: &str| json(&[command, "--model", "models/qa", "--data", data, "--json"]);
+        let (found, expected) = (result(data), result(sample));
+        assert_eq!((&found["f1"], &found["total"]), (&expected["f1"], &expected["total"]), "{command}");
     }
 }

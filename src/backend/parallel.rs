@@ -6,8 +6,9 @@
 //! order, so the results have the same bits.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
@@ -37,11 +38,23 @@ fn forked() -> bool {
     }
 }
 
+/// Whether rayon has threads for the calling thread: those of its pool, or the global ones. Rayon panics where
+/// the system starts no threads for the global pool, so this asks for it in a way that may fail.
+fn has_threads() -> bool {
+    static GLOBAL: OnceLock<bool> = OnceLock::new();
+    let start = || match ThreadPoolBuilder::new().build_global() {
+        Ok(()) => true,
+        // Without an error of the system, somebody else has made the pool.
+        Err(error) => error.source().is_none(),
+    };
+    rayon::current_thread_index().is_some() || *GLOBAL.get_or_init(start)
+}
+
 /// Whether the calling thread must do all the work, so that nothing may be handed to rayon.
 fn alone() -> bool {
     ALONE.get()
         || match WORKER_OF.get() {
-            0 => forked(),
+            0 => forked() || !has_threads(),
             home => home != process(),
         }
 }

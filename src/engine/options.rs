@@ -120,7 +120,10 @@ impl EngineOptions {
                 if cfg!(target_family = "wasm") {
                     return Ok(Place::Caller);
                 }
-                Pool::new(threads).map(Place::Pool).map_err(|e| invalid(format!("{threads} ({e})")))
+                Pool::new(threads).map(Place::Pool).map_err(|e| {
+                    let node = format!("{threads} threads");
+                    ErrorKind::Backend { backend: "native", node, source: e.into() }.into()
+                })
             }
         }
     }

@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
     pub fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8]> {
         let left = self.end - self.position;
         if length > left {
-            return Err(self.error(what, format!("the end, {left} bytes on")));
+            return Err(self.error(what, format!("only {left} bytes before the end")));
         }
         let taken = &self.bytes[self.position..self.position + length];
         self.position += length;

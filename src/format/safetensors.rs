@@ -35,8 +35,9 @@ pub(super) fn read(label: &str, file: &[u8]) -> Result<Vec<(String, Entry)>> {
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length).ok().filter(|n| *n <= MAX_HEADER).and_then(|n| rest.get(..n));
     let Some(header) = header else {
-        let expected = format!("a header length within {MAX_HEADER} and the {} bytes behind it", rest.len());
-        return invalid(0, &expected, length.to_string());
+        let most = MAX_HEADER.min(rest.len());
+        let expected = format!("the length of a header, at most {most} bytes in this file");
+        return invalid(0, &expected, format!("{length}; the file may be cut off, or no safetensors"));
     };
     if !header.starts_with(b"{") {
         let found = String::from_utf8_lossy(&header[..header.len().min(16)]).into_owned();
@@ -75,7 +76,7 @@ pub(super) fn read(label: &str, file: &[u8]) -> Result<Vec<(String, Entry)>> {
         if end > file.len() - data {
             let expected = format!("tensor `{name}`, {} bytes", end - start);
             let left = file.len() - data - start.min(file.len() - data);
-            return invalid(data + start, &expected, format!("the end of the file, {left} bytes on"));
+            return invalid(data + start, &expected, format!("only {left} bytes before the file ends"));
         }
         position = end;
         entries.push((name, entry(info, data)));

@@ -209,10 +209,12 @@ impl Job for RankJob {
 
 /// Makes the answer that stands in these places, which are sorted best first and are never empty.
 fn answer(context: &str, places: &[(f64, Candidate)]) -> Answer {
-    let score = places.iter().map(|(score, _)| score).sum::<f64>() as f32;
+    // The sum of rounded shares may be above 1 by a step of f64, which f32 would make a larger one.
+    let probability = |sum: f64| sum.min(1.0) as f32;
+    let score = probability(places.iter().map(|(score, _)| score).sum());
     let span = places.first().map_or(Span::default(), |(_, best)| best.span);
     let place = |(score, c): &(f64, Candidate)| AnswerPlace {
-        score: *score as f32,
+        score: probability(*score),
         start: c.span.start,
         end: c.span.end,
     };

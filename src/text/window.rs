@@ -27,9 +27,13 @@ pub struct WindowOptions {
 
 impl WindowOptions {
     /// Makes options for windows of at most `max_seq_len` tokens that share `min(max_seq_len / 2, 128)`, with
-    /// questions of up to 64.
+    /// questions of up to 64. The shortest windows, of less than ten tokens, share fewer, so that each has a
+    /// token of its own behind a question of one token.
     pub fn new(max_seq_len: usize) -> Self {
-        Self { max_seq_len, doc_stride: (max_seq_len / 2).min(128), max_question_len: 64 }
+        /// A question of one token, three special tokens, and one token of the context.
+        const LEAST: usize = 5;
+        let doc_stride = (max_seq_len / 2).min(128).min(max_seq_len.saturating_sub(LEAST));
+        Self { max_seq_len, doc_stride, max_question_len: 64 }
     }
 
     /// Sets the overlap.

@@ -14,6 +14,9 @@ use crate::limits::{Runs, check_runs};
 /// larger distance shows that the machine did other work at the same time.
 const MAX_SPREAD: f64 = 0.10;
 
+/// The fewest runs whose median is quoted: the quartiles of fewer say nothing about their spread.
+const FEWEST_RUNS: usize = 6;
+
 /// The measurements, and the run that they belong to. It is shown as lines for people, and is an object in
 /// JSON.
 #[derive(Debug, Clone, Serialize)]
@@ -109,7 +112,7 @@ pub fn latency(model: &str, options: EngineOptions, runs: &Runs) -> Result<Laten
         peak_rss_mb,
         gmacs: engine.backend().graph().macs(&lengths) as f64 / summary.p50 / 1e6,
         spread,
-        stable: spread <= MAX_SPREAD,
+        stable: spread <= MAX_SPREAD && summary.runs >= FEWEST_RUNS,
     })
 }
 
@@ -133,6 +136,12 @@ impl fmt::Display for Latency {
         writeln!(f, "{} x {} tokens, unpadded; {}", self.batch, self.seq_len, self.cpu)?;
         if self.stable {
             writeln!(f, "median {:.2} ms, {:.1} GMAC/s", self.p50_ms, self.gmacs)?;
+        } else if self.runs < FEWEST_RUNS {
+            let runs = self.runs;
+            writeln!(
+                f,
+                "no headline: {runs} of at least {FEWEST_RUNS} runs; raise --num-runs or --max-secs"
+            )?;
         } else {
             let spread = 100.0 * self.spread;
             writeln!(f, "no headline: quartiles {spread:.0} % apart, the machine is busy; run again")?;

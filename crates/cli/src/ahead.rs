@@ -55,16 +55,21 @@ struct Ahead {
 }
 
 /// Reads records up to the first failure. The thread ends at the end of the input, or when the iterator is
-/// dropped. If it panics, so does the iterator. The iterator ends early if `stop` is set while it waits.
+/// dropped. If it panics, so does the iterator. The iterator ends early if `stop` is set while it waits. Where
+/// the system starts no thread, records are read when they are wanted.
 pub(super) fn read_ahead(
     records: impl Iterator<Item = Read> + Send + 'static,
     stop: Arc<AtomicBool>,
-) -> impl Iterator<Item = Read> {
+) -> Box<dyn Iterator<Item = Read>> {
     let held = Arc::new(Held::default());
     let (sender, receiver) = sync_channel(RECORDS);
     let of_thread = Arc::clone(&held);
-    let thread = thread::spawn(move || {
-        for record in records {
+    // A thread that is not started drops what it was given, so the records wait outside of it.
+    let records = Arc::new(Mutex::new(Some(records)));
+    let take = |records: &Mutex<Option<_>>| records.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let waiting = Arc::clone(&records);
+    let started = thread::Builder::new().spawn(move || {
+        for record in take(&waiting).into_iter().flatten() {
             let is_last = record.is_err();
             of_thread.add(size(&record));
             if sender.send(record).is_err() || is_last {
@@ -72,7 +77,10 @@ pub(super) fn read_ahead(
             }
         }
     });
-    Ahead { receiver: Some(receiver), held, thread: Some(thread), stop }
+    match started {
+        Ok(thread) => Box::new(Ahead { receiver: Some(receiver), held, thread: Some(thread), stop }),
+        Err(_) => Box::new(take(&records).into_iter().flatten()),
+    }
 }
 
 fn size(record: &Read) -> usize {

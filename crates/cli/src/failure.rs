@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use mobilebert::kernels::OVERRIDE;
 use mobilebert::{Error, ErrorKind};
+use mobilebert_tools::outputs::OutputProblem;
 
 use super::args::is_flag;
 
@@ -32,6 +33,17 @@ pub(super) enum Failure {
     Output { place: String, source: io::Error },
     /// Some inputs failed. Each failure was written to the output in place of its result.
     Records { failed: usize, total: usize },
+}
+
+impl From<OutputProblem> for Failure {
+    fn from(problem: OutputProblem) -> Self {
+        match problem {
+            OutputProblem::Refused(message) => Failure::Usage(message),
+            OutputProblem::Io { path, source } => {
+                Failure::Output { place: path.display().to_string(), source }
+            }
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -126,11 +138,15 @@ pub(super) fn describe(error: &Error) -> String {
             let places: String = error.context().map(|place| format!("{place}: ")).collect();
             format!("{places}{} is {found}; expected {}", flag(option), with_flags(expected))
         }
-        ErrorKind::TooLong { .. } => with_flags(&error.to_string()),
+        ErrorKind::TooLong { .. } => {
+            let choice = "choose truncation or windows";
+            with_flags(&error.to_string()).replace(choice, "see --long-text for truncation and windows")
+        }
         ErrorKind::NotBuilt { what, feature: feature @ ("candle" | "parquet") } => {
             let how = with_feature(feature);
             format!("{what} is not part of this build; the feature `{feature}` brings it: {how}")
         }
+        ErrorKind::Input { .. } => error.to_string().replace("or allow to replace it", "or pass --force"),
         _ => error.to_string(),
     };
     error.with_causes(message)

@@ -245,7 +245,7 @@ impl Records {
         }
         let stop = Arc::default();
         let stream = ahead::read_ahead(records, Arc::clone(&stop));
-        Self { stop, ..Self::new(Source::Stream(Box::new(stream))) }
+        Self { stop, ..Self::new(Source::Stream(stream)) }
     }
 
     /// Returns true if the only record is the text of the command line.

@@ -1,5 +1,4 @@
-//! The `mobilebert` command reads arguments, runs pipelines and prints lines. Only this package and
-//! `mobilebert-eval` print.
+//! The `mobilebert` command reads arguments, runs pipelines and prints lines. Libraries never print.
 
 mod ahead;
 mod args;

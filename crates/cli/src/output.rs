@@ -1,13 +1,11 @@
 //! Writes results to standard output or to a file: as plain lines, as JSON lines, as a table or as vectors.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use mobilebert_tools::vectors::{self, NpyFile, VectorFile, VectorRow, input_names};
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::args::{Global, OutputFormat};
@@ -33,6 +31,8 @@ pub(super) enum Format {
 pub(super) struct Results<'a> {
     /// The names of the columns of a table. There are none if the command writes no tables.
     pub(super) columns: &'a [&'a str],
+    /// The names that fields of JSON lines can have. A line need not have all of them.
+    pub(super) fields: &'static [&'static str],
     /// The number of numbers of a vector, if the command makes vectors.
     pub(super) dimensions: Option<usize>,
 }
@@ -75,7 +75,12 @@ pub(super) struct Output {
     header: Vec<String>,
     /// The number of columns of the results.
     results: usize,
+    /// The names that fields of results can have.
+    fields: &'static [&'static str],
 }
+
+/// The fields of a line in place of a result.
+const OF_FAILURES: [&str; 2] = ["error", "code"];
 
 impl Output {
     /// Returns an output that writes to standard output.
@@ -85,7 +90,7 @@ impl Output {
             true => Sink::Json { writer, keeps_input: false },
             false => Sink::Human(writer),
         };
-        Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0 }
+        Self { sink, place: "stdout".to_owned(), header: Vec::new(), results: 0, fields: &[] }
     }
 
     /// Opens the file of `--output`, or standard output if that is not given. A table has the columns of
@@ -96,9 +101,9 @@ impl Output {
         header: &[String],
         results: Results<'_>,
     ) -> Result<Self, Failure> {
-        let header = header.to_vec();
+        let (header, fields) = (header.to_vec(), results.fields);
         let Some((path, format)) = target.file() else {
-            return Ok(Self { header, ..Self::stdout(global) });
+            return Ok(Self { header, fields, ..Self::stdout(global) });
         };
         let place = path.display().to_string();
         if let (OutputFormat::Npy | OutputFormat::Parquet, Some(dimensions)) = (format, results.dimensions) {
@@ -108,7 +113,7 @@ impl Output {
                 false => Box::new(NpyFile::create(path, dimensions)?),
             };
             let sink = Sink::Vectors(Vectors { file, has_texts, rows: 0, cut: Cut::default() });
-            return Ok(Self { sink, place, header, results: 0 });
+            return Ok(Self { sink, place, header, results: 0, fields });
         }
         let (builder, cell): (_, Cell) = match format {
             OutputFormat::Tsv => {
@@ -126,7 +131,7 @@ impl Output {
             None => Sink::Json { writer, keeps_input: true },
             Some(builder) => Sink::Table { table: Box::new(builder.from_writer(writer)), cell },
         };
-        let mut output = Self { sink, place, header, results: results.columns.len() };
+        let mut output = Self { sink, place, header, results: results.columns.len(), fields };
         if !is_table {
             return Ok(output);
         }
@@ -189,7 +194,8 @@ impl Output {
         if !result.starts_with('{') {
             result = format!("{{{}:{result}}}", Value::from(name));
         }
-        let taken: HashMap<String, IgnoredAny> = serde_json::from_str(&result).map_err(&failed)?;
+        // The same names on every line, whatever a line has: a field of the input must not pass for a result.
+        let is_taken = |name: &str| self.fields.contains(&name) || OF_FAILURES.contains(&name);
         let (names, values): (Vec<&str>, Vec<Cow<'_, str>>) = match &record.object {
             Some(object) => object.iter().map(|(name, value)| (name.as_str(), value.get().into())).unzip(),
             None => {
@@ -199,7 +205,7 @@ impl Output {
         };
         // Values and result are written as text, so that their numbers stay as they were.
         let mut line = "{".to_owned();
-        for (name, value) in input_names(&names, |name| taken.contains_key(name)).into_iter().zip(values) {
+        for (name, value) in input_names(&names, is_taken).into_iter().zip(values) {
             line.push_str(&format!("{}:{value},", Value::from(name)));
         }
         match result.as_str() {

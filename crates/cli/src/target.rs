@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mobilebert_tools::vectors;
+use mobilebert_tools::{outputs, vectors};
 
 use super::args::{Batch, OutputFormat};
 use super::failure::Failure;
@@ -23,10 +23,17 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Checks the flags of an output, which needs neither the input nor the model. The format is the one that
-    /// the extension names, unless there is another. `inputs` are the files that are read, or `-`.
-    pub(super) fn new(batch: &'a Batch, inputs: &[&Path], kinds: Kinds) -> Result<Self, Failure> {
+    /// the extension names, unless there is another. `inputs` are the files that are read, or `-`, and `model`
+    /// is the model that is run.
+    pub(super) fn new(
+        batch: &'a Batch,
+        inputs: &[&Path],
+        model: &str,
+        kinds: Kinds,
+    ) -> Result<Self, Failure> {
         let Some(path) = batch.output.as_deref() else { return Ok(Self { file: None }) };
         check_output(path, inputs)?;
+        outputs::check_outside_of_model(path, model)?;
         let is_writable = |format: &OutputFormat| match format {
             OutputFormat::JsonLines => true,
             OutputFormat::Tsv | OutputFormat::Csv => kinds.tables,

@@ -8,7 +8,7 @@
 //! - [`dataset`] reads SQuAD, GLUE and the like, [`metrics`] computes scores as the official scripts do, and
 //!   [`task`] runs a pipeline over a dataset.
 //! - [`compare`] shows where two models differ, layer by layer or example by example.
-//! - [`files`] tells whether two names are one file.
+//! - [`files`] tells whether two names are one file, and [`outputs`] whether results may be written to one.
 //! - [`vectors`] writes embeddings for NumPy and, with the feature `parquet`, as Parquet.
 //! - `train` (feature `candle`) trains a model, in floats or through the int8 engine's rounding; `candle` is
 //!   the reference backend that it computes with.
@@ -26,6 +26,7 @@ pub mod files;
 pub mod foreign;
 pub mod gate;
 pub mod metrics;
+pub mod outputs;
 pub mod task;
 #[cfg(feature = "candle")]
 pub mod train;

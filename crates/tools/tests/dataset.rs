@@ -277,6 +277,15 @@ fn tables_that_a_lenient_reader_would_misread() {
         let found = read(content);
         assert!(found.contains(expected), "{found}");
     }
+    for (name, content) in
+        [("d.csv", "text,label,label\na,b,c\n"), ("d.tsv", "label\ttext\tlabel\nb\ta\tc\n")]
+    {
+        let path = folder.file(name, content);
+        let found = message(TableOptions::new().read(&path), &path);
+        assert!(found.contains("line 1: there are two columns `label`"), "{found}");
+    }
+    let path = folder.file("two.csv", "text,label,note,note\na,b,c,d\n");
+    assert_eq!(TableOptions::new().read(&path).unwrap().examples.len(), 1, "notes are not read");
     let path = folder.file("t.csv", " text , label\na,b\n");
     assert_eq!(TableOptions::new().read(&path).unwrap().examples[0].text, "a", "headers are trimmed");
 }

@@ -311,3 +311,16 @@ fn embeddings_are_gated_by_spearmans_correlation() {
     let scores = Answered::new(&f32.open(BERT).unwrap(), &examples, &|_| {}).unwrap().scores;
     assert_eq!(report.items.a.scores.main(), scores.main());
 }
+
+/// A correlation needs two pairs that differ; without it there is nothing that could drop.
+#[test]
+fn data_on_which_the_score_is_not_defined_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("pairs.tsv");
+    fs::write(&data, "sentence1\tsentence2\tscore\ngood\tbad film\t1\n").unwrap();
+    let to = folder.path().join("int8");
+    let error = quantize(BERT, &to, &data, GateOptions::new(Task::Embeddings)).unwrap_err();
+    assert_eq!(error.code(), "input");
+    assert!(error.to_string().contains("pairs.tsv: has 1 examples, on which the spearman"), "{error}");
+    assert!(!to.exists());
+}

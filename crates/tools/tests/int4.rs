@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mobilebert::format::{Checkpoint, ElementType};
 use mobilebert::model::{self, Weights};
-use mobilebert::quant::Bits;
+use mobilebert::quant::{Bits, Scales};
 use mobilebert::{Batch, Engine, EngineOptions, ErrorKind, ModelConfig, ModelFiles, Precision};
 use mobilebert_tools::convert::{self, ConvertOptions};
 use mobilebert_tools::writer::{self, Int8Options, Int8Report, to_int8_with};
@@ -136,9 +136,24 @@ fn int8_can_be_made_4_bits_but_4_bits_not_again() {
     let report = int4(&eight, &four, Int8Options::new());
     assert!(report.int4_tensors > 0 && report.tensors.iter().all(|t| t.deviation.sqnr_db() < 60.0));
     let again = folder.path().join("again");
-    let error =
-        to_int8_with(&ModelFiles::Folder(four), &again, &Int8Options::new().bits(Bits::Four)).unwrap_err();
-    let ErrorKind::Input { problem, .. } = error.kind() else { panic!("{error}") };
-    assert!(problem.contains("in 4 bits already"), "{error}");
-    assert!(!again.exists());
+    let refused = |source: &Path, options: Int8Options| {
+        let error = to_int8_with(&ModelFiles::Folder(source.to_owned()), &again, &options).unwrap_err();
+        assert!(!again.exists());
+        let ErrorKind::Input { problem, .. } = error.kind() else { panic!("{error}") };
+        problem.clone()
+    };
+    for bits in [Bits::Four, Bits::Eight] {
+        let problem = refused(&four, Int8Options::new().bits(bits));
+        assert!(problem.contains("in 4 bits already"), "{problem}");
+    }
+    // Scales are found from floats, and a copy keeps those that it has, and says so.
+    let problem = refused(&eight, Int8Options::new().scales(Scales::LeastError));
+    assert!(problem.contains("is in int8 already, and the scales `error`"), "{problem}");
+    let (by_error, copy) = (folder.path().join("by-error"), folder.path().join("copy"));
+    let source = ModelFiles::Folder(golden("mobilebert-f32"));
+    to_int8_with(&source, &by_error, &Int8Options::new().scales(Scales::LeastError)).unwrap();
+    writer::to_int8(&ModelFiles::Folder(by_error.clone()), &copy).unwrap();
+    let config = |folder: &Path| std::fs::read_to_string(folder.join("config.json")).unwrap();
+    assert_eq!(config(&copy), config(&by_error));
+    assert!(config(&copy).contains("\"scales\": \"error\""));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mobilebert::{Embedder, ErrorKind, ModelFiles, TensorProblem};
 use mobilebert_tools::convert::{self, ConvertOptions, ConvertReport};
-use mobilebert_tools::writer;
+use mobilebert_tools::writer::{self, Int8Options};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/checkpoints/bert-f32")
@@ -174,4 +174,27 @@ fn a_progress_that_panics_leaves_the_folder_as_it_was() {
         assert!(fs::read(destination.join("model.safetensors")).unwrap() == before);
     }
     convert(&golden(), &destination).unwrap();
+}
+
+/// A run may take hours. What has appeared at the destination meanwhile belongs to somebody.
+#[test]
+fn what_appears_at_the_destination_during_a_run_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("int8");
+    let source = ModelFiles::Folder(golden());
+    let appears = |done: usize, _: usize| {
+        if done == 1 {
+            fs::create_dir(&to).unwrap();
+            fs::write(to.join("thesis.txt"), "precious").unwrap();
+        }
+    };
+    for force in [false, true] {
+        let options = Int8Options::new().force(force);
+        let error = writer::to_int8_watched(&source, &to, &options, &appears).unwrap_err();
+        let expected = if force { "is not a model folder" } else { "already exists" };
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(fs::read_to_string(to.join("thesis.txt")).unwrap(), "precious");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left under construction");
+        fs::remove_dir_all(&to).unwrap();
+    }
 }

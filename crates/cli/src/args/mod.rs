@@ -62,14 +62,15 @@ Batch files (--input), by extension or --format:
   In .tsv, which has no quotation marks, a tab or a line end in a cell
   becomes a space.
 
-Plain output writes line ends and other control characters in a text as \n,
-\t and the like. --json has them as they are.
+Plain output writes line ends and other control characters in a text as \\n,
+\\t and the like. --json has them as they are.
 
 Environment:
   Each flag but `man --output` has a variable, such as MOBILEBERT_MODEL for
   --model. The flag wins over its variable, and over those of flags that do
-  not go with it. A switch is off if its variable is empty, 0, no, off or
-  false.
+  not go with it. An empty variable counts as none, and so does one of a flag
+  that needs another one, where that is not given. A switch is off if its
+  variable is 0, no, off or false.
 
 Exit codes:
   0  all well (also if the reader of the output stopped reading)
@@ -103,14 +104,39 @@ impl Args {
         let command = with_environment(parser(), written.as_ref());
         let mut command = command.mut_subcommands(with_exit_codes);
         let mut matches: ArgMatches = command.try_get_matches_from_mut(arguments).map_err(explained)?;
+        if let Some((name, flag)) = without_effect(&matches) {
+            let problem = format!("--{flag} has no effect on `{name}`; leave it out\n");
+            return Err(command.error(ErrorKind::ArgumentConflict, problem));
+        }
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
     }
 }
 
+/// Returns the command, and a global flag that is written on the command line and that the command would ignore.
+/// Variables are not looked at, because they are set for many commands.
+fn without_effect(matches: &ArgMatches) -> Option<(&str, &'static str)> {
+    const NO_ENGINE: &[&str] = &["model", "backend", "threads", "precision"];
+    const WITHOUT_EFFECT: [(&str, &[&str]); 8] = [
+        ("convert", NO_ENGINE),
+        ("kernels", NO_ENGINE),
+        ("completions", NO_ENGINE),
+        ("man", NO_ENGINE),
+        ("quantize", &["model"]),
+        ("finetune", &["model"]),
+        ("compare", &["model"]),
+        ("tokenize", &["backend", "threads", "precision"]),
+    ];
+    let (name, matches) = matches.subcommand()?;
+    let (_, flags) = WITHOUT_EFFECT.into_iter().find(|(command, _)| *command == name)?;
+    let is_written = |flag: &str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+    Some((name, flags.iter().copied().find(|flag| is_written(flag))?))
+}
+
 /// Moves a text that begins with a hyphen, and so was taken for flags, to the end of the arguments, behind
-/// `--`. A flag has no blanks in front of its `=` and begins with a letter.
+/// `--`. A flag has no blanks in front of its `=` and begins with a letter. Only a command that takes one text
+/// and nothing else by its place is helped: in others a move would change which argument is which.
 fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -> bool {
-    if error.kind() != ErrorKind::UnknownArgument {
+    if error.kind() != ErrorKind::UnknownArgument || !takes_one_text(arguments) {
         return false;
     }
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return false };
@@ -132,6 +158,19 @@ fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -
     }
     arguments.push(text);
     true
+}
+
+/// Returns true if the command of these arguments has one argument without a flag, and that is a text.
+fn takes_one_text(arguments: &[OsString]) -> bool {
+    let parser = parser();
+    let Ok(matches) = parser.clone().ignore_errors(true).try_get_matches_from(arguments) else {
+        return false;
+    };
+    let command = matches.subcommand_name().and_then(|name| parser.find_subcommand(name));
+    let Some(mut positionals) = command.map(clap::Command::get_positionals) else { return false };
+    let (Some(text), None) = (positionals.next(), positionals.next()) else { return false };
+    let is_text = text.get_value_names().unwrap_or_default().iter().any(|name| name == "TEXT");
+    is_text && matches!(text.get_action(), ArgAction::Set)
 }
 
 /// Adds to the message about a conflict what the flag needs instead.
@@ -208,8 +247,30 @@ pub(crate) fn is_flag(long: &str) -> bool {
     has(&Args::command(), long)
 }
 
+/// Returns the name of a flag's environment variable.
+fn variable_of(arg: &Arg) -> Option<String> {
+    arg.get_long().map(|long| format!("MOBILEBERT_{}", long.to_uppercase().replace('-', "_")))
+}
+
+/// Returns true if a variable has a value; an empty one counts as none.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Flags that go with another one only, and that one. Their variables count where it is given too.
+const COMPANIONS: [(&[&str], &str); 7] = [
+    (&["format", "no_header", "delimiter", "text_column", "pair_column"], "input"),
+    (&["output_format"], "output"),
+    (&["null_threshold"], "handle_impossible_answer"),
+    (&["type_ids"], "ids"),
+    (&["bits"], "qat"),
+    (&["task"], "data"),
+    (&["data", "max_drop", "limit", "max_f32_modules"], "task"),
+];
+
 /// Gives each flag of the command and of its subcommands, but `man --output`, the environment variable of its
-/// name. A flag that conflicts with one that is `written` on the command line gets none.
+/// name. With the flags that are `written` on the command line, a flag gets none if it conflicts with one of
+/// them, if it goes with another one that is not given, or if its variable is empty.
 fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> clap::Command {
     let is_written = |arg: &Arg| {
         written.is_some_and(|matches| {
@@ -224,19 +285,25 @@ fn with_environment(command: clap::Command, written: Option<&ArgMatches>) -> cla
     };
     let overruled =
         |arg: &Arg| command.get_arguments().any(|other| is_written(other) && conflict(arg, other));
-    let overruled: Vec<clap::Id> =
-        command.get_arguments().filter(|arg| overruled(arg)).map(|arg| arg.get_id().clone()).collect();
+    let is_given = |arg: &Arg| is_written(arg) || variable_of(arg).is_some_and(|name| is_set(&name));
+    let companion = |arg: &Arg| {
+        let named = |flags: &[&str]| flags.iter().any(|flag| arg.get_id() == flag);
+        let companion = COMPANIONS.iter().find(|(flags, _)| named(flags)).map(|(_, other)| other);
+        companion.and_then(|other| command.get_arguments().find(|a| a.get_id() == other))
+    };
+    let is_alone = |arg: &Arg| !arg.is_required_set() && companion(arg).is_some_and(|other| !is_given(other));
+    let is_empty = |arg: &Arg| variable_of(arg).is_some_and(|name| !is_set(&name));
+    let ignored = |arg: &&Arg| written.is_some() && (overruled(arg) || is_alone(arg) || is_empty(arg));
+    let ignored: Vec<clap::Id> =
+        command.get_arguments().filter(ignored).map(|arg| arg.get_id().clone()).collect();
     let is_manual = command.get_name() == "man";
     let with_variable = |arg: Arg| {
         // MOBILEBERT_OUTPUT names a file of results, and not the folder of the manual.
-        if is_manual && arg.get_long() == Some("output") {
+        if ignored.contains(arg.get_id()) || (is_manual && arg.get_long() == Some("output")) {
             return arg;
         }
-        let Some(name) = arg.get_long().map(|long| long.to_uppercase().replace('-', "_")) else { return arg };
-        if overruled.contains(arg.get_id()) {
-            return arg;
-        }
-        let arg = arg.env(format!("MOBILEBERT_{name}")).hide_env_values(true);
+        let Some(name) = variable_of(&arg) else { return arg };
+        let arg = arg.env(name).hide_env_values(true);
         match arg.get_action() {
             ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
             _ => arg,
@@ -333,7 +400,7 @@ pub(crate) struct Completions {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Model: folder, built-in name (qa, sentiment, embed) or hub id. Default: sentiment for classify, embed for
-    /// embed, none for tag and fill-mask, else qa
+    /// embed, none for tag and fill-mask, synthetic:mobilebert for bench and profile, else qa
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(crate) model: Option<String>,
     /// Backend that computes: native, or candle in a build with the feature `candle`

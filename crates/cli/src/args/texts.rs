@@ -219,7 +219,8 @@ pub(crate) struct Answer {
     pub(crate) input: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) batch: Batch,
-    /// Number of answers to each question at most, up to 1000
+    /// Number of answers to each question at most, up to 1000. In tables each is a row, without the other places
+    /// of the same text, which its score counts too
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_ANSWERS))]
     pub(crate) top_k: usize,
     /// Tokens that neighbouring windows of a long context share. Default: 128, or half of --max-seq-len if
@@ -281,7 +282,7 @@ pub(crate) struct Classify {
     /// Column of --input that holds the second text of each pair
     #[arg(long, value_name = "NAME|N", requires = "input", conflicts_with = "text")]
     pub(crate) pair_column: Option<String>,
-    /// Number of labels at most, best first
+    /// Number of labels at most, best first. Tables have the best one only
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(0, MAX_RANKED))]
     pub(crate) top_k: usize,
     /// Leave out labels that score less

@@ -80,11 +80,16 @@ struct Line<'a> {
     part: Option<&'a Part>,
 }
 
+/// The names of the fields of a [`Line`].
+const FIELDS: [&str; 9] =
+    ["question_index", "score", "start", "end", "answer", "others", "windows", "windows_read", "unread"];
+
 pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let dash = (args.context.as_deref() == Some(DASH)).then_some(Path::new(DASH));
     let files = [&args.input, &args.questions_file, &args.context_file].map(|file| file.as_deref());
     let inputs: Vec<&Path> = files.into_iter().chain([dash]).flatten().collect();
-    let target = Target::new(&args.batch, &inputs, Kinds { tables: true, vectors: false })?;
+    let target =
+        Target::new(&args.batch, &inputs, global.model("qa"), Kinds { tables: true, vectors: false })?;
     let context = context(args)?;
     let records = records(args)?;
     let several = !records.is_single();
@@ -106,7 +111,7 @@ pub(super) fn run(args: &args::Answer, global: &Global) -> Result<(), Failure> {
     let columns = if limit.is_some() { &columns[..] } else { &columns[..5] };
     let (last, unit) = (RefCell::new(None), args.offsets);
     let task = Answering { pipeline, shared, last, unit, several, limit, watch };
-    run_task(&task, records, target, Results { columns, dimensions: None }, global)
+    run_task(&task, records, target, Results { columns, fields: &FIELDS, dimensions: None }, global)
 }
 
 /// Returns a warning if a model is not known to tell questions without an answer from others.

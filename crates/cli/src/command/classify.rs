@@ -9,7 +9,7 @@ use crate::args::{self, Global};
 use crate::batch::Task;
 use crate::failure::Failure;
 use crate::input::{Record, Records};
-use crate::output::{Format, Output, Results, shown};
+use crate::output::{Format, Output, Results, plain, shown};
 use crate::target::{Kinds, Target};
 
 struct Classifying {
@@ -38,8 +38,12 @@ pub(super) fn is_false(value: &bool) -> bool {
 /// What is written besides JSON lines.
 const KINDS: Kinds = Kinds { tables: true, vectors: false };
 
+/// The names of the fields of a [`Line`].
+const FIELDS: [&str; 4] = ["label", "score", "labels", "truncated"];
+
 pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure> {
-    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), KINDS)?;
+    let target =
+        Target::new(&args.texts.batch, args.texts.source().as_slice(), global.model("sentiment"), KINDS)?;
     let records = Records::of_texts(&args.texts, args.pair.as_deref(), args.pair_column.as_deref())?
         .at_once(&args.at_once);
     let options = ClassifyOptions::with(|o| {
@@ -51,7 +55,7 @@ pub(super) fn run(args: &args::Classify, global: &Global) -> Result<(), Failure>
     let pipeline = TextClassification::open_with(global.model("sentiment"), global.engine(), options)?;
     global.warn(pipeline.tokenizer().warnings());
     let task = Classifying { pipeline, list: args.top_k > 1, several: !records.is_single() };
-    let results = Results { columns: &["label", "score", "truncated"], dimensions: None };
+    let results = Results { columns: &["label", "score", "truncated"], fields: &FIELDS, dimensions: None };
     run_task(&task, records, target, results, global)
 }
 
@@ -109,7 +113,7 @@ impl Task for Classifying {
                 },
             ),
             Format::Human => {
-                let label = |best: &LabelScore| format!("{}\t{:.4}", best.label, best.score);
+                let label = |best: &LabelScore| format!("{}\t{:.4}", plain(&best.label), best.score);
                 let mut line = match found.labels.is_empty() {
                     true => "(no label)\t-".to_owned(),
                     false => found.labels.iter().map(label).collect::<Vec<_>>().join("\t"),

@@ -29,7 +29,8 @@ struct Line<'a> {
 const KINDS: Kinds = Kinds { tables: true, vectors: true };
 
 pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
-    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), KINDS)?;
+    let target =
+        Target::new(&args.texts.batch, args.texts.source().as_slice(), global.model("embed"), KINDS)?;
     let records = Records::of_texts(&args.texts, None, None)?.at_once(&args.at_once);
     let options = EmbedOptions::with(|o| {
         (o.pooling, o.normalize) = (args.pooling, args.no_normalize.then_some(false));
@@ -49,7 +50,8 @@ pub(super) fn run(args: &args::Embed, global: &Global) -> Result<(), Failure> {
     let dimensions = task.pipeline.dimensions();
     let numbers: Vec<String> = (0..dimensions).map(|i| format!("embedding_{i}")).collect();
     let columns: Vec<&str> = ["truncated"].into_iter().chain(numbers.iter().map(String::as_str)).collect();
-    let results = Results { columns: &columns, dimensions: Some(dimensions) };
+    let results =
+        Results { columns: &columns, fields: &["embedding", "truncated"], dimensions: Some(dimensions) };
     run_task(&task, records, target, results, global)
 }
 

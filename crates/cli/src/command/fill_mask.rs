@@ -17,7 +17,7 @@ struct Filling {
 
 pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure> {
     let model = global.chosen_model("fill-mask")?;
-    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), Kinds::default())?;
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), model, Kinds::default())?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let options = FillOptions::with(|o| {
         o.top_k = args.top_k;
@@ -26,7 +26,7 @@ pub(super) fn run(args: &args::FillMask, global: &Global) -> Result<(), Failure>
     let pipeline = FillMask::open_with(model, global.engine(), options)?;
     global.warn(pipeline.tokenizer().warnings());
     let task = Filling { pipeline, several: !records.is_single() };
-    run_task(&task, records, target, Results::default(), global)
+    run_task(&task, records, target, Results { fields: &["words"], ..Results::default() }, global)
 }
 
 impl Task for Filling {
@@ -54,7 +54,7 @@ impl Task for Filling {
         }
         for (number, mask) in masks.iter().enumerate() {
             for Fill { token_str, score, sequence, .. } in mask {
-                let sequence = plain(sequence);
+                let (token_str, sequence) = (plain(token_str), plain(sequence));
                 match masks.len() {
                     1 => output.line(format_args!("{token_str}\t{score:.4}\t{sequence}"))?,
                     _ => output

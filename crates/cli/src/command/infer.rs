@@ -21,11 +21,14 @@ struct Inference {
 
 /// A line of the input. The longer names are those of Hugging Face's tokenizers.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Sequence {
     #[serde(alias = "input_ids")]
     ids: Vec<u32>,
     #[serde(alias = "token_type_ids")]
     type_ids: Option<Vec<u32>>,
+    /// There is no padding here, so all are 1.
+    attention_mask: Option<Vec<u32>>,
 }
 
 pub(super) fn run(args: &args::Infer, global: &Global) -> Result<(), Failure> {
@@ -38,7 +41,7 @@ pub(super) fn run(args: &args::Infer, global: &Global) -> Result<(), Failure> {
     }
     let mut output = output;
     let type_ids = (!args.type_ids.is_empty()).then(|| args.type_ids.clone());
-    let logits = task.forward(&Sequence { ids: args.ids.clone(), type_ids })?;
+    let logits = task.forward(&Sequence { ids: args.ids.clone(), type_ids, attention_mask: None })?;
     task.show(&mut output, &logits)?;
     output.flush()
 }
@@ -106,10 +109,18 @@ impl Task for Inference {
 
     fn run(&self, fields: &[String]) -> Result<Self::Outcome> {
         let line = fields.first().map(String::as_str).unwrap_or_default();
-        let sequence: Sequence = serde_json::from_str(line).map_err(|e| ErrorKind::Input {
+        let wrong = |problem: String| ErrorKind::Input {
             place: "expected {\"ids\": [..], \"type_ids\": [..]}".to_owned(),
-            problem: json_problem(&e),
-        })?;
+            problem,
+        };
+        let sequence: Sequence = serde_json::from_str(line).map_err(|e| wrong(json_problem(&e)))?;
+        if let Some(mask) = &sequence.attention_mask
+            && (mask.len() != sequence.ids.len() || mask.contains(&0))
+        {
+            let problem =
+                "\"attention_mask\" marks padding; leave the padding out of \"ids\", and the mask with it";
+            return Err(wrong(problem.to_owned()).into());
+        }
         self.forward(&sequence)
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::DEFAULT_MODEL;
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, plain};
 
 /// The description of a model.
 #[derive(Serialize)]
@@ -210,7 +210,7 @@ fn show(model: &Description, output: &mut Output) -> Result<(), Failure> {
     output.line(format_args!("model         {}", model.model))?;
     output.line(format_args!("class         {}", model.class))?;
     if !model.labels.is_empty() {
-        output.line(format_args!("labels        {}", model.labels.join(", ")))?;
+        output.line(format_args!("labels        {}", plain(&model.labels.join(", "))))?;
     }
     if let Some(scheme) = &model.tag_scheme {
         output.line(format_args!("tag scheme    {scheme}"))?;

@@ -1,11 +1,12 @@
 //! `mobilebert profile` and `mobilebert profile diff`
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mobilebert::profile::{Profile, diff};
 use mobilebert::{Engine, ErrorKind, Result};
 use mobilebert_bench::{DEFAULT_MODEL, Tables, operations};
+use mobilebert_tools::outputs;
 
 use crate::args::{self, Global};
 use crate::failure::Failure;
@@ -19,6 +20,8 @@ pub(super) fn run(args: &args::Profile, global: &Global) -> Result<(), Failure> 
 }
 
 fn measure(args: &args::Profile, global: &Global) -> Result<(), Failure> {
+    let written: Vec<&Path> = [&args.trace, &args.save].into_iter().flatten().map(PathBuf::as_path).collect();
+    outputs::check(&written, &[], Some(global.model(DEFAULT_MODEL)))?;
     let engine = Engine::open(global.model(DEFAULT_MODEL), global.engine())?;
     let found = operations(&engine, args.seq_len, args.warmup_runs, args.num_runs)?;
     if let Some(path) = &args.trace {
@@ -31,6 +34,8 @@ fn measure(args: &args::Profile, global: &Global) -> Result<(), Failure> {
     match output.format() {
         Format::Json => output.json(&found.profile)?,
         Format::Human | Format::Table => {
+            let (model, backend) = (global.model(DEFAULT_MODEL), engine.backend());
+            output.line(format_args!("{model}, {} {}", backend.name(), backend.precision()))?;
             let tables = Tables { report: &found.profile.report(), by_op: args.by_op };
             output.line(format_args!("{tables}"))?;
         }

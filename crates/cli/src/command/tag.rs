@@ -20,7 +20,7 @@ struct Tagging {
 
 pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     let model = global.chosen_model("tag")?;
-    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), Kinds::default())?;
+    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), model, Kinds::default())?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let options = TagOptions::with(|o| {
         o.aggregation_strategy = args.aggregation_strategy;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
     global.warn(pipeline.tokenizer().warnings());
     let watch = Watch::new(global, args.progress);
     let task = Tagging { pipeline, offsets: args.offsets, several: !records.is_single(), watch };
-    run_task(&task, records, target, Results::default(), global)
+    run_task(&task, records, target, Results { fields: &["entities"], ..Results::default() }, global)
 }
 
 impl Task for Tagging {
@@ -60,7 +60,7 @@ impl Task for Tagging {
             output.line(format_args!("{}. {}", record.index + 1, shown(record, &fields[0])))?;
         }
         for Entity { label, score, word, start, end, .. } in &entities {
-            let word = plain(word);
+            let (word, label) = (plain(word), plain(label));
             output.line(format_args!("{word}\t{label}\t{score:.4}\t{start}..{end}"))?;
         }
         Ok(())

@@ -32,12 +32,23 @@ fn collect_tokens<S: Serializer>(encoding: &&Encoding, serializer: S) -> Result<
 }
 
 pub(super) fn run(args: &args::Tokenize, global: &Global) -> Result<(), Failure> {
-    let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), Kinds::default())?;
+    let target = Target::new(
+        &args.texts.batch,
+        args.texts.source().as_slice(),
+        global.model(DEFAULT_MODEL),
+        Kinds::default(),
+    )?;
     let records = Records::of_texts(&args.texts, args.pair.as_deref(), None)?;
     let tokenizer = ModelFiles::resolve(global.model(DEFAULT_MODEL))?.tokenizer()?;
     global.warn(tokenizer.warnings());
     let task = Tokenizing { tokenizer, offsets: args.offsets };
-    run_task(&task, records, target, Results::default(), global)
+    run_task(
+        &task,
+        records,
+        target,
+        Results { fields: &["ids", "tokens", "offsets", "type_ids"], ..Results::default() },
+        global,
+    )
 }
 
 impl Task for Tokenizing {

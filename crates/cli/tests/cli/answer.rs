@@ -224,3 +224,12 @@ fn limits_of_reading_are_at_least_one() {
         run(&["answer", "--question", "Who?", "--context", "Ada", limit, "0"]).failed(2, "1..");
     }
 }
+
+#[test]
+fn the_shortest_windows_need_no_stride() {
+    for tokens in ["5", "6", "7", "8", "9", "10"] {
+        let args =
+            ["answer", "--question", "who", "--context", "Ada built it in Rome", "--max-seq-len", tokens];
+        assert_eq!(run(&args).code, 0, "{tokens}: {}", run(&args).stderr);
+    }
+}

@@ -141,6 +141,26 @@ fn json_lines_keep_the_input() {
     assert_eq!((&lines[0]["id"], lines[0]["embedding"].as_array().unwrap().len()), (&json!([7]), 16));
 }
 
+/// A field of the input never passes for a result, whatever the line's own result has.
+#[test]
+fn fields_with_the_names_of_results_are_renamed_on_every_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let gold = r#""label":"gold","score":1,"truncated":true,"start":7"#;
+    let content = format!("{{\"text\":\"\",{gold}}}\n{{\"text\":\"good\",{gold},\"code\":5}}\n");
+    let input = write(folder.path(), "in.jsonl", content);
+    let output = folder.path().join("out.jsonl").display().to_string();
+    assert_eq!(run(&["classify", "--input", &input, "--output", &output]).code, 1);
+    let found = std::fs::read_to_string(&output).unwrap();
+    let lines: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for line in &lines {
+        assert_eq!((&line["input_label"], &line["input_score"]), (&json!("gold"), &json!(1)), "{line}");
+        assert_eq!((&line["input_truncated"], &line["start"]), (&json!(true), &json!(7)), "{line}");
+    }
+    assert_eq!((&lines[0]["label"], &lines[0]["score"]), (&Value::Null, &Value::Null), "it failed");
+    assert_eq!((&lines[0]["code"], &lines[1]["input_code"]), (&json!("empty_text"), &json!(5)));
+    assert_eq!((&lines[1]["label"], &lines[1]["truncated"]), (&json!("positive"), &Value::Null));
+}
+
 #[test]
 fn plain_output_has_one_line_for_each_text() {
     let folder = tempfile::tempdir().unwrap();

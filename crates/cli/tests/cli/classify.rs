@@ -145,3 +145,26 @@ fn columns_go_by_name_or_number() {
     let other = write(folder.path(), "in.parquet", "");
     run(&["classify", "--input", &other]).failed(2, "expected the extension .tsv, .csv, .jsonl or .txt");
 }
+
+/// The names of labels come with a model, which may be anybody's.
+#[test]
+fn labels_with_control_characters_are_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/bert-f32");
+    for entry in std::fs::read_dir(source).unwrap().flatten() {
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (_, label) in config["id2label"].as_object_mut().unwrap() {
+        *label = format!("{}\n\t\u{1b}[31m", label.as_str().unwrap()).into();
+    }
+    config.as_object_mut().unwrap().remove("label2id");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let model = folder.path().display().to_string();
+    for args in [&["classify", "good film", "--model", &model][..], &["inspect", "--model", &model]] {
+        let found = run(args).stdout;
+        assert!(found.contains("\\n\\t\\u{1b}[31m") && !found.contains('\u{1b}'), "{found}");
+    }
+    assert_eq!(run(&["classify", "good film", "--model", &model]).stdout.lines().count(), 1);
+}

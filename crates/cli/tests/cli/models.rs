@@ -105,6 +105,12 @@ fn convert_writes_a_model_with_the_hash_of_its_source() {
     let forced = run(&["convert", source, &destination, "--force"]);
     assert!(forced.code == 0 && forced.stdout.contains("ONNX"), "{}", forced.stdout);
     run(&["convert", source]).failed(2, "<DEST>");
+    // A folder that no command could open is not written.
+    for vocabulary in ["Cargo.toml", "models/qa/vocab.txt"] {
+        let run = run(&["convert", source, &destination, "--force", "--vocab", vocabulary]);
+        assert!(run.code == 1 && run.stderr.contains(vocabulary), "{} {}", run.stdout, run.stderr);
+    }
+    assert_eq!(run(&["tokenize", "a", "--model", &destination]).code, 0);
     let vocabulary =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/convert/onnx-mobilebert-qa/vocab.txt");
     run(&["convert", vocabulary, &destination, "--force"]).failed(1, "something else");

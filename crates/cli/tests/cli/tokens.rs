@@ -137,3 +137,19 @@ fn embed_has_a_model_of_its_own() {
     let other = run(&["embed", "x", "--model", "qa"]);
     assert!(other.code == 0 && other.stderr.contains("the built-in model `embed`"), "{}", other.stderr);
 }
+
+/// Hugging Face's tokenizers write a mask beside the ids; padding would be read as text.
+#[test]
+fn inference_reads_no_padding_and_no_unknown_fields() {
+    let infer = |line: &str| piped(&["infer", "--model", &tiny("mobilebert-f32"), "-", "--hash"], line);
+    let plain = infer("{\"ids\":[2,9,3]}\n");
+    assert_eq!(infer("{\"input_ids\":[2,9,3],\"attention_mask\":[1,1,1]}\n").stdout, plain.stdout);
+    for (line, problem) in [
+        ("{\"ids\":[2,9,3,0],\"attention_mask\":[1,1,1,0]}\n", "leave the padding out"),
+        ("{\"ids\":[2,9,3],\"attention_mask\":[1]}\n", "leave the padding out"),
+        ("{\"ids\":[2,9,3],\"typ_ids\":[1,1,1]}\n", "unknown field `typ_ids`"),
+    ] {
+        let found = infer(line);
+        assert!(found.code == 1 && found.stdout.contains(problem), "{}", found.stdout);
+    }
+}

@@ -193,3 +193,88 @@ fn outputs_are_checked_before_anything_is_loaded() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// A variable is set for many commands, so one that this command has no use for is no mistake.
+#[test]
+fn variables_without_a_use_are_no_mistakes() {
+    let run = |args: &[&str], variables: &[(&str, &str)]| {
+        finished(command(args).envs(variables.iter().copied()).output().unwrap())
+    };
+    let answer = [&QUESTION[..], &["--context", "It was built by Ada.", "--json"]].concat();
+    for (name, value) in [
+        ("MOBILEBERT_OUTPUT_FORMAT", "jsonl"),
+        ("MOBILEBERT_NULL_THRESHOLD", "1"),
+        ("MOBILEBERT_THREADS", ""),
+        ("MOBILEBERT_MODEL", ""),
+    ] {
+        assert_eq!(run(&answer, &[(name, value)]).line()["answer"], "Ada", "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("int8").display().to_string();
+    let quantize = ["quantize", &tiny("bert-f32"), &to, "--force"];
+    assert_eq!(run(&quantize, &[("MOBILEBERT_TASK", "sst2")]).code, 0);
+    // Together they ask for a gate, and on the command line a flag alone is a mistake.
+    let both = [("MOBILEBERT_TASK", "sst2"), ("MOBILEBERT_DATA", "/nowhere.tsv")];
+    run(&quantize, &both).failed(1, "/nowhere.tsv");
+    run(&[&quantize[..], &["--task", "sst2"]].concat(), &[]).failed(2, "--data <FILE>");
+}
+
+#[test]
+fn flags_without_an_effect_are_refused() {
+    for args in [
+        &["quantize", "--model", "qa", "sentiment", "x"][..],
+        &["compare", "--model", "qa", "qa", "qa", "--task", "sst2", "--data", "x"],
+        &["--model", "qa", "convert", "a", "b"],
+        &["kernels", "--model", "qa"],
+    ] {
+        run(args).failed(2, "--model has no effect on `");
+    }
+    run(&["tokenize", "x", "--precision", "f32"]).failed(2, "--precision has no effect on `tokenize`");
+    let kernels = finished(command(&["kernels"]).env("MOBILEBERT_MODEL", "qa").output().unwrap());
+    assert_eq!(kernels.code, 0);
+    let kernels = finished(command(&["kernels"]).env("MOBILEBERT_KERNELS", "abacus").output().unwrap());
+    kernels.failed(2, "MOBILEBERT_KERNELS is `abacus`; expected one that this CPU has: `");
+}
+
+/// What begins with a hyphen may be a text behind `--`, but not where that would change which is which.
+#[test]
+fn models_that_begin_with_a_hyphen_keep_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("out").display().to_string();
+    for command in ["quantize", "convert"] {
+        run(&[command, "-my model", &to]).failed(2, "unexpected argument '-my model'");
+        run(&[command, "--", "-my model", &to]).failed(1, "no model at \"-my model\"");
+    }
+    run(&["compare", "-a x", "qa", "--task", "sst2", "--data", "x"]).failed(2, "'-a x'");
+}
+
+#[test]
+fn help_shows_escapes_as_they_are_written() {
+    let help = run(&["--help"]).stdout;
+    assert!(help.contains("in a text as \\n,\n\\t and the like"), "{help}");
+    assert!(!help.contains('\t') && !help.lines().any(|line| line.starts_with(',')));
+}
+
+/// The model would be gone, or would answer otherwise.
+#[test]
+fn results_do_not_overwrite_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/checkpoints/bert-f32");
+    for entry in std::fs::read_dir(source).unwrap().flatten() {
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let weights = std::fs::read(model.join("model.safetensors")).unwrap();
+    let (named, new) = (model.display().to_string(), model.join("new.jsonl").display().to_string());
+    let file = model.join("model.safetensors").display().to_string();
+    let args = ["classify", "good film", "--model", &named, "--output-format", "jsonl", "--output"];
+    for output in [&file, &new] {
+        run(&[&args[..], &[output]].concat()).failed(2, "would be part of the model");
+    }
+    run(&["profile", "--model", &named, "--save", &file]).failed(2, "would be part of the model");
+    assert_eq!(std::fs::read(model.join("model.safetensors")).unwrap(), weights);
+    let one = folder.path().join("t.json").display().to_string();
+    run(&["profile", "--model", &named, "--save", &one, "--trace", &one]).failed(2, "given for two outputs");
+    run(&["profile", "--model", &named, "--save", "/nowhere/p.json"]).failed(1, "/nowhere/p.json");
+}

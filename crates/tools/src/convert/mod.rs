@@ -90,6 +90,7 @@ pub fn convert(
     let mut notes = Vec::new();
     let source = found.open(options, &mut notes)?;
     let tokenizer = source::tokenizer_files(&found, options, &mut notes)?;
+    source::check_tokenizer(&found, options, &tokenizer, source.config.vocab_size)?;
 
     let partial = Partial::create(destination)?;
     if let Some(note) = partial.removed_note() {
@@ -119,7 +120,7 @@ pub fn convert(
     };
     // The maps of the source are closed first, because it may be the folder that is replaced.
     drop(source);
-    partial.rename(destination)?;
+    partial.rename(destination, options.force)?;
     Ok(report)
 }
 

@@ -11,7 +11,7 @@ use crate::writer::RawModel;
 use mobilebert::files::{self, json};
 use mobilebert::format::Bytes;
 use mobilebert::text::TOKENIZER_FILES;
-use mobilebert::{Error, ErrorKind, ModelFiles, Result};
+use mobilebert::{Error, ErrorKind, MemoryFiles, ModelFiles, Result};
 
 /// The format that a model comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -175,6 +175,21 @@ pub(super) fn tokenizer_files(
         files.push((settings, b"{\n  \"do_lower_case\": false\n}\n".to_vec()));
     }
     Ok(files)
+}
+
+/// Checks that the files are a tokenizer whose vocabulary the model has embeddings for, so that the written
+/// folder can be opened.
+pub(super) fn check_tokenizer(
+    found: &Found,
+    options: &ConvertOptions,
+    files: &[(&'static str, Vec<u8>)],
+    vocab_size: usize,
+) -> Result<()> {
+    let given = options.vocab.as_ref().map(|path| path.display().to_string());
+    let label = given.unwrap_or_else(|| found.label().into());
+    let add = |all: MemoryFiles, (name, bytes): &(&'static str, Vec<u8>)| all.file(*name, bytes.clone());
+    let files = files.iter().fold(MemoryFiles::new(label), add);
+    ModelFiles::Memory(files).tokenizer()?.check_vocab_size(vocab_size)
 }
 
 /// Returns true if a vocabulary has words in capitals. `[CLS]`, `[unused1]` and the like are not words.

@@ -118,11 +118,12 @@ impl GlueTask {
         })?;
         let text = table.column(form.text)?;
         let pair = (!form.pair.is_empty()).then(|| table.column(form.pair)).transpose()?;
-        let label = table.find(form.label);
-        let index = table.find(&["index", "idx"]);
+        let label = table.find(form.label)?;
+        let index = table.find(&["index", "idx"])?;
         let mut seen: HashMap<&str, usize> = HashMap::new();
         let examples = table.rows.iter().map(|row| {
-            if let Some(index) = index.map(|column| table.cell(row, column)).transpose()?
+            let index = index.map(|column| table.cell(row, column)).transpose()?;
+            if let Some(index) = index
                 && let Some(before) = seen.insert(index, row.line)
             {
                 let problem = format!("index {index} occurs a second time; the first is in line {before}");
@@ -133,6 +134,7 @@ impl GlueTask {
                 text: table.cell(row, text)?.to_owned(),
                 pair: pair.map(|column| table.cell(row, column).map(str::to_owned)).transpose()?,
                 gold: label.map(|column| gold(&table, row, column, form.classes)).transpose()?.flatten(),
+                index: index.map(str::to_owned),
             })
         });
         let examples = examples.collect::<Result<_>>()?;

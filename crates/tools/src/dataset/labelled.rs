@@ -25,6 +25,8 @@ pub struct Example {
     pub pair: Option<String>,
     /// The reference label; `None` in test files, whose labels are not public.
     pub gold: Option<Gold>,
+    /// The example's own number or name, of a column `index` or `idx` of GLUE.
+    pub index: Option<String>,
 }
 
 /// A file of labelled texts.
@@ -106,6 +108,7 @@ impl TableOptions {
                 text: table.cell(row, text)?.to_owned(),
                 pair: pair.map(|column| table.cell(row, column).map(str::to_owned)).transpose()?,
                 gold: classes.binary_search(label).ok().map(Gold::Class),
+                index: None,
             })
         });
         let examples = examples.collect::<Result<_>>()?;

@@ -87,7 +87,7 @@ impl Table {
         let mut rows = Vec::new();
         for (line, text) in source.lines().filter(|(_, text)| !text.trim().is_empty()) {
             let mut object: Map<String, Value> = json::from_slice(text.as_bytes())
-                .map_err(|e| source.error(line, format!("expected a JSON object: {e}")))?;
+                .map_err(|e| source.error(line, format!("expected a JSON object: {}", without_line(&e))))?;
             if rows.is_empty() {
                 header = object.keys().cloned().collect();
             }
@@ -109,14 +109,22 @@ impl Table {
         Ok(self)
     }
 
-    /// Returns the column with the first of these names that the table has.
-    pub(super) fn find(&self, names: &[&str]) -> Option<usize> {
-        names.iter().find_map(|name| self.header.iter().position(|column| column == name))
+    /// Returns the column with the first of these names that the table has, or an error if it has two with that
+    /// name.
+    pub(super) fn find(&self, names: &[&str]) -> Result<Option<usize>> {
+        let found = names.iter().find_map(|name| self.header.iter().position(|column| column == name));
+        let Some(column) = found else { return Ok(None) };
+        let name = &self.header[column];
+        if self.header[column + 1..].contains(name) {
+            let problem = format!("there are two columns `{name}`; rename the one that is not meant");
+            return Err(self.source.error(1, problem));
+        }
+        Ok(found)
     }
 
     /// Returns the column that [`Table::find`] finds, or an error that lists the columns.
     pub(super) fn column(&self, names: &[&str]) -> Result<usize> {
-        self.find(names).ok_or_else(|| {
+        self.find(names)?.ok_or_else(|| {
             let wanted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
             self.source
                 .error(1, format!("no column {wanted}; it has {}{}", self.header.join(", "), self.hint()))
@@ -143,6 +151,15 @@ impl Table {
             }
             Some(text) => Ok(text),
         }
+    }
+}
+
+/// Returns what is wrong with a line of JSON, with the column. The parser's own number of the line is always 1.
+fn without_line(error: &serde_json::Error) -> String {
+    let (message, column) = (error.to_string(), error.column());
+    match message.strip_suffix(&format!(" at line {} column {column}", error.line())) {
+        Some(problem) => format!("{problem} at column {column}"),
+        None => message,
     }
 }
 

@@ -22,6 +22,10 @@ use mobilebert::{EngineOptions, Error, ErrorKind, ModelFiles, Result};
 
 pub use sensitivity::Sensitivity;
 
+/// Points that a drop may be above the gate's bound by: scores are quotients times 100, whose difference is
+/// off by less than 1e-13 of a hundred points. A drop of exactly the bound has to pass.
+const ROUNDING: f64 = 1e-9;
+
 /// The gate that a quantised model has to hold, and how it is measured.
 #[derive(Debug, Clone)]
 #[must_use]
@@ -192,6 +196,14 @@ pub fn quantize(
 
     let mut reference = options.open(source, Precision::F32)?;
     let f32 = answered(&reference, &data, "f32", progress)?;
+    if f32.scores.main().is_nan() {
+        let problem = format!(
+            "has {} examples, on which the {} of the f32 model is not defined; expected at least two that differ",
+            data.len(),
+            f32.scores.metric
+        );
+        return Err(ErrorKind::Input { place: file_name(data.file()), problem }.into());
+    }
     let mut kept = Kept::default();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut ranked: Option<sensitivity::SensitivityRanking> = None;
@@ -213,8 +225,7 @@ pub fn quantize(
                 sensitivity::rank(pair.as_ref(), &mut reference, &data, &f32, &options.engine, progress)?
             }
         };
-        // NaN never passes: a score that is not a number holds no gate.
-        if drop <= options.max_drop {
+        if holds(drop, options.max_drop) {
             let modules = ranking.finish(&reference, &candidate, &kept, &data)?;
             let report = GateReport {
                 class: reference.engine().config().class_name(),
@@ -235,7 +246,7 @@ pub fn quantize(
             for (name, text) in evidence::files(&report)? {
                 partial.write(name, text.as_bytes())?;
             }
-            partial.rename(destination)?;
+            partial.rename(destination, options.force)?;
             return Ok(report);
         }
         let most = options.max_f32_modules.unwrap_or(ranking.worst_first.len().div_ceil(4));
@@ -247,6 +258,12 @@ pub fn quantize(
         let all_in_int8 = kept.int8.len() == ranking.worst_first.len() && kept.f32.is_empty();
         ranked = Some(ranking).filter(|_| !all_in_int8);
     }
+}
+
+/// Returns true if a score that drops by `drop` points passes. NaN never does: a score that is not a number
+/// holds no gate.
+fn holds(drop: f64, max_drop: f64) -> bool {
+    drop <= max_drop + ROUNDING
 }
 
 /// Modules that are stored with more bits than asked for.
@@ -309,4 +326,25 @@ fn answered(
 /// The name without its folder: the evidence has to be the same wherever the files were.
 fn file_name(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds;
+
+    /// Accuracies of 1,000 examples differ by tenths of points, which f64 does not have: 79.9 - 79.6 is more than
+    /// 0.3.
+    #[test]
+    fn a_drop_of_exactly_the_bound_passes() {
+        for n in [500_usize, 872, 1000, 2000] {
+            for (right, lost) in (n / 2..=n).flat_map(|right| (0..=10).map(move |lost| (right, lost))) {
+                let score = |right: usize| 100.0 * (right as f64 / n as f64);
+                let drop = score(right) - score(right - lost);
+                let bound = 100.0 * lost as f64 / n as f64;
+                assert!(holds(drop, bound), "{right} of {n} less {lost}");
+                assert!(!holds(drop + 0.01, bound), "{right} of {n} less {lost}");
+            }
+        }
+        assert!(!holds(f64::NAN, 1.0));
+    }
 }

@@ -29,6 +29,11 @@ pub struct Chunk<'t> {
 /// assert_eq!(found, [("PER", 0, 1), ("LOC", 3, 3)]);
 /// ```
 pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
+    chunks_by(split, tags)
+}
+
+/// Reads the entities off tags that `split` cuts into their letter and their type.
+fn chunks_by<'t, T: AsRef<str>>(split: fn(&str) -> (char, &str), tags: &'t [T]) -> Vec<Chunk<'t>> {
     let mut chunks = Vec::new();
     let (mut before, mut kind_before, mut first) = ('O', "", 0);
     for i in 0..=tags.len() {
@@ -44,7 +49,8 @@ pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
     chunks
 }
 
-/// Reads the entities off tags in a scheme: in BIO as [`chunks`] does, in BIOES and BILOU as seqeval's strict
+/// Reads the entities off tags in a scheme: in BIO as [`chunks`] does, but that a tag without a mark (`PER`) is
+/// the inside of an entity, as it is for [`mobilebert::TokenClassification`]; in BIOES and BILOU as seqeval's strict
 /// mode does with its schemes IOBES and BILOU. There, an entity is `S-`, or `B-`, any number of `I-` and
 /// `E-`, all of one type; tags that break this rule are no entity.
 ///
@@ -58,7 +64,7 @@ pub fn chunks<T: AsRef<str>>(tags: &[T]) -> Vec<Chunk<'_>> {
 /// ```
 pub fn chunks_in<T: AsRef<str>>(scheme: TagScheme, tags: &[T]) -> Vec<Chunk<'_>> {
     if scheme == TagScheme::Bio {
-        return chunks(tags);
+        return chunks_by(split_or_inside, tags);
     }
     let mut chunks = Vec::new();
     // The entity that `B-` has begun: its first word and its type.
@@ -95,6 +101,14 @@ fn split(tag: &str) -> (char, &str) {
     let rest = chars.as_str();
     let kind = rest.split_once('-').map_or(rest, |(_, kind)| kind);
     (mark, if kind.is_empty() { "_" } else { kind })
+}
+
+/// Splits like [`split`], but for a tag without a mark, whose first letter is that of its type.
+fn split_or_inside(tag: &str) -> (char, &str) {
+    match tag.contains('-') || tag.chars().nth(1).is_none() {
+        true => split(tag),
+        false => ('I', tag),
+    }
 }
 
 fn ends(before: char, mark: char, kind_before: &str, kind: &str) -> bool {
@@ -215,6 +229,17 @@ mod tests {
         assert_eq!(list("I- I-A B-"), [entity("_", 0, 0), entity("A", 1, 1), entity("_", 2, 2)]);
         assert_eq!(list("B-creative-work I-creative-work"), [entity("creative-work", 0, 1)]);
         assert_eq!(list("O O"), []);
+    }
+
+    /// `chunks` reads the first letter as a mark, as seqeval does.
+    #[test]
+    fn tags_without_marks_are_entities_in_bio() {
+        let tags = ["PER", "PER", "O", "LOC", "PER", "B-PER", "X"];
+        let found: Vec<_> =
+            chunks_in(TagScheme::Bio, &tags).iter().map(|c| (c.kind, c.first, c.last)).collect();
+        assert_eq!(found, [("PER", 0, 1), ("LOC", 3, 3), ("PER", 4, 4), ("PER", 5, 5), ("_", 6, 6)]);
+        let tags = ["O", "B-PER", "I-PER", "I-LOC", "E", "S-X", "."];
+        assert_eq!(chunks_in(TagScheme::Bio, &tags), chunks(&tags), "tags with marks");
     }
 
     #[test]

@@ -294,7 +294,7 @@ fn run(
         vectors::write_modules(&files, config.hidden_size, &partial)?;
     }
     let after = scored(partial.path()?, "after")?;
-    partial.rename(destination)?;
+    partial.rename(destination, options.force)?;
     Ok(FinetuneReport {
         arithmetic: options.qat.map_or("f32", Bits::name),
         sequences: examples.sequences.len(),

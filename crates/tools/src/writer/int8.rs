@@ -133,7 +133,7 @@ pub fn to_int8_watched(
     super::output::check_destination(destination, folder_of(source), options.force)?;
     let partial = Partial::create(destination)?;
     let report = write_int8(source, &partial, options, progress)?;
-    partial.rename(destination)?;
+    partial.rename(destination, options.force)?;
     Ok(report)
 }
 
@@ -159,9 +159,15 @@ pub(crate) fn write_int8(
     let (graph, weights) = Weights::open(source.checkpoint()?, &mut config, head)?;
     let mut options = options.clone();
     if let Some(quantization) = &config.quantization {
-        if options.bits == Bits::Four && quantization.bits == 4 {
-            let problem = "is in 4 bits already; quantise the model that it was made from".to_owned();
-            return Err(ErrorKind::Input { place: source.label(), problem }.into());
+        let refuse = |problem: String| Err(ErrorKind::Input { place: source.label(), problem }.into());
+        if quantization.bits == 4 {
+            return refuse("is in 4 bits already; quantise the model that it was made from".to_owned());
+        }
+        if options.scales != Scales::Max {
+            let scales = options.scales.name();
+            return refuse(format!(
+                "is in int8 already, and the scales `{scales}` are found from floats; quantise the model that it was made from"
+            ));
         }
         // Modules that the source keeps in f32 stay in f32.
         options.keep_f32.splice(..0, quantization.keep_f32.iter().cloned());
@@ -281,7 +287,12 @@ fn source_sha256(checkpoint: &Checkpoint) -> String {
 fn with_quantization(config: &str, options: &Int8Options) -> Result<String> {
     let json_error = |source| ErrorKind::Json { file: "config.json".into(), source };
     let mut config: Value = serde_json::from_str(config).map_err(json_error)?;
+    let of_source = config["quantization_config"]["scales"].clone();
     let mut quantization = canonical::quantization(options.bits);
+    // Tensors that are in int8 already are copied, with the scales that they have.
+    if options.bits == Bits::Eight && !of_source.is_null() {
+        quantization["scales"] = of_source;
+    }
     // Fields that are as in the plain form are left out, so that plain folders stay the same, byte by byte.
     if options.scales != Scales::Max {
         quantization["scales"] = options.scales.name().into();

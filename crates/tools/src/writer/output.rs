@@ -62,8 +62,10 @@ impl Partial {
         })
     }
 
-    /// Puts the folder in its place. A folder that stands there is replaced, and comes back if that fails.
-    pub(crate) fn rename(mut self, destination: &Path) -> Result<()> {
+    /// Puts the folder in its place. With `force`, a model folder that stands there is replaced, and comes back if
+    /// that fails. What stands there is checked again, because hours may have passed since the first check.
+    pub(crate) fn rename(mut self, destination: &Path, force: bool) -> Result<()> {
+        check_destination(destination, None, force)?;
         // The file is closed first, because Windows renames no folder with an open file.
         drop(self.lock.take());
         match fs::remove_file(self.folder.join(LOCK)) {
@@ -72,9 +74,10 @@ impl Partial {
             }
             _ => {}
         }
+        // Without `force`, a folder that has appeared since the check makes the renaming fail.
         let old = match destination.symlink_metadata() {
-            Ok(_) => Some(unused(destination, "replaced", |path| fs::rename(destination, path))?),
-            Err(_) => None,
+            Ok(_) if force => Some(unused(destination, "replaced", |path| fs::rename(destination, path))?),
+            _ => None,
         };
         if let Err(error) = fs::rename(&self.folder, destination) {
             if let Some(old) = &old {

@@ -5,30 +5,45 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mobilebert::ModelFiles;
-use mobilebert_tools::files::is_same_file;
 
-use crate::failure::Failure;
+use crate::files::is_same_file;
 
 /// The most links that are followed from one name, as on Linux.
 const MAX_LINKS: usize = 40;
 
+/// The reason why a file is no place for an output.
+#[derive(Debug)]
+pub enum OutputProblem {
+    /// The file must not be written; the message names it.
+    Refused(String),
+    /// The file cannot be written.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+}
+
 /// Checks that the outputs can be written, that they are different files, and that none of them is an input
 /// or belongs to the model. No file or link is changed, and none is left behind.
-pub(crate) fn check(outputs: &[&Path], inputs: &[&Path], model: Option<&str>) -> Result<(), Failure> {
+///
+/// # Errors
+/// Returns an [`OutputProblem`] for the first output that is no place for results.
+pub fn check(outputs: &[&Path], inputs: &[&Path], model: Option<&str>) -> Result<(), OutputProblem> {
     let folder = model.and_then(model_folder);
     let folder = folder.as_deref();
     let mut seen: Vec<(&Path, PathBuf)> = Vec::new();
     for &path in outputs {
-        let refuse = |problem: &str| Err(Failure::Usage(format!("{}: {problem}", path.display())));
-        let target = target(path).map_err(|e| Failure::output(path, e))?;
+        let refuse = |problem: &str| Err(OutputProblem::Refused(format!("{}: {problem}", path.display())));
+        let io = |source| OutputProblem::Io { path: path.to_owned(), source };
+        let target = target(path).map_err(io)?;
         let found = place(&target);
         if inputs.iter().any(|input| is_same_file(input, path) || place(input) == found) {
             return refuse("is an input of this command and would be overwritten; give another file");
         }
         if folder.is_some_and(|folder| belongs_to(folder, path, &found)) {
-            return refuse(
-                "would be part of the model, which is an input; give a file outside of its folder",
-            );
+            return refuse(IN_MODEL);
         }
         if seen.iter().any(|(other, place)| *place == found || is_same_file(other, path)) {
             return refuse("is given for two outputs; give each its own file");
@@ -39,11 +54,26 @@ pub(crate) fn check(outputs: &[&Path], inputs: &[&Path], model: Option<&str>) ->
             Ok(metadata) if !metadata.is_file() => {
                 return refuse("is a device, a pipe or a socket; give the name of a regular file");
             }
-            _ => try_to_write(&target).map_err(|e| Failure::output(path, e))?,
+            _ => try_to_write(&target).map_err(io)?,
         }
         seen.push((path, found));
     }
     Ok(())
+}
+
+const IN_MODEL: &str = "would be part of the model, which is an input; give a file outside of its folder";
+
+/// Checks that an output does not belong to the folder of a model, also not under another name.
+///
+/// # Errors
+/// Returns [`OutputProblem::Refused`] if it does.
+pub fn check_outside_of_model(output: &Path, model: &str) -> Result<(), OutputProblem> {
+    match model_folder(model) {
+        Some(folder) if belongs_to(&folder, output, &place(output)) => {
+            Err(OutputProblem::Refused(format!("{}: {IN_MODEL}", output.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a file for writing without a change to it. A file that is made for that is removed again.
@@ -112,7 +142,7 @@ mod tests {
         let model = folder.join("model");
         match check(&outputs, &[&folder.join("data.json")], model.to_str()) {
             Ok(()) => String::new(),
-            Err(Failure::Usage(message)) => message,
+            Err(OutputProblem::Refused(message)) => message,
             Err(other) => format!("{other:?}"),
         }
     }
@@ -136,7 +166,7 @@ mod tests {
         assert!(message(&["./data.json"]).contains("is an input"));
         assert!(message(&["b.json", "./b.json"]).contains("two outputs"));
         assert!(message(&["."]).contains("is a folder"), "{}", message(&["."]));
-        assert!(message(&["data.json/x.html"]).contains("Output"));
+        assert!(message(&["data.json/x.html"]).contains("Io"));
     }
 
     #[test]
@@ -176,6 +206,6 @@ mod tests {
         }
         assert!(message(&["config.json"]).contains("part of the model"));
         assert!(message(&["loop.html"]).contains("more than 40"), "{}", message(&["loop.html"]));
-        assert!(message(&["lost.html"]).contains("Output"));
+        assert!(message(&["lost.html"]).contains("Io"));
     }
 }
