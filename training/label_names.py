@@ -30,7 +30,7 @@ WORDS = re.compile(r"(?:[A-Z]\.)+|\w+(?:[-.,&/]\w+)*|'s\b|[^\w\s]")
 IN_A_ROW = 8
 """Words that two texts share by chance too rarely to matter."""
 
-PART = 400
+PART = 120
 """Windows of a file."""
 
 WHOLE = 0.25
