@@ -89,7 +89,11 @@ class Examples:
     def __init__(self, file: Path, device: torch.device, longest: int) -> None:
         if not file.is_file():
             raise SystemExit(f"{file} is missing; make it with prepare.py")
-        columns = {name: torch.from_numpy(a.astype(np.int64)) for name, a in np.load(file).items()}
+        arrays = dict(np.load(file))
+        logits = arrays.pop("logits", None)
+        self.logits = None if logits is None else torch.from_numpy(logits).to(device)
+        """What a teacher said about each of the ids, kept on disk; zeros where it said nothing."""
+        columns = {name: torch.from_numpy(a.astype(np.int64)) for name, a in arrays.items()}
         self.continues = columns.pop("vocabulary_continues").bool().to(device)
         """For each id of the vocabulary, whether it is a `##` piece."""
         self.device = device
@@ -142,6 +146,13 @@ class Examples:
         """`[sequences, length]`: a label for each token of `batch`, or `NO_LABEL`."""
         assert self.tags is not None
         return self._rows(self.tags, picked, length, NO_LABEL)[0]
+
+    def logits_of(self, picked: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """`[sequences, length, tags]` of kept logits, and the tokens that have some."""
+        assert self.logits is not None
+        rows, mask = self._rows(torch.arange(len(self.logits), device=self.device), picked, length, 0)
+        logits = self.logits[rows].float()
+        return logits, logits.any(-1) & mask
 
     def _rows(self, flat: Tensor, picked: Tensor, length: int, padding: int) -> tuple[Tensor, Tensor]:
         """Sequences out of a column as long as the ids, and where they are not padding."""

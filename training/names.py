@@ -64,27 +64,51 @@ def plain(name: Iterable[str]) -> bool:
     return not any(word[0] in "@#" for word in name)
 
 
-def exchanged(sentences: list[Sentence], known: list[Sentence], count: int, seed: int) -> list[Sentence]:
-    """`count` new sentences out of `sentences`, with other names of the same type; each of those in `known` is as likely."""
+Names = dict[str, list[tuple[str, ...]]]
+"""By type, the words of each name."""
+
+
+def names_of(sentences: Iterable[Sentence]) -> Names:
+    """The names that can stand in any text, each once."""
     names: dict[str, dict[tuple[str, ...], None]] = defaultdict(dict)
-    for sentence in known:
+    for sentence in sentences:
         for kind, part in parts_of(sentence):
             if kind and plain(word for word, _ in part):
                 names[kind][tuple(word for word, _ in part)] = None
-    lists = {kind: list(each) for kind, each in names.items()}
-    sources = [s for s in map(parts_of, sentences) if any(kind and plain(w for w, _ in part) for kind, part in s)]
-    draw = random.Random(seed)
-    new: list[Sentence] = []
-    while len(new) < count:
-        sentence: Sentence = []
-        for kind, part in draw.choice(sources):
-            if kind and plain(word for word, _ in part) and draw.random() < EXCHANGED:
-                words = draw.choice(lists[kind])
-                sentence += [(word, f"{'I' if place else 'B'}-{kind}") for place, word in enumerate(words)]
-            else:
-                sentence += part
-        new.append(sentence)
+    return {kind: list(each) for kind, each in names.items()}
+
+
+def with_other_names(sentence: Sentence, names: Names, draw: random.Random) -> Sentence:
+    """The sentence with most of its names replaced by others of the same type."""
+    new: Sentence = []
+    for kind, part in parts_of(sentence):
+        if kind and plain(word for word, _ in part) and draw.random() < EXCHANGED:
+            words = draw.choice(names[kind])
+            new += [(word, f"{'I' if place else 'B'}-{kind}") for place, word in enumerate(words)]
+        else:
+            new += part
     return new
+
+
+def exchanged(sentences: list[Sentence], known: list[Sentence], count: int, seed: int) -> list[Sentence]:
+    """`count` new sentences out of `sentences`, with other names of the same type; each of those in `known` is as likely."""
+    names = names_of(known)
+    sources = [s for s in sentences if any(kind and plain(w for w, _ in part) for kind, part in parts_of(s))]
+    draw = random.Random(seed)
+    return [with_other_names(draw.choice(sources), names, draw) for _ in range(count)]
+
+
+def spans_of(tags: list[str]) -> set[tuple[str, int, int]]:
+    """Type, first word and the word after the last of each name; an `I-` that goes on with nothing begins a name."""
+    spans: set[tuple[str, int, int]] = set()
+    start, kind = 0, ""
+    for place, tag in enumerate([*tags, "O"]):
+        if kind and tag != f"I-{kind}":
+            spans.add((kind, start, place))
+            kind = ""
+        if tag != "O" and not kind:
+            start, kind = place, tag[2:]
+    return spans
 
 
 def encoded(sentence: Sentence, pieces: Callable[[str], list[int]], longest: int) -> tuple[list[int], list[int]]:

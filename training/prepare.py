@@ -150,15 +150,16 @@ def write_sst2(
 
 
 def write_examples(
-    file: Path, tokenizer: PreTrainedTokenizerBase, sequences: list[list[int]], columns: dict[str, list[int]]
+    file: Path, tokenizer: PreTrainedTokenizerBase, sequences: list[list[int]], columns: dict[str, list[int] | np.ndarray]
 ) -> None:
+    """Lists of numbers are kept in 16 bits, arrays as they are."""
     pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     np.savez_compressed(
         file,
         ids=np.concatenate([np.array(ids, np.uint16) for ids in sequences]),
         ends=np.cumsum([len(ids) for ids in sequences]),
         vocabulary_continues=np.array([piece.startswith("##") for piece in pieces]),
-        **{name: np.array(column, np.uint16) for name, column in columns.items()},
+        **{name: np.array(column, None if isinstance(column, np.ndarray) else np.uint16) for name, column in columns.items()},
     )
     print(f"{file.name}: {len(sequences):,} sequences, {sum(map(len, sequences)):,} tokens", flush=True)
 

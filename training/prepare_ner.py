@@ -1,9 +1,10 @@
 """Data of `--task ner` to a file that training reads without a tokenizer: `ner.npz`. Dev and test sets are not read.
 
-    python prepare_ner.py --data DIR --tokenizer FOLDER --out DIR [--exchanged 20000 --sentences 30000]
+    python prepare_ner.py --data DIR --tokenizer FOLDER --out DIR [--exchanged 20000 --sentences 30000 --labelled DIR]
 
 Wikigold's articles, sections a, b, e, f and g of the Broad Twitter Corpus (h is kept for measuring) and WNUT 17's train part;
-new sentences made of these, with other names; and sentences of the Wikipedia text without tags, which only a teacher labels.
+new sentences made of these, with other names; and sentences of the Wikipedia text without tags, which only a teacher labels:
+while a student learns (`--sentences`) or before, with `label_names.py` (`--labelled`).
 """
 
 import argparse
@@ -12,10 +13,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from data import in_held_out_stretch
-from names import NO_TAG, Sentence, encoded, exchanged, sentences_of, without_user_names
+from data import CLS, NO_LABEL, SEP, in_held_out_stretch
+from names import NO_TAG, TAGS, Sentence, encoded, exchanged, sentences_of, without_user_names
 from prepare import lines_of, tokenizer_of, write_examples
 
 LONGEST = 128
@@ -47,6 +49,19 @@ def untagged(folder: Path, count: int, seed: int) -> list[Sentence]:
     return found[:count]
 
 
+def kept_labels(folder: Path) -> tuple[list[list[int]], list[np.ndarray]]:
+    """Sentences that `label_names.py` wrote, and their logits: rows of zeros for `[CLS]` and `[SEP]`."""
+    ids: list[list[int]] = []
+    logits: list[np.ndarray] = []
+    for file in sorted(folder.glob("labelled-*.npz")):
+        columns = np.load(file)
+        cuts = columns["ends"][:-1]
+        for row, answer in zip(np.split(columns["ids"], cuts), np.split(columns["logits"], cuts), strict=True):
+            ids.append([CLS, *row[: LONGEST - 2].tolist(), SEP])
+            logits.append(np.pad(answer[: LONGEST - 2], ((1, 1), (0, 0))))
+    return ids, logits
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -54,6 +69,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--exchanged", type=int, default=20_000, help="new sentences with other names, two thirds of them wikigold's")
     parser.add_argument("--sentences", type=int, default=0, help="sentences without tags")
+    parser.add_argument("--labelled", type=Path, help="folder that label_names.py wrote")
+    parser.add_argument("--tweets", type=float, default=1.0, help="share of the tweets that is read")
+    parser.add_argument("--repeated", type=int, default=WIKIGOLD_REPEATED, help="times that wikigold is read")
     parser.add_argument("--examples", type=int, help="sentences of each file at most")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -64,8 +82,10 @@ def main() -> None:
     articles = list(sentences_of(folder / "wikigold/train.conll"))[: args.examples]
     tweets = [s for section in BTC_SECTIONS for s in list(sentences_of(folder / f"btc/{section}.conll"))[: args.examples]]
     tweets += list(without_user_names(sentences_of(folder / "wnut17/train.conll")))[: args.examples]
+    if args.tweets < 1:
+        tweets = random.Random(args.seed).sample(tweets, round(args.tweets * len(tweets)))
     kept, trained = [], []
-    for source, repeated in ((articles, WIKIGOLD_REPEATED), (tweets, 1)):
+    for source, repeated in ((articles, args.repeated), (tweets, 1)):
         out = in_held_out_stretch(torch.arange(len(source)), len(source)).tolist()
         kept += [s for s, held_out in zip(source, out, strict=True) if held_out]
         trained.append([s for s, held_out in zip(source, out, strict=True) if not held_out] * repeated)
@@ -78,9 +98,14 @@ def main() -> None:
         return tokenizer(word, add_special_tokens=False)["input_ids"]
 
     rows = [encoded(sentence, pieces, LONGEST) for sentence in read]
-    held_out = [number < len(kept) for number in range(len(rows))]
-    tags = [tag for _, row in rows for tag in row]
-    write_examples(args.out / "ner.npz", tokenizer, [ids for ids, _ in rows], {"held_out": held_out, "tags": tags})
+    sequences, columns = [ids for ids, _ in rows], {"tags": [tag for _, row in rows for tag in row]}
+    if args.labelled is not None:
+        ids, logits = kept_labels(args.labelled)
+        columns["tags"] += [NO_LABEL] * sum(map(len, ids))
+        columns["logits"] = np.concatenate([np.zeros((sum(map(len, sequences)), len(TAGS)), np.float16), *logits])
+        sequences += ids
+    columns["held_out"] = [number < len(kept) for number in range(len(sequences))]
+    write_examples(args.out / "ner.npz", tokenizer, sequences, columns)
 
 
 if __name__ == "__main__":

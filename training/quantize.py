@@ -108,6 +108,16 @@ class Float:
         return x
 
 
+class FloatWithDropout(Float):
+    """For training a BERT on a CPU without bf16 products."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.share)
+
+
 class Bfloat16(Float):
     """Weights stay f32, everything between them is bf16: for CPUs with bf16 products (AMX, AVX512-BF16).
 

@@ -2,7 +2,8 @@
 
     python teacher.py --task qa --preset cpu --prepared DIR --base FOLDER --run DIR --seed 2
 
-`--base` is an encoder with or without a head. `--run`/model is the result. Everything between f32 weights is bf16.
+`--base` is an encoder with or without a head. `--run`/model is the result. Everything between f32 weights is bf16, or f32
+with `--f32`. Where the examples have a larger teacher's logits (`label_names.py`), the model learns these too.
 """
 
 import argparse
@@ -18,8 +19,8 @@ from data import NO_LABEL, Batch, Examples
 from export import write_folder
 from forward import compiled, encode
 from model import frozen, open_model
-from quantize import Bfloat16WithDropout, Float
-from tasks import TASKS, Reader, ner_logits, qa_logits, qa_places, sst2_logits
+from quantize import Bfloat16WithDropout, Float, FloatWithDropout
+from tasks import TASKS, Reader, from_teacher, ner_logits, qa_logits, qa_places, sst2_logits
 from trainer import NOT_FINISHED, Trainer, pick_device, seed_everything
 
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--task", choices=TASKS, required=True)
     parser.add_argument("--prepared", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--f32", action="store_true", help="for CPUs that do not multiply bf16")
     args = parser.parse_args()
     settings, run = PRESETS[args.preset], Path(args.run)
     phase = overridden(settings.teachers[args.task], args)
@@ -53,12 +55,21 @@ def main() -> None:
     if "label" in examples.labels:
         examples.train = examples.train[examples.label("label", examples.train).cpu() != NO_LABEL]
     run_encoder = compiled() if args.compile else encode
-    trained, finished = Reader(model, Bfloat16WithDropout(model.config.hidden_dropout_prob), run_encoder), Reader(model, Float(), run_encoder)
+    arithmetic = FloatWithDropout if args.f32 else Bfloat16WithDropout
+    trained = Reader(model, arithmetic(model.config.hidden_dropout_prob), run_encoder)
+    finished = Reader(model, Float(), run_encoder)
 
     def losses(step: int, _progress: float) -> dict[str, Tensor]:
         picked = examples.pick(step, phase.batch, args.seed)
         batch = examples.batch(picked, phase.multiple)
-        return {"labels": F.cross_entropy(*logits_and_labels(examples, trained, picked, batch), ignore_index=NO_LABEL)}
+        logits, labels = logits_and_labels(examples, trained, picked, batch)
+        if examples.logits is None:
+            return {"labels": F.cross_entropy(logits, labels, ignore_index=NO_LABEL)}
+        target, told = examples.logits_of(picked, batch.ids.shape[1])
+        wrong = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
+        share = told.sum() / batch.mask.sum()
+        teacher = from_teacher(logits.view_as(target)[told], target[told]) * share if told.any() else wrong.new_zeros(())
+        return {"labels": wrong / batch.mask.sum(), "teacher": teacher}
 
     module = nn.ModuleDict({"model": model})
     trainer = Trainer(run, module, device, args.seed, settings.log_steps, settings.checkpoint_seconds, args.call_minutes)

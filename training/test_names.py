@@ -3,6 +3,7 @@
     python -m unittest test_names
 """
 
+import random
 import tempfile
 import unittest
 from pathlib import Path
@@ -11,7 +12,20 @@ import numpy as np
 import torch
 
 from data import CLS, NO_LABEL, PAD, SEP, Batch, Examples
-from names import NO_TAG, TAGS, Sentence, encoded, exchanged, parts_of, sentences_of, without_user_names
+from names import (
+    NO_TAG,
+    TAGS,
+    Sentence,
+    encoded,
+    exchanged,
+    names_of,
+    parts_of,
+    sentences_of,
+    spans_of,
+    with_other_names,
+    without_user_names,
+)
+from prepare_ner import kept_labels
 
 ADA: Sentence = [("Ada", "B-PER"), ("Byron", "I-PER"), ("saw", "O"), ("Bergen", "B-LOC")]
 CLUB: Sentence = [("The", "O"), ("Harbour", "B-ORG"), ("Club", "I-ORG"), ("met", "O"), ("@eve", "B-PER")]
@@ -65,6 +79,37 @@ class Names(unittest.TestCase):
         self.assertEqual(sentence[:-1], CLUB[:-1])
         self.assertEqual(sentence[-1], ("@eve", NO_TAG))
         self.assertEqual(encoded(sentence, lambda _: [5000], 9)[1][-2:], [NO_LABEL, NO_LABEL])
+
+
+    def test_only_names_that_stand_anywhere_are_exchanged(self) -> None:
+        known = names_of([ADA, CLUB])
+        self.assertEqual(known, {"PER": [("Ada", "Byron")], "LOC": [("Bergen",)], "ORG": [("Harbour", "Club")]})
+        draw = random.Random(5)
+        for _ in range(20):
+            new = with_other_names(CLUB, known, draw)
+            self.assertEqual((new[0], new[-2:]), (CLUB[0], CLUB[-2:]))
+
+    def test_spans_begin_with_a_tag_of_another_type(self) -> None:
+        tags = ["B-PER", "I-PER", "B-PER", "I-LOC", "O", "I-ORG", "I-ORG"]
+        self.assertEqual(spans_of(tags), {("PER", 0, 2), ("PER", 2, 3), ("LOC", 3, 4), ("ORG", 5, 7)})
+        self.assertEqual(spans_of([]), set())
+
+
+class KeptLabels(unittest.TestCase):
+    def test_logits_stand_below_their_ids(self) -> None:
+        logits = np.arange(3 * len(TAGS), dtype=np.float16).reshape(3, -1) + 1
+        with tempfile.TemporaryDirectory() as folder:
+            columns = {"ids": np.array([5000, 5001, 6000], np.uint16), "ends": np.array([2, 3]), "logits": logits}
+            np.savez(Path(folder) / "labelled-00.npz", **columns)
+            ids, rows = kept_labels(Path(folder))
+            file = Path(folder) / "ner.npz"
+            flat, ends = sum(ids, []), np.cumsum([len(row) for row in ids])
+            np.savez(file, ids=flat, ends=ends, logits=np.concatenate(rows), held_out=[0, 0], vocabulary_continues=[0])
+            examples = Examples(file, torch.device("cpu"), 99)
+        self.assertEqual(ids, [[CLS, 5000, 5001, SEP], [CLS, 6000, SEP]])
+        found, told = examples.logits_of(torch.tensor([1, 0]), 5)
+        self.assertEqual(told.int().tolist(), [[0, 1, 0, 0, 0], [0, 1, 1, 0, 0]])
+        self.assertEqual(found[told].tolist(), logits[[2, 0, 1]].tolist())
 
 
 class TaggedExamples(unittest.TestCase):
