@@ -186,7 +186,7 @@ pub(super) fn check_tokenizer(
     vocab_size: usize,
 ) -> Result<()> {
     let given = options.vocab.as_ref().map(|path| path.display().to_string());
-    let label = given.unwrap_or_else(|| found.label().into());
+    let label = given.unwrap_or_else(|| found.label());
     let add = |all: MemoryFiles, (name, bytes): &(&'static str, Vec<u8>)| all.file(*name, bytes.clone());
     let files = files.iter().fold(MemoryFiles::new(label), add);
     ModelFiles::Memory(files).tokenizer()?.check_vocab_size(vocab_size)
