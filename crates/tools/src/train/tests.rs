@@ -306,7 +306,7 @@ fn what_is_trained_is_what_quantize_writes() {
         let partial = Partial::create(&float).unwrap();
         let snapshot = Box::new(parameters.snapshot().unwrap());
         writer::write_f32(&files, config.head, parameters.graph.clone(), snapshot, &partial).unwrap();
-        partial.rename(&float).unwrap();
+        partial.rename(&float, false).unwrap();
         let options = Int8Options::new().bits(bits);
         writer::to_int8_with(&ModelFiles::Folder(float), &quantised, &options).unwrap();
         let files = ModelFiles::Folder(quantised);
