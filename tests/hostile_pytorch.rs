@@ -121,7 +121,7 @@ fn archives_that_contradict_themselves_are_refused() {
     assert!(patched(8, &[1, 0]).contains("members that are stored"));
     assert!(patched(10, &[8, 0]).contains("compression method 8"));
     assert!(patched(20, &[0xfe, 0xff, 0xff, 0xff]).contains("one size"));
-    assert!(patched(20, &[0xfe, 0xff, 0xff, 0xff].repeat(2)).contains("found the end"));
+    assert!(patched(20, &[0xfe, 0xff, 0xff, 0xff].repeat(2)).contains("bytes before the end"));
     assert!(patched(42, &[0xfe, 0xff, 0xff, 0xff]).contains("local header of a member"));
     assert!(patched(28, &[0xff, 0xff]).contains("found"));
 }
