@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mobilebert::format::sha256;
 use mobilebert::{Batch, Engine, ErrorKind, Head, Result};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -29,6 +30,9 @@ struct Sequence {
     type_ids: Option<Vec<u32>>,
     /// There is no padding here, so all are 1.
     attention_mask: Option<Vec<u32>>,
+    /// What a recorded example says should come out. It is not read.
+    #[serde(rename = "logits")]
+    _logits: Option<IgnoredAny>,
 }
 
 pub(super) fn run(args: &args::Infer, global: &Global) -> Result<(), Failure> {
@@ -41,7 +45,8 @@ pub(super) fn run(args: &args::Infer, global: &Global) -> Result<(), Failure> {
     }
     let mut output = output;
     let type_ids = (!args.type_ids.is_empty()).then(|| args.type_ids.clone());
-    let logits = task.forward(&Sequence { ids: args.ids.clone(), type_ids, attention_mask: None })?;
+    let logits =
+        task.forward(&Sequence { ids: args.ids.clone(), type_ids, attention_mask: None, _logits: None })?;
     task.show(&mut output, &logits)?;
     output.flush()
 }
