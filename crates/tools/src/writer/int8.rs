@@ -160,13 +160,15 @@ pub(crate) fn write_int8(
     let mut options = options.clone();
     if let Some(quantization) = &config.quantization {
         let refuse = |problem: String| Err(ErrorKind::Input { place: source.label(), problem }.into());
-        if quantization.bits == 4 {
+        // To 8 bits, 4 are expanded exactly.
+        if options.bits == Bits::Four && quantization.bits == 4 {
             return refuse("is in 4 bits already; quantise the model that it was made from".to_owned());
         }
         if options.scales != Scales::Max {
             let scales = options.scales.name();
             return refuse(format!(
-                "is in int8 already, and the scales `{scales}` are found from floats; quantise the model that it was made from"
+                "is quantised already, and the scales `{scales}` are found from floats; quantise the model that it \
+                 was made from"
             ));
         }
         // Modules that the source keeps in f32 stay in f32.
