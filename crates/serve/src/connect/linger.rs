@@ -18,6 +18,11 @@ use crate::state::{Phase, Server};
 #[cfg(feature = "grpc")]
 pub(super) const LONGEST: Duration = Duration::from_secs(300);
 
+/// The most bytes that are read of a client that had its answers: what it has on its way, and its consent to more.
+/// Without a bound, a head without an end would be read for minutes.
+#[cfg(feature = "grpc")]
+pub(super) const MOST_BYTES: usize = 8 << 20;
+
 /// How long a client may be silent that sends what nobody reads: its bytes come without a pause.
 pub(super) const SHORT_SILENCE: Duration = Duration::from_secs(1);
 
@@ -89,12 +94,13 @@ impl AsyncWrite for Lent {
 }
 
 /// Says that nothing more is written, and reads until the client closes its side or is silent for so long, until
-/// the longest time is over, or until somebody else wants its place.
+/// the longest time is over, `most` bytes are read, or until somebody else wants its place.
 pub(super) async fn linger(
     stream: oneshot::Receiver<Box<dyn Stream>>,
     server: &Server,
     mut waiting: watch::Receiver<usize>,
     (silence, longest): (Duration, Duration),
+    mut most: usize,
 ) {
     let Ok(mut stream) = stream.await else { return };
     let shut = poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx));
@@ -118,8 +124,8 @@ pub(super) async fn linger(
             () = tokio::time::sleep_until(until.into()) => return,
             _ = waiting.wait_for(|waiting| *waiting > 0) => return,
             read = read => match read {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return,
+                Ok(read @ 1..) if read < most => most -= read,
+                Ok(_) | Err(_) => return,
             },
             _ = phases.wait_for(|phase| *phase == Phase::Draining), if !drains => drains = true,
         }

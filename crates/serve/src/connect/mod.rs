@@ -265,7 +265,7 @@ async fn connection(
 ) {
     let (stream, returned) = Lent::new(stream);
     if speak(stream, client, server, purpose, waiting.clone()).await {
-        linger(returned, server, waiting, (SHORT_SILENCE, server.config.body_timeout)).await;
+        linger(returned, server, waiting, (SHORT_SILENCE, server.config.body_timeout), usize::MAX).await;
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::body::Held;
 use super::frames::{Frames, PIECE_BYTES};
-use super::linger::{LONGEST, Lent, linger};
+use super::linger::{LONGEST, Lent, MOST_BYTES, linger};
 use super::pulse::{LEAST_RATE, Pulse, Watched};
 use super::{DRAIN_REST, FULL_REST, Stream};
 use crate::handle::grpc::handle;
@@ -243,7 +243,7 @@ pub(super) async fn connection(
     let (stream, returned) = Lent::new(stream);
     if speak(stream, client, server, waiting.clone()).await {
         // The client makes room while it reads, so it is not silent until it has read all.
-        linger(returned, server, waiting, (server.config.body_timeout, LONGEST)).await;
+        linger(returned, server, waiting, (server.config.body_timeout, LONGEST), MOST_BYTES).await;
     }
 }
 

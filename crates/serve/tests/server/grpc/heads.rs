@@ -12,13 +12,13 @@ use crate::support::wait_until;
 const MOST: usize = 16 << 10;
 
 /// Metadata beyond the limit is refused by HTTP, before anything is read of the call, and costs no other call of
-/// the connection anything.
+/// the connection anything, unless it is so long that HTTP/2 gives the connection up.
 #[test]
 fn long_metadata_is_refused() {
     let server = start(&[]);
     runtime().block_on(async {
         let message = good().encode_to_vec();
-        for (bytes, status) in [(MOST - 1000, 200), (MOST + 1000, 431), (10 * MOST, 431)] {
+        for (bytes, status) in [(MOST - 2000, Some(200)), (MOST + 1000, Some(431)), (10 * MOST, None)] {
             let mut sender = raw::connect(&server, 65_535, 65_535).await;
             let mut request = raw::post(INFER, &message);
             // Fields of many short values, as well as a long one.
@@ -27,15 +27,17 @@ fn long_metadata_is_refused() {
                 request.headers_mut().insert(name, "a".repeat(960).parse().unwrap());
             }
             let long = sender.send_request(request);
-            let other = sender.clone().send_request(raw::post(INFER, &message)).await.unwrap();
-            assert_eq!(raw::head(&other), (String::new(), String::new()), "{bytes}");
-            let found = long.await.unwrap();
-            assert_eq!(found.status().as_u16(), status, "{bytes}: {found:?}");
+            let other = sender.clone().send_request(raw::post(INFER, &message)).await;
+            let found = long.await.map(|found| found.status().as_u16());
+            let Some(status) = status else {
+                assert!(found.is_err(), "{found:?}");
+                continue;
+            };
+            assert_eq!(raw::head(&other.unwrap()), (String::new(), String::new()), "{bytes}");
+            assert_eq!(found.unwrap(), status, "{bytes}");
         }
     });
-    wait_until("those that were read have lines", || {
-        server.log.text().matches("ModelInfer 200").count() == 4
-    });
+    wait_until("those that were read have lines", || server.log.text().matches("ModelInfer 200").count() >= 3);
 }
 
 /// A head that goes on and on ends its connection, and takes no more memory than one that ends.
