@@ -37,7 +37,9 @@ fn long_metadata_is_refused() {
             assert_eq!(found.unwrap(), status, "{bytes}");
         }
     });
-    wait_until("those that were read have lines", || server.log.text().matches("ModelInfer 200").count() >= 3);
+    wait_until("those that were read have lines", || {
+        server.log.text().matches("ModelInfer 200").count() >= 3
+    });
 }
 
 /// A head that goes on and on ends its connection, and takes no more memory than one that ends.
