@@ -10,7 +10,7 @@ use mobilebert_bench::{DEFAULT_MODEL, Runs, Tables, check_threads, latency, oper
 /// Measure how fast a model runs on this machine, in total or by operation
 ///
 /// Sequences are not padded. The headline is withheld while the quartiles of the runs are more than 10 %
-/// apart, and of less than 6 runs.
+/// apart, and of fewer than 6 runs.
 #[derive(Debug, Parser)]
 #[command(name = "mobilebert-bench", version)]
 struct Args {

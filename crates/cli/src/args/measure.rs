@@ -13,7 +13,7 @@ Example:
   {...,\"p50_ms\":12.1,\"load_ms\":80.2,\"peak_rss_mb\":52.1,...}
 
 Sequences are not padded. The headline is withheld while the quartiles of
-the runs are more than 10 % apart, and of less than 6 runs.";
+the runs are more than 10 % apart, and of fewer than 6 runs.";
 
 pub(super) const EXAMPLE_PROFILE: &str = "\
 Examples:
