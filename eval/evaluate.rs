@@ -1,11 +1,9 @@
 //! Runs a task: predicts, scores, and writes the files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mobilebert::format::sha256;
 use mobilebert::profile::machine;
 use mobilebert::{Error, ErrorKind};
 use mobilebert_tools::dataset::TableOptions;
@@ -177,9 +175,6 @@ pub(crate) fn evaluate(
     }
     let evaluator = options.clone().engine(common.model.engine()).open(&common.model.model)?;
     let weights = common.model.weights()?;
-    let bytes = fs::read(data.file()).map_err(|e| Failure::Input(format!("{}: {e}", data.file())))?;
-    let data_sha256 = sha256([&bytes]);
-    drop(bytes);
     let engine = evaluator.engine();
     let key = json!({
         "task": task.name(),
@@ -188,7 +183,7 @@ pub(crate) fn evaluate(
         "backend": engine.backend().name(),
         "kernel": engine.backend().kernel(),
         "precision": engine.backend().precision().to_string(),
-        "data_sha256": data_sha256,
+        "data_sha256": data.sha256(),
         "options": format!("{options:?}"),
     });
     let mut log = if common.no_resume { Log::none() } else { Log::open(common.log.as_deref(), &key)? };
@@ -233,8 +228,8 @@ pub(crate) fn evaluate(
         threads: engine.threads(),
         cpu: machine::cpu(),
         data: data.file().to_owned(),
-        data_official: tasks::is_official(task.name(), &data_sha256),
-        data_sha256,
+        data_official: tasks::is_official(task.name(), data.sha256()),
+        data_sha256: data.sha256().to_owned(),
         resumed,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         date: date::now(),

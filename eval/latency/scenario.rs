@@ -163,10 +163,12 @@ impl<'e> Bench<'e> {
             let waiting = arrivals[latencies.len()..].iter().take_while(|&&arrival| arrival <= now).count();
             if waiting == 0 {
                 let wait = arrivals[latencies.len()] - now;
-                // A probe fits into a long pause. In a short one it would delay the next query.
-                match wait > 0.05 {
-                    true => self.probe_if_due()?,
-                    false => std::thread::sleep(Duration::from_secs_f64(wait)),
+                // A probe fits into a long pause. In a short one, or if it takes long, it would delay the next query.
+                let probe_ms = self.probes.last().copied().unwrap_or(0.0);
+                if self.probed.elapsed() >= PROBE_EVERY && wait > (2.0 * probe_ms / 1e3).max(0.05) {
+                    self.probe_if_due()?;
+                } else {
+                    std::thread::sleep(Duration::from_secs_f64(wait));
                 }
                 continue;
             }

@@ -172,6 +172,7 @@ mod tests {
         };
         let data = Tagged {
             file: "f".to_owned(),
+            sha256: String::new(),
             scheme: TagScheme::Bioes,
             sentences: vec![sentence("B-PER I-PER E-PER O S-LOC"), sentence("O O")],
         };

@@ -252,6 +252,7 @@ mod tests {
         };
         let data = Tagged {
             file: "f".to_owned(),
+            sha256: String::new(),
             scheme: TagScheme::Bioes,
             sentences: vec![sentence("B-PER I-PER E-PER O S-LOC"), sentence("O O")],
         };
@@ -288,6 +289,7 @@ mod tests {
         let prediction = Prediction::Answers { answers: vec![best], null_odds: 0.0 };
         let squad = Squad {
             file: "f".to_owned(),
+            sha256: String::new(),
             version: Version::V1,
             contexts: vec![context],
             questions: vec![question.clone()],

@@ -37,6 +37,24 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     Ok(value)
 }
 
+/// Returns what is wrong with a line of JSON, and in which column. The reader's own number of the line is left out,
+/// because it is always 1 where each line of a file is read alone.
+///
+/// ```
+/// use mobilebert::files::json;
+///
+/// let error = json::from_slice::<Vec<u32>>(b"[1, x]").unwrap_err();
+/// assert_eq!(json::problem_in_line(&error), "expected value at column 5");
+/// ```
+pub fn problem_in_line(error: &serde_json::Error) -> String {
+    let (message, column) = (error.to_string(), error.column());
+    match message.strip_suffix(&format!(" at line {} column {column}", error.line())) {
+        Some(problem) if column > 0 => format!("{problem} at column {column}"),
+        Some(problem) => problem.to_owned(),
+        None => message,
+    }
+}
+
 /// A value of any kind, read only to check its keys: nothing of it is kept.
 struct UniqueKeys;
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::report::Profile;
+use super::report::{OpProfile, Profile};
 use super::statistics::median;
 
 /// Probability of at least one false alarm among all operations.
@@ -40,6 +40,10 @@ pub struct Diff {
     pub changes: Vec<Change>,
     /// Names of the operations that only one profile has.
     pub unmatched: Vec<String>,
+    /// In what the profiles differ beside time, as `threads: 1 and 2`. Their times then say little about the code.
+    pub unlike: Vec<String>,
+    /// Whether the passes are so few that no change could have been significant.
+    pub too_few_passes: bool,
 }
 
 /// Compares operations by name. A change is reported if it is at least 2 % and significant: a rank test over
@@ -76,9 +80,43 @@ pub fn diff(before: &Profile, after: &Profile) -> Diff {
         .filter(|c| c.p_value < significant && (c.ratio - 1.0).abs() >= LEAST_CHANGE)
         .collect();
     changes.sort_by(|a, b| b.ratio.ln().abs().total_cmp(&a.ratio.ln().abs()));
+    let is_too_few = |(b, a): &(&OpProfile, &OpProfile)| least_p_value(b.ns.len(), a.ns.len()) >= significant;
+    let too_few_passes = !matched.is_empty() && matched.iter().all(is_too_few);
     let wall = |profile: &Profile| median(&profile.wall_ns);
     let wall_ratio = if wall(before) > 0.0 { wall(after) / wall(before) } else { 1.0 };
-    Diff { wall_ratio, drift, changes, unmatched: only_before.chain(only_after).cloned().collect() }
+    Diff {
+        wall_ratio,
+        drift,
+        changes,
+        unmatched: only_before.chain(only_after).cloned().collect(),
+        unlike: unlike(before, after, &matched),
+        too_few_passes,
+    }
+}
+
+/// Returns in what two profiles differ beside the time of their operations.
+fn unlike(before: &Profile, after: &Profile, matched: &[(&OpProfile, &OpProfile)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let numbers = [
+        ("threads", before.threads, after.threads),
+        ("tokens of a pass", before.tokens, after.tokens),
+        ("operations", before.ops.len(), after.ops.len()),
+    ];
+    for (name, before, after) in numbers {
+        if before != after {
+            found.push(format!("{name}: {before} and {after}"));
+        }
+    }
+    if let Some((b, a)) = matched.iter().find(|(b, a)| b.info.shape != a.info.shape) {
+        found.push(format!("shape of {}: {:?} and {:?}", b.info.name, b.info.shape, a.info.shape));
+    }
+    found
+}
+
+/// Returns the p-value of so many passes if all of those after took longer than all before.
+fn least_p_value(before: usize, after: usize) -> f64 {
+    let times: Vec<f64> = (0..before + after).map(|i| i as f64).collect();
+    mann_whitney(&times[..before], &times[before..])
 }
 
 /// Two-sided p-value of the Mann-Whitney U test, by its normal approximation with tie correction.
@@ -178,6 +216,28 @@ mod tests {
             assert_eq!(names, ["op 17"], "seed {seed}");
             assert!((found.changes[0].ratio - 1.05).abs() < 0.02);
         }
+    }
+
+    #[test]
+    fn profiles_of_other_runs_and_too_short_ones_are_named() {
+        let (mut before, mut after) = (profile(1, 1.0, None), profile(2, 1.0, None));
+        let found = diff(&before, &after);
+        assert_eq!((found.unlike, found.too_few_passes), (Vec::new(), false));
+        (after.threads, after.tokens) = (2, 384);
+        after.ops[3].info.shape = [8, 4];
+        after.ops.pop();
+        let unlike = diff(&before, &after).unlike;
+        let expected = [
+            "threads: 1 and 2",
+            "tokens of a pass: 1 and 384",
+            "operations: 300 and 299",
+            "shape of op 3: [0, 0] and [8, 4]",
+        ];
+        assert_eq!(unlike, expected);
+        for op in before.ops.iter_mut().chain(&mut after.ops) {
+            op.ns.truncate(5);
+        }
+        assert!(diff(&before, &after).too_few_passes);
     }
 
     #[test]

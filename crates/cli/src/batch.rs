@@ -15,6 +15,7 @@ use super::args::Global;
 use super::failure::{Failure, INTERRUPTED, describe, is_cancelled};
 use super::input::{Record, Records};
 use super::output::Output;
+use super::signals;
 
 /// The work that a command does on each record.
 pub(super) trait Task {
@@ -57,6 +58,7 @@ pub(super) fn run<T: Task>(
 ) -> Result<(), Failure> {
     if output.is_partial() {
         stop_at_interrupt(&records.stop);
+        signals::clean_up_at_termination();
     }
     let progress = Progress::new(&records, global, to_file);
     let size = if T::BATCH > 1 { records.batch.unwrap_or(T::BATCH) } else { 1 };

@@ -87,16 +87,6 @@ pub(super) fn complain(message: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "mobilebert: {message}");
 }
 
-/// Describes what is wrong with a line of JSON. The number of the line is left out, because it is always 1.
-pub(super) fn json_problem(error: &serde_json::Error) -> String {
-    let (message, column) = (error.to_string(), error.column());
-    match message.strip_suffix(&format!(" at line {} column {column}", error.line())) {
-        Some(problem) if column > 0 => format!("{problem} at column {column}"),
-        Some(problem) => problem.to_owned(),
-        None => message,
-    }
-}
-
 /// Returns true if the error is about the value of a flag, which is wrong usage.
 fn is_usage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Option { .. })

@@ -8,6 +8,7 @@ mod failure;
 mod input;
 mod output;
 mod reader;
+mod signals;
 mod table;
 mod target;
 

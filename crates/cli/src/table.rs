@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{BufRead, Cursor, Read as _};
 use std::path::Path;
 
+use mobilebert::files::json::problem_in_line;
 use mobilebert_tools::dataset::{
     Delimited, DelimitedError, DelimitedRow, foreign_encoding, read_line, wrong_encoding,
 };
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::args::TableFormat;
-use super::failure::{Failure, json_problem};
+use super::failure::Failure;
 use super::input::{Lines, Object, Record, cannot_read_line, read_start, skip_mark};
 use super::reader::{Opened, not_utf8, without_gz};
 
@@ -341,7 +342,9 @@ fn object(text: &str) -> Result<Object, String> {
         return Err("is empty; expected a JSON object".to_owned());
     }
     let object = serde_json::from_str(text);
-    object.map(|Unique(object)| object).map_err(|e| format!("expected a JSON object: {}", json_problem(&e)))
+    object
+        .map(|Unique(object)| object)
+        .map_err(|e| format!("expected a JSON object: {}", problem_in_line(&e)))
 }
 
 /// A JSON object that has each of its fields once. Of a repeated field, one value would be lost.
@@ -376,7 +379,7 @@ fn object_fields(object: &Object, names: &[String]) -> Result<Vec<String>, Strin
     let field = |name: &String| match object.iter().find(|(found, _)| found == name) {
         Some((_, value)) if value.get().starts_with('"') => {
             let text = serde_json::from_str(value.get());
-            text.map_err(|e| format!("field `{name}`: {}", json_problem(&e)))
+            text.map_err(|e| format!("field `{name}`: {}", problem_in_line(&e)))
         }
         Some((_, other)) => Err(format!("field `{name}` is {other}; expected a string")),
         None => {

@@ -71,3 +71,70 @@ pub(super) fn with_environment(command: clap::Command, written: Option<&ArgMatch
         with_environment(subcommand, written)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+    use super::*;
+    use crate::args::Args;
+
+    /// Returns the arguments that are missing, as the parser names them. Values are of no interest: the parser looks
+    /// at what is missing when each value has been read, so `None` says that the value is none of the flag's.
+    fn missing(command: &clap::Command, arguments: &[String]) -> Option<Vec<String>> {
+        let arguments = [command.get_name().to_owned()].into_iter().chain(arguments.iter().cloned());
+        match command.clone().try_get_matches_from(arguments) {
+            Ok(_) => Some(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+                match error.get(ContextKind::InvalidArg) {
+                    Some(ContextValue::Strings(names)) => Some(names.clone()),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Clap shows nobody which flags an argument requires, so its answers are asked for.
+    #[test]
+    fn the_companions_are_those_that_clap_asks_for() {
+        let mut found = 0;
+        for command in Args::command().get_subcommands() {
+            let always = missing(command, &[]).unwrap_or_default();
+            let flags = command.get_arguments().filter(|arg| arg.get_long().is_some());
+            for arg in flags.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
+                let flag = format!("--{}", arg.get_long().unwrap());
+                let named = arg.get_possible_values().first().map(|value| value.get_name().to_owned());
+                let values = named.into_iter().chain(["1", "0.5", "a"].map(str::to_owned));
+                let asked = if arg.get_action().takes_values() {
+                    values.into_iter().find_map(|value| missing(command, &[format!("{flag}={value}")]))
+                } else {
+                    missing(command, &[flag])
+                };
+                let place = format!("{} --{}", command.get_name(), arg.get_long().unwrap());
+                let asked = asked.unwrap_or_else(|| panic!("{place}: no value is one of its own"));
+                let asked: Vec<&String> = asked.iter().filter(|name| !always.contains(name)).collect();
+                let companion = COMPANIONS
+                    .iter()
+                    .find(|(flags, _)| flags.iter().any(|flag| arg.get_id() == flag))
+                    .and_then(|(_, other)| command.get_arguments().find(|arg| arg.get_id() == other));
+                match (companion, asked.as_slice()) {
+                    (None, []) => {}
+                    (Some(other), [asked]) => {
+                        assert!(
+                            asked.starts_with(&format!("--{}", other.get_long().unwrap())),
+                            "{place}: {asked}"
+                        );
+                        found += 1;
+                    }
+                    (companion, asked) => {
+                        let companion = companion.map(Arg::get_id);
+                        panic!("{place}: clap asks for {asked:?}, and the table for {companion:?}");
+                    }
+                }
+            }
+        }
+        assert!(found > COMPANIONS.len(), "only {found} flags go with another one");
+    }
+}

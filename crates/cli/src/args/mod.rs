@@ -138,13 +138,16 @@ fn without_effect(matches: &ArgMatches) -> Option<(&str, &'static str)> {
 /// `--`. A flag has no blanks in front of its `=` and begins with a letter. Only a command that takes one text
 /// and nothing else by its place is helped: in others a move would change which argument is which.
 fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -> bool {
-    if error.kind() != ErrorKind::UnknownArgument || !takes_one_text(arguments) {
-        return false;
-    }
-    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return false };
+    // "-h is for help" was taken for -h and more flags of one letter.
+    let taken_for = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(unknown))) => unknown.as_str(),
+        (ErrorKind::DisplayHelp, _) => "-h",
+        (ErrorKind::DisplayVersion, _) => "-V",
+        _ => return false,
+    };
     let dashes = arguments.iter().position(|argument| argument == "--");
     let is_text = |argument: &OsString| {
-        let Some(text) = argument.to_str().filter(|text| text.starts_with(unknown.as_str())) else {
+        let Some(text) = argument.to_str().filter(|text| text.starts_with(taken_for)) else {
             return false;
         };
         let Some(rest) = text.strip_prefix('-') else { return false };
@@ -155,6 +158,10 @@ fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -
         return false;
     };
     let text = arguments.remove(place);
+    if !takes_one_text(arguments) {
+        arguments.insert(place, text);
+        return false;
+    }
     if dashes.is_none() {
         arguments.push("--".into());
     }
@@ -162,7 +169,7 @@ fn move_text_behind_dashes(arguments: &mut Vec<OsString>, error: &clap::Error) -
     true
 }
 
-/// Returns true if the command of these arguments has one argument without a flag, and that is a text.
+/// Returns true if the command of these arguments, of which the text may be missing, has one argument without a flag, and that is a text.
 fn takes_one_text(arguments: &[OsString]) -> bool {
     let parser = parser();
     let Ok(matches) = parser.clone().ignore_errors(true).try_get_matches_from(arguments) else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mobilebert::files::json::problem_in_line;
 use mobilebert::format::sha256;
 use mobilebert::{Batch, Engine, ErrorKind, Head, Result};
 use serde::de::IgnoredAny;
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::DEFAULT_MODEL;
 use crate::args::{self, Global};
 use crate::batch::{self, Task};
-use crate::failure::{Failure, json_problem};
+use crate::failure::Failure;
 use crate::input::{Record, Records};
 use crate::output::{Format, Output};
 
@@ -118,7 +119,7 @@ impl Task for Inference {
             place: "expected {\"ids\": [..], \"type_ids\": [..]}".to_owned(),
             problem,
         };
-        let sequence: Sequence = serde_json::from_str(line).map_err(|e| wrong(json_problem(&e)))?;
+        let sequence: Sequence = serde_json::from_str(line).map_err(|e| wrong(problem_in_line(&e)))?;
         if let Some(mask) = &sequence.attention_mask
             && (mask.len() != sequence.ids.len() || mask.contains(&0))
         {

@@ -30,12 +30,16 @@ use super::batch::Task;
 use super::failure::{Failure, complain};
 use super::input::Records;
 use super::output::{Output, Results};
+use super::signals;
 use super::target::Target;
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let global = &args.global;
     global.check()?;
+    if let Command::Convert(_) | Command::Quantize(_) | Command::Finetune(_) = &args.command {
+        signals::clean_up_at_interrupt_and_termination();
+    }
     match &args.command {
         Command::Answer(args) => answer::run(args, global),
         Command::Classify(args) => classify::run(args, global),

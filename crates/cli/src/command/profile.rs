@@ -54,7 +54,14 @@ fn compare(before: &Path, after: &Path, global: &Global) -> Result<(), Failure> 
         "wall time x {:.3}, drift of all operations x {:.3}",
         found.wall_ratio, found.drift
     ))?;
-    if found.changes.is_empty() {
+    for difference in &found.unlike {
+        output.line(format_args!("the profiles are of different runs: {difference}"))?;
+    }
+    if found.too_few_passes {
+        output.line(format_args!(
+            "too few passes to tell whether an operation changed; save profiles of more"
+        ))?;
+    } else if found.changes.is_empty() {
         output.line(format_args!("no operation changed"))?;
     }
     for c in &found.changes {

@@ -90,6 +90,50 @@ fn ctrl_c_leaves_no_part_of_a_file_behind() {
     }
 }
 
+/// SIGTERM is what `timeout` and containers send.
+#[cfg(unix)]
+#[test]
+fn termination_leaves_no_part_of_a_file_behind() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let child = embedding(folder.path(), &["-"], &tiny("mobilebert-f32"));
+    press(&child, "TERM");
+    let stopped = child.wait_with_output().unwrap();
+    assert_eq!(stopped.status.signal(), Some(15), "{stopped:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{:?}", partial(folder.path()));
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_leave_no_part_of_a_model_behind() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    // The folder is under construction while the int8 model is scored, which takes as long as scoring the other.
+    let rows = format!("text\tlabel\n{}", "good film\tpositive\nbad day\tnegative\n".repeat(10_000));
+    let data = write(folder.path(), "dev.tsv", rows);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let to = out.join("int8").display().to_string();
+    let model = tiny("bert-f32");
+    for (signal, number) in [("INT", 2), ("TERM", 15)] {
+        let args = ["quantize", &model, &to, "--task", "classify", "--data", &data, "--max-drop", "100"];
+        let child = command(&args).spawn().unwrap();
+        let began = Instant::now();
+        while partial(&out).is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(120), "nothing is written");
+            sleep(Duration::from_millis(10));
+        }
+        press(&child, signal);
+        let stopped = child.wait_with_output().unwrap();
+        assert_eq!(stopped.status.signal(), Some(number), "{stopped:?}");
+        let told = String::from_utf8_lossy(&stopped.stderr);
+        assert!(told.contains("stopped; what was under construction has been removed"), "{told}");
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "{:?}", partial(&out));
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_a_killed_run_leaves_behind_is_removed_by_the_next() {

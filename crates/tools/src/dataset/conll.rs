@@ -21,6 +21,8 @@ pub struct Sentence {
 pub struct Tagged {
     /// The name of the file, for messages.
     pub file: String,
+    /// The SHA-256 of the file as it was read.
+    pub sha256: String,
     /// The scheme of the tags, chosen by all tags of the file; see [`TagScheme::of`].
     pub scheme: TagScheme,
     /// The sentences, in order.
@@ -70,7 +72,12 @@ impl Tagged {
             return Err(source.error(1, "there are no words"));
         }
         let tags: Vec<&str> = sentences.iter().flat_map(|s| &s.tags).map(String::as_str).collect();
-        Ok(Self { scheme: TagScheme::of(&tags), file: source.name.clone(), sentences })
+        Ok(Self {
+            scheme: TagScheme::of(&tags),
+            file: source.name.clone(),
+            sha256: source.sha256.clone(),
+            sentences,
+        })
     }
 
     /// Returns the type of a tag: `PER` of `B-PER`, and `O` of `O`. Every tag of a file but `O` has a mark,

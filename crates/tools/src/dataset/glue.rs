@@ -140,7 +140,12 @@ impl GlueTask {
         let examples = examples.collect::<Result<_>>()?;
         let names = |class: &&[&str]| class.iter().map(|&name| name.to_owned()).collect();
         let classes = form.classes.iter().map(names).collect();
-        Ok(Labelled { file: table.source.name.clone(), classes, examples })
+        Ok(Labelled {
+            file: table.source.name.clone(),
+            sha256: table.source.sha256.clone(),
+            classes,
+            examples,
+        })
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Example {
 pub struct Labelled {
     /// The name of the file, for messages.
     pub file: String,
+    /// The SHA-256 of the file as it was read.
+    pub sha256: String,
     /// The names that each class goes by in models and in data; empty where the task is regression.
     pub classes: Vec<Vec<String>>,
     /// The examples, in the order of the file.
@@ -113,7 +115,12 @@ impl TableOptions {
         });
         let examples = examples.collect::<Result<_>>()?;
         let classes = classes.iter().map(|&class| vec![class.to_owned()]).collect();
-        Ok(Labelled { file: table.source.name.clone(), classes, examples })
+        Ok(Labelled {
+            file: table.source.name.clone(),
+            sha256: table.source.sha256.clone(),
+            classes,
+            examples,
+        })
     }
 }
 

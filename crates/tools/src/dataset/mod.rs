@@ -18,5 +18,4 @@ pub use delimited::{
 };
 pub use glue::GlueTask;
 pub use labelled::{Example, Gold, Labelled, TableOptions};
-pub(crate) use source::read;
 pub use squad::{GoldAnswer, Question, Squad};

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use mobilebert::format::sha256;
 use mobilebert::{Error, ErrorKind, Result};
 
 use super::delimited::{foreign_encoding, wrong_encoding};
@@ -11,6 +12,8 @@ use super::delimited::{foreign_encoding, wrong_encoding};
 /// A file that was read as UTF-8, without its byte order mark.
 pub(super) struct Source {
     pub(super) name: String,
+    /// The SHA-256 of the file, mark included.
+    pub(super) sha256: String,
     pub(super) text: String,
 }
 
@@ -26,6 +29,7 @@ impl Source {
         if let Some(encoding) = foreign_encoding(&bytes) {
             return Err(error(&name, 1, wrong_encoding(encoding)));
         }
+        let sha256 = sha256([&bytes]);
         let mut text = String::from_utf8(bytes).map_err(|e| {
             let (bytes, at) = (e.as_bytes(), e.utf8_error().valid_up_to());
             let line = 1 + bytes[..at].iter().filter(|&&b| b == b'\n').count();
@@ -36,7 +40,7 @@ impl Source {
         }
         match text.trim().is_empty() {
             true => Err(error(&name, 1, "the file is empty".to_owned())),
-            false => Ok(Self { name, text }),
+            false => Ok(Self { name, sha256, text }),
         }
     }
 
@@ -57,10 +61,7 @@ impl Source {
 }
 
 /// Reads a file of examples. It may be a pipe, but one without an end is refused.
-///
-/// # Errors
-/// [`ErrorKind::Io`].
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     let read = || {
         let mut bytes = Vec::new();
         File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;

@@ -46,6 +46,8 @@ impl Question {
 pub struct Squad {
     /// The name of the file, for messages.
     pub file: String,
+    /// The SHA-256 of the file as it was read.
+    pub sha256: String,
     /// The version: v2.0 if a question says whether it `is_impossible`, else v1.1.
     pub version: Version,
     /// The paragraphs.
@@ -124,7 +126,7 @@ impl Squad {
                 contexts.push(paragraph.context);
             }
         }
-        Ok(Self { file: source.name, version, contexts, questions })
+        Ok(Self { file: source.name, sha256: source.sha256, version, contexts, questions })
     }
 
     /// Returns the context of a question.

@@ -86,8 +86,9 @@ impl Table {
         let mut header: Vec<String> = Vec::new();
         let mut rows = Vec::new();
         for (line, text) in source.lines().filter(|(_, text)| !text.trim().is_empty()) {
-            let mut object: Map<String, Value> = json::from_slice(text.as_bytes())
-                .map_err(|e| source.error(line, format!("expected a JSON object: {}", without_line(&e))))?;
+            let mut object: Map<String, Value> = json::from_slice(text.as_bytes()).map_err(|e| {
+                source.error(line, format!("expected a JSON object: {}", json::problem_in_line(&e)))
+            })?;
             if rows.is_empty() {
                 header = object.keys().cloned().collect();
             }
@@ -151,15 +152,6 @@ impl Table {
             }
             Some(text) => Ok(text),
         }
-    }
-}
-
-/// Returns what is wrong with a line of JSON, with the column. The parser's own number of the line is always 1.
-fn without_line(error: &serde_json::Error) -> String {
-    let (message, column) = (error.to_string(), error.column());
-    match message.strip_suffix(&format!(" at line {} column {column}", error.line())) {
-        Some(problem) => format!("{problem} at column {column}"),
-        None => message,
     }
 }
 

@@ -12,11 +12,9 @@ mod sensitivity;
 use std::path::Path;
 
 use crate::compare::{Answered, ItemComparison, Pair, item_by_item};
-use crate::dataset;
 use crate::task::{Dataset, Evaluator, Task, TaskOptions};
 use crate::writer::{self, Int8Options, Int8Report, Partial};
 use mobilebert::backend::Precision;
-use mobilebert::format::sha256;
 use mobilebert::quant::{Bits, Scales};
 use mobilebert::{EngineOptions, Error, ErrorKind, ModelFiles, Result};
 
@@ -188,9 +186,6 @@ pub fn quantize(
     }
     let files = ModelFiles::resolve(source)?;
     writer::check_destination(destination, writer::folder_of(&files), options.force)?;
-    let bytes = dataset::read(data)?;
-    let data_sha256 = sha256([&bytes]);
-    drop(bytes);
     let mut data = options.task.read(data)?;
     data.truncate(options.limit.unwrap_or(usize::MAX));
 
@@ -234,7 +229,7 @@ pub fn quantize(
                 task: options.task,
                 max_drop: options.max_drop,
                 data: file_name(data.file()),
-                data_sha256,
+                data_sha256: data.sha256().to_owned(),
                 bits: options.bits,
                 scales: options.scales,
                 items: item_by_item(&data, &f32, &found),

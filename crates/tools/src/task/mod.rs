@@ -149,6 +149,15 @@ impl Dataset {
         }
     }
 
+    /// The SHA-256 of the file as it was read.
+    pub fn sha256(&self) -> &str {
+        match self {
+            Dataset::Squad(data) => &data.sha256,
+            Dataset::Labelled(data) => &data.sha256,
+            Dataset::Tagged(data) => &data.sha256,
+        }
+    }
+
     /// Number of examples: questions, rows or sentences.
     pub fn len(&self) -> usize {
         match self {

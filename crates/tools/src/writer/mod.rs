@@ -16,6 +16,8 @@ pub use int8::{
     Int8Options, Int8Report, TensorError, TensorProgress, to_int8, to_int8_watched, to_int8_with,
 };
 
+pub use output::{Removed, remove_unfinished};
+
 pub(crate) use canonical::{config_json, le_bytes};
 #[cfg(feature = "candle")]
 pub(crate) use floats::write_f32;

@@ -1,14 +1,56 @@
 //! Writes a model folder beside its destination, and puts it in place only when it is complete.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
 use mobilebert::text::TOKENIZER_FILES;
 use mobilebert::{Error, ErrorKind, Result};
+
+/// The folders that this process has under construction.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    // A set of paths is whole after every call, so a thread that panicked has left nothing half done.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes every model folder and file of vectors that this process has under construction. It is for programs that are
+/// about to end because a signal has stopped them. A folder that is just being put in its place is waited for.
+///
+/// The program should end while the result lives: until then, runs that are writing wait where they would otherwise
+/// fail, or put what is left in its place.
+pub fn remove_unfinished() -> Removed {
+    let unfinished = unfinished();
+    for folder in unfinished.iter() {
+        // A thread may add a file while the folder is emptied, which a second attempt removes, too. What then remains
+        // is removed by the next run that writes to the same destination.
+        let _ = fs::remove_dir_all(folder).or_else(|_| fs::remove_dir_all(folder));
+    }
+    Removed { unfinished }
+}
+
+/// What [`remove_unfinished`] has removed. It holds up all runs that are writing.
+pub struct Removed {
+    unfinished: MutexGuard<'static, BTreeSet<PathBuf>>,
+}
+
+impl Removed {
+    /// Returns the number of folders that were under construction.
+    pub fn folders(&self) -> usize {
+        self.unfinished.len()
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        self.unfinished.clear();
+    }
+}
 
 /// A folder under construction beside its destination. It is removed on drop unless it was renamed.
 pub(crate) struct Partial {
@@ -33,7 +75,12 @@ impl Partial {
         let parent = destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         let removed = remove_abandoned(destination, parent);
-        let folder = unused(destination, PARTIAL, |folder| fs::create_dir(folder))?;
+        let folder = unused(destination, PARTIAL, |folder| {
+            let mut unfinished = unfinished();
+            fs::create_dir(folder)?;
+            unfinished.insert(folder.to_owned());
+            Ok(())
+        })?;
         // A file system without locks only loses the cleaning up.
         let lock = File::create(folder.join(LOCK)).ok().filter(|file| file.try_lock().is_ok());
         Ok(Self { folder, lock, removed, finished: false })
@@ -74,6 +121,11 @@ impl Partial {
             }
             _ => {}
         }
+        // Nobody removes the folder, or ends the process, between the two renamings.
+        let mut unfinished = unfinished();
+        if !unfinished.contains(&self.folder) {
+            return Err(Error::io(&self.folder, std::io::ErrorKind::NotFound.into()));
+        }
         // Without `force`, a folder that has appeared since the check makes the renaming fail.
         let old = match destination.symlink_metadata() {
             Ok(_) if force => Some(unused(destination, "replaced", |path| fs::rename(destination, path))?),
@@ -87,6 +139,8 @@ impl Partial {
             return Err(Error::io(destination, error));
         }
         self.finished = true;
+        unfinished.remove(&self.folder);
+        drop(unfinished);
         match old {
             Some(old) => fs::remove_dir_all(&old).map_err(|e| Error::io(old, e)),
             None => Ok(()),
@@ -100,6 +154,7 @@ impl Drop for Partial {
             drop(self.lock.take());
             // Nothing more can be done about a folder that cannot be removed. The first error is reported.
             let _ = fs::remove_dir_all(&self.folder);
+            unfinished().remove(&self.folder);
         }
     }
 }
