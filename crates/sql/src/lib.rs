@@ -16,6 +16,7 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod copy;
 mod files;
 mod function;
 mod options;
@@ -24,6 +25,7 @@ mod registry;
 mod session;
 pub mod shell;
 
+pub use copy::NoPartialFiles;
 pub use files::{StoreError, Stores, environment};
 pub use function::{Named, Pinned};
 pub use mobilebert_sql_core as core;

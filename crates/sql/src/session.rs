@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use mobilebert_sql_core::{Call, Counts, Models};
 
+use crate::copy::{self, NoPartialFiles};
 use crate::files::{Stores, environment, name_tables_by_files};
 use crate::options::ModelOptions;
 use crate::order::CheapFiltersFirst;
@@ -99,6 +100,7 @@ impl Session {
             .with_runtime_env(environment(&Arc::new(Stores::default()), None)?)
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(CheapFiltersFirst))
+            .with_physical_optimizer_rule(Arc::new(NoPartialFiles))
             .build();
         Self::of(SessionContext::new_with_state(state), settings.registry())
     }
@@ -149,6 +151,7 @@ impl Session {
         planned: impl FnOnce(&Arc<dyn ExecutionPlan>),
     ) -> Result<SendableRecordBatchStream> {
         let plan = self.context.state().statement_to_plan(statement).await?;
+        copy::check(&plan)?;
         let analyzed = matches!(plan, LogicalPlan::Analyze(_));
         let before = self.counts();
         let rows = self.context.execute_logical_plan(plan).await?;

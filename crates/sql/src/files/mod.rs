@@ -17,6 +17,7 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt as _;
+use url::Url;
 
 pub use stores::{StoreError, Stores, environment};
 
@@ -70,6 +71,7 @@ async fn table(state: &SessionState, name: &str) -> Result<Arc<dyn TableProvider
     let store = state.runtime_env().object_store(&url)?;
     let mut files = url.list_all_files(state, store.as_ref(), "").await?;
     let (mut kind, mut others): (Option<Kind>, Option<String>) = (None, None);
+    let is_here = url.scheme() == "file";
     while let Some(file) = files.try_next().await? {
         let path = file.location.as_ref();
         match (Kind::of(state, path), &kind) {
@@ -81,7 +83,10 @@ async fn table(state: &SessionState, name: &str) -> Result<Arc<dyn TableProvider
                 ));
             }
             (Some(_), Some(_)) => {}
-            (None, _) => others = others.or_else(|| Some(path.to_owned())),
+            // The path of a file of this machine begins with its root.
+            (None, _) => {
+                others = others.or_else(|| Some(format!("{}{path}", if is_here { "/" } else { "" })))
+            }
         }
     }
     drop(files);
@@ -101,6 +106,15 @@ async fn table(state: &SessionState, name: &str) -> Result<Arc<dyn TableProvider
 /// finds nothing for stars in the names of folders.
 fn url(name: &str) -> Result<ListingTableUrl> {
     let start = name.find("://").map_or(0, |colon| colon + "://".len());
+    // A file may have a name that would be a pattern otherwise.
+    if start == 0
+        && name.contains(['*', '[', '?'])
+        && let Ok(path) = std::path::absolute(name)
+        && path.is_file()
+        && let Ok(url) = Url::from_file_path(path)
+    {
+        return ListingTableUrl::try_new(url, None);
+    }
     let Some(star) = name[start..].find(['*', '[']) else { return ListingTableUrl::parse(name) };
     let (before, after) = name.split_at(start + star);
     if after.contains('/') {

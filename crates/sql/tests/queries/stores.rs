@@ -14,7 +14,10 @@ fn names_of_files_that_cannot_be_read_are_explained() {
     for (name, expected) in [
         (path("none.parquet"), "no file is called"),
         (path("none-*.csv"), "no file is called"),
-        (path("notes.txt"), "expected one of .parquet, .csv"),
+        (
+            path("notes.txt"),
+            "notes.txt` is no kind of file that is known by its ending; expected one of .parquet, .csv",
+        ),
         (path("*/a.csv"), "expected them after the last slash"),
         ("s3://b/x*/a.csv".to_owned(), "expected them after the last slash"),
         (path("mixed/"), "files of two kinds, .csv and .json"),
@@ -108,6 +111,11 @@ mod built {
         let table = "create external table t stored as parquet location 's3://reviews/parquet/'; \
                      select count(*) as n from t";
         assert_eq!(rows(port, table), "n\n300\n");
+        // A copy that fails puts nothing there.
+        let fails = "copy (select case when id = 299 then cast(text as int) else id end as n \
+                     from 's3://reviews/csv/c.csv') to 's3://reviews/none/a.csv'";
+        let (_, problem, code) = run(port, fails);
+        assert!(code == 1 && problem.contains("Cannot cast"), "{problem}");
         let (_, problem, code) = run(port, "select * from 's3://reviews/none/a.csv'");
         assert!(code == 1 && problem.contains("no file is called `s3://reviews/none/a.csv`"), "{problem}");
     }
