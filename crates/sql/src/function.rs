@@ -11,7 +11,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, DocSection, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 use mobilebert_sql_core::{Argument, Call, Error, Evaluator, Function, is_text};
 
@@ -32,6 +33,7 @@ pub struct Named {
     function: Function,
     registry: Registry,
     signature: Signature,
+    documentation: Documentation,
 }
 
 impl PartialEq for Named {
@@ -48,14 +50,23 @@ impl Hash for Named {
     }
 }
 
+/// Returns how the function is written.
+fn usage(function: Function) -> String {
+    let model = if function.default_model().is_some() { " [, 'MODEL']" } else { ", 'MODEL'" };
+    format!("{function}({}{model})", function.texts().join(", "))
+}
+
 impl Named {
     /// Makes the function.
     pub fn new(function: Function, registry: Registry) -> Self {
-        Self { function, registry, signature: Signature::user_defined(Volatility::Immutable) }
+        let signature = Signature::user_defined(Volatility::Immutable);
+        let section = DocSection { include: true, label: "Functions of models", description: None };
+        let documentation = Documentation::builder(section, function.description(), usage(function)).build();
+        Self { function, registry, signature, documentation }
     }
 
-    fn usage(&self) -> String {
-        format!("{}({} [, 'MODEL'])", self.function, self.function.texts().join(", "))
+    fn usage(&self) -> &str {
+        &self.documentation.syntax_example
     }
 
     /// Finds the model that a literal names.
@@ -97,6 +108,10 @@ impl ScalarUDFImpl for Named {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         plan_err!("the type of {} depends on its model", self.function)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {

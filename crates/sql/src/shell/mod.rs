@@ -1,5 +1,6 @@
 //! The shell: statements from the command line, a file or a prompt; rows as a table, CSV or JSON.
 
+mod describe;
 mod input;
 mod output;
 mod progress;
@@ -169,18 +170,19 @@ impl<P: Place> Shell<'_, P> {
 
     async fn read(&mut self) -> Result<(), Problem> {
         if !self.args.commands.is_empty() {
-            return self.script(&self.args.commands.join(";\n")).await;
+            return self.script(&self.args.commands).await;
         }
         if io::stdin().is_terminal() {
             return self.prompt().await;
         }
         let text = input::read(io::stdin().lock())?;
-        self.script(&text).await
+        self.script(&[text]).await
     }
 
-    /// Runs statements until the first one that fails.
-    async fn script(&mut self, text: &str) -> Result<(), Problem> {
-        for statement in self.session.statements(text)? {
+    /// Runs statements until the first one that fails. If one of the texts cannot be parsed, none runs.
+    async fn script(&mut self, texts: &[String]) -> Result<(), Problem> {
+        let parsed = texts.iter().map(|text| self.session.statements(text));
+        for statement in parsed.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             self.statement(statement).await?;
         }
         Ok(())
@@ -220,7 +222,7 @@ impl<P: Place> Shell<'_, P> {
                 continue;
             }
             let statements = std::mem::take(&mut text);
-            match self.script(&statements).await {
+            match self.script(&[statements]).await {
                 Err(Problem::Output(error)) => return Err(Problem::Output(error)),
                 Err(problem) => {
                     self.complain(&problem);
@@ -280,7 +282,7 @@ impl<P: Place> Shell<'_, P> {
             Problem::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
             Problem::Output(error) => (error.to_string(), FAILED),
             Problem::Interrupted => ("cancelled".to_owned(), INTERRUPTED),
-            Problem::Statement(error) => (describe(error), FAILED),
+            Problem::Statement(error) => (describe::describe(error), FAILED),
         };
         // If this cannot be written, nobody has to be told.
         let _ = writeln!(self.err, "{}: {message}", self.name);
@@ -338,13 +340,5 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Says what is wrong, without the names of the layers that it came through.
-fn describe(error: &DataFusionError) -> String {
-    match error.find_root() {
-        DataFusionError::External(inner) => inner.to_string(),
-        root => root.strip_backtrace(),
     }
 }

@@ -166,3 +166,16 @@ async fn a_query_that_is_stopped_ends() {
         [["3000"]]
     );
 }
+
+/// What `information_schema` says of the functions, and what their errors say.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_are_described() {
+    let sql = "select description, syntax_example from information_schema.routines where routine_name = ";
+    let session = session(1);
+    for (name, usage) in [("answer", "answer(question, context [, 'MODEL'])"), ("tag", "tag(text, 'MODEL')")]
+    {
+        let found = query(&session, &format!("{sql}'{name}'")).await;
+        assert!(!found.is_empty() && found.iter().all(|row| row[1] == usage), "{found:?}");
+        assert!(found[0][0].starts_with("Finds the "), "{found:?}");
+    }
+}

@@ -111,6 +111,34 @@ fn failed_texts_are_told_and_a_summary_is_given_on_demand() {
     assert!(code == 1 && problems.contains("the text is empty"), "{problems}");
 }
 
+#[test]
+fn mistakes_that_are_often_the_first_are_explained() {
+    const FILES: &str = "the name of a file stands in quotes";
+    for (sql, expected) in [
+        ("select classify(review) from reviews/a.csv", FILES),
+        ("select classify(review) from reviews/*.csv", FILES),
+        ("select classify(review) from reviews.csv", FILES),
+        ("select classify(review) from 'reviews'", FILES),
+        ("select classify(t).label from (values ('a')) as v(t)", "as in classify(text)['label']"),
+        ("selec 1", "sql parser error: Expected: an SQL statement, found: selec at Line: 1, Column: 1\n"),
+        ("select classify(1)", "mobilebert-sql: expected texts in classify(text [, 'MODEL']); found Int64\n"),
+        ("select clasify('a')", "Did you mean 'classify'?"),
+    ] {
+        let (rows, problem, code) = run(&["-c", sql]);
+        assert!(code == 1 && problem.contains(expected), "{sql}: {rows}{problem}");
+        assert_eq!(problem.contains(FILES), expected == FILES, "{sql}: {problem}");
+    }
+}
+
+/// Each is parsed by itself, all of them before the first one runs.
+#[test]
+fn commands_are_statements_of_their_own() {
+    let two = ["-o", "csv", "-c", "select 1 as a -- one", "-c", "select 2 as b"];
+    assert_eq!(run(&two), ("a\n1\nb\n2\n".into(), String::new(), 0));
+    let (rows, problem, code) = run(&["-c", "select 1", "-c", "selec 2"]);
+    assert!(rows.is_empty() && code == 1 && problem.contains("selec"), "{rows}{problem}");
+}
+
 fn wait(child: &mut Child) -> i32 {
     let start = Instant::now();
     loop {
