@@ -2,6 +2,7 @@
 
 mod cancel;
 mod codec;
+mod engine;
 mod nodes;
 
 use std::io::{self, BufWriter};

@@ -1,8 +1,9 @@
 //! The three parts of a cluster, each with the functions and with a pulse that notices a loss in seconds.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ballista::prelude::SessionContextExt as _;
 use ballista_core::config::BALLISTA_CLIENT_PULL;
@@ -21,8 +22,10 @@ use mobilebert_sql::shell;
 use mobilebert_sql::{
     CheapFiltersFirst, MOST_THREADS, ModelOptions, Registry, Settings, Stores, environment, register,
 };
+use tokio::net::TcpStream;
 
 use crate::codec::Codec;
+use crate::engine::Engine;
 
 /// Seconds between two signs of life of an executor. Ballista's 60 would leave a loss unnoticed for minutes.
 const HEARTBEAT: u64 = 5;
@@ -119,6 +122,7 @@ pub(crate) async fn scheduler(args: SchedulerArgs, registry: Registry) -> Result
     config_.override_physical_codec =
         Some(Arc::new(Codec::signatures(BallistaPhysicalExtensionCodec::default(), registry)));
     let cluster = BallistaCluster::new_from_config(&config_).await.map_err(|error| error.to_string())?;
+    check_free(&args.listen.ip().to_string(), args.listen.port())?;
     eprintln!("mobilebert-cluster: the scheduler listens on {}", args.listen);
     start_server(cluster, args.listen, Arc::new(config_)).await.map_err(|error| error.to_string())
 }
@@ -132,6 +136,14 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
     let (stores, folder) = (Arc::new(Stores::default()), args.work_dir.clone().map(PathBuf::from));
     // The port has a next one: the flag says so.
     let grpc_port = args.port.saturating_add(1);
+    for port in [args.port, grpc_port] {
+        check_free(&args.listen, port)?;
+    }
+    wait_for(&args.scheduler_host, args.scheduler_port).await?;
+    eprintln!(
+        "mobilebert-cluster: the executor on {}:{} works for the scheduler at {}:{}",
+        args.listen, args.port, args.scheduler_host, args.scheduler_port
+    );
     let config_ = ExecutorProcessConfig {
         bind_host: args.listen.clone(),
         external_host: Some(args.listen),
@@ -139,11 +151,11 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
         grpc_port,
         scheduler_host: args.scheduler_host,
         scheduler_port: args.scheduler_port,
-        scheduler_connect_timeout_seconds: 30,
         vcores: args.vcores,
         work_dir: args.work_dir,
         memory_pool_size: Some((args.memory as u64) << 20),
         executor_heartbeat_interval_seconds: HEARTBEAT,
+        override_execution_engine: Some(Arc::new(Engine::new())),
         override_function_registry: Some(Arc::new(functions)),
         override_config_producer: Some(Arc::new(config)),
         override_runtime_producer: Some(Arc::new(move |_: &SessionConfig| {
@@ -162,6 +174,26 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
     start_executor_process(Arc::new(config_)).await.map_err(|error| error.to_string())
 }
 
+/// Checks that this process may listen there. Ballista does not say which address is taken, and an executor
+/// whose port for data is taken would end without a word.
+fn check_free(host: &str, port: u16) -> Result<(), String> {
+    let bound = TcpListener::bind((host, port));
+    bound.map(drop).map_err(|error| format!("cannot listen on {host}:{port}: {error}"))
+}
+
+/// Waits for a scheduler that is being started. Ballista would do so in silence, and for ever.
+async fn wait_for(host: &str, port: u16) -> Result<(), String> {
+    const LONGEST: Duration = Duration::from_secs(30);
+    let waiting = async {
+        while TcpStream::connect((host, port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(LONGEST, waiting)
+        .await
+        .map_err(|_| format!("expected a scheduler at {host}:{port}; found none for {} s", LONGEST.as_secs()))
+}
+
 /// Makes the context of a client. The number of texts that could not be read stays on the executors, so such
 /// a text is an error, unless the query says that it is to be NULL.
 pub(crate) async fn client(
@@ -169,6 +201,9 @@ pub(crate) async fn client(
     settings: &Settings,
     registry: Registry,
 ) -> Result<SessionContext, String> {
+    // Ballista would tell so when the first query is sent, in the words of four layers.
+    let reached = TcpStream::connect(scheduler).await;
+    reached.map_err(|error| format!("cannot reach the scheduler at {scheduler}: {error}"))?;
     let codec = Arc::new(Codec::signatures(BallistaLogicalExtensionCodec::default(), registry));
     let config = settings.config().upgrade_for_ballista().with_ballista_logical_extension_codec(codec);
     // A client that asks for the state of its query knows the query's number at once, and can cancel it. One
