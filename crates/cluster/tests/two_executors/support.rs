@@ -156,9 +156,8 @@ pub(crate) fn local(sql: &str) -> Vec<String> {
         settings.models = models().into_iter().map(named).collect();
     });
     let session = Session::new(&settings).unwrap();
-    let mut args = shell::ShellArgs::default();
-    args.commands = vec![sql.to_owned()];
-    args.output = shell::Format::Csv;
+    let (commands, output) = (vec![sql.to_owned()], shell::Format::Csv);
+    let args = shell::ShellArgs { commands, output, ..shell::ShellArgs::default() };
     let (workers, err) = (runtime.handle(), &mut std::io::stderr());
     assert_eq!(shell::run("local", &session, &args, &shell::Here, workers, &mut out, err), 0);
     sorted(&String::from_utf8(out).unwrap())
