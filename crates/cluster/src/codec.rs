@@ -44,9 +44,8 @@ impl<C> Codec<C> {
         if self.is_checked
             && let Err(error) = self.registry.models().check(call.model())
         {
-            // The client is told that the task was rejected, and not why.
-            eprintln!("mobilebert-cluster: {error}");
-            return Err(external(error));
+            // The client gets the debug form of this one, which is to be read by people.
+            return Err(DataFusionError::Execution(error.to_string()));
         }
         Ok(Arc::new(self.registry.pinned(call)))
     }

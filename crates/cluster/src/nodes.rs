@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ballista::prelude::SessionContextExt as _;
-use ballista_core::config::BALLISTA_CLIENT_PULL;
+use ballista_core::config::{BALLISTA_ADAPTIVE_PLANNER_ENABLED, BALLISTA_CLIENT_PULL, TaskSchedulingPolicy};
 use ballista_core::extension::SessionConfigExt as _;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
@@ -27,8 +27,11 @@ use tokio::net::TcpStream;
 use crate::codec::Codec;
 use crate::engine::Engine;
 
-/// Seconds between two signs of life of an executor. Ballista's 60 would leave a loss unnoticed for minutes.
-const HEARTBEAT: u64 = 5;
+/// Executors ask for tasks. If the scheduler of Ballista 55 hands them out, and loses one of two executors in the
+/// second stage of a query, it takes the other one for lost, too, and the query fails.
+const POLICY: TaskSchedulingPolicy = TaskSchedulingPolicy::PullStaged;
+/// Seconds between two signs of life of an executor: Ballista's, for a busy one that asks for tasks.
+const HEARTBEAT: usize = 5;
 /// Seconds between two looks for executors that gave no sign.
 const LOOK: u64 = 5;
 
@@ -57,9 +60,9 @@ pub(crate) struct ExecutorArgs {
     /// The address to listen on, under which other machines reach this one
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDR")]
     listen: String,
-    /// The port for data; the next one is for tasks
+    /// The port for data
     #[arg(long, default_value_t = 50051, value_name = "PORT")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..65535))]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// The number of tasks at once, each on one core
     #[arg(long, default_value = cores(), value_name = "N", value_parser = shell::number(1, MOST_THREADS))]
@@ -73,7 +76,7 @@ pub(crate) struct ExecutorArgs {
 }
 
 /// An executor that is well may be silent for two heartbeats.
-const LEAST_TIMEOUT: usize = 2 * HEARTBEAT as usize;
+const LEAST_TIMEOUT: usize = 2 * HEARTBEAT;
 /// Seconds.
 const DAY: usize = 24 * 60 * 60;
 /// MiB: 16 TiB.
@@ -110,6 +113,7 @@ pub(crate) async fn scheduler(args: SchedulerArgs, registry: Registry) -> Result
     let mut config_ = SchedulerConfig::default()
         .with_hostname(args.listen.ip().to_string())
         .with_port(args.listen.port())
+        .with_scheduler_policy(POLICY)
         .with_no_executors_grace_period_seconds(timeout)
         .with_override_config_producer(Arc::new(config))
         .with_override_session_builder(Arc::new(session));
@@ -134,11 +138,7 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
         functions.scalar_functions.insert(function.name().to_owned(), Arc::new(function));
     }
     let (stores, folder) = (Arc::new(Stores::default()), args.work_dir.clone().map(PathBuf::from));
-    // The port has a next one: the flag says so.
-    let grpc_port = args.port.saturating_add(1);
-    for port in [args.port, grpc_port] {
-        check_free(&args.listen, port)?;
-    }
+    check_free(&args.listen, args.port)?;
     wait_for(&args.scheduler_host, args.scheduler_port).await?;
     eprintln!(
         "mobilebert-cluster: the executor on {}:{} works for the scheduler at {}:{}",
@@ -148,13 +148,14 @@ pub(crate) async fn executor(args: ExecutorArgs, registry: Registry) -> Result<(
         bind_host: args.listen.clone(),
         external_host: Some(args.listen),
         port: args.port,
-        grpc_port,
+        // Nobody listens for tasks.
+        grpc_port: args.port,
         scheduler_host: args.scheduler_host,
         scheduler_port: args.scheduler_port,
         vcores: args.vcores,
         work_dir: args.work_dir,
         memory_pool_size: Some((args.memory as u64) << 20),
-        executor_heartbeat_interval_seconds: HEARTBEAT,
+        task_scheduling_policy: POLICY,
         override_execution_engine: Some(Arc::new(Engine::new())),
         override_function_registry: Some(Arc::new(functions)),
         override_config_producer: Some(Arc::new(config)),
@@ -209,6 +210,9 @@ pub(crate) async fn client(
     // A client that asks for the state of its query knows the query's number at once, and can cancel it. One
     // that waits to be told learns the number when the query ends.
     let mut config = config.set_bool(BALLISTA_CLIENT_PULL, true);
+    // Ballista 55 plans stages anew while a query runs, and then finds no stage for what it computes again for a
+    // lost executor: a query whose second stage had begun hung.
+    config = config.set_bool(BALLISTA_ADAPTIVE_PLANNER_ENABLED, false);
     if let Some(options) = config.options_mut().extensions.get_mut::<ModelOptions>() {
         options.on_error = OnError::Fail.to_string();
     }

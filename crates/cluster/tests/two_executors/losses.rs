@@ -58,23 +58,37 @@ fn kill_at(points: &[f64], rows: usize) {
             let had_a_task = worked.is_none_or(|worked| worked > 0.05 * seconds);
             assert!(had_a_task, "killed at {point}: it had worked for {worked:?} s only");
         }
-        let output = running.wait_with_output().unwrap();
+        let longest = undisturbed * 3 + TIMEOUT;
+        while running.try_wait().unwrap().is_none() && start.elapsed() < longest {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let took = start.elapsed();
+        if took >= longest {
+            let _ = running.kill();
+            panic!("killed at {point}: still running after {took:?}, undisturbed {undisturbed:?}");
+        }
+        let output = running.wait_with_output().unwrap();
         let problem = String::from_utf8_lossy(&output.stderr);
+        if point > 0.9 && problem.contains("Error connecting to") {
+            // The query was over, and the client had not yet fetched all its rows.
+            println!("killed at {point:.2} of {undisturbed:.1?}: an error after {took:.1?}");
+            cluster.add(&models());
+            continue;
+        }
         assert!(output.status.success(), "killed at {point}: {problem}");
         assert_eq!(sorted(&String::from_utf8(output.stdout).unwrap()), expected, "killed at {point}");
         println!(
             "killed at {point:.2} of {undisturbed:.1?}, after {worked:.1?} s of work: \
              the same rows after {took:.1?}"
         );
-        assert!(took < undisturbed * 3 + TIMEOUT, "killed at {point}: {took:?} instead of {undisturbed:?}");
         cluster.add(&models());
     }
 }
 
+/// In the first stage, which runs the model, and about the second one, which has lost its input then.
 #[test]
 fn a_killed_executor_costs_time_and_no_row() {
-    kill_at(&[0.5], 4000);
+    kill_at(&[0.5, 0.9], 4000);
 }
 
 #[test]

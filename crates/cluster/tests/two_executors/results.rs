@@ -72,9 +72,9 @@ fn an_executor_with_other_weights_is_refused() {
     let sql = format!("select embed(text, 'tiny') from {files}");
     let start = Instant::now();
     let problem = cluster.query(&sql).unwrap_err();
-    assert!(problem.contains("rejected by executor"), "{problem}");
-    let told = std::fs::read_to_string(cluster.folder.path().join("work-0.log")).unwrap();
-    assert!(told.contains("other content than the query was planned with: expected sha "), "{told}");
+    let told =
+        "mobilebert-cluster: model `tiny` has other content than the query was planned with: expected sha ";
+    assert!(problem.starts_with(told), "{problem}");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
@@ -127,13 +127,10 @@ fn what_does_not_work_is_told() {
     second.args(["scheduler", "--listen", &format!("127.0.0.1:{}", cluster.port)]);
     let problem = told(second);
     assert!(problem.contains(&format!("cannot listen on 127.0.0.1:{}", cluster.port)), "{problem}");
-    // The port for data, and the next one.
-    for port in [cluster.port, cluster.port - 1] {
-        let (mut taken, at) = (program(&[]), cluster.port.to_string());
-        taken.args(["executor", "--scheduler-port", &at, "--vcores", "1", "--port", &port.to_string()]);
-        let problem = told(taken);
-        assert!(problem.contains("cannot listen on 127.0.0.1:"), "{problem}");
-    }
+    let (mut taken, at) = (program(&[]), cluster.port.to_string());
+    taken.args(["executor", "--scheduler-port", &at, "--vcores", "1", "--port", &at]);
+    let problem = told(taken);
+    assert!(problem.contains(&format!("cannot listen on 127.0.0.1:{at}")), "{problem}");
     for nobody in [format!("127.0.0.1:{}", port()), "nonsense".to_owned()] {
         let mut client = program(&[]);
         client.args(["sql", "--scheduler", &nobody, "-c", "select 1"]);
@@ -151,7 +148,7 @@ fn numbers_have_ranges() {
         ("sql", "--batch-size", &["0", HUGE]),
         ("executor", "--vcores", &["0", HUGE, "-1"]),
         ("executor", "--memory", &["0", HUGE]),
-        ("executor", "--port", &["0", "65535", "65536"]),
+        ("executor", "--port", &["0", "65536"]),
         ("executor", "--scheduler-port", &["0", "65536"]),
         ("scheduler", "--executor-timeout", &["0", "9", HUGE]),
         ("scheduler", "--listen", &["127.0.0.1:0", "127.0.0.1:65536", "50050"]),
