@@ -22,7 +22,7 @@ from data import CLS, NO_LABEL, PAD, SEP
 from mpnet import MPNet, open_mpnet
 from names import TAGS, Sentence, encoded, names_of, sentences_of, spans_of, with_other_names, without_user_names
 from prepare import tokenizer_of
-from prepare_ner import BTC_SECTIONS
+from prepare_ner import BTC_SECTIONS, written_sentences
 from trainer import schedule, seed_everything
 
 FROZEN = 4
@@ -137,7 +137,7 @@ def tensors_of(step: list[Window]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def training_windows(data: Path, pieces: Callable[[str], list[int]], passes: int, tweet_share: float, seed: int) -> list[Window]:
-    """Wikigold `passes` times, every second time with other names, and a share of the tweets once."""
+    """Wikigold `passes` times, every second time with other names, a share of the tweets once, and what was written for this."""
     draw = random.Random(seed)
     articles = list(sentences_of(data / "ner/wikigold/train.conll"))
     tweets = [s for section in BTC_SECTIONS for s in sentences_of(data / f"ner/btc/{section}.conll")]
@@ -147,6 +147,8 @@ def training_windows(data: Path, pieces: Callable[[str], list[int]], passes: int
     for turn in range(passes):
         some = articles if turn % 2 == 0 else [with_other_names(s, known, draw) for s in articles]
         read += windows(some, pieces, draw)
+    for sentence in written_sentences():
+        read += windows([sentence], pieces)
     for tweet in draw.sample(tweets, round(tweet_share * len(tweets))):
         read += windows([tweet], pieces)
     return read

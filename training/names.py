@@ -9,6 +9,7 @@ three; all others, such as wikigold's MISC (nationalities, works, events), are n
 """
 
 import random
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,22 @@ def sentences_of(file: Path) -> Iterator[Sentence]:
         elif sentence:
             yield sentence
             sentence = []
+
+
+MARKED = re.compile(r"\[(PER|LOC|ORG) ([^][]+)\]|(\S+)")
+"""A marked name, or a word."""
+
+
+def marked(line: str) -> Sentence:
+    """The words of a line in which names are marked, as in `[PER Ada Marsh] left [LOC Malmö] .`, with blanks between words."""
+    sentence: Sentence = []
+    for kind, name, word in MARKED.findall(line):
+        sentence += [(part, f"{'I' if place else 'B'}-{kind}") for place, part in enumerate(name.split())]
+        if word:
+            if word[0] == "[" or word[-1] == "]":
+                raise ValueError(f"expected a mark PER, LOC or ORG, closed before the next; found {word!r} in {line!r}")
+            sentence.append((word, "O"))
+    return sentence
 
 
 def parts_of(sentence: Sentence) -> list[tuple[str, Sentence]]:

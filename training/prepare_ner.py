@@ -2,9 +2,9 @@
 
     python prepare_ner.py --data DIR --tokenizer FOLDER --out DIR [--exchanged 20000 --sentences 30000 --labelled DIR]
 
-Wikigold's articles, sections a, b, e, f and g of the Broad Twitter Corpus (h is kept for measuring) and WNUT 17's train part;
-new sentences made of these, with other names; and sentences of the Wikipedia text without tags, which only a teacher labels:
-while a student learns (`--sentences`) or before, with `label_names.py` (`--labelled`).
+Wikigold's articles, sections a, b, e, f and g of the Broad Twitter Corpus (h is kept for measuring), WNUT 17's train part and
+the sentences of `written/names`; new sentences made of these, with other names; and sentences of the Wikipedia text without
+tags, which only a teacher labels: while a student learns (`--sentences`) or before, with `label_names.py` (`--labelled`).
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from data import CLS, NO_LABEL, SEP, in_held_out_stretch
-from names import NO_TAG, TAGS, Sentence, encoded, exchanged, sentences_of, without_user_names
+from names import NO_TAG, TAGS, Sentence, encoded, exchanged, marked, sentences_of, without_user_names
 from prepare import lines_of, tokenizer_of, write_examples
 
 LONGEST = 128
@@ -27,6 +27,9 @@ BTC_SECTIONS = "abefg"
 
 WIKIGOLD_REPEATED = 3
 """Its sentences are few, and the most like what people write in whole sentences."""
+
+WRITTEN = Path(__file__).parent / "written/names"
+"""Sentences that were written for this project, with marks around names."""
 
 SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 WORDS = re.compile(r"\w+|[^\w\s]")
@@ -49,6 +52,11 @@ def untagged(folder: Path, count: int, seed: int) -> list[Sentence]:
     return found[:count]
 
 
+def written_sentences(each: int | None = None) -> list[Sentence]:
+    """The sentences of `written/names`, at most `each` of a file."""
+    return [marked(line) for file in sorted(WRITTEN.glob("*.txt")) for line in file.read_text("utf-8").splitlines()[:each]]
+
+
 def kept_labels(folder: Path) -> tuple[list[list[int]], list[np.ndarray]]:
     """Sentences that `label_names.py` wrote, and their logits: rows of zeros for `[CLS]` and `[SEP]`."""
     ids: list[list[int]] = []
@@ -67,11 +75,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with BERT's uncased vocabulary")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--exchanged", type=int, default=20_000, help="new sentences with other names, two thirds of them wikigold's")
+    parser.add_argument("--exchanged", type=int, default=20_000, help="new sentences with other names, two thirds of them no tweets")
     parser.add_argument("--sentences", type=int, default=0, help="sentences without tags")
     parser.add_argument("--labelled", type=Path, help="folder that label_names.py wrote")
     parser.add_argument("--tweets", type=float, default=1.0, help="share of the tweets that is read")
     parser.add_argument("--repeated", type=int, default=WIKIGOLD_REPEATED, help="times that wikigold is read")
+    parser.add_argument("--written", type=int, default=1, help="times that the sentences of written/names are read")
     parser.add_argument("--examples", type=int, help="sentences of each file at most")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -82,15 +91,16 @@ def main() -> None:
     articles = list(sentences_of(folder / "wikigold/train.conll"))[: args.examples]
     tweets = [s for section in BTC_SECTIONS for s in list(sentences_of(folder / f"btc/{section}.conll"))[: args.examples]]
     tweets += list(without_user_names(sentences_of(folder / "wnut17/train.conll")))[: args.examples]
+    written = written_sentences(args.examples)
     if args.tweets < 1:
         tweets = random.Random(args.seed).sample(tweets, round(args.tweets * len(tweets)))
     kept, trained = [], []
-    for source, repeated in ((articles, args.repeated), (tweets, 1)):
+    for source, repeated in ((articles, args.repeated), (written, args.written), (tweets, 1)):
         out = in_held_out_stretch(torch.arange(len(source)), len(source)).tolist()
         kept += [s for s, held_out in zip(source, out, strict=True) if held_out]
         trained.append([s for s, held_out in zip(source, out, strict=True) if not held_out] * repeated)
     known = [s for part in trained for s in part]
-    new = exchanged(trained[0], known, 2 * args.exchanged // 3, args.seed) + exchanged(known, known, args.exchanged // 3, args.seed + 1)
+    new = exchanged(trained[0] + trained[1], known, 2 * args.exchanged // 3, args.seed) + exchanged(known, known, args.exchanged // 3, args.seed + 1)
     read = [*kept, *known, *new, *untagged(args.data / "text", args.sentences, args.seed)]
 
     @cache

@@ -4,6 +4,7 @@
 """
 
 import random
+import re
 import tempfile
 import unittest
 from pathlib import Path
@@ -18,6 +19,7 @@ from names import (
     Sentence,
     encoded,
     exchanged,
+    marked,
     names_of,
     parts_of,
     sentences_of,
@@ -25,7 +27,7 @@ from names import (
     with_other_names,
     without_user_names,
 )
-from prepare_ner import kept_labels
+from prepare_ner import WRITTEN, kept_labels
 
 ADA: Sentence = [("Ada", "B-PER"), ("Byron", "I-PER"), ("saw", "O"), ("Bergen", "B-LOC")]
 CLUB: Sentence = [("The", "O"), ("Harbour", "B-ORG"), ("Club", "I-ORG"), ("met", "O"), ("@eve", "B-PER")]
@@ -43,6 +45,22 @@ class Names(unittest.TestCase):
             file.write_text("Acme\tB-corporation\n Ltd\tI-corporation\n\u00a0\tO\n\n\nJapanese\tB-MISC\nEve\tB-person", "utf-8")
             read = list(sentences_of(file))
         self.assertEqual(read, [[("Acme", "B-ORG"), (" Ltd", "I-ORG")], [("Japanese", "O"), ("Eve", "B-PER")]])
+
+    def test_marks_become_tags(self) -> None:
+        read = marked("In [LOC Malmö] , [PER Ada de Vries] 's [ORG NGB] ( 1987 ) met [PER Lowe] [PER Marsh]")
+        self.assertEqual(" ".join(word for word, _ in read), "In Malmö , Ada de Vries 's NGB ( 1987 ) met Lowe Marsh")
+        tags = "O B-LOC O B-PER I-PER I-PER O B-ORG O O O O B-PER B-PER"
+        self.assertEqual([tag for _, tag in read], tags.split())
+
+    def test_marks_that_are_none_are_errors(self) -> None:
+        for line in ("[MISC French] wine", "[PER Ada met Lowe", "Ada ] met", "[PER Ada [LOC Malmö] ]", "[PER ] met"):
+            with self.assertRaisesRegex(ValueError, "expected a mark"):
+                marked(line)
+
+    def test_sentences_of_this_project_are_read_whole(self) -> None:
+        for file in sorted(WRITTEN.glob("*.txt")):
+            for line in file.read_text("utf-8").splitlines():
+                self.assertEqual([word for word, _ in marked(line)], re.sub(r"\[(PER|LOC|ORG) |\]", "", line).split())
 
     def test_names_side_by_side_stay_apart(self) -> None:
         self.assertEqual(names(TWO), [("PER", ("Eve",)), ("PER", ("Kim",))])
