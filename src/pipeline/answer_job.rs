@@ -260,6 +260,9 @@ struct Search {
     /// is least likely.
     null: Option<(f32, f32)>,
     candidates: Vec<Candidate>,
+    /// The numbers of the texts that are kept, by the form in which they are compared, and the next number.
+    texts: HashMap<String, u32>,
+    next: u32,
     /// The logit that a further place has to exceed, once enough texts are known.
     floor: f32,
 }
@@ -270,9 +273,15 @@ struct Candidate {
     start: f32,
     end: f32,
     span: Span,
+    /// The number of its text, once that is known. A place is sorted many times, and its text is read once.
+    text: Option<u32>,
 }
 
 impl Candidate {
+    fn new(start: f32, end: f32, span: Span) -> Self {
+        Self { start, end, span, text: None }
+    }
+
     fn logit(&self) -> f32 {
         self.start + self.end
     }
@@ -288,6 +297,8 @@ impl Search {
             ends: ExpSum::new(),
             null: None,
             candidates: Vec::new(),
+            texts: HashMap::new(),
+            next: 0,
             floor: f32::NEG_INFINITY,
         }
     }
@@ -311,21 +322,28 @@ impl Search {
             self.null = Some(null);
         }
         let spans = window.encoding().spans();
-        let mut limit = self.candidates.len().saturating_add(self.kept().saturating_mul(8));
+        let mut limit = self.limit();
         for first in positions.clone() {
             for last in first..positions.end.min(first.saturating_add(self.max_answer_len)) {
                 let span = Span::new(spans[first].start, spans[last].end.max(spans[first].start));
-                let candidate = Candidate { start: start(first), end: end(last), span };
+                let candidate = Candidate::new(start(first), end(last), span);
                 if candidate.logit() > self.floor {
                     self.candidates.push(candidate);
                 }
             }
             if self.candidates.len() > limit {
                 self.keep_best(context);
-                limit = self.candidates.len().saturating_add(self.kept().saturating_mul(8));
+                limit = self.limit();
             }
         }
         self.keep_best(context);
+    }
+
+    /// Returns the number of places above which only the best are kept. There are at least as many new ones as
+    /// are kept already, so a context that repeats its texts many times is not sorted again for each few places.
+    fn limit(&self) -> usize {
+        let known = self.candidates.len();
+        known.saturating_add(known.max(self.kept().saturating_mul(8)))
     }
 
     /// Sorts by logit, with earlier places first among equals, and keeps different places of the best texts.
@@ -336,6 +354,8 @@ impl Search {
             self.floor = worst.map_or(f32::NEG_INFINITY, Candidate::logit);
         }
         self.candidates = groups.into_iter().flatten().collect();
+        let kept: HashSet<u32> = self.candidates.iter().filter_map(|candidate| candidate.text).collect();
+        self.texts.retain(|_, number| kept.contains(number));
     }
 
     /// Returns the places of each of the best texts, best first. The texts are sorted by their best place.
@@ -344,7 +364,8 @@ impl Search {
         let most = self.kept();
         let mut groups: Vec<Vec<Candidate>> = Vec::new();
         let mut places = HashSet::with_capacity(self.candidates.len());
-        let (mut texts, mut key) = (HashMap::new(), String::new());
+        // The group of each text, by its number. A search that does not merge knows no text.
+        let (mut numbers, mut key) = (HashMap::new(), String::new());
         for candidate in &self.candidates {
             if !self.merged && groups.len() == most {
                 break;
@@ -352,24 +373,28 @@ impl Search {
             if !places.insert(candidate.span) {
                 continue;
             }
-            // A search that does not merge knows no text.
-            let known: Option<usize> = match self.merged {
-                true => {
-                    write_key(&mut key, &context[candidate.span.range()]);
-                    texts.get(&key).copied()
-                }
-                false => None,
-            };
-            if let Some(group) = known.and_then(|index| groups.get_mut(index)) {
+            let mut candidate = *candidate;
+            if self.merged && candidate.text.is_none() {
+                write_key(&mut key, &context[candidate.span.range()]);
+                candidate.text = self.texts.get(&key).copied();
+            }
+            let known = candidate.text.and_then(|number| numbers.get(&number)).copied();
+            if let Some(group) = known.and_then(|index: usize| groups.get_mut(index)) {
                 if group.len() < MAX_PLACES {
-                    group.push(*candidate);
+                    group.push(candidate);
                 }
             } else if groups.len() < most {
                 // Texts beyond the best ones are not kept.
                 if self.merged {
-                    texts.insert(key.clone(), groups.len());
+                    let number = candidate.text.unwrap_or_else(|| {
+                        self.next += 1;
+                        self.texts.insert(key.clone(), self.next);
+                        self.next
+                    });
+                    candidate.text = Some(number);
+                    numbers.insert(number, groups.len());
                 }
-                groups.push(vec![*candidate]);
+                groups.push(vec![candidate]);
             }
         }
         groups
@@ -404,7 +429,7 @@ impl Search {
         // Logits also order the answers whose scores are 0.
         answers.sort_by(|a, b| total(b).total_cmp(&total(a)).then_with(|| best(b).total_cmp(&best(a))));
         if let (Null::Answer(odds), Some((start, end))) = (null, self.null) {
-            let (score, candidate) = scored(Candidate { start, end, span: Span::default() });
+            let (score, candidate) = scored(Candidate::new(start, end, Span::default()));
             // The threshold is taken off the logit, so it divides the score.
             let (rank, logit) = (score * exp(f64::from(-odds)), candidate.logit() - odds);
             let is_better = |places: &Vec<(f64, Candidate)>| {
@@ -444,6 +469,26 @@ impl ExpSum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::{Tokenizer, TokenizerFiles};
+
+    /// Otherwise a context that repeats a few words takes a hundred times as long as its passes.
+    #[test]
+    fn places_are_read_once_and_sorted_once_for_as_many_new_ones() {
+        let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n";
+        let files = TokenizerFiles::new("test").vocab("vocab.txt", vocab.as_bytes());
+        let (tokenizer, context) = (Tokenizer::from_files(&files).unwrap(), "a b A ".repeat(200));
+        let tokens = tokenizer.tokenize(&context).unwrap();
+        let mut search = Search::new(&AnswerOptions::with(|o| (o.top_k, o.max_answer_len) = (1000, 50)));
+        for window in tokens.windows(&WindowOptions::new(64).doc_stride(8)).unwrap() {
+            search.add(&context, &window, &vec![0.0; 2 * window.encoding().len()]);
+            let places = &search.candidates;
+            assert!(places.iter().all(|place| place.text.is_some()));
+            assert!(search.limit() >= 2 * places.len(), "{} for {}", search.limit(), places.len());
+        }
+        // Those that begin with `a b`, `b a` and `a a`, of each length but one, which are two texts.
+        assert_eq!(search.texts.len(), 3 * 50 - 1);
+        assert_eq!(search.finish(&context, Null::Ignored).len(), 3 * 50 - 1);
+    }
 
     #[test]
     fn texts_are_compared_by_their_words_in_lower_case() {
