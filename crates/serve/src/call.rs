@@ -24,6 +24,11 @@ const MOST_RESULTS: usize = 1000;
 /// The longest answer, in tokens: as many as the longest sequence that answers are usually sought in.
 const MOST_ANSWER_TOKENS: usize = 384;
 
+/// The most that the number of answers and their tokens may be together. The search keeps hundreds of places for each
+/// of so many texts, and reads the text of each place: beyond this it takes longer than the passes, which are all that
+/// the queue knows of.
+const MOST_ANSWERS: usize = 50_000;
+
 /// The most bytes that the texts of all results of a request may have.
 const MOST_RESULT_BYTES: usize = 16 << 20;
 
@@ -174,6 +179,10 @@ pub(crate) fn check_answers<'t>(
 ) -> Result<()> {
     check_top_k(options.top_k)?;
     at_most("max_answer_len", options.max_answer_len, MOST_ANSWER_TOKENS)?;
+    at_most("top_k", options.top_k, MOST_ANSWERS / options.max_answer_len.max(1)).map_err(|refusal| {
+        let message = format!("{} where `max_answer_len` is {}", refusal.message, options.max_answer_len);
+        Refusal { message: message.into(), ..refusal }
+    })?;
     let mut total = ResultBytes::default();
     for (context, questions) in contexts {
         let answers = questions.saturating_mul(options.top_k);

@@ -127,7 +127,12 @@ fn results_have_a_number_and_a_size() {
         server.post("/api/v1/tiny-qa/answer", &body.to_string())
     };
     let context = "anna works in paris ".repeat(10);
-    assert_eq!(answer(json!({"top_k": 1000, "max_answer_len": 384}), &context).status, 200);
+    for (top_k, most, status) in [(1000, 50, 200), (130, 384, 200), (1000, 51, 400), (131, 384, 400)] {
+        let found = answer(json!({"top_k": top_k, "max_answer_len": most}), &context);
+        assert_eq!(found.status, status, "{top_k} answers of {most} tokens: {}", found.text());
+    }
+    let refused = answer(json!({"top_k": 1000, "max_answer_len": 384}), &context);
+    assert!(refused.text().contains("at most 130 where `max_answer_len` is 384"), "{}", refused.text());
     let refused = answer(json!({"top_k": 1001}), &context);
     assert_eq!(refused.code(), (400, "invalid".to_owned()));
     assert!(refused.text().contains("at most 1000"), "{}", refused.text());
