@@ -103,19 +103,20 @@ fn slow_clients_are_closed_and_hinder_nobody() {
     let flags = ["--header-timeout-ms", "3000", "--body-timeout-ms", "3000", "--idle-timeout-ms", "3000"];
     let flags = [&flags[..], &["--max-connections", &places]].concat();
     let server = Server::start(&tiny(), &flags);
-    let mut good = server.client();
-    let mut time = || {
+    let time = |good: &mut Client| {
         let began = Instant::now();
         assert_eq!(good.post(GOOD.0, GOOD.1).status, 200);
         began.elapsed()
     };
     // In the same rhythm with and without slow clients: a request after a rest takes longer than those behind it.
-    let mut batch = |times: &mut Vec<Duration>| {
-        times.extend((0..50).map(|_| time()));
+    let batch = |good: &mut Client, times: &mut Vec<Duration>| {
+        times.extend((0..50).map(|_| time(good)));
         std::thread::sleep(Duration::from_millis(20));
     };
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    (0..20).for_each(|_| batch(&mut alone));
+    let mut good = server.client();
+    (0..20).for_each(|_| batch(&mut good, &mut alone));
+    drop(good);
     let start = Instant::now();
     // A third says nothing, a third begins a head, a third a body.
     let slow = |i: usize| {
@@ -128,9 +129,20 @@ fn slow_clients_are_closed_and_hinder_nobody() {
         let mut stream = TcpStream::connect(server.running.address()).unwrap();
         // It may be closed already, if this thread was held up.
         let _ = stream.write_all(begin.as_bytes());
-        (asked, stream)
+        (i, (asked, stream))
     };
-    let mut slow: Vec<(Instant, TcpStream)> = (0..clients).map(slow).collect();
+    // From several threads: a system that loses the first packet of a connection sends it again after a second, and
+    // those that came first would be closed until then.
+    let mut slow: Vec<(usize, (Instant, TcpStream))> = std::thread::scope(|scope| {
+        let slow = &slow;
+        let lanes = (0..32)
+            .map(|lane| scope.spawn(move || (lane..clients).step_by(32).map(slow).collect::<Vec<_>>()));
+        let lanes: Vec<_> = lanes.collect();
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect()
+    });
+    slow.sort_by_key(|(i, _)| *i);
+    let mut slow: Vec<(Instant, TcpStream)> = slow.into_iter().map(|(_, slow)| slow).collect();
+    let mut good = server.client();
     let done = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
         let _done = crate::support::SetOnDrop(&done);
@@ -150,7 +162,7 @@ fn slow_clients_are_closed_and_hinder_nobody() {
             written
         });
         loop {
-            batch(&mut beside);
+            batch(&mut good, &mut beside);
             let began = Instant::now();
             assert_eq!(asked(&server, "POST", GOOD.0, GOOD.1).status, 200);
             assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
