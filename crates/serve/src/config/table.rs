@@ -92,7 +92,7 @@ pub(super) const SETTINGS: [Setting; 36] = [
     one("tls-key", "FILE", &[], "Its private key in PEM"),
     one("threads", "N", &[], "Threads that run the models. Default: one for each processor"),
     one("io-threads", "N", &["1"], "Threads that read requests and write answers"),
-    one("budget-tokens", "N", &["512"], "Tokens of a pass, unless one sequence is longer"),
+    one("budget-tokens", "N", &["512"], "The most tokens of a pass, unless one sequence is longer"),
     one("queue-tokens", "N", &["65536"], "Tokens that may wait; more are refused with 429"),
     one("max-connections", "N", &["1024"], "Connections at the same time; others wait to be accepted"),
     one("max-body-bytes", "N", &["2000000"], "Bytes of a body, also after it was unpacked"),
@@ -176,7 +176,11 @@ cannot be used, 2 wrong usage, 5 stopped before all was answered";
 /// Makes the command line from the table.
 pub(super) fn command() -> Command {
     let arg = |setting: &Setting| {
-        let arg = Arg::new(setting.name).long(setting.name).help(setting.help);
+        let help = match (setting.form, setting.default) {
+            (Form::One, [default]) => format!("{}. Default: {default}", setting.help),
+            _ => setting.help.to_owned(),
+        };
+        let arg = Arg::new(setting.name).long(setting.name).help(help);
         let arg = match setting.form {
             Form::Command => return arg.action(ArgAction::SetTrue),
             Form::Switch => arg

@@ -53,6 +53,18 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn the_help_names_all_settings_and_their_defaults() {
+    let help = config(&["--help"]).unwrap_err();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for setting in &SETTINGS {
+        assert!(help.contains(&format!("--{}", setting.name)), "{} is not in {help}", setting.name);
+        if let (false, false, [default]) = (setting.is_switch(), setting.takes_many(), setting.default) {
+            assert!(help.contains(&format!(". Default: {default}")), "{} in {help}", setting.name);
+        }
+    }
+}
+
+#[test]
 fn models_have_names() {
     let models = |text: &str| config(&["--model", text]).map(|config| config.models[0].clone());
     for (text, name, source) in [
