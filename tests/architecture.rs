@@ -87,8 +87,9 @@ const COMMAND: Package = Package {
         ("input", &["ahead", "args", "failure", "reader", "table"]),
         ("target", &["args", "failure", "reader"]),
         ("output", &["args", "failure", "input", "target"]),
-        ("batch", &["args", "failure", "input", "output"]),
-        ("command", &["args", "batch", "failure", "input", "output", "reader", "table", "target"]),
+        ("signals", &["failure"]),
+        ("batch", &["args", "failure", "input", "output", "signals"]),
+        ("command", &["args", "batch", "failure", "input", "output", "reader", "signals", "table", "target"]),
         ("main", &["args", "command", "failure"]),
     ],
 };
@@ -154,7 +155,8 @@ const SQL: Package = Package {
         ("registry", &["function"]),
         ("order", &["function"]),
         ("files", &[]),
-        ("session", &["files", "options", "order", "registry"]),
+        ("copy", &[]),
+        ("session", &["copy", "files", "options", "order", "registry"]),
         ("shell", &["session"]),
         ("main", &[]),
     ],
@@ -163,7 +165,13 @@ const SQL: Package = Package {
 const CLUSTER: Package = Package {
     sources: "crates/cluster/src",
     packages: &["mobilebert_sql"],
-    rooms: &[("cancel", &[]), ("codec", &[]), ("nodes", &["codec"]), ("main", &["cancel"])],
+    rooms: &[
+        ("cancel", &[]),
+        ("codec", &[]),
+        ("engine", &[]),
+        ("nodes", &["codec", "engine"]),
+        ("main", &["cancel"]),
+    ],
 };
 
 const BINDINGS: Package = Package {

@@ -106,7 +106,7 @@ mod tests {
             for arg in flags.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())) {
                 let flag = format!("--{}", arg.get_long().unwrap());
                 let named = arg.get_possible_values().first().map(|value| value.get_name().to_owned());
-                let values = named.into_iter().chain(["1", "0.5", "a"].map(str::to_owned));
+                let values = named.into_iter().chain(["1", "0.5", "a", ";"].map(str::to_owned));
                 let asked = if arg.get_action().takes_values() {
                     values.into_iter().find_map(|value| missing(command, &[format!("{flag}={value}")]))
                 } else {

@@ -59,7 +59,7 @@ fn texts_may_begin_with_a_hyphen() {
     assert_eq!(dashes.line()["label"], "positive");
     for text in ["-h is for a joy to watch", "-V is for a joy to watch"] {
         let line = run(&["classify", "--json", text]).line();
-        assert_eq!((&line["text"], &line["label"]), (&text.into(), &"positive".into()));
+        assert_eq!(line["label"], "positive", "{line}");
     }
     assert!(run(&["classify", "-h"]).stdout.contains("Usage: mobilebert classify"));
     run(&["classify", "--josn", "x"]).failed(2, "unexpected argument '--josn'");
