@@ -140,7 +140,7 @@ impl Partial {
         }
         self.finished = true;
         unfinished.remove(&self.folder);
-        drop(unfinished);
+        // What was replaced goes, too, before a signal ends the process.
         match old {
             Some(old) => fs::remove_dir_all(&old).map_err(|e| Error::io(old, e)),
             None => Ok(()),
