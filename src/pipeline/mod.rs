@@ -5,6 +5,7 @@
 //! schedule passes by themselves do the same with [`Pass`].
 
 mod answer_job;
+mod answer_search;
 mod answers_within;
 mod control;
 mod embedder;
