@@ -8,7 +8,6 @@ may read it, or with its neighbours. Paragraphs that share words in a row with a
 
 import argparse
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,16 +18,10 @@ import numpy as np
 import torch
 
 from name_teacher import NameTeacher, Window, tensors_of, windows
-from names import NO_TAG, TAGS, Sentence, sentences_of
+from names import NO_TAG, TAGS, Sentence
 from mpnet import open_mpnet
 from prepare import lines_of, tokenizer_of
-from prepare_ner import SENTENCE_END
-
-WORDS = re.compile(r"(?:[A-Z]\.)+|\w+(?:[-.,&/]\w+)*|'s\b|[^\w\s]")
-"""As wikigold cuts them, because a word's capitals are seen as a whole."""
-
-IN_A_ROW = 8
-"""Words that two texts share by chance too rarely to matter."""
+from wikipedia_names import CAPITAL_INSIDE, LIKELY_ORGANISATION, SENTENCE_END, WORDS, measured_rows, rows_of_words
 
 PART = 120
 """Windows of a file."""
@@ -38,19 +31,6 @@ WHOLE = 0.25
 
 STEP = 1280
 """Tokens that are read at once."""
-
-LIKELY_ORGANISATION = re.compile(
-    r"\b(?:[A-Z]\w+ (?:University|College|School|Company|Corporation|Records|Club|Party|Association|Council|League|Society|Institute"
-    r"|Church|Army|Navy|Band|Group|Team|Union|Press|Bank|Museum|Ministry|Committee|Agency|Department|Foundation|Orchestra|Industries"
-    r"|Airlines|Motors|United|City|F\.?C)\b|Inc\.|Ltd|band |label |founded |signed )"
-)
-CAPITAL_INSIDE = re.compile(r"(?<=[a-z,] )[A-Z]")
-
-
-def rows_of_words(words: list[str]) -> Iterator[tuple[str, ...]]:
-    small = [word.lower() for word in words]
-    return zip(*(small[shift:] for shift in range(IN_A_ROW)), strict=False)
-
 
 def worth_reading(line: str, draw: random.Random) -> bool:
     """Names are likely; organisations, which are rare, more often than not."""
@@ -109,8 +89,7 @@ def main() -> None:
     model = NameTeacher(open_mpnet(args.mpnet))
     model.load_state_dict(torch.load(args.teacher, weights_only=True))
     model.eval()
-    measured = [s for name in ("wikigold/dev", "wnut17/dev", "wnut17/test", "btc/h") for s in sentences_of(args.data / f"ner/{name}.conll")]
-    known = {row for sentence in measured for row in rows_of_words(WORDS.findall(" ".join(word for word, _ in sentence)))}
+    known = measured_rows(args.data / "ner")
     began, part, sentences, tokens = time.monotonic(), 0, 0, 0
     read: list[Window] = []
     for paragraph in paragraphs(args.data / "text", known, draw):

@@ -3,7 +3,7 @@
     python prepare_ner.py --data DIR --tokenizer FOLDER --out DIR [--exchanged 20000 --sentences 30000 --labelled DIR]
 
 Wikigold's articles, sections a, b, e, f and g of the Broad Twitter Corpus (h is kept for measuring), WNUT 17's train part and
-the sentences of `written/names`; new sentences made of these, with other names; and sentences of the Wikipedia text without
+the sentences of `written/names` and `written/wikipedia`; new sentences made of these, with other names; and sentences of the Wikipedia text without
 tags, which only a teacher labels: while a student learns (`--sentences`) or before, with `label_names.py` (`--labelled`).
 """
 
@@ -19,6 +19,7 @@ import torch
 from data import CLS, NO_LABEL, SEP, in_held_out_stretch
 from names import NO_TAG, TAGS, Sentence, encoded, exchanged, marked, sentences_of, without_user_names
 from prepare import lines_of, tokenizer_of, write_examples
+from wikipedia_names import SENTENCE_END, marked_sentences
 
 LONGEST = 128
 """Tokens of a sentence, at most."""
@@ -31,7 +32,9 @@ WIKIGOLD_REPEATED = 3
 WRITTEN = Path(__file__).parent / "written/names"
 """Sentences that were written for this project, with marks around names."""
 
-SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+MARKS = Path(__file__).parent / "written/wikipedia"
+"""Names in sentences of the Wikipedia text."""
+
 WORDS = re.compile(r"\w+|[^\w\s]")
 
 
@@ -92,15 +95,16 @@ def main() -> None:
     tweets = [s for section in BTC_SECTIONS for s in list(sentences_of(folder / f"btc/{section}.conll"))[: args.examples]]
     tweets += list(without_user_names(sentences_of(folder / "wnut17/train.conll")))[: args.examples]
     written = written_sentences(args.examples)
+    marked_text = marked_sentences(args.data, MARKS)[: args.examples]
     if args.tweets < 1:
         tweets = random.Random(args.seed).sample(tweets, round(args.tweets * len(tweets)))
     kept, trained = [], []
-    for source, repeated in ((articles, args.repeated), (written, args.written), (tweets, 1)):
+    for source, repeated in ((articles, args.repeated), (written, args.written), (marked_text, 1), (tweets, 1)):
         out = in_held_out_stretch(torch.arange(len(source)), len(source)).tolist()
         kept += [s for s, held_out in zip(source, out, strict=True) if held_out]
         trained.append([s for s, held_out in zip(source, out, strict=True) if not held_out] * repeated)
     known = [s for part in trained for s in part]
-    new = exchanged(trained[0] + trained[1], known, 2 * args.exchanged // 3, args.seed) + exchanged(known, known, args.exchanged // 3, args.seed + 1)
+    new = exchanged(trained[0] + trained[1] + trained[2], known, 2 * args.exchanged // 3, args.seed) + exchanged(known, known, args.exchanged // 3, args.seed + 1)
     read = [*kept, *known, *new, *untagged(args.data / "text", args.sentences, args.seed)]
 
     @cache

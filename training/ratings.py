@@ -29,10 +29,19 @@ def probability(rating: float) -> float:
     return 1 / (1 + math.exp(-SLOPE * rating))
 
 
+def text_of(file: Path) -> str:
+    """UTF-8 as here, or Latin-1 as VADER's makers wrote."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
 def rated(file: Path) -> list[tuple[str, float]]:
     """The texts of a file and their ratings. Characters that its makers wrote as HTML are themselves again."""
     found = []
-    for number, line in enumerate(file.read_text("latin-1").split("\n"), 1):
+    for number, line in enumerate(text_of(file).split("\n"), 1):
         if not line.strip():
             continue
         fields = line.rstrip("\r").split("\t", 2)

@@ -3,6 +3,7 @@
     python -m unittest test_ratings
 """
 
+import re
 import tempfile
 import unittest
 from pathlib import Path
@@ -17,16 +18,20 @@ from ratings import kept_out, probability, rated
 from tasks import Reader, Sentiment
 
 
-def reading(text: str) -> list[tuple[str, float]]:
+def reading(text: str, encoding: str = "utf-8") -> list[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rated.txt"
-        file.write_text(text, "latin-1")
+        file.write_text(text, encoding)
         return rated(file)
 
 
 class Files(unittest.TestCase):
     def test_a_line_has_an_id_a_rating_and_a_text(self) -> None:
-        self.assertEqual(reading("1_1\t-0.9\tno  picture\r\n\n2\t4\ta &amp; b\tc \u00e9\n"), [("no  picture", -0.9), ("a & b\tc \u00e9", 4.0)])
+        for encoding in ("utf-8", "latin-1"):
+            self.read_as(encoding)
+
+    def read_as(self, encoding: str) -> None:
+        self.assertEqual(reading("1_1\t-0.9\tno  picture\r\n\n2\t4\ta &amp; b\tc \u00e9\n", encoding), [("no  picture", -0.9), ("a & b\tc \u00e9", 4.0)])
 
     def test_other_lines_are_named(self) -> None:
         for line in ("1\tgood", "1\tgood\ttext", "1\t4.1\ttext", "1\tnan\ttext", "text"):
@@ -38,6 +43,18 @@ class Files(unittest.TestCase):
         self.assertEqual(kept_out(0).tolist(), [])
         self.assertAlmostEqual(kept_out(5189).float().mean().item(), 0.1, places=3)
         self.assertEqual(kept_out(500).nonzero().flatten().tolist()[:11], [*range(90, 100), 190])
+
+    def test_written_files_have_ratings_and_no_sentence_of_the_samples(self) -> None:
+        folder = Path(__file__).parent
+        words = lambda text: re.findall(r"[a-z0-9']+", text.lower())  # noqa: E731
+        rows = lambda text: zip(*(words(text)[shift:] for shift in range(5)), strict=False)  # noqa: E731
+        samples = [file.read_text("utf-8").splitlines()[1:] for file in sorted((folder / "../eval/samples").glob("*.tsv"))]
+        known = {row for lines in samples for line in lines for row in rows(line.split("\t")[0])}
+        self.assertGreater(len(known), 1000)
+        texts = [pair for file in sorted((folder / "written/ratings").glob("*.tsv")) for pair in rated(file)]
+        self.assertGreater(len(texts), 30_000)
+        self.assertEqual([text for text, _ in texts if known.intersection(rows(text))], [])
+        self.assertLessEqual({rating for _, rating in texts}, {-3.0, -2.0, 0.0, 2.0, 3.0})
 
     def test_no_opinion_is_even(self) -> None:
         self.assertEqual(probability(0.0), 0.5)
