@@ -4,7 +4,7 @@ use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for name in ["qa", "sentiment", "embed"] {
+    for name in ["qa", "sentiment", "ner", "embed"] {
         let wanted = std::env::var_os(format!("CARGO_FEATURE_EMBEDDED_{}", name.to_uppercase())).is_some();
         if wanted && !Path::new(&format!("models/{name}/model.safetensors")).is_file() {
             println!(

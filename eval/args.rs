@@ -21,7 +21,7 @@ Examples:
       --data eval/samples/squad.json
 
 A model is a folder in Hugging Face's layout, a built-in name (qa, sentiment,
-embed) or a hub id. --data is a file, or a folder that is laid out as
+ner, embed) or a hub id. --data is a file, or a folder that is laid out as
 `mobilebert-eval tasks` says.
 
 Scores are in points, 0 to 100; correlations are multiplied by 100.
@@ -133,7 +133,7 @@ impl Command {
 /// Flags that choose the model and how it is run.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Model {
-    /// Model: folder, built-in name (qa, sentiment, embed) or hub id
+    /// Model: folder, built-in name (qa, sentiment, ner, embed) or hub id
     #[arg(long, value_name = "SOURCE")]
     pub(crate) model: String,
     #[command(flatten)]
@@ -269,7 +269,7 @@ pub(crate) enum Scenario {
 /// `mobilebert-eval latency`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Latency {
-    /// Model: folder, built-in name (qa, sentiment, embed) or hub id
+    /// Model: folder, built-in name (qa, sentiment, ner, embed) or hub id
     #[arg(long, value_name = "SOURCE", required_unless_present = "url")]
     pub(crate) model: Option<String>,
     #[command(flatten)]

@@ -31,7 +31,7 @@
 //!
 //! Converters, datasets, metrics and training are in the package `mobilebert-tools`.
 //!
-//! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`, `embed`), a hub id or the
+//! Models come from a folder in Hugging Face's layout, a built-in name (`qa`, `sentiment`, `ner`, `embed`), a hub id or the
 //! program's own memory; see [`Source`]. Every function that can fail returns an [`Error`] that says what
 //! went wrong, where, what was expected and what to do.
 

@@ -146,7 +146,7 @@ pub enum ModelFiles {
 }
 
 /// The names that [`ModelFiles::resolve`] knows without a path.
-pub const BUILT_IN: [&str; 3] = ["qa", "sentiment", "embed"];
+pub const BUILT_IN: [&str; 4] = ["qa", "sentiment", "ner", "embed"];
 
 /// Compiles files of a folder of `models` into the program, as pairs of names and contents.
 #[allow(unused_macros, reason = "a program may be built without any of the models inside it")]
@@ -168,6 +168,8 @@ static EMBEDDED: &[(&str, Files)] = &[
         "sentiment",
         files!("sentiment", "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"),
     ),
+    #[cfg(feature = "embedded-ner")]
+    ("ner", files!("ner", "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")),
     #[cfg(feature = "embedded-embed")]
     (
         "embed",

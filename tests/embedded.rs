@@ -2,7 +2,9 @@
 #![cfg(feature = "embedded-models")]
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
-use mobilebert::{BUILT_IN, Embedder, ModelFiles, QuestionAnswering, TextClassification};
+use mobilebert::{
+    BUILT_IN, Embedder, ModelFiles, QuestionAnswering, TextClassification, TokenClassification,
+};
 
 #[test]
 fn built_in_models_need_no_files() {
@@ -17,6 +19,9 @@ fn built_in_models_need_no_files() {
     assert_eq!((answer.answer.as_str(), answer.start, answer.end), ("Ada", 16, 19));
     let found = TextClassification::open("sentiment").unwrap().classify("a joy to watch").unwrap();
     assert_eq!(found.best().unwrap().label, "positive");
+    let found = TokenClassification::open("ner").unwrap().tag("Ada Lovelace lived in London.").unwrap();
+    let found: Vec<(&str, &str)> = found.iter().map(|e| (e.label.as_str(), e.word.as_str())).collect();
+    assert_eq!(found, [("PER", "Ada Lovelace"), ("LOC", "London")]);
     let embedder = Embedder::open("embed").unwrap();
     assert!(embedder.is_trained_for_embeddings(), "the files of sentence-transformers are inside, too");
     assert!(embedder.embed(&"long ".repeat(300)).unwrap().truncated);

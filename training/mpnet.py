@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from data import CLS, SEP
+from data import CLS, MASK, SEP
 
-START, PADDING, END = 0, 1, 2
-"""MPNet's `<s>`, `<pad>`, `</s>`."""
+START, PADDING, END, HIDDEN = 0, 1, 2, 30526
+"""MPNet's `<s>`, `<pad>`, `</s>` and `<mask>`."""
 
 BEFORE_WORDS = 4
 """Special tokens before BERT's vocabulary."""
@@ -30,6 +30,7 @@ FURTHEST = 128
 def ids_of_bert(ids: Tensor, mask: Tensor) -> Tensor:
     """BERT's ids as MPNet's."""
     words = torch.where(ids == CLS, START, torch.where(ids == SEP, END, ids + BEFORE_WORDS))
+    words = torch.where(ids == MASK, HIDDEN, words)
     return torch.where(mask, words, PADDING)
 
 

@@ -3,8 +3,9 @@
     python prepare_ner.py --data DIR --tokenizer FOLDER --out DIR [--exchanged 20000 --sentences 30000 --labelled DIR]
 
 Wikigold's articles, sections a, b, e, f and g of the Broad Twitter Corpus (h is kept for measuring), WNUT 17's train part and
-the sentences of `written/names` and `written/wikipedia`; new sentences made of these, with other names; and sentences of the Wikipedia text without
-tags, which only a teacher labels: while a student learns (`--sentences`) or before, with `label_names.py` (`--labelled`).
+the sentences of `written/names` and those that `written/wikipedia` marks; new sentences made of these, with other names; and
+sentences of the Wikipedia text without tags, which only a teacher labels: while a student learns (`--sentences`) or before, with
+`label_names.py` (`--labelled`).
 """
 
 import argparse
@@ -83,8 +84,9 @@ def main() -> None:
     parser.add_argument("--labelled", type=Path, help="folder that label_names.py wrote")
     parser.add_argument("--tweets", type=float, default=1.0, help="share of the tweets that is read")
     parser.add_argument("--repeated", type=int, default=WIKIGOLD_REPEATED, help="times that wikigold is read")
+    parser.add_argument("--marks", type=Path, default=MARKS, help="folder with names of sentences of the text")
     parser.add_argument("--written", type=int, default=1, help="times that the sentences of written/names are read")
-    parser.add_argument("--examples", type=int, help="sentences of each file at most")
+    parser.add_argument("--examples", type=int, help="sentences of each source at most")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,7 @@ def main() -> None:
     tweets = [s for section in BTC_SECTIONS for s in list(sentences_of(folder / f"btc/{section}.conll"))[: args.examples]]
     tweets += list(without_user_names(sentences_of(folder / "wnut17/train.conll")))[: args.examples]
     written = written_sentences(args.examples)
-    marked_text = marked_sentences(args.data, MARKS)[: args.examples]
+    marked_text = marked_sentences(args.data, args.marks)[: args.examples]
     if args.tweets < 1:
         tweets = random.Random(args.seed).sample(tweets, round(args.tweets * len(tweets)))
     kept, trained = [], []

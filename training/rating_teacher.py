@@ -111,8 +111,10 @@ def share_right(model: RatingTeacher, rows: list[tuple[list[int], float]]) -> fl
 
 def train(args: argparse.Namespace, model: RatingTeacher, tokenizer: PreTrainedTokenizerBase) -> None:
     draw = random.Random(args.seed)
-    trained, kept = parts(args.ratings * args.repeated)
-    films = draw.sample(sst2(args.data), round(len(trained) * args.films))
+    trained, kept = parts(args.ratings)
+    trained *= args.repeated
+    phrases = sst2(args.data)
+    films = draw.sample(phrases, min(len(phrases), round(len(trained) * args.films)))
     steps = list(steps_of(encoded(trained + films, tokenizer), draw))
     print(f"{len(trained)} rated sentences, {len(films)} of SST-2, {len(steps)} steps", flush=True)
     groups = [
@@ -154,12 +156,13 @@ def main() -> None:
     parser.add_argument("--repeated", type=int, default=1, help="how often each rated text is there")
     parser.add_argument("--films", type=float, default=1.0, help="sentences of SST-2 for each rated one")
     parser.add_argument("--teacher", type=Path, help="what an earlier run wrote, to go on from")
-    parser.add_argument("--score", type=Path, nargs="*", default=[], help="files with a sentence and a label on each line, which are not trained on")
+    parser.add_argument("--score", type=Path, nargs="*", default=[], help="files with a sentence and a label on each line")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=4e-5)
     parser.add_argument("--minutes", type=float, help="ends earlier, with the learning rate at zero")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     seed_everything(args.seed)
     model = RatingTeacher(open_mpnet(args.mpnet))
     if args.teacher is not None:

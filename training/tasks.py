@@ -97,7 +97,7 @@ class Sentiment:
     """Positive or negative; every batch has each sentence and one variant of it, which only the teacher labels.
 
     Sentences may be without a label themselves (`NO_LABEL`). Those with a `percent`, the probability of `positive` that people's
-    ratings say (`ratings.py`), have neither variant nor teacher.
+    ratings say (`ratings.py`) or a teacher on disk (`label_ratings.py`), have neither variant nor teacher.
     """
 
     def __init__(self, examples: Examples, teachers: list[Reader], transfer: Transfer) -> None:

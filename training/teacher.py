@@ -3,7 +3,8 @@
     python teacher.py --task qa --preset cpu --prepared DIR --base FOLDER --run DIR --seed 2
 
 `--base` is an encoder with or without a head. `--run`/model is the result. Everything between f32 weights is bf16, or f32
-with `--f32`. Where the examples have a larger teacher's logits (`label_names.py`), the model learns these too.
+with `--f32`. Where the examples have a larger teacher's logits (`label_names.py`), the model learns these too; where they
+have probabilities (`label_ratings.py`), it learns these alone.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> None:
 
     model = open_model(args.base, args.task).to(device)
     examples = Examples(args.prepared / f"{args.task}.npz", device, phase.length)
-    if "label" in examples.labels:
+    if "label" in examples.labels and "percent" not in examples.labels:
         examples.train = examples.train[examples.label("label", examples.train).cpu() != NO_LABEL]
     run_encoder = compiled() if args.compile else encode
     arithmetic = FloatWithDropout if args.f32 else Bfloat16WithDropout
@@ -63,6 +64,9 @@ def main() -> None:
         picked = examples.pick(step, phase.batch, args.seed)
         batch = examples.batch(picked, phase.multiple)
         logits, labels = logits_and_labels(examples, trained, picked, batch)
+        if "percent" in examples.labels:
+            positive = examples.label("percent", picked) / 100
+            return {"ratings": F.cross_entropy(logits, torch.stack([1 - positive, positive], 1))}
         if examples.logits is None:
             return {"labels": F.cross_entropy(logits, labels, ignore_index=NO_LABEL)}
         target, told = examples.logits_of(picked, batch.ids.shape[1])

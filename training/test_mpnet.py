@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import MPNetConfig, MPNetModel
 
-from data import CLS, NO_LABEL, SEP
-from mpnet import BEFORE_WORDS, END, PADDING, START, ids_of_bert, open_mpnet
+from data import CLS, MASK, NO_LABEL, SEP
+from mpnet import BEFORE_WORDS, END, HIDDEN, PADDING, START, ids_of_bert, open_mpnet
 from name_teacher import LONGEST, SHAPES, NameTeacher, shape_of, tensors_of, windows
 from names import TAGS, Sentence
 
@@ -43,8 +43,9 @@ def small_folder(folder: Path) -> MPNetModel:
 
 class Forward(unittest.TestCase):
     def test_ids_are_four_further(self) -> None:
-        ids = torch.tensor([[CLS, 1_000, SEP, 0]])
-        self.assertEqual(ids_of_bert(ids, ids != 0).tolist(), [[START, 1_000 + BEFORE_WORDS, END, PADDING]])
+        ids = torch.tensor([[CLS, 1_000, MASK, SEP, 0]])
+        expected = [[START, 1_000 + BEFORE_WORDS, HIDDEN, END, PADDING]]
+        self.assertEqual(ids_of_bert(ids, ids != 0).tolist(), expected)
 
     def test_states_are_those_of_transformers(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -31,7 +31,9 @@ class WithNames(unittest.TestCase):
 
     def test_a_name_is_not_taken_for_the_beginning_of_a_word(self) -> None:
         self.assertEqual(tags("An Egyptian left Egypt.", "LOC Egypt"), "An Egyptian left Egypt/B-LOC .")
-        self.assertEqual(tags("Egyptians of anti-EU parties", "ORG EU"), "Egyptians of anti-EU/B-ORG parties")
+
+    def test_but_inside_of_one_if_not_all_can_stand_by_themselves(self) -> None:
+        self.assertEqual(tags("Anselmos contract bound Anselmo.", "PER Anselmo|PER Anselmo"), "Anselmos/B-PER contract bound Anselmo/B-PER .")
 
     def test_a_sentence_may_have_no_name(self) -> None:
         self.assertEqual(tags("It rained.", "-"), "It rained .")

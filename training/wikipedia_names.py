@@ -3,7 +3,7 @@
     python wikipedia_names.py --data DIR --out DIR [--parts 8 --sentences 2400]
 
 writes sentences to be marked, `part-N.txt`: an identifier, a tab and the sentence; paragraphs have blank lines between them.
-A marked file has the identifiers and, for each, the names of the sentence in their order (`LOC Malmö|ORG Volvo`), or `-` for none.
+A marked file (`.tsv`) has an identifier, a tab and the names of the sentence in their order (`LOC Malmö|ORG Volvo`), or `-` for none, on each line.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def places_of(names: list[str], sentence: str, inside_words: bool) -> list[int]:
 def with_names(sentence: str, marks: str) -> Sentence:
     """The words of a sentence with the tags that `marks` give them (`LOC Malmö|ORG Volvo`, or `-`), each name after the one before.
 
-    A name is a word by itself ("Egypt" is not in "Egyptian"), but for sentences where that cannot be ("anti-EU").
+    A name is a word by itself ("Egypt" is not in "Egyptian"), but in sentences where not all can be ("the Anselmos").
     """
     pairs = [mark.partition(" ")[::2] for mark in marks.split("|")] if marks != "-" else []
     names = [name for _, name in pairs]

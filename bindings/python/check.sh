@@ -78,7 +78,7 @@ test_wheels() {
     bare=$(path_without_rust)
     unset MOBILEBERT_MODELS PYTHONPATH HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
     export PYTHONDONTWRITEBYTECODE=1 HF_HOME="$work/no-hub" MYPY_CACHE_DIR="$work/mypy"
-    run user $pip --no-index --find-links "$work/wheels" 'mobilebert[qa,sentiment,embed,sklearn]'
+    run user $pip --no-index --find-links "$work/wheels" 'mobilebert[qa,sentiment,ner,embed,sklearn]'
     if [ -x "$venv/bin/mypy" ]; then
         # It keeps its cache where it runs.
         (cd "$work" && run user -m mypy.stubtest mobilebert --mypy-config-file "$here/bindings/python/pyproject.toml")
@@ -197,7 +197,7 @@ check_python_aarch64() {
     version=${other##*python}
     run "$tools/bin/python" $pip --target "$folder/site" --implementation cp --python-version "$version" \
         --platform manylinux_2_34_aarch64 --platform manylinux_2_28_aarch64 --platform manylinux_2_17_aarch64 \
-        --find-links "$folder" 'mobilebert[qa,sentiment,embed]' numpy pytest
+        --find-links "$folder" 'mobilebert[qa,sentiment,ner,embed]' numpy pytest
     printf '\n== pytest, under qemu\n'
     status=0
     PYTHONPATH="$folder/site" PYTHONDONTWRITEBYTECODE=1 qemu-aarch64 -L "$root" "$other" -m pytest \

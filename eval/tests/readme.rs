@@ -22,8 +22,14 @@ use std::process::Command;
 /// The documents whose commands are run.
 const DOCUMENTS: [&str; 2] = ["README.md", "docs/evaluation.md"];
 /// What a fresh clone has and commands read. They get a copy, because they may write.
-const FOLDERS: [&str; 5] =
-    ["eval/samples", "models/qa", "models/sentiment", "tests/golden/checkpoints", "tests/golden/convert"];
+const FOLDERS: [&str; 6] = [
+    "eval/samples",
+    "models/qa",
+    "models/sentiment",
+    "models/ner",
+    "tests/golden/checkpoints",
+    "tests/golden/convert",
+];
 /// The sources of the command `mobilebert`.
 const SOURCES: [&str; 5] =
     ["src", "crates/kernels/src", "crates/tools/src", "crates/bench/src", "crates/cli/src"];

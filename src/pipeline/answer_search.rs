@@ -287,7 +287,7 @@ fn write_key(key: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{Tokenizer, TokenizerFiles};
+    use crate::text::{Tokenizer, TokenizerFiles, WindowOptions};
 
     /// Otherwise a context that repeats a few words takes a hundred times as long as its passes.
     #[test]

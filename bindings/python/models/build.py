@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the wheels of the built-in models: `build.py OUT [qa] [sentiment] [embed]`, all by default.
+"""Makes the wheels of the built-in models: `build.py OUT [qa] [sentiment] [ner] [embed]`, all by default.
 
 A wheel holds the folder of a model and no code but a line, so one serves all platforms. Installed, its
 weights are mapped from disk where they lie. The same folder gives the same bytes.
@@ -23,6 +23,7 @@ VECTOR_FILES = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.j
 MODELS = {
     "qa": "MobileBERT for question answering in int8",
     "sentiment": "MobileBERT for the sentiment of English sentences in int8",
+    "ner": "MiniLM for names of people, places and organisations in English text in int8",
     "embed": "MiniLM for vectors of English sentences in int8",
 }
 #: The licences in the cards: their names by SPDX, and what is passed on as their text. One that the index knows no

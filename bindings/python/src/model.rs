@@ -23,7 +23,7 @@ use crate::errors::exception;
 /// ('question-answering', 'int8')
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, or a
+///     model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, or a
 ///         dictionary of file names and bytes.
 ///     task: the task whose head is loaded, by the name of `pipeline`; the model's own by default.
 #[doc = crate::doc::opening!()]

@@ -199,7 +199,7 @@ def test_packages_of_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert mobilebert.QuestionAnswering("built-in:qa").model.hidden_size == mobilebert.Model(TINY).hidden_size
 
 
-@pytest.mark.parametrize("name", ["qa", "sentiment", "embed"])
+@pytest.mark.parametrize("name", ["qa", "sentiment", "ner", "embed"])
 def test_a_package_of_a_model_has_its_licence(name: str, tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("build_model_licences", BUILD)
     assert spec is not None and spec.loader is not None

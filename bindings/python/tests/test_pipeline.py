@@ -227,6 +227,7 @@ def test_opening(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBILEBERT_MODELS", str(ROOT / "models"))
     assert pipeline("question-answering").model.name == "qa"
     assert pipeline("sentiment-analysis").model.name == "sentiment"
+    assert pipeline("ner").model.name == "ner"
     assert pipeline(model="qa").task == "question-answering"
     assert pipeline(model=NER).task == "token-classification"
     assert pipeline(model=FILL, tokenizer=FILL, device=-1).task == "fill-mask"
@@ -237,7 +238,7 @@ def test_opening(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong, message in (
         (lambda: pipeline(), "neither a task nor a model"),
         (lambda: pipeline("summarization"), "expected one of question-answering"),
-        (lambda: pipeline("ner"), "ner has no model of its own"),
+        (lambda: pipeline("fill-mask"), "fill-mask has no model of its own"),
         (lambda: pipeline("ner", NER, device="cuda:0"), "`device` is 'cuda:0'"),
         (lambda: pipeline("ner", NER, tokenizer="other"), "`tokenizer` is 'other'"),
     ):

@@ -95,7 +95,8 @@ impl Function {
             Self::Classify | Self::Scores | Self::Tokens => Some("sentiment"),
             Self::Answer => Some("qa"),
             Self::Embed | Self::Similarity => Some("embed"),
-            Self::ClassifyPair | Self::Tag | Self::FillMask => None,
+            Self::Tag => Some("ner"),
+            Self::ClassifyPair | Self::FillMask => None,
         }
     }
 

@@ -34,7 +34,7 @@ Functions:
   classify_pair(first, second, 'MODEL')  struct(label, score, truncated)
   scores(text [, 'MODEL'])               map(label, score)
   answer(question, context [, 'MODEL'])  struct(answer, score, start, end)
-  tag(text, 'MODEL')                     list(struct(entity, score, word, start, end))
+  tag(text [, 'MODEL'])                  list(struct(entity, score, word, start, end))
   fill_mask(text, 'MODEL')               list(struct(mask, word, score, sequence))
   embed(text [, 'MODEL'])                fixed_size_list(float)
   similarity(a, b [, 'MODEL'])           float

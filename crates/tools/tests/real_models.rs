@@ -199,6 +199,33 @@ fn the_committed_model_ranks_sts_b_dev_as_transformers_does() {
     assert!(int8 >= original - MAX_STSB_DROP, "{int8:.2} against {original:.2}");
 }
 
+/// The largest drop of the span F1 on wikigold dev, in points, from f32 to int8 arithmetic.
+const MAX_NER_DROP: f64 = 0.5;
+
+/// The span F1 on wikigold dev that the card states is 77.78, and int8 gives the same tags on every machine.
+const MIN_WIKIGOLD_F1: f64 = 77.7;
+
+#[test]
+fn the_committed_tagger_finds_the_names_of_wikigold_dev() {
+    let Some(data) = shared("data", "MOBILEBERT_DATA") else { return };
+    let text = std::fs::read_to_string(data.join("ner/wikigold/dev.conll")).unwrap();
+    // The model has three types; works, events and nationalities (`MISC`) are no names to it.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dev.conll");
+    std::fs::write(&file, text.replace("\tB-MISC\n", "\tO\n").replace("\tI-MISC\n", "\tO\n")).unwrap();
+    let task = Task::Entities;
+    let dev = task.read(&file).unwrap();
+    let f1 = |precision| {
+        let options = TaskOptions::new(task).engine(EngineOptions::new().precision(precision));
+        let evaluator = options.open("ner").unwrap();
+        let found: Vec<Prediction> = evaluator.predictions(&dev, 0..dev.len()).map(Result::unwrap).collect();
+        task.score(&dev, &found).unwrap().main()
+    };
+    let (f32, int8) = (f1(Precision::F32), f1(Precision::Int8));
+    println!("wikigold dev, {} sentences: int8 {int8:.2}, the same weights in f32 {f32:.2}", dev.len());
+    assert!(int8 >= MIN_WIKIGOLD_F1 && int8 >= f32 - MAX_NER_DROP, "{int8:.2} against {f32:.2}");
+}
+
 /// Checks the numbers of right answers that the models' cards state for the samples of this repository. Int8
 /// gives the same answers on every machine.
 #[test]
@@ -220,6 +247,17 @@ fn the_committed_models_fail_where_their_cards_say() {
     }
 }
 
+/// Checks the score that the tagger's card states for the samples of this repository.
+#[test]
+fn the_committed_tagger_fails_where_its_card_says() {
+    let task = Task::Entities;
+    let data = task.read(&root().join("eval/samples/ner.conll")).unwrap();
+    let evaluator = TaskOptions::new(task).open("ner").unwrap();
+    let found: Vec<Prediction> = evaluator.predictions(&data, 0..data.len()).map(Result::unwrap).collect();
+    let f1 = task.score(&data, &found).unwrap().main();
+    assert_eq!((found.len(), (10.0 * f1).round()), (60, 816.0));
+}
+
 /// Facts have no opinion, so that each probability should be near a half. The card states how far they are.
 #[test]
 fn the_committed_classifier_is_as_sure_of_facts_as_its_card_says() {
@@ -239,7 +277,7 @@ const MIN_LAYER_SQNR_DB: f64 = 20.0;
 #[test]
 fn every_layer_of_the_committed_models_stays_near_f32_in_int8() {
     let ids = [101, 7592, 102];
-    for model in ["qa", "sentiment", "embed"] {
+    for model in ["qa", "sentiment", "ner", "embed"] {
         let open = |precision| Engine::open(model, EngineOptions::new().precision(precision)).unwrap();
         let batch = Batch::single(&ids, &[0; 3]).unwrap();
         let found = node_by_node(&open(Precision::F32), &open(Precision::Int8), &[batch]).unwrap();

@@ -25,8 +25,8 @@ class Embedder(_mobilebert.Embedder):
     (2, 384)
 
     Args:
-        model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of
-            file names and bytes, or a `Model`.
+        model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+            dictionary of file names and bytes, or a `Model`.
         threads: the number of threads of each call; all cores that the process may use by default. With 1, a
             call runs on the thread that makes it. Results do not depend on it.
         precision: ``"int8"``, ``"bf16"`` or ``"f32"``; that of the stored weights by default.

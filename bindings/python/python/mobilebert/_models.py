@@ -9,7 +9,7 @@ import re
 from ._errors import ModelNotFound
 
 #: The built-in models, each of which is a data package and an extra of this one.
-_BUILT_IN = ("qa", "sentiment", "embed")
+_BUILT_IN = ("qa", "sentiment", "ner", "embed")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", re.ASCII)
 #: What the engine reads, so that the checkpoints of other frameworks stay where they are.
 _HUB_FILES = ["*.json", "*.txt", "*.safetensors", "pytorch_model*.bin"]

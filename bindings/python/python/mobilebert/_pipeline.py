@@ -370,7 +370,7 @@ def _batch_size(options: dict[str, Any], default: int) -> int:
 _TASKS: dict[str, tuple[type[Pipeline], Callable[..., Any], str | None]] = {
     "question-answering": (_Answers, QuestionAnswering, "qa"),
     "text-classification": (_Labels, TextClassification, "sentiment"),
-    "token-classification": (_Entities, TokenClassification, None),
+    "token-classification": (_Entities, TokenClassification, "ner"),
     "fill-mask": (_Fills, FillMask, None),
     "feature-extraction": (_States, Embedder, "embed"),
 }
@@ -400,9 +400,8 @@ def pipeline(
         task: ``"question-answering"``, ``"text-classification"`` (or ``"sentiment-analysis"``),
             ``"token-classification"`` (or ``"ner"``), ``"fill-mask"`` or ``"feature-extraction"``. Without
             it, the model's own.
-        model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary of
-            file names and bytes, or a `Model`. Question answering, text classification and feature extraction
-            have a model of their own.
+        model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+            dictionary of file names and bytes, or a `Model`. Every task but fill-mask has a model of its own.
         tokenizer: the model's own; a name that is the model's is accepted.
         device: there is one, ``"cpu"`` (or -1).
         batch_size: how many inputs are read from a generator at a time. It bounds memory. It cannot change

@@ -45,8 +45,8 @@ impl Context {
 /// ('Ada', 16, 19)
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
-///         of file names and bytes, or a `Model`. ``"qa"`` by default.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+///         dictionary of file names and bytes, or a `Model`. ``"qa"`` by default.
 #[doc = opening!()]
 ///     options: options of all calls that bring none: ``top_k`` (how many answers), ``max_answer_len`` (in
 ///         tokens, 30), ``max_question_len`` (64), ``max_seq_len`` and ``doc_stride`` (of the windows that a

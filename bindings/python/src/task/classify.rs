@@ -21,8 +21,8 @@ use crate::results;
 /// 'positive'
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
-///         of file names and bytes, or a `Model`. ``"sentiment"`` by default.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+///         dictionary of file names and bytes, or a `Model`. ``"sentiment"`` by default.
 #[doc = opening!()]
 ///     options: options of all calls that bring none: ``top_k`` (how many labels, ``None`` for all),
 ///         ``threshold`` (the lowest score), ``function_to_apply`` (``"auto"``, ``"softmax"``, ``"sigmoid"``,

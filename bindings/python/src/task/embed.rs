@@ -16,8 +16,8 @@ use crate::{array, results};
 /// Turns texts into vectors. `mobilebert.Embedder` is this class with the methods of other libraries.
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
-///         of file names and bytes, or a `Model`.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+///         dictionary of file names and bytes, or a `Model`.
 #[doc = opening!()]
 ///     options: options of all calls that bring none: ``pooling``, ``normalize`` and ``max_seq_len``.
 #[doc = opening_errors!()]

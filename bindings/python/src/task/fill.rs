@@ -16,8 +16,8 @@ use crate::results;
 /// Finds words for the masks of texts.
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
-///         of file names and bytes, or a `Model`. There is no built-in one.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+///         dictionary of file names and bytes, or a `Model`. There is no built-in one.
 #[doc = opening!()]
 ///     options: options of all calls that bring none: ``top_k`` (how many words, 5) and ``targets`` (the only
 ///         words to rank, each of which has to be in the vocabulary).

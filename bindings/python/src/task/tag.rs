@@ -16,8 +16,9 @@ use crate::results;
 /// Labels the words of texts, and joins them to entities.
 ///
 /// Args:
-///     model: a name (``"qa"``, ``"sentiment"``, ``"embed"``, a hub id), the path of a folder, a dictionary
-///         of file names and bytes, or a `Model`. There is no built-in one.
+///     model: a name (``"qa"``, ``"sentiment"``, ``"ner"``, ``"embed"``, a hub id), the path of a folder, a
+///         dictionary of file names and bytes, or a `Model`. ``"ner"`` knows people, places and organisations, and
+///         is the default of ``pipeline("token-classification")``.
 #[doc = opening!()]
 ///     options: options of all calls that bring none: ``aggregation_strategy`` (``"none"``, ``"simple"``,
 ///         ``"first"``, ``"average"``, ``"max"``), ``ignore_labels`` (``["O"]``), ``max_seq_len`` and

@@ -29,7 +29,7 @@ const LONG_ABOUT: &str = "\
 Answers questions, classifies, tags and embeds text with compact BERT models, offline.
 
 A model is a folder in Hugging Face's layout (config.json, vocab.txt or tokenizer.json, model.safetensors), a built-in \
-name (qa, sentiment, embed), or a hub id (org/name or org/name@revision).";
+name (qa, sentiment, ner, embed), or a hub id (org/name or org/name@revision).";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -340,8 +340,8 @@ pub(crate) struct Completions {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Model: folder, built-in name (qa, sentiment, embed) or hub id. Default: sentiment for classify, embed for
-    /// embed, none for tag and fill-mask, synthetic:mobilebert for bench and profile, else qa
+    /// Model: folder, built-in name (qa, sentiment, ner, embed) or hub id. Default: sentiment for classify, ner for
+    /// tag, embed for embed, none for fill-mask, synthetic:mobilebert for bench and profile, else qa
     #[arg(long, global = true, value_name = "SOURCE")]
     pub(crate) model: Option<String>,
     /// Backend that computes: native, or candle in a build with the feature `candle`

@@ -27,8 +27,9 @@ was not read; see --long-text.";
 
 pub(super) const EXAMPLE_TAG: &str = "\
 Example:
-  $ mobilebert tag --model ner-model \"Ada works in Paris.\" --json
-  [{\"entity_group\":\"PER\",\"score\":0.99,\"word\":\"Ada\",\"start\":0,\"end\":3}]";
+  $ mobilebert tag \"Ada works in Paris.\" --json
+  [{\"entity_group\":\"PER\",\"score\":0.99,\"word\":\"Ada\",\"start\":0,\"end\":3},
+   {\"entity_group\":\"LOC\",\"score\":0.99,\"word\":\"Paris\",\"start\":13,\"end\":18}]";
 
 pub(super) const EXAMPLE_FILL_MASK: &str = "\
 Example:

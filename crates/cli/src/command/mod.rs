@@ -79,6 +79,7 @@ impl Global {
         self.model.as_deref().unwrap_or(match default {
             "qa" => "built-in:qa",
             "sentiment" => "built-in:sentiment",
+            "ner" => "built-in:ner",
             "embed" => "built-in:embed",
             other => other,
         })

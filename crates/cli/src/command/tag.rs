@@ -19,7 +19,7 @@ struct Tagging {
 }
 
 pub(super) fn run(args: &args::Tag, global: &Global) -> Result<(), Failure> {
-    let model = global.chosen_model("tag")?;
+    let model = global.model("ner");
     let target = Target::new(&args.texts.batch, args.texts.source().as_slice(), model, Kinds::default())?;
     let records = Records::of_texts(&args.texts, None, None)?;
     let options = TagOptions::with(|o| {

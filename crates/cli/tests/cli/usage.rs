@@ -122,7 +122,6 @@ fn wrong_usage_is_exit_code_2() {
     run(&["answer", "--context", "-", "--questions-file", "-"]).failed(2, "cannot be both");
     run(&["infer"]).failed(2, "required arguments");
     run(&["tokenize", "x", "--batch-size", "2"]).failed(2, "unexpected argument '--batch-size'");
-    run(&["tag", "x"]).failed(2, "tag has no built-in model; pass --model FOLDER or a hub id");
     run(&["fill-mask", "x"]).failed(2, "fill-mask has no built-in model; pass --model FOLDER or a hub id");
 }
 

@@ -75,9 +75,14 @@ pub(super) const SETTINGS: [Setting; 36] = [
         name: "model",
         value: "NAME=SOURCE",
         form: Form::Many,
-        default: &["qa=built-in:qa", "sentiment=built-in:sentiment", "embed=built-in:embed"],
-        help: "A model: folder, built-in name (qa, sentiment, embed) or hub id, with the name that routes \
-               call it by. Repeat it for more; the variable separates them by `;`. Default: the three \
+        default: &[
+            "qa=built-in:qa",
+            "sentiment=built-in:sentiment",
+            "ner=built-in:ner",
+            "embed=built-in:embed",
+        ],
+        help: "A model: folder, built-in name (qa, sentiment, ner, embed) or hub id, with the name that routes \
+               call it by. Repeat it for more; the variable separates them by `;`. Default: the four \
                built-in models",
     },
     one("listen", "ADDR", &["127.0.0.1:8080"], "Address and port, or unix:PATH"),

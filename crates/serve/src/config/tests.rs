@@ -25,7 +25,7 @@ fn file(text: &str) -> (tempfile::TempDir, String) {
 fn the_defaults_are_the_built_in_models_on_loopback() {
     let config = config(&[]).unwrap();
     let names: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
-    assert_eq!(names, ["qa", "sentiment", "embed"]);
+    assert_eq!(names, ["qa", "sentiment", "ner", "embed"]);
     assert_eq!(config.listen, Listen::Tcp("127.0.0.1:8080".parse().unwrap()));
     assert_eq!((config.budget_tokens, config.deadline.as_secs()), (512, 30));
     assert!(config.max_windows >= config.max_inputs, "as many short texts as a request may have");

@@ -276,7 +276,7 @@ fn the_built_in_models_are_found() {
     let models = server.get("/api/v1/models").ok();
     let names: Vec<&str> =
         models["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["qa", "sentiment", "embed"]);
+    assert_eq!(names, ["qa", "sentiment", "ner", "embed"]);
 }
 
 /// The program goes on to answer when nobody reads its log, and a signal to stop counts while models are

@@ -158,8 +158,8 @@ fn a_model_has_to_be_there_and_fit() {
     let models = models();
     let plan = |function, model| Call::plan(&models, function, model, Options::default());
     let message = |function, model| plan(function, model).unwrap_err().to_string();
-    assert!(matches!(plan(Function::Tag, None), Err(Error::NoModel { .. })));
-    assert!(message(Function::Tag, None).contains("tag(…, 'MODEL')"));
+    assert!(matches!(plan(Function::FillMask, None), Err(Error::NoModel { .. })));
+    assert!(message(Function::FillMask, None).contains("fill_mask(…, 'MODEL')"));
     let unknown = message(Function::Classify, Some("/no/such/folder"));
     assert!(unknown.contains("/no/such/folder"), "{unknown}");
     let wrong = message(Function::Classify, Some("qa"));
@@ -169,6 +169,7 @@ fn a_model_has_to_be_there_and_fit() {
         (Function::Scores, "sentiment"),
         (Function::Answer, "qa"),
         (Function::Tokens, "sentiment"),
+        (Function::Tag, "ner"),
         (Function::Embed, "embed"),
         (Function::Similarity, "embed"),
     ] {

@@ -131,7 +131,7 @@ async fn what_does_not_fit_is_refused_while_planning() {
         ("select classify('a', null)", "expected its name"),
         ("select classify()", "classify(text [, 'MODEL'])"),
         ("select answer('a')", "answer(question, context [, 'MODEL'])"),
-        ("select tag('a')", "tag(…, 'MODEL')"),
+        ("select fill_mask('a')", "fill_mask(…, 'MODEL')"),
     ] {
         let found = problem(&session, sql).await;
         assert!(found.contains(expected), "{sql}: {found}");
@@ -172,7 +172,8 @@ async fn a_query_that_is_stopped_ends() {
 async fn functions_are_described() {
     let sql = "select description, syntax_example from information_schema.routines where routine_name = ";
     let session = session(1);
-    for (name, usage) in [("answer", "answer(question, context [, 'MODEL'])"), ("tag", "tag(text, 'MODEL')")]
+    for (name, usage) in
+        [("answer", "answer(question, context [, 'MODEL'])"), ("tag", "tag(text [, 'MODEL'])")]
     {
         let found = query(&session, &format!("{sql}'{name}'")).await;
         assert!(!found.is_empty() && found.iter().all(|row| row[1] == usage), "{found:?}");

@@ -6,7 +6,7 @@ internal import MobileBertNative
 public struct ModelSource: Sendable {
     private let make: @Sendable () throws -> MobileBertNative.ModelSource
 
-    /// Names a model: `qa`, `sentiment` or `embed`, the path of a model folder, or the id of a model in the
+    /// Names a model: `qa`, `sentiment`, `ner` or `embed`, the path of a model folder, or the id of a model in the
     /// local Hugging Face cache. A built-in name is looked for in the folders that the environment variable
     /// `MOBILEBERT_MODELS` lists.
     public static func named(_ name: String) -> ModelSource {

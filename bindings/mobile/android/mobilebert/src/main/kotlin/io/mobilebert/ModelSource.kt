@@ -60,7 +60,7 @@ public abstract class ModelSource internal constructor() {
 
     public companion object {
         /**
-         * Names a model: `qa`, `sentiment` or `embed`, the path of a model folder, or the id of a model in the
+         * Names a model: `qa`, `sentiment`, `ner` or `embed`, the path of a model folder, or the id of a model in the
          * local Hugging Face cache. A built-in name is looked for in the folders that the environment variable
          * `MOBILEBERT_MODELS` lists.
          */
