@@ -106,7 +106,8 @@ def main() -> None:
         kept += [s for s, held_out in zip(source, out, strict=True) if held_out]
         trained.append([s for s, held_out in zip(source, out, strict=True) if not held_out] * repeated)
     known = [s for part in trained for s in part]
-    new = exchanged(trained[0] + trained[1] + trained[2], known, 2 * args.exchanged // 3, args.seed) + exchanged(known, known, args.exchanged // 3, args.seed + 1)
+    new = exchanged(trained[0] + trained[1] + trained[2], known, 2 * args.exchanged // 3, args.seed)
+    new += exchanged(known, known, args.exchanged // 3, args.seed + 1)
     read = [*kept, *known, *new, *untagged(args.data / "text", args.sentences, args.seed)]
 
     @cache

@@ -31,7 +31,8 @@ class Files(unittest.TestCase):
             self.read_as(encoding)
 
     def read_as(self, encoding: str) -> None:
-        self.assertEqual(reading("1_1\t-0.9\tno  picture\r\n\n2\t4\ta &amp; b\tc \u00e9\n", encoding), [("no  picture", -0.9), ("a & b\tc \u00e9", 4.0)])
+        found = reading("1_1\t-0.9\tno  picture\r\n\n2\t4\ta &amp; b\tc \u00e9\n", encoding)
+        self.assertEqual(found, [("no  picture", -0.9), ("a & b\tc \u00e9", 4.0)])
 
     def test_other_lines_are_named(self) -> None:
         for line in ("1\tgood", "1\tgood\ttext", "1\t4.1\ttext", "1\tnan\ttext", "text"):

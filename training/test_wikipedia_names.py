@@ -33,7 +33,8 @@ class WithNames(unittest.TestCase):
         self.assertEqual(tags("An Egyptian left Egypt.", "LOC Egypt"), "An Egyptian left Egypt/B-LOC .")
 
     def test_but_inside_of_one_if_not_all_can_stand_by_themselves(self) -> None:
-        self.assertEqual(tags("Anselmos contract bound Anselmo.", "PER Anselmo|PER Anselmo"), "Anselmos/B-PER contract bound Anselmo/B-PER .")
+        found = tags("Anselmos contract bound Anselmo.", "PER Anselmo|PER Anselmo")
+        self.assertEqual(found, "Anselmos/B-PER contract bound Anselmo/B-PER .")
 
     def test_a_sentence_may_have_no_name(self) -> None:
         self.assertEqual(tags("It rained.", "-"), "It rained .")
@@ -55,7 +56,8 @@ class MarkedSentences(unittest.TestCase):
         return [" ".join(word for word, tag in sentence if tag != "O") for sentence in sentences]
 
     def test_sentences_are_found_by_line_and_number(self) -> None:
-        self.assertEqual(self.read("short-00:1.1\tORG Volvo|LOC U.S.|ORG Ford\nshort-00:1.0\tPER Ada Marsh\n"), ["Ada Marsh", "Volvo U.S. Ford"])
+        found = self.read("short-00:1.1\tORG Volvo|LOC U.S.|ORG Ford\nshort-00:1.0\tPER Ada Marsh\n")
+        self.assertEqual(found, ["Ada Marsh", "Volvo U.S. Ford"])
 
     def test_marks_of_another_text_are_an_error(self) -> None:
         with self.assertRaises(SystemExit):

@@ -3,7 +3,8 @@
     python wikipedia_names.py --data DIR --out DIR [--parts 8 --sentences 2400]
 
 writes sentences to be marked, `part-N.txt`: an identifier, a tab and the sentence; paragraphs have blank lines between them.
-A marked file (`.tsv`) has an identifier, a tab and the names of the sentence in their order (`LOC Malmö|ORG Volvo`), or `-` for none, on each line.
+A marked file (`.tsv`) has an identifier, a tab and the names of the sentence in their order (`LOC Malmö|ORG Volvo`), or `-` for
+none, on each line.
 """
 
 import argparse
