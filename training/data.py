@@ -75,6 +75,22 @@ def masked(batch: Batch, vocab_size: int, noise: torch.Generator) -> tuple[Tenso
     return ids.scatter(1, places, new), places, original
 
 
+def padded(rows: list[list[int]], padding: int = PAD) -> Tensor:
+    """`[rows, tokens]`, as long as the longest row."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
+
+
+def steps_by_length(lengths: list[int], tokens: int) -> list[list[int]]:
+    """Numbers of the sequences, alike in length, in steps of at most `tokens` with their padding, or of one sequence."""
+    steps: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lambda n: lengths[n]):
+        if not steps or (len(steps[-1]) + 1) * lengths[number] > tokens:
+            steps.append([])
+        steps[-1].append(number)
+    return steps
+
+
 def in_held_out_stretch(numbers: Tensor, count: int) -> Tensor:
     """Which of `count` examples are kept out of training: one stretch in fifty, because neighbours share a text."""
     return numbers // min(200, max(1, count // 500)) % 50 == 49

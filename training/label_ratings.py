@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from augment import augmented, neighbours
-from data import NO_LABEL, PAD, Batch, in_held_out_stretch
+from data import NO_LABEL, PAD, Batch, in_held_out_stretch, padded, steps_by_length
 from mpnet import BEFORE_WORDS, open_mpnet
 from prepare import tokenizer_of, write_examples
 from rating_teacher import LONGEST, RatingTeacher, parts, sst2
@@ -32,25 +32,10 @@ FEWEST = 5
 """Tokens of a phrase of SST-2; shorter ones are words."""
 
 
-def steps_of(lengths: list[int]) -> list[list[int]]:
-    """Numbers of sentences, alike in length, of about `STEP` tokens."""
-    steps: list[list[int]] = [[]]
-    for number in sorted(range(len(lengths)), key=lambda n: lengths[n]):
-        if steps[-1] and (len(steps[-1]) + 1) * lengths[number] > STEP:
-            steps.append([])
-        steps[-1].append(number)
-    return steps
-
-
-def padded(rows: list[list[int]]) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
-
-
 @torch.no_grad()
 def probabilities(model: RatingTeacher, rows: list[list[int]]) -> list[float]:
     """Of `positive`, for each sentence."""
-    found, began, steps = [0.0] * len(rows), time.monotonic(), steps_of(list(map(len, rows)))
+    found, began, steps = [0.0] * len(rows), time.monotonic(), steps_by_length(list(map(len, rows)), STEP)
     random.Random(1).shuffle(steps)
     for number, step in enumerate(steps):
         for place, p in zip(step, model(padded([rows[n] for n in step])).sigmoid().tolist(), strict=True):

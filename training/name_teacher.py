@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data import CLS, NO_LABEL, PAD, SEP
+from data import CLS, NO_LABEL, PAD, SEP, padded
 from mpnet import MPNet, open_mpnet
 from names import TAGS, Sentence, encoded, names_of, sentences_of, spans_of, with_other_names, without_user_names
 from prepare import tokenizer_of
@@ -107,11 +107,6 @@ def windows(sentences: list[Sentence], pieces: Callable[[str], list[int]], draw:
             window.add(sentence, pieces)
     if window.places:
         yield window
-
-
-def padded(rows: list[list[int]], padding: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
 
 
 def steps_of(read: list[Window], draw: random.Random) -> list[list[Window]]:

@@ -48,6 +48,11 @@ def sentences_of(file: Path) -> Iterator[Sentence]:
             sentence = []
 
 
+def conll(sentences: Iterable[Sentence]) -> str:
+    """A word and its tag on each line, and a blank line between sentences."""
+    return "\n".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences)
+
+
 MARKED = re.compile(r"\[(PER|LOC|ORG) ([^][]+)\]|(\S+)")
 """A marked name, or a word."""
 
@@ -159,8 +164,7 @@ def without_user_names(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
 def main() -> None:
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
-    sentences = ("".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences_of(Path(sys.argv[1])))
-    Path(sys.argv[2]).write_text("\n".join(sentences), "utf-8")
+    Path(sys.argv[2]).write_text(conll(sentences_of(Path(sys.argv[1]))), "utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from data import PAD
+from data import PAD, padded, steps_by_length
 from mpnet import MPNet, open_mpnet
 from prepare import tokenizer_of
 from ratings import kept_out, probability, rated
@@ -79,16 +79,12 @@ def steps_of(rows: list[tuple[list[int], float]], draw: random.Random | None) ->
     if draw is not None:
         draw.shuffle(rows)
     for start in range(0, len(rows), 1000):
-        steps: list[list[tuple[list[int], float]]] = [[]]
-        for row in sorted(rows[start : start + 1000], key=lambda row: len(row[0])):
-            if steps[-1] and (len(steps[-1]) + 1) * len(row[0]) > STEP:
-                steps.append([])
-            steps[-1].append(row)
+        some = rows[start : start + 1000]
+        steps = steps_by_length([len(ids) for ids, _ in some], STEP)
         if draw is not None:
             draw.shuffle(steps)
         for step in steps:
-            longest = max(len(ids) for ids, _ in step)
-            yield torch.tensor([ids + [PAD] * (longest - len(ids)) for ids, _ in step]), torch.tensor([p for _, p in step])
+            yield padded([some[n][0] for n in step]), torch.tensor([some[n][1] for n in step])
 
 
 def encoded(examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], float]]:

@@ -24,7 +24,7 @@ rm -rf "$out"/{prepared,run,whole,killed,teacher,teacher-qa,further,further-qa,s
 rm -rf "$out"/{teacher,student,further}-ner "$out"/{rated,prepared-rated}
 
 echo "== arithmetic"
-$python -m unittest test_arithmetic test_recombine test_inherit test_names test_wikipedia_names test_ratings test_mpnet
+$python -m unittest test_arithmetic test_recombine test_inherit test_names test_wikipedia_names test_ratings test_rating_teacher test_mpnet
 
 echo "== prepare"
 $python prepare.py --data "$data" --out "$out/prepared" --text-mb 0.4 --examples 300 --recombined 100 \

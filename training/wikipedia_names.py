@@ -1,10 +1,11 @@
 """Names in sentences of the Wikipedia text, as `written/wikipedia` marks them.
 
     python wikipedia_names.py --data DIR --out DIR [--parts 8 --sentences 2400]
+    python wikipedia_names.py --data DIR --marks written/wikipedia/kept-out --conll FILE
 
-writes sentences to be marked, `part-N.txt`: an identifier, a tab and the sentence; paragraphs have blank lines between them.
+The first writes sentences to be marked, `part-N.txt`: an identifier, a tab and the sentence; paragraphs have blank lines between them.
 A marked file (`.tsv`) has an identifier, a tab and the names of the sentence in their order (`LOC Malmö|ORG Volvo`), or `-` for
-none, on each line.
+none, on each line. The second writes the sentences that a folder has marks for, with their tags.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from names import TAGS, Sentence, sentences_of
+from names import TAGS, Sentence, conll, sentences_of
 from prepare import lines_of
 
 SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z])")
@@ -143,11 +144,18 @@ def marked_sentences(data: Path, marks: Path) -> list[Sentence]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--marks", type=Path, help="folder of marked files")
+    parser.add_argument("--conll", type=Path)
     parser.add_argument("--parts", type=int, default=8)
     parser.add_argument("--sentences", type=int, default=2400, help="sentences of a part")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    if (args.marks is None) != (args.conll is None) or (args.out is None) == (args.conll is None):
+        parser.error("expected --out, or --marks and --conll")
+    if args.conll is not None:
+        args.conll.write_text(conll(marked_sentences(args.data, args.marks)), "utf-8")
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     found = iter(picked(args.data / "text", measured_rows(args.data / "ner"), random.Random(args.seed)))
     for part in range(args.parts):
